@@ -1,0 +1,73 @@
+# Two commands do everything: `make demo` (from nothing to a registered detector) and `make test`.
+# Both can be interrupted and started again; what is already done is not done twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough; `make demo PYTHON=/path/to/python` chooses another.
+NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
+
+VENV := .venv
+AIRFLOW := .venv-airflow
+BIN := $(VENV)/bin
+LOCK := requirements/constraints.txt
+SAMPLE := data/sample
+export WANDB_DIR ?= outputs
+
+.PHONY: help demo test lint clean
+
+help: ## show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train, evaluate, register
+	source $(BIN)/activate && dvc repro
+	@printf '\nReport    %s\nModel     %s\n' $(CURDIR)/outputs/evaluation/report.html $(CURDIR)/outputs/model
+	@printf 'W&B run   %s\n' "$$(ls -d $(WANDB_DIR)/wandb/*-$$(sed -n 's/.*"run_id": "\(.*\)".*/\1/p' \
+		outputs/checkpoints/wandb.json) 2>/dev/null || echo 'none (WANDB_MODE is disabled)')"
+	@printf 'Registry  %s\n' $(CURDIR)/outputs/registry
+	@$(BIN)/codetr registry list outputs/registry
+
+test: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## install what the tests need, then lint and run them all
+	$(MAKE) --no-print-directory lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 $(PYTEST_ARGS)
+
+lint: $(BIN)/.dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the environments and everything a run wrote
+	rm -rf $(VENV) $(AIRFLOW) outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp
+
+# Each stamp is written last, so an interrupted install is taken up again, by pip, where it stopped.
+$(BIN)/pip:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "codetr needs Python 3.11 or later with the venv module, and found none" \
+			"(python3 is $$(python3 --version 2>&1 || echo missing))." \
+			"On Debian and Ubuntu: apt install python3 python3-venv. Otherwise: make PYTHON=/path/to/python3.11 ..." >&2; \
+		exit 1; fi
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(BIN)/.demo: pyproject.toml $(LOCK) | $(BIN)/pip
+	@echo "Installing codetr into $(VENV): two to three minutes, about 6 GB (PyTorch)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(LOCK) -e ".[dvc,wandb]"
+	@touch $@
+
+$(BIN)/.dev: pyproject.toml $(LOCK) | $(BIN)/pip
+	@echo "Installing codetr and what its tests need into $(VENV): about four minutes, about 6 GB (PyTorch)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(LOCK) -e ".[dev]"
+	@touch $@ $(BIN)/.demo
+
+$(AIRFLOW)/bin/.installed: requirements/airflow.txt | $(BIN)/pip
+	@echo "Installing Airflow into $(AIRFLOW): about a minute"
+	test -x $(AIRFLOW)/bin/pip || $(BIN)/python -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/airflow.txt
+	@touch $@
+
+$(SAMPLE)/.drawn: | $(BIN)/.demo
+	$(BIN)/codetr sample-data $(SAMPLE)
+	@touch $@

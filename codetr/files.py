@@ -1,0 +1,156 @@
+"""Writing files so that they appear whole or not at all, and reading them with errors that help.
+
+A file or folder is written beside its destination under a temporary name, flushed to disk, and
+renamed into place: a reader, or a run that was killed, never sees a half-written one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from codetr.errors import UserError
+
+
+def sync(path: Path) -> None:
+    """Flush a file's or folder's content to the disk, so that a rename never outruns it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on error it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; a result should be as readable as any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it takes the place of `path`.
+
+    An existing folder at `path` is replaced as a whole; it stays untouched when the body fails.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        for entry in (temporary, *temporary.rglob("*")):
+            if entry.is_file() or entry.is_dir():
+                sync(entry)
+        if path.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+            path.rename(retired / path.name)
+            try:
+                temporary.rename(path)
+            except OSError:
+                # Somebody else put a folder there in between; whichever of the old ones can stay, stays.
+                if not path.exists():
+                    (retired / path.name).rename(path)
+                    retired.rmdir()
+                raise
+            shutil.rmtree(retired)
+        else:
+            temporary.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(path: Path, what: str, is_earlier: Callable[[Path], bool]) -> None:
+    """Raise `UserError` unless `atomic_directory(path)` would destroy nothing but an earlier result, and can work.
+
+    An output folder is replaced as a whole. Pointed at a folder of somebody's images by mistake, a command would
+    delete them, so every command that writes a folder asks here first, before it begins to work.
+
+    Args:
+        path: the output folder.
+        what: what is going to be written there, for the message.
+        is_earlier: whether a folder that is not empty is an earlier result of the same command.
+    """
+    hint = "Give another output folder."
+    if path.is_dir():
+        if os.path.ismount(path) or path.resolve() == Path.cwd():
+            problem = "is a mounted or the current folder, which cannot be replaced as a whole"
+            raise UserError(problem, where=str(path), hint="Give a folder within it.")
+        if any(path.iterdir()) and not is_earlier(path):
+            raise UserError(f"is not empty and no earlier {what}: it is not replaced", where=str(path), hint=hint)
+    elif path.exists():
+        raise UserError("is a file, expected a folder to write to", where=str(path), hint=hint)
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"cannot be made: {parent} is no folder that can be written to", where=str(path), hint=hint)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write `value` as JSON, atomically; NaN and infinity are refused because JSON has no word for them."""
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8 or not JSON; the message names the line and column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError("no such file", where=str(path)) from None
+    except IsADirectoryError:
+        raise UserError("is a folder, not a file", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+        raise UserError(problem, where=str(path)) from None
+    except ValueError as error:  # An integer of more digits than Python converts.
+        raise UserError(f"is not valid JSON: {error}", where=str(path)) from None
+    except RecursionError:
+        raise UserError("is nested too deeply to be read", where=str(path)) from None
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's content, as `sha256:<hex>`."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def sha256_json(value: Any) -> str:
+    """The SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as `sha256:<hex>`."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

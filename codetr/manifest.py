@@ -1,0 +1,122 @@
+"""`manifest.json`: what a step's folder holds, what it was made from, by which configuration and code.
+
+Every step writes one into its output folder. Lineage is these manifests read backwards: `inputs` holds
+the digests of the manifests a folder was made from. A manifest holds nothing that changes from run to run
+(no time, no host, no path), so the same inputs, settings and code give the same digest.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from codetr import __version__
+from codetr.config import Settings
+from codetr.errors import UserError
+from codetr.files import read_json, require_replaceable, sha256_file, sha256_json, write_json
+
+NAME = "manifest.json"
+
+Kind = Literal["dataset", "model", "evaluation", "registration"]
+
+
+def code_version() -> dict[str, str]:
+    """Versions that decide what a step computes."""
+    import torch
+
+    return {"codetr": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+class Manifest(Settings):
+    """The content of a `manifest.json`.
+
+    Attributes:
+        kind: which step wrote the folder.
+        files: relative path of every file in the folder that counts, with its digest.
+        inputs: name of every input with the digest of its manifest (or of the file, for raw inputs).
+        config: the step's settings.
+        code: versions of codetr, torch and Python.
+        summary: a few figures worth showing (counts, metrics).
+    """
+
+    kind: Kind
+    files: dict[str, str]
+    inputs: dict[str, str] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
+    code: dict[str, str] = Field(default_factory=code_version)
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The identity of the folder: SHA-256 of the manifest in canonical form."""
+        return sha256_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def of(cls, folder: Path, kind: Kind, *, exclude: tuple[str, ...] = (), **fields: Any) -> Manifest:
+        """Describe `folder` as it stands, digesting every file but the manifest and the `exclude`d top-level names."""
+        files = {
+            path.relative_to(folder).as_posix(): sha256_file(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).parts[0] not in (NAME, *exclude)
+        }
+        return cls(kind=kind, files=files, **fields)
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into `folder`."""
+        write_json(folder / NAME, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, folder: Path, kind: Kind, *, verify: bool = False) -> Manifest:
+        """Read a folder's manifest.
+
+        Args:
+            folder: a step's output.
+            kind: what the folder is expected to be.
+            verify: also digest every listed file and compare.
+
+        Raises:
+            UserError: no manifest, one of another kind, or (with `verify`) a missing or changed file.
+        """
+        path = folder / NAME
+        if not path.is_file():
+            hint = (
+                f"A folder of kind '{kind}' is written by a codetr step; is it the right one, and did the step finish?"
+            )
+            raise UserError(f"holds no {NAME}", where=str(folder), hint=hint)
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise UserError("is not a manifest", where=str(path))
+        manifest = cls.parse(values, where=str(path))
+        if manifest.kind != kind:
+            raise UserError(f"is a folder of kind '{manifest.kind}', expected '{kind}'", where=str(folder))
+        if verify:
+            manifest.verify(folder)
+        return manifest
+
+    def verify(self, folder: Path) -> None:
+        """Raise `UserError` for the first listed file that is missing or differs from its digest."""
+        for name, digest in self.files.items():
+            file = folder / name
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise UserError(f"lists '{name}', which lies outside the folder", where=str(folder / NAME))
+            if not file.is_file():
+                raise UserError("is listed in the manifest but missing", where=str(file))
+            if sha256_file(file) != digest:
+                hint = "The file changed after it was written; run the step that made it again."
+                raise UserError("differs from the digest in the manifest", where=str(file), hint=hint)
+
+
+def require_output(folder: Path, kind: Kind) -> None:
+    """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before."""
+
+    def is_earlier(path: Path) -> bool:
+        try:
+            Manifest.read(path, kind)
+        except UserError:
+            return False
+        return True
+
+    require_replaceable(folder, kind, is_earlier)
