@@ -1,0 +1,1 @@
+"""The detector: backbones, neck, transformer and heads."""

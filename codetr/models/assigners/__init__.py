@@ -1,0 +1,1 @@
+"""Assigners: which anchor or proposal is responsible for which object."""

@@ -1,0 +1,330 @@
+"""The settings of a detector: everything that decides its parameters, its losses and its detections.
+
+Defaults are those of the published Co-Deformable-DETR and Co-DINO models (Zong, Song and Liu, ICCV 2023) with a
+ResNet-50 backbone. Sizes can be changed freely; values that no published model varies are constants of the code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from codetr.config import Settings
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+DetectorKind = Literal["co_deformable", "co_dino"]
+NormKind = Literal["frozen_batch", "group"]
+
+
+class ResNetConfig(Settings):
+    """A ResNet with bottleneck blocks.
+
+    Attributes:
+        depth: 26, 50, 101 or 152.
+        base_width: channels of the stem; the stages put out 4, 8, 16 and 32 times as many.
+        out_stages: stages (0..3, strides 4..32) whose maps go to the neck, in ascending order.
+        frozen_stages: -1 trains everything, 0 freezes the stem, n the stem and the first n stages.
+        norm: "frozen_batch" keeps pretrained statistics, as published; "group" for training from random weights.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    depth: Literal[26, 50, 101, 152] = 50
+    base_width: PositiveInt = 64
+    out_stages: tuple[Annotated[int, Field(ge=0, le=3)], ...] = (1, 2, 3)
+    frozen_stages: Annotated[int, Field(ge=-1, le=4)] = 1
+    norm: NormKind = "frozen_batch"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.out_stages or list(self.out_stages) != sorted(set(self.out_stages)):
+            raise ValueError("out_stages must be ascending stages without repetition")
+        return self
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of every map that is put out."""
+        return tuple(self.base_width * 4 * 2**stage for stage in self.out_stages)
+
+    @property
+    def out_strides(self) -> tuple[int, ...]:
+        """Strides of every map that is put out, in input pixels."""
+        return tuple(4 * 2**stage for stage in self.out_stages)
+
+
+class NMSConfig(Settings):
+    """Non-maximum suppression within each class.
+
+    Attributes:
+        method: "nms" drops overlapping boxes, "soft_nms" lowers their scores linearly (Bodla et al., ICCV 2017).
+        iou_threshold: overlap from which a box is dropped or its score lowered.
+        min_score: soft-NMS drops boxes whose score falls below this.
+    """
+
+    method: Literal["nms", "soft_nms"] = "nms"
+    iou_threshold: Fraction
+    min_score: Fraction = 1e-3
+
+
+class TransformerConfig(Settings):
+    """Sizes of the deformable encoder and decoder.
+
+    Attributes:
+        attention_heads: heads of every attention; must divide the detector's channels.
+        sampling_points: points each deformable attention head samples per level.
+        checkpointed_encoder_layers: the first n encoder layers keep no activations for the backward pass but
+            compute them again, which saves memory and costs time.
+    """
+
+    encoder_layers: PositiveInt = 6
+    decoder_layers: PositiveInt = 6
+    attention_heads: PositiveInt = 8
+    sampling_points: PositiveInt = 4
+    feedforward_channels: PositiveInt = 2048
+    checkpointed_encoder_layers: NonNegativeInt = 0
+
+
+class SetCosts(Settings):
+    """Weights of the three parts of the cost by which queries are matched to objects."""
+
+    classification: NonNegativeFloat = 2.0
+    l1: NonNegativeFloat = 5.0
+    giou: NonNegativeFloat = 2.0
+
+
+class SetLossWeights(Settings):
+    """Weights of the losses of every decoder layer, the encoder proposals and the auxiliary queries."""
+
+    classification: NonNegativeFloat
+    l1: NonNegativeFloat = 5.0
+    giou: NonNegativeFloat = 2.0
+
+
+class CoDeformableHeadConfig(Settings):
+    """The query head of Co-Deformable-DETR.
+
+    Attributes:
+        position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
+        position_offset: added to one-based rows and columns before they are encoded.
+        max_detections: detections kept per image, over all queries and classes.
+    """
+
+    kind: Literal["co_deformable"] = "co_deformable"
+    position_temperature: PositiveFloat = 10000.0
+    position_offset: float = -0.5
+    queries: PositiveInt = 300
+    transformer: TransformerConfig = TransformerConfig()
+    costs: SetCosts = SetCosts()
+    loss_weights: SetLossWeights = SetLossWeights(classification=2.0)
+    max_detections: PositiveInt = 100
+
+
+class DenoisingConfig(Settings):
+    """Contrastive denoising queries (Zhang et al., "DINO", ICLR 2023, section 3.3).
+
+    Attributes:
+        queries: denoising queries per image, shared out over as many groups as fit.
+        label_noise: half of this is the probability that a query's label is drawn at random.
+        box_noise: how far corners move, as a fraction of half the box size.
+    """
+
+    queries: PositiveInt = 100
+    label_noise: Fraction = 0.5
+    box_noise: NonNegativeFloat = 1.0
+
+
+class CoDINOHeadConfig(Settings):
+    """The query head of Co-DINO.
+
+    Attributes:
+        position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
+        position_offset: added to one-based rows and columns before they are encoded.
+        nms: suppression among the final detections, None for none.
+        score_threshold: detections must score above this.
+    """
+
+    kind: Literal["co_dino"] = "co_dino"
+    position_temperature: PositiveFloat = 20.0
+    position_offset: float = 0.0
+    queries: PositiveInt = 900
+    transformer: TransformerConfig = TransformerConfig()
+    denoising: DenoisingConfig = DenoisingConfig()
+    costs: SetCosts = SetCosts()
+    loss_weights: SetLossWeights = SetLossWeights(classification=1.0)
+    nms: NMSConfig | None = NMSConfig(method="soft_nms", iou_threshold=0.8)
+    score_threshold: Fraction = 0.0
+    max_detections: PositiveInt = 300
+
+
+class ProposalConfig(Settings):
+    """How region proposals are picked from the RPN's output.
+
+    Attributes:
+        candidates: best anchors per level that enter suppression.
+        proposals: boxes kept per image.
+        iou_threshold: overlap from which suppression (within each level) drops a box.
+    """
+
+    candidates: PositiveInt = 1000
+    proposals: PositiveInt = 1000
+    iou_threshold: Fraction = 0.7
+
+
+class RPNConfig(Settings):
+    """Region proposal network (Ren et al., NeurIPS 2015).
+
+    Attributes:
+        octave_base_scale: size of the smallest anchor, in strides of its level.
+        scales_per_octave: anchor sizes per level, spread evenly (in log scale) over a factor of two.
+        ratios: height over width of the anchors.
+        positive_iou: overlap from which an anchor is foreground.
+        negative_iou: overlap below which an anchor is background.
+        min_positive_iou: overlap from which an object's best anchors are foreground in any case.
+        samples: anchors per image that the losses see.
+        positive_fraction: upper bound of the foreground share among them.
+    """
+
+    octave_base_scale: PositiveInt = 4
+    scales_per_octave: PositiveInt = 3
+    ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
+    positive_iou: Fraction = 0.7
+    negative_iou: Fraction = 0.3
+    min_positive_iou: Fraction = 0.3
+    samples: PositiveInt = 256
+    positive_fraction: Fraction = 0.5
+    classification_weight: NonNegativeFloat = 12.0
+    box_weight: NonNegativeFloat = 12.0
+    train_proposals: ProposalConfig = ProposalConfig(candidates=4000)
+    test_proposals: ProposalConfig = ProposalConfig()
+
+
+class RoIHeadConfig(Settings):
+    """The box head of Faster R-CNN (Ren et al., NeurIPS 2015), the auxiliary head "roi".
+
+    Attributes:
+        finest_scale: RoIs smaller than twice this (square root of the area, pixels) are pooled from the finest level.
+        pool_size: side of the pooled features.
+        shared_convs: 3×3 convolutions with group normalisation before the fully connected layers.
+        shared_fcs: fully connected layers of `fc_channels` before the two predictors.
+        class_agnostic: one box for all classes instead of one per class.
+        delta_stds: scale of the encoded deltas (x, y, w, h).
+        positive_iou: overlap from which a proposal is foreground; below it is background.
+        samples: proposals per image that the losses see.
+        positive_fraction: upper bound of the foreground share among them.
+        max_auxiliary_queries: upper bound of customised positive queries per image.
+    """
+
+    finest_scale: PositiveInt = 112
+    pool_size: PositiveInt = 7
+    shared_convs: NonNegativeInt = 0
+    shared_fcs: PositiveInt = 2
+    fc_channels: PositiveInt = 1024
+    class_agnostic: bool = False
+    delta_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.1, 0.2, 0.2)
+    positive_iou: Fraction = 0.5
+    samples: PositiveInt = 512
+    positive_fraction: Fraction = 0.25
+    classification_weight: NonNegativeFloat = 12.0
+    giou_weight: NonNegativeFloat = 120.0
+    max_auxiliary_queries: PositiveInt = 300
+    score_threshold: Fraction = 0.0
+    nms: NMSConfig = NMSConfig(iou_threshold=0.5)
+    max_detections: PositiveInt = 100
+
+
+class ATSSHeadConfig(Settings):
+    """The one-stage head of ATSS (Zhang et al., CVPR 2020), the auxiliary head "atss".
+
+    Attributes:
+        stacked_convs: 3×3 convolutions with group normalisation before the predictors, in each branch.
+        octave_base_scale: side of the one square anchor, in strides of its level.
+        assigner_candidates: anchors per level, nearest to an object's centre, that may become foreground.
+        delta_stds: scale of the encoded deltas (x, y, w, h).
+        max_auxiliary_queries: upper bound of customised positive queries per image.
+        candidates: best locations per level that enter suppression.
+    """
+
+    stacked_convs: PositiveInt = 1
+    octave_base_scale: PositiveInt = 8
+    assigner_candidates: PositiveInt = 9
+    delta_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.1, 0.2, 0.2)
+    classification_weight: NonNegativeFloat = 12.0
+    giou_weight: NonNegativeFloat = 24.0
+    centerness_weight: NonNegativeFloat = 12.0
+    max_auxiliary_queries: PositiveInt = 300
+    score_threshold: Fraction = 0.0
+    candidates: PositiveInt = 1000
+    nms: NMSConfig = NMSConfig(iou_threshold=0.6)
+    max_detections: PositiveInt = 100
+
+
+class DetectorConfig(Settings):
+    """A whole Co-DETR detector.
+
+    Attributes:
+        num_classes: classes of the dataset; labels are 0..num_classes-1.
+        channels: width of neck, transformer and dense heads; a multiple of `norm_groups` and of 4.
+        norm_groups: groups of every group normalisation.
+        padding_mask: hide the padding of a batch from the transformer. False for models trained on one fixed
+            canvas ("large-scale jitter"): there the whole canvas counts as the image.
+        query: the query head, whose kind is the kind of the detector.
+        rpn, roi: the Faster R-CNN auxiliary head; both or neither.
+        atss: the ATSS auxiliary head, or None.
+    """
+
+    num_classes: PositiveInt
+    backbone: ResNetConfig = ResNetConfig()
+    channels: PositiveInt = 256
+    norm_groups: PositiveInt = 32
+    padding_mask: bool = True
+    query: Annotated[CoDeformableHeadConfig | CoDINOHeadConfig, Field(discriminator="kind")]
+    rpn: RPNConfig | None = RPNConfig()
+    roi: RoIHeadConfig | None = RoIHeadConfig()
+    atss: ATSSHeadConfig | None = ATSSHeadConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        heads = self.query.transformer.attention_heads
+        if self.channels % heads or self.channels % self.norm_groups or self.channels % 4:
+            raise ValueError(
+                f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
+            )
+        if (self.rpn is None) != (self.roi is None):
+            raise ValueError("rpn and roi belong together: give both or set both to null")
+        return self
+
+    @property
+    def kind(self) -> DetectorKind:
+        """Which family the detector belongs to."""
+        return self.query.kind
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the encoder's levels, in input pixels: the backbone's maps and one coarser."""
+        strides = self.backbone.out_strides
+        return (*strides, strides[-1] * 2)
+
+    @property
+    def dense_strides(self) -> tuple[int, ...]:
+        """Strides of the maps the auxiliary heads see: the encoder's levels and one coarser."""
+        return (*self.strides, self.strides[-1] * 2)
+
+    @property
+    def auxiliary_heads(self) -> tuple[str, ...]:
+        """Names of the auxiliary heads that are switched on, in the order of their customised queries."""
+        return tuple(name for name, head in (("roi", self.roi), ("atss", self.atss)) if head is not None)
+
+
+def co_deformable_detr_r50(num_classes: int) -> DetectorConfig:
+    """Co-Deformable-DETR with ResNet-50 as published: four encoder levels, strides 8 to 64."""
+    return DetectorConfig(num_classes=num_classes, query=CoDeformableHeadConfig())
+
+
+def co_dino_5scale_r50(num_classes: int) -> DetectorConfig:
+    """Co-DINO with ResNet-50 as published: five encoder levels, strides 4 to 64."""
+    return DetectorConfig(
+        num_classes=num_classes,
+        backbone=ResNetConfig(out_stages=(0, 1, 2, 3)),
+        query=CoDINOHeadConfig(transformer=TransformerConfig(checkpointed_encoder_layers=4)),
+        roi=RoIHeadConfig(finest_scale=56),
+    )

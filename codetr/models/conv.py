@@ -1,0 +1,26 @@
+"""A convolution followed by group normalisation, the building block of neck and dense heads."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, then group normalisation; no activation.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output, a multiple of `groups`.
+        groups: groups of the normalisation.
+        kernel_size: side of the kernel; the padding keeps the size at stride 1.
+        stride: cells of the input per cell of the output.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, groups: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+        self.norm = nn.GroupNorm(groups, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
+        return self.norm(self.conv(x))

@@ -1,0 +1,1 @@
+"""The query heads and the auxiliary heads."""

@@ -1,0 +1,21 @@
+"""Initial values that belong to no single module."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+PRIOR_LOGIT = -math.log(0.99 / 0.01)
+"""Bias of classifiers that gives every class a score of 0.01 before training (Lin et al., "Focal loss", ICCV 2017,
+section 3.3)."""
+
+
+def xavier(module: nn.Module) -> None:
+    """Fill every matrix of `module` with Xavier-uniform values; vectors keep what they have.
+
+    The transformer of DETR and its descendants starts this way (Carion et al., 2020).
+    """
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

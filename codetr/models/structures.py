@@ -1,0 +1,110 @@
+"""What goes into a detector and what comes out: a padded image batch, its targets, its detections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class ImageBatch:
+    """Normalised images, padded at the right and bottom to one canvas. Sizes are (height, width) in pixels.
+
+    Attributes:
+        pixels: (batch, 3, canvas_height, canvas_width) float32.
+        image_sizes: size of the valid part of every image in the canvas (the resized image, without padding).
+        padded_sizes: size every image was padded to by itself before batching; anchors outside it are not used
+            in training. Equal to `image_sizes` unless the transform pads to a divisor or a fixed canvas.
+        original_sizes: size of every image file, to which detections are scaled back.
+        image_ids: identifier of every image in its dataset, for records and error messages.
+    """
+
+    pixels: Tensor
+    image_sizes: list[tuple[int, int]]
+    padded_sizes: list[tuple[int, int]]
+    original_sizes: list[tuple[int, int]]
+    image_ids: list[int] = field(default_factory=list)
+    scale_factors: list[tuple[float, float]] = field(default_factory=list)
+    """(x, y) factor from original to network pixels of every image; derived from the sizes when empty."""
+
+    def __post_init__(self) -> None:
+        if not self.scale_factors:
+            self.scale_factors = [
+                (width / original_width, height / original_height)
+                for (height, width), (original_height, original_width) in zip(
+                    self.image_sizes, self.original_sizes, strict=True
+                )
+            ]
+
+    def __len__(self) -> int:
+        return len(self.image_sizes)
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """(height, width) of the padded canvas."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ImageBatch:
+        """The same batch with its pixels on `device`."""
+        return ImageBatch(
+            self.pixels.to(device, non_blocking=non_blocking),
+            self.image_sizes,
+            self.padded_sizes,
+            self.original_sizes,
+            self.image_ids,
+            self.scale_factors,
+        )
+
+
+@dataclass
+class Target:
+    """Ground truth of one image, in the network's input frame.
+
+    Attributes:
+        boxes: (objects, 4) float32 xyxy pixels.
+        labels: (objects,) int64 in [0, num_classes).
+        masks: (objects, height, width) bool over the image's padded size, or None for boxes only.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Target:
+        """The same target with its tensors on `device`."""
+        masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
+        return Target(
+            self.boxes.to(device, non_blocking=non_blocking),
+            self.labels.to(device, non_blocking=non_blocking),
+            masks,
+        )
+
+
+@dataclass
+class Detections:
+    """What a detector found in one image, best first.
+
+    Attributes:
+        boxes: (detections, 4) float32 xyxy, in pixels of the original image.
+        scores: (detections,) float32 in [0, 1].
+        labels: (detections,) int64 in [0, num_classes).
+        masks: (detections, height, width) bool over the original image, or None.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections with their tensors on `device`."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks)

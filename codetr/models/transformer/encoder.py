@@ -1,0 +1,76 @@
+"""The deformable encoder over all feature levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from codetr.models.config import TransformerConfig
+from codetr.models.transformer.layers import EncoderLayer
+from codetr.models.transformer.levels import Encoded, Levels, flatten_maps
+from codetr.models.transformer.positions import sine_positions
+
+
+class Encoder(nn.Module):
+    """Position encodings, level embeddings and the encoder layers.
+
+    Args:
+        config: sizes.
+        channels: width of the maps.
+        levels: number of maps.
+        temperature: of the position encoding.
+        offset: of the position encoding, in cells.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, *, channels: int, levels: int, temperature: float, offset: float
+    ) -> None:
+        super().__init__()
+        self.channels, self.temperature, self.offset = channels, temperature, offset
+        self.checkpointed = config.checkpointed_encoder_layers
+        self.level_embeds = nn.Parameter(torch.empty(levels, channels))
+        nn.init.normal_(self.level_embeds)
+        self.layers = nn.ModuleList(
+            EncoderLayer(channels, config.attention_heads, levels, config.sampling_points, config.feedforward_channels)
+            for _ in range(config.encoder_layers)
+        )
+
+    def forward(self, maps: Sequence[Tensor], levels: Levels) -> Encoded:
+        """Encode the maps (batch, channels, height, width) of all levels."""
+        tokens, padding = flatten_maps(maps), levels.padding
+        positions = torch.cat(
+            [
+                sine_positions(mask, self.channels // 2, temperature=self.temperature, offset=self.offset).flatten(1, 2)
+                + embedding
+                for mask, embedding in zip(levels.padding_masks, self.level_embeds, strict=True)
+            ],
+            dim=1,
+        )
+        points = reference_points(levels)
+        for index, layer in enumerate(self.layers):
+            if index < self.checkpointed and torch.is_grad_enabled():
+                tokens = checkpoint(
+                    layer, tokens, positions, points, padding, levels, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                tokens = layer(tokens, positions, points, padding, levels)
+        return Encoded(tokens, padding, levels)
+
+
+def reference_points(levels: Levels) -> Tensor:
+    """Where every token stands in every level: (batch, tokens, levels, 2) xy, relative to the maps with padding.
+
+    A token's centre is measured in the valid area of its own level and carried to the valid areas of the others.
+    """
+    ratios = levels.valid_ratios
+    points = []
+    for index, (height, width) in enumerate(levels.shapes):
+        y = (torch.arange(height, dtype=torch.float32, device=ratios.device) + 0.5) / height
+        x = (torch.arange(width, dtype=torch.float32, device=ratios.device) + 0.5) / width
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        centres = torch.stack((columns, rows), dim=-1).flatten(0, 1)
+        points.append(centres / ratios[:, None, index])
+    return torch.cat(points, dim=1)[:, :, None] * ratios[:, None]

@@ -1,0 +1,86 @@
+"""The layers of encoder and decoder, normalised after each residual connection ("post-norm")."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codetr.models.initialisation import xavier
+from codetr.models.transformer.attention import DeformableAttention
+from codetr.models.transformer.levels import Encoded, Levels
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a ReLU between, and the residual connection around them."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(channels, hidden)
+        self.contract = nn.Linear(hidden, channels)
+        xavier(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., channels) to the same shape."""
+        return x + self.contract(F.relu(self.expand(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention of all tokens, then a feed-forward network."""
+
+    def __init__(self, channels: int, heads: int, levels: int, points: int, hidden: int) -> None:
+        super().__init__()
+        self.attention = DeformableAttention(channels, heads, levels, points)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.feedforward = FeedForward(channels, hidden)
+        self.feedforward_norm = nn.LayerNorm(channels)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, padding: Tensor, levels: Levels
+    ) -> Tensor:
+        """Tokens (batch, tokens, channels) to the same shape; `positions` are added to the queries only."""
+        attended = self.attention(tokens + positions, reference_points, tokens, levels.shapes, padding)
+        tokens = self.attention_norm(tokens + attended)
+        return self.feedforward_norm(self.feedforward(tokens))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among queries, deformable attention to the encoder's memory, a feed-forward network."""
+
+    def __init__(self, channels: int, heads: int, levels: int, points: int, hidden: int) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        xavier(self.self_attention)
+        self.self_attention_norm = nn.LayerNorm(channels)
+        self.cross_attention = DeformableAttention(channels, heads, levels, points)
+        self.cross_attention_norm = nn.LayerNorm(channels)
+        self.feedforward = FeedForward(channels, hidden)
+        self.feedforward_norm = nn.LayerNorm(channels)
+
+    def forward(
+        self,
+        queries: Tensor,
+        positions: Tensor,
+        reference_boxes: Tensor,
+        encoded: Encoded,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """One layer.
+
+        Args:
+            queries: (batch, queries, channels).
+            positions: the same shape, added to queries and keys.
+            reference_boxes: (batch, queries, levels, 4) cxcywh relative to each level's map.
+            encoded: the encoder's output.
+            attention_mask: (queries, queries), True where a query (row) must not see another (column).
+
+        Returns:
+            (batch, queries, channels).
+        """
+        placed = queries + positions
+        attended, _ = self.self_attention(placed, placed, queries, attn_mask=attention_mask, need_weights=False)
+        queries = self.self_attention_norm(queries + attended)
+        attended = self.cross_attention(
+            queries + positions, reference_boxes, encoded.memory, encoded.levels.shapes, encoded.padding
+        )
+        queries = self.cross_attention_norm(queries + attended)
+        return self.feedforward_norm(self.feedforward(queries))

@@ -1,0 +1,81 @@
+"""The feature levels of a batch as one sequence of tokens: their shapes, their padding, their valid share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codetr.models.structures import ImageBatch
+
+
+@dataclass
+class Levels:
+    """Geometry of the feature levels of one batch.
+
+    Attributes:
+        shapes: (height, width) of every level.
+        padding_masks: (batch, height, width) of every level, True where there is no image.
+        valid_ratios: (batch, levels, 2), share of the width and of the height that holds image.
+    """
+
+    shapes: list[tuple[int, int]]
+    padding_masks: list[Tensor]
+    valid_ratios: Tensor
+
+    @classmethod
+    def of(cls, features: Sequence[Tensor], batch: ImageBatch) -> Levels:
+        """The geometry of `features` (batch, channels, height, width), maps of the images of `batch`."""
+        device = features[0].device
+        height, width = batch.canvas_size
+        sizes = torch.tensor(batch.image_sizes, device=device)
+        below = torch.arange(height, device=device) >= sizes[:, :1]
+        right = torch.arange(width, device=device) >= sizes[:, 1:]
+        canvas = (below[:, :, None] | right[:, None, :]).float()[:, None]
+        shapes = [(feature.shape[-2], feature.shape[-1]) for feature in features]
+        masks = [F.interpolate(canvas, size=shape, mode="nearest")[:, 0].bool() for shape in shapes]
+        ratios = [
+            torch.stack(((~mask[:, 0, :]).sum(1) / mask.shape[2], (~mask[:, :, 0]).sum(1) / mask.shape[1]), dim=-1)
+            for mask in masks
+        ]
+        return cls(shapes, masks, torch.stack(ratios, dim=1))
+
+    @property
+    def padding(self) -> Tensor:
+        """(batch, tokens), True where a token lies in the padding."""
+        return torch.cat([mask.flatten(1) for mask in self.padding_masks], dim=1)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of tokens of every level."""
+        return [height * width for height, width in self.shapes]
+
+    def split(self, tokens: Tensor) -> list[Tensor]:
+        """Tokens (batch, tokens, channels) back to maps (batch, channels, height, width), a level each."""
+        return [
+            part.transpose(1, 2).unflatten(2, shape)
+            for part, shape in zip(tokens.split(self.sizes, dim=1), self.shapes, strict=True)
+        ]
+
+
+@dataclass
+class Encoded:
+    """The encoder's output for one batch.
+
+    Attributes:
+        memory: (batch, tokens, channels).
+        padding: (batch, tokens), True for tokens in the padding.
+        levels: geometry of the tokens.
+    """
+
+    memory: Tensor
+    padding: Tensor
+    levels: Levels
+
+
+def flatten_maps(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (batch, channels, height, width) of all levels to tokens (batch, tokens, channels), row by row."""
+    return torch.cat([feature.flatten(2).transpose(1, 2) for feature in maps], dim=1)

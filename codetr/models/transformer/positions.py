@@ -1,0 +1,50 @@
+"""Sine encodings of positions (Vaswani et al., 2017; Carion et al., "DETR", 2020) and the inverse sigmoid."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """The logit of `x`, which is first clamped to [0, 1]; `eps` bounds both sides of the odds away from zero."""
+    x = x.clamp(min=0, max=1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+def sine_embedding(coordinates: Tensor, features: int, temperature: float = 10000.0) -> Tensor:
+    """Encode every coordinate by sines and cosines of falling frequency, interleaved.
+
+    Args:
+        coordinates: (..., n), where 1 stands for a full turn of the highest frequency.
+        features: numbers per coordinate, even.
+        temperature: ratio of the highest to the lowest frequency.
+
+    Returns:
+        (..., n * features), coordinate by coordinate.
+    """
+    index = torch.arange(features // 2, dtype=torch.float32, device=coordinates.device)
+    frequencies = temperature ** (2 * index / features)
+    angles = (coordinates.float() * (2 * math.pi))[..., None] / frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
+
+
+def sine_positions(padding_mask: Tensor, features: int, *, temperature: float, offset: float) -> Tensor:
+    """Encode every place of a map by its row and column, relative to the valid area.
+
+    Args:
+        padding_mask: (batch, height, width), True where there is no image.
+        features: numbers per axis, even.
+        temperature: see `sine_embedding`.
+        offset: added to the one-based row and column before they are divided by the valid size.
+
+    Returns:
+        (batch, height, width, 2 * features), rows first.
+    """
+    valid = (~padding_mask).float()
+    rows, columns = valid.cumsum(1), valid.cumsum(2)
+    rows = (rows + offset) / (rows[:, -1:, :] + 1e-6)
+    columns = (columns + offset) / (columns[:, :, -1:] + 1e-6)
+    return sine_embedding(torch.stack((rows, columns), dim=-1), features, temperature)

@@ -1,0 +1,68 @@
+"""Proposals of the encoder, from which the decoder's queries are selected ("two-stage", Deformable DETR, A.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from codetr.models.initialisation import xavier
+from codetr.models.transformer.levels import Encoded, Levels
+from codetr.models.transformer.predictors import Predictors
+
+
+@dataclass
+class Proposals:
+    """A class guess and a box for every token of the memory.
+
+    Attributes:
+        logits: (batch, tokens, classes).
+        box_logits: (batch, tokens, 4) logits of normalised cxcywh, +inf where a token cannot propose a box.
+    """
+
+    logits: Tensor
+    box_logits: Tensor
+
+    def take(self, index: Tensor) -> Proposals:
+        """The proposals at `index` (batch, selected)."""
+        rows = torch.arange(len(index), device=index.device)[:, None]
+        return Proposals(self.logits[rows, index], self.box_logits[rows, index])
+
+
+class ProposalHead(nn.Module):
+    """Projects the memory and lets the predictors of the last index judge every token."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        xavier(self)
+
+    def forward(self, encoded: Encoded, predictors: Predictors) -> Proposals:
+        """Proposals of all tokens."""
+        grid, usable = grid_proposals(encoded.levels)
+        memory = self.norm(self.projection(encoded.memory.masked_fill(~usable[..., None], 0)))
+        last = len(predictors.boxes) - 1
+        return Proposals(predictors.classify(last, memory), predictors.delta(last, memory) + grid)
+
+
+def grid_proposals(levels: Levels) -> tuple[Tensor, Tensor]:
+    """One box per token: its centre in the valid area, and a size that doubles with every level.
+
+    Returns:
+        The proposals as logits of cxcywh, (batch, tokens, 4), and (batch, tokens) True where a proposal is usable:
+        outside the padding and with all four numbers in (0.01, 0.99). Logits of the others are +inf.
+    """
+    proposals = []
+    for index, (mask, (height, width)) in enumerate(zip(levels.padding_masks, levels.shapes, strict=True)):
+        y = torch.arange(height, dtype=torch.float32, device=mask.device) + 0.5
+        x = torch.arange(width, dtype=torch.float32, device=mask.device) + 0.5
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        valid = torch.stack(((~mask[:, 0, :]).sum(1), (~mask[:, :, 0]).sum(1)), dim=-1)
+        centres = torch.stack((columns, rows), dim=-1)[None] / valid[:, None, None]
+        sizes = torch.full_like(centres, 0.05 * 2.0**index)
+        proposals.append(torch.cat((centres, sizes), dim=-1).flatten(1, 2))
+    boxes = torch.cat(proposals, dim=1)
+    usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~levels.padding
+    return torch.log(boxes / (1 - boxes)).masked_fill(~usable[..., None], float("inf")), usable
