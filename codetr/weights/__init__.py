@@ -1,0 +1,1 @@
+"""Weights in files: ours, and adapters for published checkpoints."""

@@ -1,0 +1,53 @@
+"""Comparing the keys and shapes of two state dicts, so that nothing is silently missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from codetr.errors import UserError
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How given weights differ from what a model expects; every list is complete and sorted.
+
+    Attributes:
+        missing: keys of the model that the weights lack.
+        unexpected: keys of the weights that the model lacks.
+        mismatched: key, expected shape, given shape.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    @classmethod
+    def compare(cls, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> KeyReport:
+        """Compare two state dicts by key and shape."""
+        shared = sorted(expected.keys() & given.keys())
+        return cls(
+            missing=tuple(sorted(expected.keys() - given.keys())),
+            unexpected=tuple(sorted(given.keys() - expected.keys())),
+            mismatched=tuple(
+                (key, tuple(expected[key].shape), tuple(given[key].shape))
+                for key in shared
+                if expected[key].shape != given[key].shape
+            ),
+        )
+
+    def require_match(self, where: str) -> None:
+        """Raise `UserError` that lists every missing, unexpected and mismatched key, if there is any."""
+        lines = [f"missing: {key}" for key in self.missing]
+        lines += [f"unexpected: {key}" for key in self.unexpected]
+        lines += [
+            f"shape of {key}: expected {list(expected)}, got {list(given)}" for key, expected, given in self.mismatched
+        ]
+        if lines:
+            raise UserError(
+                f"{len(lines)} keys do not fit the configuration:\n  " + "\n  ".join(lines),
+                where=where,
+                hint="The weights belong to another configuration, or the configuration was changed.",
+            )

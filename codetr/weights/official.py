@@ -1,0 +1,109 @@
+"""Weights of the official implementation: its names for our parameters, in both directions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from codetr.models.config import DetectorConfig
+from codetr.models.detector import CoDETR
+from codetr.weights.keys import KeyReport
+from codetr.weights.official_config import read_official_config
+
+# Our name to the official one; every rule that matches is applied, in this order.
+_RULES: tuple[tuple[str, str], ...] = (
+    (r"^neck\.extra\.", "neck.extra_convs.0."),
+    (r"^(neck\..*)\.norm\.", r"\1.gn."),
+    (r"^encoder\.level_embeds$", "query_head.transformer.level_embeds"),
+    (r"^encoder\.layers\.(\d+)\.attention\.", r"query_head.transformer.encoder.layers.\1.attentions.0."),
+    (r"^encoder\.layers\.(\d+)\.attention_norm\.", r"query_head.transformer.encoder.layers.\1.norms.0."),
+    (r"^encoder\.layers\.(\d+)\.feedforward_norm\.", r"query_head.transformer.encoder.layers.\1.norms.1."),
+    (r"^encoder\.", "query_head.transformer.encoder."),
+    (r"^query_head\.decoder\.", "query_head.transformer.decoder."),
+    (r"\.self_attention\.", ".attentions.0.attn."),
+    (r"\.cross_attention\.", ".attentions.1."),
+    (r"\.self_attention_norm\.", ".norms.0."),
+    (r"\.cross_attention_norm\.", ".norms.1."),
+    (r"\.feedforward_norm\.", ".norms.2."),
+    (r"\.feedforward\.expand\.", ".ffns.0.layers.0.0."),
+    (r"\.feedforward\.contract\.", ".ffns.0.layers.1."),
+    (r"\.decoder\.position_expand\.", ".decoder.ref_point_head.0."),
+    (r"\.decoder\.position_contract\.", ".decoder.ref_point_head.2."),
+    (r"^query_head\.proposals\.projection\.", "query_head.transformer.enc_output."),
+    (r"^query_head\.proposals\.norm\.", "query_head.transformer.enc_output_norm."),
+    (r"^query_head\.position\.", "query_head.transformer.pos_trans."),
+    (r"^query_head\.position_norm\.", "query_head.transformer.pos_trans_norm."),
+    (r"^query_head\.auxiliary_offsets$", "query_head.transformer.head_pos_embed.weight"),
+    (r"^query_head\.auxiliary\.(\w+)\.(?:content|position)\.", r"query_head.transformer.aux_pos_trans.\1."),
+    (r"^query_head\.auxiliary\.(\w+)\.(?:content|position)_norm\.", r"query_head.transformer.aux_pos_trans_norm.\1."),
+    (r"^query_head\.auxiliary\.(\w+)\.feature\.", r"query_head.transformer.pos_feats_trans.\1."),
+    (r"^query_head\.auxiliary\.(\w+)\.feature_norm\.", r"query_head.transformer.pos_feats_norm.\1."),
+    (r"^query_head\.predictors\.classifiers\.", "query_head.cls_branches."),
+    (r"^query_head\.predictors\.boxes\.", "query_head.reg_branches."),
+    (r"^downsample\.", "query_head.downsample."),
+    (r"^rpn_head\.conv\.", "rpn_head.rpn_conv."),
+    (r"^rpn_head\.objectness\.", "rpn_head.rpn_cls."),
+    (r"^rpn_head\.deltas\.", "rpn_head.rpn_reg."),
+    (r"^roi_head\.convs\.(\d+)\.norm\.", r"roi_head.0.bbox_head.shared_convs.\1.gn."),
+    (r"^roi_head\.convs\.", "roi_head.0.bbox_head.shared_convs."),
+    (r"^roi_head\.fcs\.", "roi_head.0.bbox_head.shared_fcs."),
+    (r"^roi_head\.classifier\.", "roi_head.0.bbox_head.fc_cls."),
+    (r"^roi_head\.deltas\.", "roi_head.0.bbox_head.fc_reg."),
+    (r"^atss_head\.(\w+)_convs\.(\d+)\.norm\.", r"atss_head.\1_convs.\2.gn."),
+    (r"^atss_head\.class_convs\.", "bbox_head.0.cls_convs."),
+    (r"^atss_head\.box_convs\.", "bbox_head.0.reg_convs."),
+    (r"^atss_head\.classifier\.", "bbox_head.0.atss_cls."),
+    (r"^atss_head\.deltas\.", "bbox_head.0.atss_reg."),
+    (r"^atss_head\.centerness\.", "bbox_head.0.atss_centerness."),
+    (r"^atss_head\.scales\.(\d+)$", r"bbox_head.0.scales.\1.scale"),
+)
+
+
+def from_official(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> CoDETR:
+    """Build the detector that an official configuration describes and give it the official weights.
+
+    Args:
+        config: `model` of an official configuration, as nested plain dicts and lists.
+        state_dict: weights under official names, of any floating point type.
+
+    Raises:
+        UserError: the configuration has parts this package cannot build, or weights are missing, unexpected or of
+            the wrong shape; all of them are named.
+    """
+    detector = CoDETR(read_official_config(config))
+    load_official(detector, state_dict)
+    return detector
+
+
+def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
+    """Give a detector weights under official names.
+
+    Raises:
+        UserError: weights are missing, unexpected or of the wrong shape; all of them are named, and the detector
+            is left as it was.
+    """
+    own = detector.state_dict()
+    names = {official_name(name, detector.config): name for name in own}
+    expected = {name: own[ours] for name, ours in names.items()}
+    KeyReport.compare(expected, state_dict).require_match("official weights")
+    detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
+
+
+def to_official(detector: CoDETR) -> dict[str, Tensor]:
+    """The detector's weights under official names, in the detector's order. The tensors are shared, not copied."""
+    return {official_name(name, detector.config): value for name, value in detector.state_dict().items()}
+
+
+def official_name(name: str, config: DetectorConfig) -> str:
+    """The official name of the parameter or buffer `name` of a detector with this configuration."""
+    if name == "query_head.query_embedding.weight" and config.kind == "co_dino":
+        return "query_head.transformer.query_embed.weight"
+    for pattern, replacement in _RULES:
+        name = re.sub(pattern, replacement, name)
+    # Auxiliary heads have positions there, names here.
+    for index, head in enumerate(config.auxiliary_heads):
+        name = re.sub(rf"^(query_head\.transformer\.(?:aux_pos|pos_feats)_\w+)\.{head}\.", rf"\1.{index}.", name)
+    return name
