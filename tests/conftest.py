@@ -1,0 +1,52 @@
+"""What all tests share: where the reference numbers and the real datasets are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.registry_folders"]
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of this suite."""
+    parser.addoption(
+        "--golden", type=Path, default=_ROOT / "tests" / "golden", help="folder of reference numbers to compare with"
+    )
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=os.environ.get("CODETR_TEST_DATA") or None,
+        help="folder of real and of broken datasets; without it tests/realdata is not collected",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Real datasets are not part of the repository."""
+    if collection_path.name == "realdata" and config.getoption("--data") is None:
+        return True
+    return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Steps that are tested for something else leave no W&B runs behind. A wrong folder must not test nothing."""
+    os.environ.setdefault("WANDB_MODE", "disabled")
+    golden = config.getoption("--golden")
+    if not any((golden / part).is_dir() for part in ("models", "pieces", "state_keys")):
+        raise pytest.UsageError(f"--golden {golden}: holds no reference numbers (models/, pieces/ or state_keys/)")
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Path:
+    """The folder of reference numbers: pieces/, models/."""
+    return request.config.getoption("--golden")
+
+
+@pytest.fixture(scope="session")
+def data(request: pytest.FixtureRequest) -> Path:
+    """The folder of real and of broken datasets: bccd/, coco128/, odd/, eval_pairs/."""
+    return request.config.getoption("--data")

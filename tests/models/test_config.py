@@ -1,0 +1,41 @@
+"""Settings of a detector: mistakes are named, derived values follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from codetr.errors import UserError
+from codetr.models.config import DetectorConfig, co_deformable_detr_r50, co_dino_5scale_r50
+
+
+def test_published_detectors() -> None:
+    assert co_deformable_detr_r50(80).dense_strides == (8, 16, 32, 64, 128)
+    assert co_dino_5scale_r50(80).dense_strides == (4, 8, 16, 32, 64, 128)
+    assert co_dino_5scale_r50(80).auxiliary_heads == ("roi", "atss")
+
+
+def test_a_configuration_survives_being_written_as_json() -> None:
+    for config in (co_deformable_detr_r50(3), co_dino_5scale_r50(3)):
+        assert DetectorConfig.parse(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("channels=100", "multiple of norm_groups"),
+        ("backbone.out_stages=[2,1]", "backbone: out_stages must be ascending"),
+        ("backbone.out_stages=[]", "backbone"),
+        ("backbone.depth=34", "backbone.depth"),
+        ("rpn=null", "rpn and roi belong together"),
+        ("num_classes=0", "num_classes"),
+        ("query.denoising.label_noise=2", "label_noise"),
+        ("query.nms.method=hard", "query.*nms.method"),
+    ],
+)
+def test_mistakes_are_named_by_path(assignment: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        co_dino_5scale_r50(80).override([assignment])
+
+
+def test_heads_can_be_switched_off() -> None:
+    assert co_dino_5scale_r50(80).override(["rpn=null", "roi=null", "atss=null"]).auxiliary_heads == ()

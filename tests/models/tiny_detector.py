@@ -1,0 +1,62 @@
+"""Detectors small enough to train a step in a fraction of a second, and batches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from codetr.models.config import (
+    CoDeformableHeadConfig,
+    CoDINOHeadConfig,
+    DenoisingConfig,
+    DetectorConfig,
+    DetectorKind,
+    ProposalConfig,
+    ResNetConfig,
+    RoIHeadConfig,
+    RPNConfig,
+    TransformerConfig,
+)
+from codetr.models.structures import ImageBatch, Target
+
+KINDS: tuple[DetectorKind, ...] = ("co_deformable", "co_dino")
+
+
+def tiny_config(kind: DetectorKind, num_classes: int = 3, **changes: Any) -> DetectorConfig:
+    """A detector of `kind` with all its parts; `changes` replace fields of the configuration."""
+    transformer = TransformerConfig(encoder_layers=1, decoder_layers=2, attention_heads=4, feedforward_channels=32)
+    few = ProposalConfig(candidates=50, proposals=30)
+    values: dict[str, Any] = {
+        "num_classes": num_classes,
+        "channels": 32,
+        "norm_groups": 8,
+        "backbone": ResNetConfig(depth=26, base_width=4, out_stages=(1, 2, 3)),
+        "query": CoDeformableHeadConfig(queries=20, transformer=transformer, max_detections=15)
+        if kind == "co_deformable"
+        else CoDINOHeadConfig(
+            queries=20, transformer=transformer, denoising=DenoisingConfig(queries=10), max_detections=15
+        ),
+        "rpn": RPNConfig(samples=32, train_proposals=few, test_proposals=few),
+        "roi": RoIHeadConfig(finest_scale=28, fc_channels=16, samples=32),
+    }
+    return DetectorConfig(**(values | changes))
+
+
+def random_batch(
+    objects: Sequence[int], num_classes: int = 3, *, canvas: tuple[int, int] = (64, 96), seed: int = 0
+) -> tuple[ImageBatch, list[Target]]:
+    """Images of noise with so many random objects each; every image but the first is padded."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = canvas
+    sizes = [(height - 7 * image, width - 5 * image) for image in range(len(objects))]
+    pixels = torch.zeros(len(objects), 3, height, width)
+    targets = []
+    for image, ((rows, columns), count) in enumerate(zip(sizes, objects, strict=True)):
+        pixels[image, :, :rows, :columns] = torch.randn(3, rows, columns, generator=generator)
+        corners = torch.rand(count, 2, generator=generator) * torch.tensor([columns / 2, rows / 2])
+        extents = 2 + torch.rand(count, 2, generator=generator) * torch.tensor([columns / 2 - 2, rows / 2 - 2])
+        labels = torch.randint(num_classes, (count,), generator=generator)
+        targets.append(Target(torch.cat((corners, corners + extents), dim=1), labels))
+    return ImageBatch(pixels, sizes, sizes, [(2 * rows, 2 * columns) for rows, columns in sizes]), targets

@@ -1,0 +1,100 @@
+"""Suppression: the fast path against the definition, ties included."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from codetr.models.boxes import paired_iou
+from codetr.ops.nms import batched_nms, multiclass_nms
+from codetr.ops.soft_nms import soft_nms
+
+
+def soft_nms_by_definition(boxes: Tensor, scores: Tensor, threshold: float, min_score: float) -> tuple[list, list]:
+    """Selection sort with swaps, one box at a time."""
+    items = [[score.clone(), index] for index, score in enumerate(scores)]
+    done = 0
+    while done < len(items):
+        best = max(range(done, len(items)), key=lambda position: (items[position][0].item(), -position))
+        items[done], items[best] = items[best], items[done]
+        position = done + 1
+        while position < len(items):
+            iou = paired_iou(boxes[items[done][1]], boxes[items[position][1]])
+            if iou >= torch.tensor(threshold):
+                items[position][0] *= 1 - iou
+            if items[position][0] < torch.tensor(min_score):
+                items[position] = items[-1]
+                items.pop()
+            else:
+                position += 1
+        done += 1
+    return [item[0].item() for item in items], [item[1] for item in items]
+
+
+# Few positions and scores, so that equal boxes, equal scores and exact thresholds are common.
+corner = st.integers(0, 4)
+item = st.tuples(corner, corner, st.integers(1, 4), st.integers(1, 4), st.sampled_from([0.0, 0.01, 0.25, 0.5, 0.5, 1]))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(item, max_size=12), st.sampled_from([0.1, 0.5, 0.75]), st.sampled_from([0.001, 0.1, 0.3]))
+def test_soft_nms_follows_its_definition(items: list, threshold: float, min_score: float) -> None:
+    table = torch.tensor(items, dtype=torch.float32).reshape(-1, 5)
+    boxes, scores = torch.cat((table[:, :2], table[:, :2] + table[:, 2:4]), dim=1), table[:, 4]
+    expected_scores, expected_kept = soft_nms_by_definition(boxes, scores, threshold, min_score)
+    kept_scores, kept = soft_nms(boxes, scores, threshold, min_score=min_score)
+    assert kept.tolist() == expected_kept
+    assert kept_scores.tolist() == pytest.approx(expected_scores, rel=1e-6)
+    limited_scores, limited = soft_nms(boxes, scores, threshold, min_score=min_score, limit=3)
+    assert limited.tolist() == expected_kept[:3]
+    assert limited_scores.tolist() == kept_scores[:3].tolist()
+
+
+def random_boxes(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    corners = torch.rand(count, 2, generator=generator) * 800
+    sides = torch.rand(count, 2, generator=generator) * 300
+    labels = torch.randint(5, (count,), generator=generator)
+    return torch.cat((corners, corners + sides), dim=1), torch.rand(count, generator=generator), labels
+
+
+@pytest.mark.parametrize("method", ["nms", "soft_nms"])
+def test_one_class_after_the_other_keeps_the_same_boxes(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which way is taken depends on the number of boxes, and must not show."""
+    boxes, scores, labels = random_boxes(400)
+    at_once = batched_nms(boxes, scores, labels, 0.5, method=method, limit=150)
+    monkeypatch.setattr("codetr.ops.nms._SPLIT", 1)
+    one_by_one = batched_nms(boxes, scores, labels, 0.5, method=method, limit=150)
+    assert torch.equal(at_once[1], one_by_one[1])
+    torch.testing.assert_close(at_once[0], one_by_one[0])
+
+
+def test_suppression_of_a_real_images_detections_takes_milliseconds() -> None:
+    """900 queries per image: were this slow, evaluation would wait for it, not for the network."""
+    boxes, scores, labels = random_boxes(900)
+    batched_nms(boxes, scores, labels, 0.8, method="soft_nms", limit=300)
+    start = time.perf_counter()
+    batched_nms(boxes, scores, labels, 0.8, method="soft_nms", limit=300)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_boxes_of_different_classes_do_not_suppress_each_other() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10]]).expand(3, 4)
+    scores, labels = torch.tensor([0.3, 0.9, 0.6]), torch.tensor([0, 1, 1])
+    assert batched_nms(boxes, scores, labels, 0.5)[1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("method", ["nms", "soft_nms"])
+def test_nothing_to_suppress(method: str) -> None:
+    empty = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+    scores, kept = batched_nms(*empty, 0.5, method=method)
+    assert len(scores) == len(kept) == 0
+    assert kept.dtype == torch.int64
+    boxes, scores, labels = multiclass_nms(torch.zeros(3, 1, 4), torch.zeros(3, 7), 0.5, method=method)
+    assert boxes.shape == (0, 4)
+    assert len(scores) == len(labels) == 0

@@ -1,0 +1,189 @@
+"""Whole detectors at inference against the official implementation, from the backbone to detections of all heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codetr.models.detector import CoDETR
+from codetr.models.heads.dense import Proposals
+from codetr.models.structures import Detections, ImageBatch
+from codetr.models.transformer.decoder import Decoded
+from codetr.models.transformer.levels import Encoded
+from tests.reference.golden_case import GoldenCase, close
+
+
+@dataclass
+class Evaluated:
+    """A detector, what it was given, what its modules put out, and what the official one's did."""
+
+    detector: CoDETR
+    batch: ImageBatch
+    seen: dict[str, Any]
+    expected: dict[str, Tensor]
+
+
+MODULES = ("backbone", "neck", "encoder", "query_head.proposals", "query_head.decoder", "query_head")
+
+
+@pytest.fixture(scope="session")
+def evaluated(golden: Path, case_name: str) -> Evaluated:
+    case = GoldenCase(golden / "models" / case_name)
+    detector, batch, seen = case.detector().eval(), case.batch(), {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            seen[name], seen[f"{name}.inputs"] = output, inputs
+
+        return hook
+
+    hooks = [detector.get_submodule(name).register_forward_hook(keep(name)) for name in MODULES]
+    detector.detect(batch)
+    for hook in hooks:
+        hook.remove()
+    return Evaluated(detector, batch, seen, case.arrays("eval"))
+
+
+def check_stats(actual: Tensor, expected: dict[str, Tensor], name: str) -> None:
+    assert list(actual.shape) == expected[f"{name}_shape"].tolist()
+    stats = torch.stack((actual.mean(), actual.std(), actual.abs().max()))
+    close(stats, expected[f"{name}_stats"])
+    if f"{name}_first" in expected:
+        close(actual.flatten()[:64], expected[f"{name}_first"])
+
+
+def test_backbone(evaluated: Evaluated) -> None:
+    maps = evaluated.seen["backbone"]
+    for index, actual in enumerate(maps):
+        check_stats(actual, evaluated.expected, f"backbone{index}")
+    close(maps[-1], evaluated.expected["backbone_last"])
+
+
+def test_neck(evaluated: Evaluated) -> None:
+    for index, actual in enumerate(evaluated.seen["neck"]):
+        check_stats(actual, evaluated.expected, f"neck{index}")
+        whole = evaluated.expected.get(f"neck{index}")
+        if whole is not None:
+            close(actual, whole)
+        else:
+            close(actual[:, :12], evaluated.expected[f"neck{index}_ch0to11"])
+
+
+def test_encoder(evaluated: Evaluated) -> None:
+    encoded: Encoded = evaluated.seen["encoder"]
+    expected = evaluated.expected
+    assert [list(shape) for shape in encoded.levels.shapes] == expected["spatial_shapes"].tolist()
+    assert torch.equal(encoded.padding, expected["padding_mask"])
+    close(encoded.levels.valid_ratios, expected["valid_ratios"])
+    close(encoded.memory, expected["memory"])
+
+
+def test_downsampled_level(evaluated: Evaluated) -> None:
+    with torch.no_grad():
+        close(evaluated.detector.dense_maps(evaluated.seen["encoder"])[-1], evaluated.expected["feat_down"])
+
+
+def test_proposals_of_the_encoder(evaluated: Evaluated) -> None:
+    """Every token's logit and box where they are stored, the selected ones in order of selection elsewhere."""
+    expected = evaluated.expected
+    if "enc_cls_logit0" in expected:
+        proposals = evaluated.seen["query_head.proposals"]
+        close(proposals.logits[..., 0], expected["enc_cls_logit0"])
+        close(proposals.box_logits.sigmoid(), expected["enc_box_preds"])
+    else:
+        _, selected = evaluated.seen["query_head"]
+        close(selected.logits, expected["enc_topk_logits"])
+        close(selected.box_logits.sigmoid(), expected["enc_topk_anchors"])
+
+
+def test_initial_queries(evaluated: Evaluated) -> None:
+    inputs = evaluated.seen["query_head.decoder.inputs"]
+    if "query_pos" in evaluated.expected:
+        _, positions, boxes, *_ = inputs
+        close(positions, evaluated.expected["query_pos"])
+    else:
+        _, boxes, *_ = inputs
+    close(boxes, evaluated.expected["init_reference"])
+
+
+def test_decoder(evaluated: Evaluated) -> None:
+    decoded: Decoded = evaluated.seen["query_head.decoder"]
+    close(torch.stack(decoded.hidden), evaluated.expected["dec_hidden"])
+    references = [*decoded.references, decoded.refined]
+    expected = evaluated.expected["dec_references"]
+    # Co-Deformable-DETR's do not begin with the initial references.
+    close(torch.stack(references[-len(expected) :]), expected)
+
+
+def test_predictions_of_all_layers(evaluated: Evaluated) -> None:
+    predictions, _ = evaluated.seen["query_head"]
+    close(predictions.logits, evaluated.expected["all_cls_logits"])
+    close(predictions.boxes, evaluated.expected["all_box_preds"])
+
+
+def check_detections(found: list[Detections], expected: dict[str, Tensor], name: str, boxes: str) -> None:
+    for image, detections in enumerate(found):
+        assert detections.labels.tolist() == expected[f"{name}_labels{image}"].tolist()
+        torch.testing.assert_close(detections.scores, expected[f"{name}_scores{image}"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(detections.boxes, expected[f"{boxes}_boxes{image}"], rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize(("head", "name"), [("query", "detr"), ("atss", "onestage"), ("roi", "twostage")])
+def test_detections(evaluated: Evaluated, head: Any, name: str) -> None:
+    check_detections(evaluated.detector.detect(evaluated.batch, head), evaluated.expected, name, name)
+
+
+def test_detections_in_network_pixels(evaluated: Evaluated) -> None:
+    """Without scaling back: the factor takes part in suppression, so this is not a mere multiple of the above."""
+    batch = replace(evaluated.batch, scale_factors=[(1.0, 1.0)] * len(evaluated.batch))
+    check_detections(evaluated.detector.detect(batch), evaluated.expected, "detr", "detr_norescale")
+
+
+@torch.no_grad()
+def test_outputs_of_the_atss_head(evaluated: Evaluated) -> None:
+    head = evaluated.detector.atss_head
+    assert head is not None
+    output = head(evaluated.detector.dense_maps(evaluated.seen["encoder"]))
+    expected = evaluated.expected
+    close(torch.cat(output.logits, 1).transpose(1, 2), expected["atss_cls"])
+    close(torch.cat(output.deltas, 1).transpose(1, 2), expected["atss_reg"])
+    close(torch.cat(output.centerness, 1)[:, None], expected["atss_ctr"])
+
+
+@torch.no_grad()
+def test_outputs_of_the_rpn(evaluated: Evaluated) -> None:
+    head = evaluated.detector.rpn_head
+    assert head is not None
+    maps, expected = evaluated.detector.dense_maps(evaluated.seen["encoder"]), evaluated.expected
+    logits, deltas = head(maps)
+    anchors = head.anchors.anchors_per_cell
+    close(torch.cat(logits, 1).unflatten(1, (-1, anchors)).transpose(1, 2), expected["rpn_cls"])
+    close(
+        torch.cat(deltas[1:], 1).unflatten(1, (-1, anchors)).flatten(2).transpose(1, 2),
+        expected["rpn_reg_from_level1"],
+    )
+    first = deltas[0]
+    close(torch.stack((first.mean(), first.std(), first.abs().max())), expected["rpn_reg_level0_stats"])
+    for image, proposals in enumerate(head.propose(maps, evaluated.batch)):
+        torch.testing.assert_close(proposals.boxes, expected[f"proposals{image}"][:, :4], rtol=0, atol=1e-2)
+        torch.testing.assert_close(proposals.scores, expected[f"proposals{image}"][:, 4], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_outputs_of_the_roi_head(evaluated: Evaluated) -> None:
+    head, expected = evaluated.detector.roi_head, evaluated.expected
+    assert head is not None
+    maps = evaluated.detector.dense_maps(evaluated.seen["encoder"])
+    stored = [expected[f"proposals{image}"] for image in range(len(evaluated.batch))]
+    proposals = [Proposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
+    pooled = head.pool(maps, [proposal.boxes for proposal in proposals])
+    close(pooled[:3], expected["rcnn_roi_feat_first"])
+    close(torch.stack((pooled.mean(), pooled.std())), expected["rcnn_roi_feat_stats"])
+    logits, deltas = head(pooled)
+    close(logits, expected["rcnn_cls"])
+    close(deltas.flatten(1), expected["rcnn_reg"])

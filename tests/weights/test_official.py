@@ -1,0 +1,98 @@
+"""Official weights and configurations: the whole way in and out, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from codetr.errors import UserError
+from codetr.models.detector import CoDETR
+from codetr.weights.official import from_official, load_official, to_official
+from codetr.weights.official_config import read_official_config
+from tests.reference.golden_case import GoldenCase
+
+CASES = ("co_deformable_s0", "co_dino_s0")
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, golden: Path) -> GoldenCase:
+    return GoldenCase(golden / "models" / request.param)
+
+
+def test_weights_come_out_as_they_went_in(case: GoldenCase) -> None:
+    weights = case.arrays("state_dict")
+    written = to_official(case.detector())
+    assert written.keys() == weights.keys()
+    assert all(torch.equal(written[name], value) for name, value in weights.items())
+
+
+def test_all_keys_that_do_not_fit_are_named_and_nothing_is_loaded(case: GoldenCase) -> None:
+    weights, detector = case.arrays("state_dict"), case.detector()
+    before = copy.deepcopy(detector.state_dict())
+    del weights["query_head.cls_branches.0.bias"], weights["rpn_head.rpn_cls.weight"]
+    weights["ema_neck_weight"] = torch.zeros(1)
+    weights["neck.convs.0.gn.weight"] = torch.zeros(3)
+    weights["neck.convs.1.gn.weight"] += 1
+    with pytest.raises(UserError) as caught:
+        load_official(detector, weights)
+    message = str(caught.value)
+    for part in (
+        "4 keys do not fit",
+        "missing: query_head.cls_branches.0.bias",
+        "missing: rpn_head.rpn_cls.weight",
+        "unexpected: ema_neck_weight",
+        "neck.convs.0.gn.weight: expected [64], got [3]",
+    ):
+        assert part in message
+    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
+
+
+def test_half_precision_weights_are_read(case: GoldenCase) -> None:
+    weights = {
+        name: value.half() if value.is_floating_point() else value for name, value in case.arrays("state_dict").items()
+    }
+    detector = from_official(case.json("config"), weights)
+    assert {parameter.dtype for parameter in detector.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("query_head.type", "DETRHead", r"query_head.type is 'DETRHead'.*CoDINOHead"),
+        ("backbone.type", "ViT", "backbone.type is 'ViT'"),
+        ("mask_head", {"type": "SimpleRefineMaskHead"}, "mask_head is not supported"),
+        ("query_head.mixed_selection", False, "query_head.mixed_selection is False"),
+        ("query_head.loss_cls.gamma", 1.5, "query_head.loss_cls.gamma is 1.5"),
+        ("query_head.loss_cls.type", "FocalLoss", "loss_cls.type is 'FocalLoss', only 'QualityFocalLoss'"),
+        ("query_head.transformer.with_coord_feat", True, "with_coord_feat is True"),
+        ("query_head.use_zero_padding", True, "use_zero_padding is True"),
+        ("query_head.num_classes", "many", "num_classes.*many"),
+        ("neck.out_channels", None, "channels"),
+    ],
+)
+def test_what_cannot_be_built_is_named(golden: Path, path: str, value: Any, message: str) -> None:
+    config = json.loads((golden / "models" / "co_dino_s0" / "config.json").read_text())
+    node = config
+    *parents, last = path.split(".")
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    with pytest.raises(UserError, match=message):
+        read_official_config(config)
+
+
+def test_auxiliary_heads_that_an_official_configuration_leaves_out(golden: Path) -> None:
+    config = json.loads((golden / "models" / "co_dino_s0" / "config.json").read_text())
+    for part in ("roi_head", "rpn_head"):
+        del config[part]
+    del config["train_cfg"][1], config["test_cfg"][1]
+    read = read_official_config(config)
+    assert read.auxiliary_heads == ("atss",)
+    assert read.atss is not None
+    assert read.atss.max_detections == 12
+    assert not any("aux_pos_trans.1" in name for name in to_official(CoDETR(read)))
