@@ -1,0 +1,1 @@
+"""Annotations and images on their way to a batch."""

@@ -1,0 +1,146 @@
+"""Checking every image file of a split: found, safe, decodable, of the declared size; digested on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codetr.data.entries import ImageEntry
+from codetr.data.findings import Findings
+from codetr.data.images import read_header, read_image
+from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.progress import track
+from codetr.errors import UserError
+from codetr.files import sha256_file
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that can be used.
+
+    Attributes:
+        image_id: its id.
+        path: relative to the image folder, with `/`.
+        height: rows of the decoded image.
+        width: columns of the decoded image.
+        upright: the EXIF orientation is to be applied when decoding.
+        digest: SHA-256 of the file, as `sha256:<hex>`.
+        bytes: size of the file.
+    """
+
+    image_id: int
+    path: str
+    height: int
+    width: int
+    upright: bool
+    digest: str
+    bytes: int
+
+
+@dataclass
+class _Check:
+    """The outcome of one image's check, made in a thread; findings are added in the file's order afterwards."""
+
+    image: CheckedImage | None = None
+    findings: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check_images(
+    entries: list[ImageEntry], root: Path, findings: Findings, *, workers: int, label: str
+) -> list[CheckedImage]:
+    """Check the image files of one split, in threads, with progress.
+
+    Args:
+        entries: the images as listed.
+        root: the image folder.
+        findings: what is wrong with them is added here.
+        workers: number of threads.
+        label: what to call this in the progress display.
+
+    Returns:
+        The images that can be used, in order.
+
+    Raises:
+        UserError: the image folder does not exist.
+    """
+    if not root.is_dir():
+        raise UserError("no such image folder" if not root.exists() else "is not a folder", where=str(root))
+    root = root.resolve()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        checks = list(track(pool.map(lambda entry: _check(entry, root), entries), len(entries), label))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
+    for check in checks:
+        for name, example in check.findings:
+            findings.add(name, example)
+    images = [check.image for check in checks if check.image is not None]
+    _note_repetitions(images, findings)
+    return images
+
+
+def _check(entry: ImageEntry, root: Path) -> _Check:
+    check = _Check()
+    example = f"image {entry.image_id}"
+    path = _locate(entry, root, check, example)
+    if path is None:
+        return check
+    example = f"{example} '{path}'"
+    file = root / path
+    try:
+        header = read_header(file)
+        upright = True
+        if header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(upright=True):
+            upright = False
+            check.findings.append(("image_orientation_ignored", f"{example}: EXIF orientation {header.orientation}"))
+        height, width = read_image(file, upright=upright).shape[:2]
+        digest, size = sha256_file(file), file.stat().st_size
+    except (UserError, OSError) as error:
+        reason = error.problem if isinstance(error, UserError) else error.strerror
+        check.findings.append(("image_unreadable", f"{example}: {reason}"))
+        return check
+    if entry.size is None:
+        check.findings.append(("image_size_missing", f"{example}: {width}x{height}"))
+    elif entry.size != (height, width):
+        declared = f"{entry.size[1]}x{entry.size[0]}"
+        check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
+    if header.frames > 1:
+        check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
+    check.image = CheckedImage(entry.image_id, path, height, width, upright, digest, size)
+    return check
+
+
+def _locate(entry: ImageEntry, root: Path, check: _Check, example: str) -> str | None:
+    """The image's path relative to `root`, or None with the reason noted."""
+    if not entry.names:
+        check.findings.append(("image_unnamed", example))
+        return None
+    for name in entry.names:
+        try:
+            path = resolve_image(root, name)
+        except UnsafePathError as error:
+            check.findings.append(("image_unsafe_path", f"{example} '{name}': {error}"))
+            return None
+        except NoFileError:
+            continue
+        if entry.named_by_url:
+            check.findings.append(("image_name_from_url", f"{example}: '{path}'"))
+        elif path != name:
+            check.findings.append(("image_name_adapted", f"{example}: '{name}' is '{path}'"))
+        return path
+    check.findings.append(("image_missing", f"{example} '{entry.names[0]}'"))
+    return None
+
+
+def _note_repetitions(images: Iterable[CheckedImage], findings: Findings) -> None:
+    by_digest: dict[str, list[CheckedImage]] = defaultdict(list)
+    for image in images:
+        by_digest[image.digest].append(image)
+    for group in by_digest.values():
+        first = group[0]
+        for image in group[1:]:
+            name = "image_file_shared" if image.path == first.path else "image_content_repeated"
+            findings.add(name, f"image {image.image_id} '{image.path}' and image {first.image_id} '{first.path}'")

@@ -1,0 +1,110 @@
+"""Settings of everything between annotation files and the network's input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from codetr.config import Settings
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class SourceConfig(Settings):
+    """Where the annotations and images of one split are.
+
+    Attributes:
+        annotations: a COCO-format JSON file, plain or gzip-compressed.
+        images: the folder that the annotations' file names are relative to.
+        repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
+        rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
+    """
+
+    annotations: str
+    images: str
+    repo: str | None = None
+    rev: str | None = None
+
+    @model_validator(mode="after")
+    def _revision_needs_repository(self) -> Self:
+        if self.rev is not None and self.repo is None:
+            raise ValueError("rev is given without repo: only a DVC repository has revisions")
+        return self
+
+
+class PreprocessConfig(Settings):
+    """How an image becomes network input at test time; it travels with the weights.
+
+    Attributes:
+        mean: per-channel mean of RGB values in 0..255.
+        std: per-channel standard deviation of RGB values in 0..255.
+        short_side: the shorter side after resizing, in pixels, unless the longer one would exceed `long_side`.
+        long_side: upper bound of the longer side, in pixels.
+        pad_divisor: both sides are padded at the right and bottom, with zeros after normalising, to multiples of this.
+    """
+
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    short_side: Positive = 800
+    long_side: Positive = 1333
+    pad_divisor: Positive = 1
+
+    @model_validator(mode="after")
+    def _deviations_are_positive(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError(f"std {self.std} must be positive")
+        return self
+
+
+class CropConfig(Settings):
+    """The branch of the training augmentation that crops: resize, random crop, resize again.
+
+    Attributes:
+        probability: share of images that take this branch.
+        short_sides: candidates for the shorter side before the crop.
+        long_side: upper bound of the longer side before the crop.
+        size: (smallest, largest) side of the crop in pixels; height and width are drawn independently.
+    """
+
+    probability: Fraction = 0.5
+    short_sides: tuple[Positive, ...] = Field(default=(400, 500, 600), min_length=1)
+    long_side: Positive = 4200
+    size: tuple[Positive, Positive] = (384, 600)
+
+    @model_validator(mode="after")
+    def _size_is_a_range(self) -> Self:
+        if self.size[0] > self.size[1]:
+            raise ValueError(f"size {self.size} must be (smallest, largest)")
+        return self
+
+
+class AugmentConfig(Settings):
+    """Training augmentation: that of DETR (Carion et al. 2020, appendix A.4), with every size free.
+
+    Attributes:
+        flip_probability: share of images mirrored left to right.
+        short_sides: candidates for the shorter side of the final image.
+        long_side: upper bound of its longer side.
+        crop: the crop branch, or None to resize only.
+    """
+
+    flip_probability: Fraction = 0.5
+    short_sides: tuple[Positive, ...] = Field(default=tuple(range(480, 801, 32)), min_length=1)
+    long_side: Positive = 1333
+    crop: CropConfig | None = CropConfig()
+
+
+class LoaderConfig(Settings):
+    """How images reach the network.
+
+    Attributes:
+        batch_size: images per process and forward pass.
+        workers: loader processes per training process; 0 loads in the training process itself.
+        prefetch: batches every worker prepares ahead.
+    """
+
+    batch_size: Positive = 2
+    workers: Annotated[int, Field(ge=0)] = 2
+    prefetch: Positive = 2

@@ -1,0 +1,57 @@
+"""Identifiers as annotation files give them, brought to 64-bit integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codetr.data.findings import Findings
+
+_LARGEST = (1 << 62) - 1
+"""Far beyond any real id, and room above it for the ids given to records that have none."""
+
+
+def as_integer(value: Any) -> int | None:
+    """An id as a 64-bit integer: integers, decimal text, and decimal numbers without a fraction; else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if len(text) > 20 or not text.removeprefix("-").isdecimal():
+            return None
+        value = int(text)
+    elif isinstance(value, float):
+        # Beyond 2**53 a float no longer tells neighbouring integers apart.
+        if not (value.is_integer() and abs(value) <= 1 << 53):
+            return None
+        value = int(value)
+    return value if isinstance(value, int) and -_LARGEST <= value <= _LARGEST else None
+
+
+class ImageIds:
+    """The image ids of one file: integers stay, text that is no number gets free integers, consistently.
+
+    Args:
+        values: the id of every image entry, of any type.
+    """
+
+    def __init__(self, values: list[Any]) -> None:
+        integers = {integer for value in values if (integer := as_integer(value)) is not None}
+        free = max(integers, default=0) + 1
+        self._numbered: dict[str, int] = {}
+        for value in values:
+            if isinstance(value, str) and value and as_integer(value) is None and value not in self._numbered:
+                self._numbered[value] = free + len(self._numbered)
+
+    def resolve(self, value: Any) -> int | None:
+        """The integer for an id wherever it occurs in the file; None if it is none."""
+        integer = as_integer(value)
+        if integer is None and isinstance(value, str):
+            return self._numbered.get(value)
+        return integer
+
+    def report(self, value: Any, findings: Findings, example: str) -> None:
+        """Say so if an image's own id had to be changed."""
+        if isinstance(value, str) and value in self._numbered:
+            findings.add("image_id_numbered", f"{example}: {value!r} is now {self._numbered[value]}")
+        elif not isinstance(value, int):
+            findings.add("image_id_converted", f"{example}: {value!r}")

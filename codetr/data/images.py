@@ -1,0 +1,142 @@
+"""Reading image files of any kind as 8-bit RGB, with errors that name the file and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from codetr.errors import UserError
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit against decompression bombs: beyond it a small file can exhaust the memory."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+"""Formats that are read, by content, whatever the file's name. Others of Pillow's would start foreign programs."""
+
+_ORIENTATION = 0x0112
+# EXIF 2.3, section 4.6.4: what brings the stored pixels upright, by the tag's value.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image file says about itself before its pixels are decoded.
+
+    Attributes:
+        height: rows as stored.
+        width: columns as stored.
+        orientation: EXIF orientation 1..8; 1 (upright) when absent or invalid.
+        frames: pages or animation frames; only the first is ever used.
+    """
+
+    height: int
+    width: int
+    orientation: int
+    frames: int
+
+    def size(self, *, upright: bool) -> tuple[int, int]:
+        """(height, width) as stored, or as shown by a viewer that honours the EXIF orientation."""
+        turned = upright and self.orientation >= 5
+        return (self.width, self.height) if turned else (self.height, self.width)
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read an image file's header.
+
+    Raises:
+        UserError: missing, empty, not an image, or of more than `MAX_PIXELS` pixels.
+    """
+    with _open(path) as image:
+        return ImageHeader(image.height, image.width, _orientation(image), getattr(image, "n_frames", 1))
+
+
+def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
+    """Decode the first frame of an image file.
+
+    Transparency is ignored, palettes and CMYK are converted, 16-bit grey is reduced to its upper 8 bits.
+
+    Args:
+        path: an image file of a format that Pillow reads.
+        upright: apply the EXIF orientation.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        UserError: missing, empty, not an image, damaged, too large, or with pixels of no known range.
+    """
+    with _open(path) as image:
+        orientation = _orientation(image) if upright else 1
+        try:
+            image.load()
+            rgb = _to_rgb(image, path)
+        # Decoders of broken data raise almost anything: OSError, SyntaxError, ValueError, struct.error, ...
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"is damaged: {_reason(error)}", where=str(path)) from None
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    return np.array(rgb)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except FileNotFoundError:
+        raise UserError("no such file", where=str(path)) from None
+    except IsADirectoryError:
+        raise UserError("is a folder, not an image", where=str(path)) from None
+    except PermissionError:
+        raise UserError("may not be read", where=str(path), hint="Check the file's permissions.") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=str(path)) from None
+    except Exception as error:
+        if path.stat().st_size == 0:
+            raise UserError("is empty", where=str(path)) from None
+        hint = f"Formats that can be read: {', '.join(FORMATS)}."
+        raise UserError(f"is not an image: {_reason(error)}", where=str(path), hint=hint) from None
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=str(path))
+    return image
+
+
+def _reason(error: Exception) -> str:
+    """What the decoder said; Pillow's 'cannot identify' repeats the path, which the error names anyway."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "unknown format"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    # A broken EXIF block says nothing about the pixels, which are decoded without it.
+    except Exception:
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint16)
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        hint = "Convert it to 8 bits per channel; what its values mean is not recorded in the file."
+        raise UserError(f"has 32-bit pixels ({image.mode})", where=str(path), hint=hint)
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a transparent palette cannot be converted to RGB at once
+    return image.convert("RGB")

@@ -1,0 +1,127 @@
+"""The memory-mapped index of a split: flat NumPy arrays with offsets, shared by every process that opens them.
+
+Lists of Python objects would be copied into every loader process as soon as their reference counts change;
+arrays on disk are mapped once and paged in as they are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.data.annotations import ObjectEntry
+from codetr.data.check import CheckedImage
+from codetr.errors import UserError
+
+ARRAYS = {
+    # Per image, n of them.
+    "image_ids": "int64 (n,)",
+    "sizes": "int32 (n, 2): height, width",
+    "upright": "bool (n,): apply the EXIF orientation",
+    "digests": "uint8 (n, 32): SHA-256 of the file",
+    "file_sizes": "int64 (n,): bytes",
+    "paths": "uint8: UTF-8, one after the other",
+    "path_offsets": "int64 (n + 1,)",
+    "object_offsets": "int64 (n + 1,)",
+    # Per object, in the order of images.
+    "annotation_ids": "int64 (m,)",
+    "boxes": "float64 (m, 4): x, y, width, height in pixels",
+    "labels": "int32 (m,): position of the category in classes.json",
+    "areas": "float64 (m,): square pixels",
+    "crowds": "bool (m,)",
+    "trainable": "bool (m,)",
+    "outlines": "uint8: polygons or run-length codes as JSON, one after the other",
+    "outline_offsets": "int64 (m + 1,): empty for an object without outline",
+}
+"""Every array of an index, `NAME.npy` each."""
+
+
+def write_index(
+    folder: Path, images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
+) -> None:
+    """Write the index of one split into the new folder `folder`.
+
+    Args:
+        folder: where to write; created.
+        images: in the order they will have.
+        objects: those of these images, in any order; objects of one image keep theirs.
+        labels: label by category id.
+    """
+    by_image: dict[int, list[ObjectEntry]] = defaultdict(list)
+    for entry in objects:
+        by_image[entry.image_id].append(entry)
+    ordered = [entry for image in images for entry in by_image[image.image_id]]
+    paths = [image.path.encode() for image in images]
+    outlines = [b"" if entry.outline is None else _to_json(entry.outline) for entry in ordered]
+    arrays: dict[str, NDArray[Any]] = {
+        "image_ids": np.array([image.image_id for image in images], np.int64),
+        "sizes": np.array([(image.height, image.width) for image in images], np.int32).reshape(-1, 2),
+        "upright": np.array([image.upright for image in images], bool),
+        "digests": np.frombuffer(
+            b"".join(bytes.fromhex(image.digest.removeprefix("sha256:")) for image in images), np.uint8
+        ).reshape(-1, 32),
+        "file_sizes": np.array([image.bytes for image in images], np.int64),
+        "paths": np.frombuffer(b"".join(paths), np.uint8),
+        "path_offsets": _offsets([len(path) for path in paths]),
+        "object_offsets": _offsets([len(by_image[image.image_id]) for image in images]),
+        "annotation_ids": np.array([entry.annotation_id for entry in ordered], np.int64),
+        "boxes": np.array([entry.box for entry in ordered], np.float64).reshape(-1, 4),
+        "labels": np.array([labels[entry.category_id] for entry in ordered], np.int32),
+        "areas": np.array([entry.area for entry in ordered], np.float64),
+        "crowds": np.array([entry.crowd for entry in ordered], bool),
+        "trainable": np.array([entry.trainable for entry in ordered], bool),
+        "outlines": np.frombuffer(b"".join(outlines), np.uint8),
+        "outline_offsets": _offsets([len(outline) for outline in outlines]),
+    }
+    folder.mkdir(parents=True)
+    for name in ARRAYS:
+        np.save(folder / f"{name}.npy", arrays[name], allow_pickle=False)
+
+
+def open_index(folder: Path) -> dict[str, NDArray[Any]]:
+    """Map the arrays of an index, read-only.
+
+    Raises:
+        UserError: an array is missing, unreadable, or its length does not fit the others'.
+    """
+    arrays = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
+    images, objects = len(arrays["image_ids"]), len(arrays["annotation_ids"])
+    lengths = {
+        **dict.fromkeys(("sizes", "upright", "digests", "file_sizes"), images),
+        **dict.fromkeys(("path_offsets", "object_offsets"), images + 1),
+        **dict.fromkeys(("boxes", "labels", "areas", "crowds", "trainable"), objects),
+        "outline_offsets": objects + 1,
+    }
+    fits = all(len(arrays[name]) == length for name, length in lengths.items())
+    if not fits or arrays["object_offsets"][-1] != objects:
+        raise UserError("the arrays of this index do not fit together", where=str(folder), hint=_PREPARE_AGAIN)
+    return arrays
+
+
+_PREPARE_AGAIN = "Run `codetr prepare` again."
+
+
+def _open(path: Path) -> NDArray[Any]:
+    try:
+        # A file without values cannot be mapped.
+        if path.stat().st_size <= 128:
+            return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError("no such file", where=str(path), hint=_PREPARE_AGAIN) from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"is not a NumPy array: {error}", where=str(path), hint=_PREPARE_AGAIN) from None
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

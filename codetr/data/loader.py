@@ -1,0 +1,260 @@
+"""Batches for training and evaluation, loaded by processes that do not influence what is in them.
+
+Every random draw of an image comes from a generator seeded by (seed, epoch, image), every batch from
+`codetr.data.batching`; so the same run gives the same batches with any number of workers, and an epoch can be
+entered in the middle without decoding what came before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from codetr.data.batch import collate
+from codetr.data.batching import effective_batch_count, effective_batches, share
+from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.data.dataset import ImageRecord, Split
+from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
+from codetr.errors import UserError
+from codetr.models.structures import ImageBatch, Target
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A `UserError` on its way out of a loader process, which would lose its parts and add a traceback."""
+
+    problem: str
+    where: str | None
+    hint: str | None
+
+    @classmethod
+    def of(cls, error: UserError) -> _Failure:
+        return cls(error.problem, error.where, error.hint)
+
+    def error(self) -> UserError:
+        return UserError(self.problem, where=self.where, hint=self.hint)
+
+
+_TrainBatch = tuple[ImageBatch, list[Target]]
+
+
+class _TrainBatches(Dataset[_TrainBatch | _Failure]):
+    """Batches by (epoch, image indices)."""
+
+    def __init__(
+        self, split: Split, augmentation: AugmentConfig, preprocess: PreprocessConfig, *, seed: int, with_masks: bool
+    ) -> None:
+        self.split, self.augmentation, self.preprocess = split, augmentation, preprocess
+        self.seed, self.with_masks = seed, with_masks
+
+    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | _Failure:
+        epoch, indices = batch
+        try:
+            images = [self._load(epoch, int(index)) for index in indices]
+        except UserError as error:
+            return _Failure.of(error)
+        pixels, sizes, targets, ids = zip(*images, strict=True)
+        return collate(pixels, sizes, ids), list(targets)
+
+    def _load(self, epoch: int, index: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
+        record = self.split.record(index)
+        random = np.random.default_rng([self.seed, epoch, index])
+        sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
+        pixels = pad(normalise(sample.image, self.preprocess), self.preprocess.pad_divisor)
+        height, width = sample.image.shape[:2]
+        padded = (pixels.shape[1], pixels.shape[2])
+        masks = None
+        if sample.masks is not None:
+            masks = pad(torch.from_numpy(np.ascontiguousarray(sample.masks)), self.preprocess.pad_divisor)
+        target = Target(torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels), masks)
+        sizes = ImageSizes((height, width), padded, (record.height, record.width))
+        return pixels, sizes, target, record.image_id
+
+
+def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:
+    """An image with the objects that are trained on, as annotated, clipped to the image.
+
+    Raises:
+        UserError: the image file is gone, damaged or changed.
+    """
+    chosen = np.flatnonzero(record.trainable)
+    boxes = record.boxes_xywh[chosen].copy()
+    boxes[:, 2:] += boxes[:, :2]
+    boxes[:, 0::2] = boxes[:, 0::2].clip(0, record.width)
+    boxes[:, 1::2] = boxes[:, 1::2].clip(0, record.height)
+    masks = None
+    if with_masks:
+        masks = np.zeros((len(chosen), record.height, record.width), bool)
+        for mask, k in zip(masks, chosen, strict=True):
+            mask[:] = record.mask(int(k))
+    return Sample(record.read(), boxes.astype(np.float32), record.labels[chosen].astype(np.int64), masks)
+
+
+class _EvalBatches(Dataset[ImageBatch | _Failure]):
+    """Batches by image indices, preprocessed as at test time."""
+
+    def __init__(self, split: Split, preprocess: PreprocessConfig) -> None:
+        self.split, self.preprocess = split, preprocess
+
+    def __getitem__(self, indices: Sequence[int]) -> ImageBatch | _Failure:
+        try:
+            records = [self.split.record(int(index)) for index in indices]
+            images = [preprocess_image(record.read(), self.preprocess) for record in records]
+        except UserError as error:
+            return _Failure.of(error)
+        pixels, sizes = zip(*images, strict=True)
+        return collate(pixels, sizes, [record.image_id for record in records])
+
+
+class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
+    """What the loader processes are asked for; set before every epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, list[int]]] = []
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class TrainLoader:
+    """Training batches of one process.
+
+    Args:
+        split: what to train on.
+        augment: training augmentation.
+        preprocess: normalisation and padding (its sizes are those of test time and not used).
+        loader: batch size per process, loader processes.
+        seed: of the run.
+        rank: of this process.
+        world_size: number of processes.
+        accumulate: micro-batches per optimiser step; an epoch is a whole number of them.
+        with_masks: also load masks into the targets.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        augment: AugmentConfig,
+        preprocess: PreprocessConfig,
+        loader: LoaderConfig,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
+        with_masks: bool = False,
+    ) -> None:
+        self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])
+        self._effective = loader.batch_size * world_size * accumulate
+        self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate
+        self._schedule = _Schedule()
+        dataset = _TrainBatches(split, augment, preprocess, seed=seed, with_masks=with_masks)
+        self._loader = _data_loader(
+            dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
+        )
+
+    def __len__(self) -> int:
+        """Micro-batches per epoch, the same on every rank, a multiple of `accumulate`."""
+        return effective_batch_count(len(self._wide), self._effective) * self._accumulate
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[ImageBatch, list[Target]]]:
+        """The micro-batches of epoch `epoch` (from 0), from micro-batch `start` on; earlier ones are not loaded.
+
+        One epoch at a time: starting another one while this is being read is not supported.
+
+        Raises:
+            UserError: an image file is gone, damaged or changed since the dataset was prepared.
+        """
+        batches = effective_batches(self._wide, self._effective, seed=self._seed, epoch=epoch)
+        own = share(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
+        self._schedule.batches = [(epoch, indices.tolist()) for indices in own[start:]]
+        yield from _unwrap(self._loader)
+
+
+class EvalLoader:
+    """Batches of a split in its order, every image once over all ranks.
+
+    Ranks take turns batch by batch, so the composition of the batches, and with it their padding, does not depend
+    on the number of ranks.
+
+    Args:
+        split: what to evaluate on.
+        preprocess: test-time preprocessing.
+        batch_size: images per batch; the last batch may be smaller.
+        workers: loader processes; 0 loads in this process.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocess: PreprocessConfig,
+        *,
+        batch_size: int,
+        workers: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        starts = range(rank * batch_size, len(split), world_size * batch_size)
+        schedule = [list(range(start, min(start + batch_size, len(split)))) for start in starts]
+        self._batches = len(schedule)
+        dataset = _EvalBatches(split, preprocess)
+        self._loader = _data_loader(dataset, schedule, workers=workers, prefetch=2, persistent=False)
+
+    def __len__(self) -> int:
+        """The number of batches of this rank."""
+        return self._batches
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
+        return _unwrap(self._loader)
+
+
+def _data_loader(
+    dataset: Dataset[Any], schedule: Iterable[Any], *, workers: int, prefetch: int, persistent: bool
+) -> DataLoader[Any]:
+    return DataLoader(
+        dataset,
+        sampler=schedule,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        persistent_workers=persistent and workers > 0,
+        worker_init_fn=_start_worker,
+        # Without a generator of its own the loader draws from the global one, which would make the state that
+        # training's random draws depend on depend on how often an epoch was entered.
+        generator=torch.Generator(),
+    )
+
+
+def _start_worker(_worker: int) -> None:
+    """Keep signals meant for the training process away from its workers.
+
+    torchrun and terminals signal the whole process group; a worker that died of it would fail the training process,
+    which is saving its state just then. A handler of the training process, which a fork inherits, is undone.
+    """
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _unwrap(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, _Failure):
+            raise batch.error()
+        yield batch

@@ -1,0 +1,71 @@
+"""File names from annotation files, which are untrusted, resolved inside the image folder and never outside it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class UnsafePathError(ValueError):
+    """The name must not be followed; the message says why."""
+
+
+class NoFileError(ValueError):
+    """The name is harmless, but there is no such file."""
+
+
+def resolve_image(root: Path, name: str) -> str:
+    """Find the file that an annotation file calls `name`.
+
+    The name as it stands comes first, then with backslashes as separators, then in the other Unicode forms
+    (macOS stores decomposed names). `..` and symbolic links are followed as long as they stay inside.
+
+    Args:
+        root: the image folder, resolved.
+        name: the name, from outside.
+
+    Returns:
+        The path relative to `root`, with `/` as separator; not equal to `name` if another spelling was found.
+
+    Raises:
+        UnsafePathError: absolute, a URL, with control characters, or leading out of the folder.
+        NoFileError: nothing there, or not a file.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsafePathError("is not valid Unicode") from None
+    if _CONTROL.search(name):
+        raise UnsafePathError("has control characters")
+    if _URL.match(name):
+        raise UnsafePathError("is a URL")
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
+        raise UnsafePathError("is absolute")
+    for spelling in _spellings(name):
+        relative = _inside(root, spelling)
+        if relative is not None:
+            return relative
+    raise NoFileError("no such file")
+
+
+def _spellings(name: str) -> list[str]:
+    names = [name, name.replace("\\", "/")]
+    names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in names[:2]]
+    return list(dict.fromkeys(names))
+
+
+def _inside(root: Path, name: str) -> str | None:
+    try:
+        target = (root / name).resolve()
+        if not target.is_relative_to(root):
+            raise UnsafePathError("leads out of the image folder")
+        if not target.is_file():
+            return None
+    except (OSError, RuntimeError):  # a name or path too long for the file system; a loop of links
+        return None
+    # A link keeps its own name; only `..`, which would be resolved before links otherwise, needs the real path.
+    return target.relative_to(root).as_posix() if ".." in PurePosixPath(name).parts else PurePosixPath(name).as_posix()

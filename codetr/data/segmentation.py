@@ -1,0 +1,142 @@
+"""Object outlines from outside: checked in plain Python before any native code sees them, then decoded.
+
+pycocotools' C code trusts its input: a run-length code that claims more pixels than its size writes past its buffer,
+and a garbage string is read past its end. So every polygon and run-length code is validated here first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+MAX_COORDINATE = 1e6
+"""Pixels; a larger coordinate is a mistake, and would make native code allocate accordingly."""
+
+
+class BadSegmentationError(ValueError):
+    """The segmentation cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class CheckedSegmentation:
+    """A segmentation that native code may be given.
+
+    Attributes:
+        value: a list of polygons [[x0, y0, x1, y1, ...], ...] in pixels, or {"size": [h, w], "counts": list or str}.
+        dropped_parts: polygons left out because they enclose nothing.
+        exceeds_image: some point lies more than a pixel outside.
+    """
+
+    value: list[list[float]] | dict[str, Any]
+    dropped_parts: int = 0
+    exceeds_image: bool = False
+
+
+def check_segmentation(value: Any, height: int, width: int) -> CheckedSegmentation | None:
+    """Validate a segmentation of an image of the given size; None if there is none (null, [], [[]]).
+
+    Raises:
+        BadSegmentationError: neither a list of polygons nor a run-length code that covers the image exactly.
+    """
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        return CheckedSegmentation(_check_rle(value, height, width))
+    if not isinstance(value, list):
+        raise BadSegmentationError(f"is a {type(value).__name__}, expected polygons or a run-length code")
+    if all(isinstance(part, list) and not part for part in value):
+        return None
+    return _check_polygons(value, height, width)
+
+
+def _check_polygons(polygons: list[Any], height: int, width: int) -> CheckedSegmentation:
+    kept, dropped, exceeds = [], 0, False
+    for polygon in polygons:
+        if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
+            raise BadSegmentationError("has a polygon that is not a list of numbers")
+        if not all(abs(value) <= MAX_COORDINATE for value in polygon):  # NaN is not less than anything
+            raise BadSegmentationError("has coordinates that are not finite or beyond a million pixels")
+        if len(polygon) < 6 or len(polygon) % 2:
+            dropped += 1
+            continue
+        xs, ys = polygon[0::2], polygon[1::2]
+        exceeds |= min(xs) < -1 or min(ys) < -1 or max(xs) > width + 1 or max(ys) > height + 1
+        kept.append(polygon)
+    if not kept:
+        raise BadSegmentationError("has no polygon of three points or more")
+    return CheckedSegmentation(kept, dropped, exceeds)
+
+
+def _check_rle(value: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    size, counts = value.get("size"), value.get("counts")
+    if size != [height, width]:
+        raise BadSegmentationError(f"has a run-length code of size {str(size)[:40]}, the image's is {[height, width]}")
+    if isinstance(counts, str):
+        runs = _decode_counts(counts, limit=height * width + 1)
+    elif isinstance(counts, list):
+        if not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
+            raise BadSegmentationError("has run lengths that are not integers")
+        runs = counts
+    else:
+        raise BadSegmentationError("has a run-length code without counts")
+    if any(run < 0 for run in runs):
+        raise BadSegmentationError("has negative run lengths")
+    if sum(runs) != height * width:
+        raise BadSegmentationError(f"has run lengths for {sum(runs)} pixels, the image has {height * width}")
+    return {"size": [height, width], "counts": counts}
+
+
+def _decode_counts(text: str, limit: int) -> list[int]:
+    """COCO's compressed counts: 5 bits a character, least significant first, from the third run on as differences."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 60 or len(runs) > limit:
+            raise BadSegmentationError("has a run-length string that is not one")
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if not code & 0x20:
+            if code & 0x10:
+                value -= 1 << shift
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise BadSegmentationError("has a run-length string that is cut short")
+    return runs
+
+
+def encode(value: list[list[float]] | dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """A checked segmentation as one compressed run-length code."""
+    if isinstance(value, list):
+        return coco_mask.merge(coco_mask.frPyObjects(value, height, width))
+    if isinstance(value["counts"], list):
+        return coco_mask.frPyObjects(value, height, width)
+    return value
+
+
+def decode(value: list[list[float]] | dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+    """A checked segmentation as a (height, width) bool mask."""
+    return coco_mask.decode(encode(value, height, width)).astype(bool)
+
+
+def area(value: list[list[float]] | dict[str, Any], height: int, width: int) -> float:
+    """The number of pixels of a checked segmentation."""
+    return float(coco_mask.area(encode(value, height, width)))
+
+
+def bounding_box(value: list[list[float]] | dict[str, Any], height: int, width: int) -> list[float]:
+    """The box [x, y, w, h] in pixels around a checked segmentation: of polygon points exactly, else of the pixels."""
+    if isinstance(value, list):
+        xs = [x for polygon in value for x in polygon[0::2]]
+        ys = [y for polygon in value for y in polygon[1::2]]
+        return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+    return [float(number) for number in coco_mask.toBbox(encode(value, height, width))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,174 @@
+"""Boxes with labels on images, readable at any image size and with any number of classes."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+Rectangle = tuple[float, float, float, float]
+
+# Ten colours far apart in hue and bright enough to be seen on photographs; further classes get computed ones.
+_PALETTE: tuple[Colour, ...] = (
+    (255, 92, 51),
+    (38, 166, 255),
+    (82, 201, 64),
+    (255, 196, 0),
+    (199, 92, 255),
+    (0, 209, 189),
+    (255, 92, 173),
+    (168, 130, 76),
+    (122, 122, 255),
+    (178, 214, 0),
+)
+GREY: Colour = (170, 176, 184)
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box to draw.
+
+    Attributes:
+        xyxy: corners in pixels of the image.
+        label: class position, which decides the colour; `None` draws it grey.
+        caption: text beside the box; empty for none.
+        dashed: draw a dashed outline.
+    """
+
+    xyxy: Rectangle
+    label: int | None
+    caption: str = ""
+    dashed: bool = False
+
+
+def class_colour(label: int) -> Colour:
+    """The colour of a class, the same everywhere: the palette first, then hues by the golden ratio."""
+    if label < len(_PALETTE):
+        return _PALETTE[label]
+    hue = (0.11 + label * 0.61803398875) % 1.0
+    lightness = (0.5, 0.62, 0.4)[label % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int = 960) -> Image.Image:
+    """Draw boxes on a copy of an image, scaled so that lines and labels are readable.
+
+    Small images are enlarged (at most eight times) and large ones reduced, so that the longer side has
+    `long_side` pixels. Large boxes are drawn first; captions come last, where they hide least.
+
+    Args:
+        image: (height, width, 3) RGB.
+        boxes: in drawing order of the captions, least important first.
+        long_side: longer side of the result in pixels.
+    """
+    height, width = image.shape[:2]
+    scale = min(long_side / max(height, width), 8.0)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resample = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS
+    canvas = Image.fromarray(image).resize(size, resample)
+    draw = ImageDraw.Draw(canvas)
+    line = max(2, round(max(size) / 240))
+    font = _font(max(11, round(max(size) / 58)))
+
+    placed = [(box, _place(box.xyxy, (width, height), size)) for box in boxes]
+    for box, corners in sorted(placed, key=lambda item: -_area(item[1])):
+        _outline(draw, corners, _colour(box), line, dashed=box.dashed)
+    taken: list[Rectangle] = []
+    # The most important caption chooses its place first and is drawn last.
+    captions = []
+    for box, corners in reversed(placed):
+        if box.caption:
+            ascent, descent = font.getmetrics()
+            caption = font.getlength(box.caption) + 3 * line, ascent + descent + line
+            spot = _caption_spot(corners, caption, size, taken)
+            taken.append(spot)
+            captions.append((box, spot))
+    for box, spot in reversed(captions):
+        _caption(draw, box, spot, font)
+    return canvas
+
+
+def elide(text: str, length: int) -> str:
+    """`text` on one line, without control characters, at most `length` characters long."""
+    clean = "".join(character if character.isprintable() else "�" for character in text)
+    return clean if len(clean) <= length else f"{clean[: length - 1]}…"
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # The font that comes with matplotlib: the same on every machine, with more letters than Pillow's own.
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf", size)
+
+
+def _colour(box: Box) -> Colour:
+    return GREY if box.label is None else class_colour(box.label)
+
+
+def _area(box: Rectangle) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def _place(box: Rectangle, image: tuple[int, int], canvas: tuple[int, int]) -> Rectangle:
+    """A box of the image on the canvas, cut at its borders and at least two pixels wide and high."""
+    x_scale, y_scale = canvas[0] / image[0], canvas[1] / image[1]
+    x1, x2 = (min(max(x * x_scale, 0), canvas[0] - 1) for x in (box[0], box[2]))
+    y1, y2 = (min(max(y * y_scale, 0), canvas[1] - 1) for y in (box[1], box[3]))
+    return x1, y1, max(x2, x1 + 2), max(y2, y1 + 2)
+
+
+def _outline(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int, *, dashed: bool) -> None:
+    x1, y1, x2, y2 = box
+    if not dashed:
+        # A thin dark edge keeps the outline visible on a background of its own colour.
+        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0), width=line + 2)
+        draw.rectangle(box, outline=colour, width=line)
+        return
+    dash, gap = line * 4, line * 3
+    for start in np.arange(x1, x2, dash + gap):
+        end = min(start + dash, x2)
+        for y in (y1, y2):
+            draw.line((start, y, end, y), fill=(0, 0, 0), width=line + 2)
+            draw.line((start, y, end, y), fill=colour, width=line)
+    for start in np.arange(y1, y2, dash + gap):
+        end = min(start + dash, y2)
+        for x in (x1, x2):
+            draw.line((x, start, x, end), fill=(0, 0, 0), width=line + 2)
+            draw.line((x, start, x, end), fill=colour, width=line)
+
+
+def _caption_spot(
+    corners: Rectangle, caption: tuple[float, float], size: tuple[int, int], taken: list[Rectangle]
+) -> Rectangle:
+    """Where a caption of (width, height) goes: the first free place around the box, or the one that hides least."""
+    width, height = caption
+    x1, y1, x2, y2 = corners
+    places = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2), (x1, y2 - height), (x2 - width, y2)]
+    spots = []
+    for left, top in places:
+        x = min(max(left, 0), max(size[0] - width, 0))
+        y = min(max(top, 0), max(size[1] - height, 0))
+        spots.append((x, y, x + width, y + height))
+    return min(spots, key=lambda spot: sum(_overlap(spot, other) for other in taken))
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+def _caption(draw: ImageDraw.ImageDraw, box: Box, spot: Rectangle, font: ImageFont.FreeTypeFont) -> None:
+    colour = _colour(box)
+    brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    draw.rectangle(spot, fill=colour)
+    middle = (spot[0] + spot[2]) / 2, (spot[1] + spot[3]) / 2
+    draw.text(middle, box.caption, fill=(0, 0, 0) if brightness > 120 else (255, 255, 255), font=font, anchor="mm")

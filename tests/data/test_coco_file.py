@@ -1,0 +1,88 @@
+"""Annotation files of every encoding are read, and what is not one is refused with the place of the fault."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from codetr.data import coco_file
+from codetr.data.coco_file import read_coco
+from codetr.data.findings import Findings
+from codetr.errors import UserError
+
+TEXT = json.dumps(
+    {"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "é"}]}, ensure_ascii=False
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "findings"),
+    [
+        (TEXT.encode(), "none"),
+        (gzip.compress(TEXT.encode()), "none"),
+        (TEXT.encode("utf-8-sig"), "file_encoding 1"),
+        (TEXT.encode("utf-16"), "file_encoding 1"),
+        (gzip.compress(TEXT.encode("utf-16")), "file_encoding 1"),
+    ],
+)
+def test_encodings(tmp_path: Path, content: bytes, findings: str) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_bytes(content)
+    found = Findings()
+    file = read_coco(path, found)
+    assert (file.images, file.annotations, file.categories) == ([{"id": 1}], [], [{"id": 1, "name": "é"}])
+    assert found.summary() == findings
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (TEXT.encode("latin-1"), "is not utf-8 text (byte "),
+        (TEXT.encode()[:-20], "is not valid JSON (line 1, column "),
+        (gzip.compress(TEXT.encode())[:-12], "is gzip that ends in the middle"),
+        (b"\x1f\x8b" + b"x" * 50, "is not valid gzip"),
+        (b"[" * 200_000, "is nested too deeply"),
+        (b'{"images": ' + b"9" * 10_000 + b"}", "is not valid JSON"),
+        (b'{"images": [], "images": []}', "the key 'images' twice"),
+        (b'"text"', "holds a JSON string, expected an object"),
+        (b"7.5", "holds a JSON number, expected an object"),
+        (b"true", "holds a JSON true, expected an object"),
+        (b"{}", "has no 'images' (its keys: none)"),
+        (
+            TEXT.replace("annotations", "annotation").encode(),
+            "has no 'annotations' (its keys: 'images', 'annotation', ",
+        ),
+        (TEXT.replace("[]", "{}").encode(), "'annotations' is a JSON object, expected a list"),
+        (TEXT.replace('[{"id": 1}]', "[]").encode(), "the list 'images' is empty"),
+    ],
+)
+def test_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "annotations.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_coco(path, Findings())
+    assert message in caught.value.problem
+    assert caught.value.where == str(path)
+
+
+def test_no_file_or_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_coco(tmp_path / "nowhere.json", Findings())
+    with pytest.raises(UserError, match="is a folder"):
+        read_coco(tmp_path, Findings())
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_size_is_bounded_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: bool) -> None:
+    """A gzip bomb of a few kilobytes would fill the memory."""
+    monkeypatch.setattr(coco_file, "MAX_BYTES", 1 << 20)
+    content = TEXT.encode() + b" " * (2 << 20)
+    path = tmp_path / "annotations.json"
+    path.write_bytes(gzip.compress(content) if compress else content)
+    with pytest.raises(UserError, match=r"more than|is larger than"):
+        read_coco(path, Findings())

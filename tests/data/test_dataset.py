@@ -1,0 +1,137 @@
+"""Opening a prepared dataset: fast, cheap to share, and clear about damage."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from codetr.data.dataset import Split, read_classes
+from codetr.data.doctor import print_report, read_report
+from codetr.data.progress import track
+from codetr.errors import UserError
+
+
+def test_records_are_those_of_the_annotation_file(drawn: Path, dataset: Path) -> None:
+    original = json.loads((drawn / "val" / "annotations.json").read_text())
+    split = Split.open(dataset, "val")
+    assert len(split) == len(original["images"]) == 5
+    for i, image in enumerate(original["images"]):
+        record = split.record(i)
+        objects = [annotation for annotation in original["annotations"] if annotation["image_id"] == image["id"]]
+        assert (record.image_id, record.height, record.width) == (image["id"], image["height"], image["width"])
+        assert record.path == (drawn / "val" / "images" / image["file_name"]).resolve()
+        assert record.boxes_xywh.tolist() == [annotation["bbox"] for annotation in objects]
+        assert [split.category_ids[label] for label in record.labels] == [entry["category_id"] for entry in objects]
+        assert [record.segmentation(k) for k in range(len(objects))] == [entry["segmentation"] for entry in objects]
+        assert [record.mask(k).sum() for k in range(len(objects))] == [entry["area"] for entry in objects]
+
+
+def test_a_split_pickles_as_its_location(train_split: Split) -> None:
+    """Loader processes would otherwise each get a copy of the whole index."""
+    content = pickle.dumps(train_split)
+    assert len(content) < 1000
+    assert pickle.loads(content).to_coco() == train_split.to_coco()
+
+
+def test_the_index_is_mapped_and_not_writable(train_split: Split) -> None:
+    started = time.perf_counter()
+    split = Split.open(train_split.dataset, "train")
+    assert time.perf_counter() - started < 0.5
+    assert isinstance(split.labels, np.memmap)
+    assert not split.labels.flags.writeable
+
+
+def test_a_box_stands_in_for_a_missing_outline(train_split: Split) -> None:
+    record = train_split.record(0)
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    bare = type(record)(**{**fields, "outlines": (b"",), "boxes_xywh": np.array([[-2.0, 3.0, 6.0, 1000.0]])})
+    mask = bare.mask(0)
+    assert mask[3:, :4].all()
+    assert mask.sum() == 4 * (record.height - 3)
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(dataset, tmp_path / "dataset"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "holds no classes.json"),
+        (lambda folder: (folder / "locations.json").unlink(), "locations.json: no such file"),
+        (lambda folder: (folder / "locations.json").write_text("[]"), "is not an object of image folders"),
+        (lambda folder: (folder / "locations.json").write_text('{"val": "x"}'), "has no split 'train' (it has val)"),
+        (lambda folder: (folder / "locations.json").write_text('{"train": "/x"}'), "the image folder of split 'train'"),
+        (lambda folder: (folder / "train" / "boxes.npy").unlink(), "boxes.npy: no such file"),
+        (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b"x" * 999), "is not a NumPy array"),
+        (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b""), "is not a NumPy array"),
+        (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3)), "do not fit together"),
+        (lambda folder: (folder / "classes.json").write_text('{"names": ["a"]}'), "two lists of one length"),
+        (lambda folder: (folder / "classes.json").write_text("7"), "two lists of one length"),
+    ],
+)
+def test_damage_is_a_user_error(copy: Path, spoil: Any, message: str) -> None:
+    spoil(copy)
+    with pytest.raises(UserError) as caught:
+        Split.open(copy, "train")
+    assert message in str(caught.value)
+
+
+def test_a_changed_image_is_noticed(train_split: Split) -> None:
+    record = train_split.record(0)
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    with pytest.raises(UserError, match="when prepared"):
+        type(record)(**{**fields, "width": record.width + 1}).read()
+
+
+def test_classes(dataset: Path) -> None:
+    assert read_classes(dataset) == (["circle", "square", "triangle", "star", "cross"], [1, 2, 3, 4, 5])
+
+
+def test_the_report_is_shown_with_names_as_they_are(dataset: Path, copy: Path) -> None:
+    """Markup in a class name or file name must be shown, not interpreted."""
+    values = json.loads((copy / "doctor.json").read_text())
+    for split in values["splits"].values():
+        split["classes"]["[bold]cup[/]"] = {"objects": 1, "images": 1}
+    values["splits"]["train"]["findings"] = [
+        {"name": "image_missing", "action": "", "meaning": "", "count": 3, "examples": ["[red]a.jpg"]}
+    ]
+    values["advice"] = ["Look [here]."]
+    (copy / "doctor.json").write_text(json.dumps(values))
+    stream = io.StringIO()
+    print_report(read_report(copy), Console(file=stream, width=200))
+    text = stream.getvalue()
+    for expected in ("[bold]cup[/]", "image_missing (dropped)", "[red]a.jpg", "Look [here].", "20", "circle"):
+        assert expected in text
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"splits": {"train": {}}}', "7"])
+def test_a_report_of_another_version_is_a_user_error(copy: Path, content: str) -> None:
+    (copy / "doctor.json").write_text(content)
+    with pytest.raises(UserError, match="is not a report of this version"):
+        read_report(copy)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_shown_and_changes_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codetr.data.progress.LINE_SECONDS", 0.0)
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=100)
+    assert list(track(iter("abc"), 3, "reading", console)) == ["a", "b", "c"]
+    text = stream.getvalue()
+    assert "reading" in text
+    assert "3/3" in text
+    if not terminal:
+        assert "reading: 1/3, " in text
+        assert "s left" in text
+        assert "\x1b" not in text

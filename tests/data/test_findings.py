@@ -1,0 +1,42 @@
+"""Findings: counted without limit, shown within limits, documented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codetr.data.findings import KINDS, MAX_EXAMPLES, Findings
+
+
+def test_the_guide_shows_every_kind() -> None:
+    """The table in docs/data.md is what users are promised."""
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+    documented = [line for line in guide.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    expected = [f"| `{name}` | {kind.action} | {kind.meaning} |" for name, kind in KINDS.items()]
+    assert [line for line in documented if line.split("`")[1] in KINDS] == expected
+
+
+def test_examples_are_few_short_and_printable() -> None:
+    findings = Findings()
+    for number in range(MAX_EXAMPLES + 5):
+        findings.add("image_missing", f"image {number} 'a\n\x1b[31m{'x' * 1000}'")
+    (finding,) = findings.all()
+    assert finding.count == MAX_EXAMPLES + 5
+    assert len(finding.examples) == MAX_EXAMPLES
+    assert all(len(example) <= 300 and example.isprintable() for example in finding.examples)
+
+
+def test_findings_are_ordered_and_summed_up_by_kind() -> None:
+    findings = Findings()
+    for name in ("box_tiny", "image_missing", "image_missing"):
+        findings.add(name, "example")
+    assert findings.summary() == "image_missing 2, box_tiny 1"
+    assert findings.summary("dropped") == "image_missing 2"
+    assert findings.count("area_missing") == 0
+    assert Findings().summary() == "none"
+
+
+def test_a_misspelt_kind_is_a_defect() -> None:
+    with pytest.raises(KeyError, match="image_mising"):
+        Findings().add("image_mising", "example")

@@ -1,0 +1,209 @@
+"""Loaders: the same batches whatever loads them, every image where it belongs, errors that stay errors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from codetr.data.config import AugmentConfig, CropConfig, LoaderConfig, PreprocessConfig
+from codetr.data.dataset import Split
+from codetr.data.loader import EvalLoader, TrainLoader, training_sample
+from codetr.errors import UserError
+from codetr.models.structures import ImageBatch, Target
+
+AUGMENT = AugmentConfig(
+    short_sides=(48, 64), long_side=96, crop=CropConfig(short_sides=(48, 64), long_side=200, size=(32, 56))
+)
+PREPROCESS = PreprocessConfig(short_side=64, long_side=96, pad_divisor=32)
+
+
+def loader(split: Split, batch_size: int = 2, workers: int = 0, **options: int | bool) -> TrainLoader:
+    config = LoaderConfig(batch_size=batch_size, workers=workers)
+    return TrainLoader(split, AUGMENT, PREPROCESS, config, seed=7, **options)
+
+
+Batch = tuple[ImageBatch, list[Target]]
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second) > 0
+    for (images, targets), (other_images, other_targets) in zip(first, second, strict=True):
+        assert images.image_ids == other_images.image_ids
+        assert torch.equal(images.pixels, other_images.pixels)
+        for target, other in zip(targets, other_targets, strict=True):
+            assert torch.equal(target.boxes, other.boxes)
+            assert torch.equal(target.labels, other.labels)
+
+
+def test_workers_do_not_change_batches(train_split: Split) -> None:
+    reference = loader(train_split)
+    with_workers = loader(train_split, workers=2)
+    for epoch in (0, 1):  # the second epoch meets the workers of the first again
+        assert_equal(list(reference.epoch(epoch)), list(with_workers.epoch(epoch)))
+
+
+def test_epochs_differ(train_split: Split) -> None:
+    first, second = (next(loader(train_split, 20).epoch(epoch)) for epoch in (0, 1))
+    assert sorted(first[0].image_ids) == sorted(second[0].image_ids)
+    assert first[0].image_ids != second[0].image_ids
+    assert first[0].pixels.shape != second[0].pixels.shape or not torch.equal(first[0].pixels, second[0].pixels)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_be_entered_in_the_middle(train_split: Split, workers: int, monkeypatch) -> None:
+    """Resuming must give what would have come, without the time it takes to load what was already used."""
+    whole = list(loader(train_split).epoch(3))
+    assert len(whole) == len(loader(train_split)) == 10
+    opened: list[int] = []
+    record = Split.record
+    monkeypatch.setattr(Split, "record", lambda self, i: (opened.append(i), record(self, i))[1])
+    assert_equal(list(loader(train_split, workers=workers).epoch(3, start=6)), whole[6:])
+    if workers == 0:
+        assert len(opened) == 8
+
+
+def test_an_abandoned_epoch_leaves_nothing_behind(train_split: Split) -> None:
+    reference = loader(train_split)
+    interrupted = loader(train_split, workers=2)
+    assert_equal(list(islice(interrupted.epoch(0), 3)), list(islice(reference.epoch(0), 3)))
+    assert_equal(list(interrupted.epoch(1)), list(reference.epoch(1)))
+
+
+def test_loading_does_not_touch_the_global_random_state(train_split: Split) -> None:
+    """Exact resume saves that state; entering an epoch once more must not advance it."""
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(loader(train_split, workers=2).epoch(0))
+    list(loader(train_split).epoch(0))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()
+
+
+def test_ranks_and_accumulation_share_the_large_batch(train_split: Split) -> None:
+    """The same images with the same draws, so that gradients of the divided and the large batch can be equal."""
+    large = loader(train_split, 4)
+    ranks = [loader(train_split, 2, rank=rank, world_size=2) for rank in range(2)]
+    accumulated = loader(train_split, 2, accumulate=2)
+    assert len(large) == len(ranks[0]) == 5
+    assert len(accumulated) == 10
+    parts = list(accumulated.epoch(0))
+    divided = [list(rank.epoch(0)) for rank in ranks]
+    for step, (images, targets) in enumerate(large.epoch(0)):
+        for halves in ((parts[2 * step], parts[2 * step + 1]), (divided[0][step], divided[1][step])):
+            assert halves[0][0].image_ids + halves[1][0].image_ids == images.image_ids
+            found = [target.boxes for half in halves for target in half[1]]
+            assert all(torch.equal(a, b.boxes) for a, b in zip(found, targets, strict=True))
+
+
+def test_targets_belong_to_their_image(train_split: Split) -> None:
+    """Each box, moved back to the file, is one of the annotated boxes of that image (clipped by the crop)."""
+    by_id = {train_split.record(i).image_id: train_split.record(i) for i in range(len(train_split))}
+    plain = AugmentConfig(flip_probability=0.0, short_sides=(64,), long_side=96, crop=None)
+    batches = TrainLoader(train_split, plain, PREPROCESS, LoaderConfig(workers=0), seed=0).epoch(0)
+    for images, targets in batches:
+        for image_id, scale, target in zip(images.image_ids, images.scale_factors, targets, strict=True):
+            record = by_id[image_id]
+            boxes = target.boxes.numpy() / np.array([*scale, *scale])
+            boxes[:, 2:] -= boxes[:, :2]
+            np.testing.assert_allclose(boxes, record.boxes_xywh, atol=1e-3)
+            assert target.labels.tolist() == record.labels.tolist()
+
+
+def test_masks_come_when_asked_for(train_split: Split) -> None:
+    for images, targets in loader(train_split, with_masks=True).epoch(0):
+        for target, size in zip(targets, images.padded_sizes, strict=True):
+            assert target.masks is not None
+            assert target.masks.shape == (len(target), *size)
+            assert target.masks.dtype == torch.bool
+    assert all(target.masks is None for _, targets in loader(train_split).epoch(0) for target in targets)
+
+
+def test_training_sample_leaves_out_crowds_and_clips(train_split: Split) -> None:
+    record = train_split.record(0)
+    changed = type(record)(
+        **{
+            **{name: getattr(record, name) for name in record.__dataclass_fields__},
+            "boxes_xywh": np.array([[-5.0, 2.0, 20.0, 1000.0], [1.0, 1.0, 9.0, 9.0]]),
+            "labels": np.array([2, 1], np.int32),
+            "trainable": np.array([True, False]),
+        }
+    )
+    sample = training_sample(changed)
+    assert sample.boxes.tolist() == [[0, 2, 15, record.height]]
+    assert sample.labels.tolist() == [2]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_sees_every_image_once_in_equal_batches(dataset: Path, world_size: int, workers: int) -> None:
+    """A padded duplicate, or other padding in a batch of other composition, would change the metrics."""
+    split = Split.open(dataset, "train")
+    ranks = [
+        list(EvalLoader(split, PREPROCESS, batch_size=3, workers=workers, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    found = [tuple(batch.image_ids) for batches in ranks for batch in batches]
+    ids = split.image_ids.tolist()
+    assert sorted(found) == sorted(tuple(ids[start : start + 3]) for start in range(0, len(ids), 3))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: Path, workers: int) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+    images = tmp_path / "images"
+    images.mkdir()
+    (copy / "locations.json").write_text(f'{{"train": "{images}", "val": "{images}"}}')
+    split = Split.open(copy, "train")
+    for batches in (
+        loader(split, workers=workers).epoch(0),
+        EvalLoader(split, PREPROCESS, batch_size=2, workers=workers),
+    ):
+        with pytest.raises(UserError, match=r"no such file") as caught:
+            list(batches)
+        assert caught.value.where is not None
+        assert "Traceback" not in str(caught.value)
+
+
+_SIGNALLED = """
+import os, signal, sys, time
+from pathlib import Path
+from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.data.dataset import Split
+from codetr.data.loader import TrainLoader
+
+def main():
+    received = []
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    loader = TrainLoader(Split.open(Path(sys.argv[1]), "train"), AugmentConfig(short_sides=(48,), crop=None),
+                         PreprocessConfig(), LoaderConfig(workers=2), seed=0)
+    batches = loader.epoch(0)
+    next(batches)
+    print("ready", flush=True)
+    while not received:
+        time.sleep(0.02)
+    print(1 + sum(1 for _ in batches), "of", len(loader), flush=True)
+
+main()
+"""
+
+
+def test_a_signal_to_the_process_group_leaves_the_workers_alive(dataset: Path) -> None:
+    """torchrun signals the whole group; a run that is saving itself must not lose its workers to that."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SIGNALLED, str(dataset)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert output == "10 of 10\n"
+    assert process.returncode == 0

@@ -1,0 +1,96 @@
+"""Outlines from outside: only what is sound reaches native code, and it decodes as pycocotools does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from codetr.data.segmentation import BadSegmentationError, area, bounding_box, check_segmentation, decode
+
+MASK = np.random.default_rng(0).random((7, 5)) < 0.5
+
+
+def runs(mask: np.ndarray) -> list[int]:
+    """COCO's run lengths: down the columns, background first."""
+    values = np.concatenate([[False], mask.ravel(order="F")])
+    bounds = np.flatnonzero(values[1:] != values[:-1])
+    return np.diff([0, *bounds, mask.size]).tolist()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000), st.sampled_from([0.02, 0.5, 1.0]))
+def test_both_kinds_of_run_length_codes_are_accepted_and_decoded(
+    height: int, width: int, seed: int, share: float
+) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    for counts in (code["counts"].decode(), runs(mask)):
+        checked = check_segmentation({"size": [height, width], "counts": counts}, height, width)
+        assert checked is not None
+        assert (decode(checked.value, height, width) == mask).all()
+        assert area(checked.value, height, width) == mask.sum()
+        assert bounding_box(checked.value, height, width) == coco_mask.toBbox(code).tolist()
+
+
+@given(st.text(alphabet=[chr(code) for code in range(40, 120)], max_size=30))
+def test_any_text_is_checked_before_native_code_sees_it(counts: str) -> None:
+    """pycocotools reads past the end of such a string, or writes past the mask."""
+    try:
+        checked = check_segmentation({"size": [7, 5], "counts": counts}, 7, 5)
+    except BadSegmentationError:
+        return
+    assert checked is not None
+    assert decode(checked.value, 7, 5).shape == (7, 5)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"size": [7, 5], "counts": [10, 10]},
+        {"size": [7, 5], "counts": [10, 100]},
+        {"size": [7, 5], "counts": [40, -5]},
+        {"size": [7, 5], "counts": [35.0]},
+        {"size": [7, 5], "counts": [True] * 35},
+        {"size": [7, 5], "counts": 35},
+        {"size": [5, 7], "counts": [35]},
+        {"size": [7, 5], "counts": "o"},
+        {"size": [7, 5], "counts": "oooooooooooooooooooooooooooo0"},
+        {"counts": [35]},
+        {},
+        "polygon",
+        7,
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5]],
+        [[1, 2, 3, 4, 5, "6"]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [[1, 2, 3, 4, 5, float("inf")]],
+        [[1, 2, 3, 4, 5, 10**400]],
+        [{"x": 1}],
+    ],
+)
+def test_refused(value: Any) -> None:
+    with pytest.raises(BadSegmentationError):
+        check_segmentation(value, 7, 5)
+
+
+@pytest.mark.parametrize("value", [None, [], [[]], [[], []]])
+def test_no_outline(value: Any) -> None:
+    assert check_segmentation(value, 7, 5) is None
+
+
+def test_polygons() -> None:
+    checked = check_segmentation([[1, 1, 4, 1, 4, 5, 1, 5], [2, 2]], 7, 5)
+    assert checked is not None
+    assert checked.value == [[1, 1, 4, 1, 4, 5, 1, 5]]
+    assert checked.dropped_parts == 1
+    assert not checked.exceeds_image
+    assert area(checked.value, 7, 5) == 12
+    assert bounding_box(checked.value, 7, 5) == [1, 1, 3, 4]
+    outside = check_segmentation([[-20, 0, 50, 0, 50, 60, -20, 60]], 7, 5)
+    assert outside is not None
+    assert outside.exceeds_image
+    assert decode(outside.value, 7, 5).all()
