@@ -1,0 +1,92 @@
+"""Where and how to track: wandb's own environment variables, and whether its server can be used."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+from codetr.config import Settings
+
+
+class TrackingSettings(Settings):
+    """Where and how to track.
+
+    Attributes:
+        mode: "auto" sends to the server when there is an API key and writes to disk when there is none.
+        project: project on the server.
+        entity: team or user; None is the key's default.
+        group: name of the pipeline run, under which its prepare, train, evaluate and register runs are shown together.
+        base_url: address of the server.
+        folder: where the `wandb/` folder is made.
+        finish_timeout: seconds the end of a run may wait for uploads; what is left can be sent by `wandb sync`.
+    """
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "codetr"
+    entity: str | None = None
+    group: str | None = None
+    base_url: str = "https://api.wandb.ai"
+    folder: Path = Path()
+    finish_timeout: float = 120.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> TrackingSettings:
+        """Read WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_BASE_URL, WANDB_DIR
+        and WANDB_FINISH_TIMEOUT.
+
+        Raises:
+            UserError: a value that wandb would not take either.
+        """
+        names = {
+            "mode": "WANDB_MODE",
+            "project": "WANDB_PROJECT",
+            "entity": "WANDB_ENTITY",
+            "group": "WANDB_RUN_GROUP",
+            "base_url": "WANDB_BASE_URL",
+            "folder": "WANDB_DIR",
+            "finish_timeout": "WANDB_FINISH_TIMEOUT",
+        }
+        given = {key: environment[name] for key, name in names.items() if environment.get(name)}
+        # Other names that wandb has for the same.
+        aliases = {"dryrun": "offline", "run": "online", "shared": "online"}
+        if "mode" in given:
+            given["mode"] = aliases.get(given["mode"], given["mode"])
+        return cls.parse(given, where="the WANDB_* environment variables")
+
+
+def has_credentials(base_url: str) -> bool:
+    """Whether wandb would find a key for the server without asking: in the environment or the netrc file."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    files = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    for file in files:
+        try:
+            if netrc.netrc(os.path.expanduser(file)).authenticators(urlparse(base_url).hostname or "") is not None:
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def answers(base_url: str, timeout: float) -> bool:
+    """Whether a server answers at all within `timeout` seconds, whatever it says.
+
+    wandb itself would hold up the end of the process for half a minute after trying a server that does not.
+    """
+    try:
+        with urllib.request.urlopen(base_url, timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        # A certificate that this library does not trust comes from a server that answers; wandb may trust it.
+        return isinstance(error.reason, ssl.SSLError)
+    except (OSError, ValueError):
+        return False

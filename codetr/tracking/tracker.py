@@ -1,0 +1,312 @@
+"""Experiment tracking with Weights & Biases, arranged so that it can never stop or slow a run.
+
+Every call to wandb happens on one worker thread: the training loop only puts the work into a queue. An
+exception is reported once and the run goes on; a server that does not answer costs `START_WAIT` seconds at the
+start and `finish_timeout` at the end, nothing in between. When the server cannot be reached the run is written
+to disk instead, and `wandb sync` uploads it later.
+
+Tracking does not change what a step computes, so its settings are no part of a step's configuration (and of the
+digests made from it): they come from wandb's own environment variables, see `TrackingSettings.from_environment`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from codetr.files import read_json, write_json
+from codetr.tracking.pictures import BoxedImage, wandb_image
+from codetr.tracking.settings import TrackingSettings, answers, has_credentials
+
+if TYPE_CHECKING:
+    from wandb.sdk.wandb_run import Run
+
+    from codetr.manifest import Kind
+
+logger = logging.getLogger(__name__)
+
+START_WAIT = 5.0
+"""Seconds `Tracker.start` waits for wandb; after that the run goes on and wandb catches up in the background."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds wandb tries to reach its server before the run is written to disk instead."""
+GIVE_UP_CONNECTING = 20.0
+"""Seconds `finish` waits for a run that has not even begun: wandb's own shutdown takes 12 after a dead server."""
+QUEUE_LENGTH = 10_000
+"""Calls that may wait for wandb; beyond that, new ones are dropped rather than filling the memory."""
+
+Job = Literal["prepare", "train", "evaluate", "register"]
+
+
+class Tracker:
+    """One W&B run. No method raises or waits for the network, except `finish`, which waits a limited time.
+
+    Use as a context manager: leaving it ends the run, as failed if an exception passes through.
+
+        with Tracker.start("train", config=config.model_dump(mode="json"), identity=checkpoints / "wandb.json") as run:
+            run.log({"loss": 1.5}, step=10)
+    """
+
+    def __init__(self, settings: TrackingSettings) -> None:
+        self._settings = settings
+        self._run: Run | None = None
+        self._online = False
+        self._warned = False
+        self._opened = threading.Event()
+        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LENGTH)
+        self._worker: threading.Thread | None = None
+
+    @classmethod
+    def start(
+        cls,
+        job: Job,
+        *,
+        config: Mapping[str, Any] | None = None,
+        identity: Path | None = None,
+        rank: int = 0,
+        settings: TrackingSettings | None = None,
+    ) -> Self:
+        """Begin a run, or go on with an earlier one.
+
+        Args:
+            job: the step; it becomes the run's job type.
+            config: the step's settings, as JSON values.
+            identity: file that remembers the run's id. A restarted step that finds it continues the same run:
+                online its curves go on; on disk a second folder with the same id is written, and `wandb sync`
+                joins the two. None begins a new run.
+            rank: rank of this process; all but rank 0 track nothing, so that a run is one run.
+            settings: None reads the environment.
+        """
+        tracker = cls(settings or TrackingSettings.from_environment())
+        mode = tracker._settings.mode
+        if rank != 0 or mode == "disabled":
+            return tracker
+        if importlib.util.find_spec("wandb") is None:
+            if mode != "auto":
+                tracker._warn(f"wandb is not installed although mode is '{mode}' (pip install 'codetr[wandb]')")
+            return tracker
+        try:
+            # Here rather than on the worker: a data loader that forks during an import inherits its lock.
+            import wandb  # noqa: F401
+        except Exception as error:
+            tracker._warn(f"wandb cannot be imported: {error}")
+            return tracker
+        run_id = tracker._identify(identity)
+        tracker._tasks.put(lambda: tracker._open(job, dict(config or {}), run_id))
+        tracker._worker = threading.Thread(target=tracker._work, name="wandb", daemon=True)
+        tracker._worker.start()
+        tracker._opened.wait(START_WAIT)
+        return tracker
+
+    @property
+    def location(self) -> str | None:
+        """Address of the run on the server, or its folder on disk; None while (or because) there is no run."""
+        if self._run is None:
+            return None
+        return self._run.url if self._online else str(Path(self._run.dir).parent)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add points to the curves at optimiser step `step`; steps never go back within a run."""
+        values = dict(metrics)
+        self._submit(lambda run: run.log(values, step=step))
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Set the run's headline figures."""
+        values = dict(values)
+        self._submit(lambda run: run.summary.update(values))
+
+    def images(self, key: str, images: Sequence[BoxedImage], step: int | None = None) -> None:
+        """Show pictures with their boxes under `key`."""
+        pictures = list(images)
+        self._submit(lambda run: run.log({key: [wandb_image(picture) for picture in pictures]}, step=step))
+
+    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Show a table under `key`; every row has a value (number, text or None) per column."""
+        data = [list(row) for row in rows]
+
+        def send(run: Run) -> None:
+            import wandb
+
+            run.log({key: wandb.Table(columns=list(columns), data=data)})
+
+        self._submit(send)
+
+    def uses(self, folder: Path, kind: Kind) -> None:
+        """Record that this run reads a step's `folder`: lineage to the run that wrote it."""
+
+        def send(run: Run) -> None:
+            digest = _manifest(folder, kind).digest
+            run.config.update({"inputs": {**run.config.get("inputs", {}), kind: digest}}, allow_val_change=True)
+            if self._online:
+                try:
+                    run.use_artifact(f"{kind}:{_alias(digest)}", type=kind)
+                except Exception as error:
+                    # The folder was made where nothing was tracked; the digest in the config still names it.
+                    logger.info("W&B does not know the %s %s: %s", kind, digest, error)
+
+        self._submit(send)
+
+    def produces(self, folder: Path, kind: Kind, *, only: Sequence[str] | None = None) -> None:
+        """Record a finished step's `folder` as an artifact: its files, figures, and the digests it was made from.
+
+        `only` names the files that are worth uploading; None uploads all.
+        """
+
+        def send(run: Run) -> None:
+            import wandb
+
+            manifest = _manifest(folder, kind)
+            # What is uploaded now need not be copied first. On disk the folder may have been replaced by then.
+            policy: Literal["immutable", "mutable"] = "immutable" if self._online else "mutable"
+            lineage = {"digest": manifest.digest, "inputs": manifest.inputs, "code": manifest.code}
+            artifact = wandb.Artifact(kind, type=kind, metadata={**lineage, "summary": manifest.summary})
+            for name in ("manifest.json", *(manifest.files if only is None else only)):
+                artifact.add_file(str(folder.resolve() / name), name=name, policy=policy)
+            run.log_artifact(artifact, aliases=["latest", _alias(manifest.digest)])
+
+        self._submit(send)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """End the run, waiting at most `finish_timeout` seconds for what is still to be sent."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        try:
+            self._tasks.put_nowait(lambda: self._close(exit_code))
+            self._tasks.put_nowait(None)
+        except queue.Full:
+            self._warn("wandb has not answered for a long time")
+            return
+        # wandb gives up by itself after finish_timeout; the margin is for its own shutdown.
+        limit = self._settings.finish_timeout + 5 if self._opened.is_set() else GIVE_UP_CONNECTING
+        worker.join(limit)
+        if worker.is_alive():
+            self._warn(f"wandb did not finish within {limit:.0f} s; 'wandb sync' sends what is on disk")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code = error.code if isinstance(error, SystemExit) else 1
+        self.finish(exit_code=0 if error is None else code if isinstance(code, int) else 1)
+
+    def _warn(self, reason: str) -> None:
+        """Report the first trouble; later ones are usually the same again."""
+        if not self._warned:
+            self._warned = True
+            logger.warning("Tracking: %s. The run goes on without it.", reason)
+
+    def _submit(self, send: Callable[[Run], Any]) -> None:
+        """Hand a call to the worker; it is dropped when there is no run."""
+        if self._worker is None:
+            return
+
+        def task() -> None:
+            if self._run is not None:
+                send(self._run)
+
+        try:
+            self._tasks.put_nowait(task)
+        except queue.Full:
+            self._warn(f"wandb is {QUEUE_LENGTH} calls behind; metrics are being dropped")
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            try:
+                task()
+            except (Exception, SystemExit) as error:
+                self._warn(f"{type(error).__name__}: {_first_line(error)}")
+
+    def _identify(self, identity: Path | None) -> str:
+        """The run's id: remembered in `identity`, or new."""
+        run_id = secrets.token_hex(4)
+        if identity is None:
+            return run_id
+        try:
+            if identity.is_file():
+                return str(read_json(identity)["run_id"])
+            write_json(identity, {"run_id": run_id})
+        except Exception as error:
+            self._warn(f"cannot remember the run in {identity}: {error}")
+        return run_id
+
+    def _open(self, job: Job, config: dict[str, Any], run_id: str) -> None:
+        """Begin the run: on the server if that is wanted and possible, else on disk."""
+        import wandb
+
+        settings = self._settings
+
+        def begin(mode: Literal["online", "offline"]) -> Run:
+            # Given to setup as well, or wandb's reports about itself would go to the server in either mode.
+            quiet = wandb.Settings(
+                mode=mode,
+                silent=True,
+                console="off",
+                disable_git=True,
+                save_code=False,
+                init_timeout=CONNECT_TIMEOUT,
+                login_timeout=CONNECT_TIMEOUT,
+                finish_timeout=settings.finish_timeout,
+            )
+            wandb.setup(settings=quiet)
+            return wandb.init(
+                project=settings.project,
+                entity=settings.entity,
+                group=settings.group,
+                job_type=job,
+                name=f"{settings.group}-{job}" if settings.group else job,
+                config=config,
+                id=run_id,
+                resume="allow",
+                dir=str(settings.folder),
+                settings=quiet,
+            )
+
+        try:
+            settings.folder.mkdir(parents=True, exist_ok=True)
+            if settings.mode == "online" or (settings.mode == "auto" and has_credentials(settings.base_url)):
+                if answers(settings.base_url, CONNECT_TIMEOUT):
+                    try:
+                        self._run, self._online = begin("online"), True
+                        return
+                    except Exception as error:
+                        reason = f"cannot be used ({_first_line(error)})"
+                        # The service still holds the run's id; only a fresh one lets it be opened on disk.
+                        wandb.teardown()
+                else:
+                    reason = "does not answer"
+                self._warn(f"W&B at {settings.base_url} {reason}; writing to disk instead")
+            self._run = begin("offline")
+        finally:
+            self._opened.set()
+
+    def _close(self, exit_code: int) -> None:
+        import wandb
+
+        if self._run is not None:
+            self._run.finish(exit_code=exit_code)
+        # wandb would otherwise do this when Python exits, where nothing limits the time it takes.
+        wandb.teardown()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _alias(digest: str) -> str:
+    """An artifact alias for a digest: 12 of its hexadecimal digits."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _manifest(folder: Path, kind: Kind) -> Any:
+    from codetr.manifest import Manifest
+
+    return Manifest.read(folder, kind)

@@ -1,0 +1,130 @@
+"""Settings of training: optimiser, schedule, averaging, checkpoints, validation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from codetr.config import Settings
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class OptimizerConfig(Settings):
+    """AdamW (Loshchilov and Hutter, ICLR 2019) and its parameter groups.
+
+    Attributes:
+        lr: learning rate of parameters that no multiplier names.
+        weight_decay: applied to every parameter, biases and normalisation layers included.
+        lr_multipliers: part of a parameter's name → factor on its learning rate. Where several parts occur
+            in one name, the longest counts, and it alone.
+    """
+
+    lr: PositiveFloat = 2e-4
+    weight_decay: NonNegativeFloat = 1e-4
+    lr_multipliers: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"backbone": 0.1})
+
+
+class ScheduleConfig(Settings):
+    """A linear warm-up, then steps down. Iterations are optimiser steps.
+
+    Attributes:
+        warmup_iterations: length of the warm-up; 0 for none.
+        warmup_ratio: fraction of the learning rate at the first iteration.
+        milestones: epochs (counted from 0) from whose start on the learning rate is multiplied by `gamma`. Negative
+            ones count from the end, so that they stay right when the number of epochs changes: -1 is the start of
+            the last epoch. One that falls on the first epoch or before has no effect.
+        gamma: the factor at every milestone.
+    """
+
+    warmup_iterations: NonNegativeInt = 0
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    milestones: tuple[int, ...] = ()
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @field_validator("milestones")
+    @classmethod
+    def _in_order(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if 0 in milestones or list(milestones) != sorted(set(milestones), key=lambda epoch: (epoch < 0, epoch)):
+            raise ValueError("milestones must be different epochs in ascending order, those from the end last")
+        return milestones
+
+    def resolved(self, epochs: int) -> ScheduleConfig:
+        """The same schedule for so many epochs, with every milestone counted from the start."""
+        counted = {epoch if epoch > 0 else epochs + epoch for epoch in self.milestones}
+        return self.model_copy(update={"milestones": tuple(sorted(epoch for epoch in counted if epoch > 0))})
+
+
+class EmaConfig(Settings):
+    """An exponential moving average of the weights; it is what is validated and published.
+
+    Attributes:
+        momentum: weight of the current weights in the average, late in training.
+        warmup_iterations: how slowly the momentum falls from 1 to that: by a factor e in so many steps.
+    """
+
+    momentum: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    warmup_iterations: PositiveInt = 2000
+
+
+class CheckpointConfig(Settings):
+    """When to save what a run needs to go on, and how much of it to keep.
+
+    Attributes:
+        every_steps: save after so many optimiser steps; None for the ends of epochs only (always saved).
+        keep: how many of the newest checkpoints stay; the one with the best validation stays besides.
+    """
+
+    every_steps: PositiveInt | None = None
+    keep: PositiveInt = 2
+
+
+class TrainingConfig(Settings):
+    """How a detector is trained.
+
+    The effective batch is `loader.batch_size` × processes × `accumulate` images.
+
+    Attributes:
+        epochs: passes over the training split.
+        seed: of the initial weights, the order of images, augmentation and every draw in the losses.
+        accumulate: micro-batches for each optimiser step, with the gradient of the large batch.
+        clip_norm: upper bound of the gradient's L2 norm; None for no clipping.
+        precision: "auto" is bf16 on GPUs that have it and fp32 elsewhere; CPUs compute in fp32 only.
+        threads: CPU threads of each process. Sums depend on it in their last bits, so it is part of the
+            recipe rather than of the machine.
+        deterministic: let PyTorch choose kernels that give the same bits every time, where it has them.
+            CPU training is exact with it; on GPUs it costs speed and a few kernels have no such variant.
+        optimizer: see `OptimizerConfig`.
+        schedule: see `ScheduleConfig`.
+        ema: see `EmaConfig`; None for no averaging.
+        checkpoint: see `CheckpointConfig`.
+        validate_every: epochs between validations on the val split, which also follow the last epoch;
+            0 for none.
+        publish: "last" publishes the final weights, "best" those with the highest validation AP.
+        log_every: optimiser steps between rows of metrics.
+    """
+
+    epochs: PositiveInt = 12
+    seed: NonNegativeInt = 0
+    accumulate: PositiveInt = 1
+    clip_norm: PositiveFloat | None = 0.1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: PositiveInt = 1
+    deterministic: bool = True
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    ema: EmaConfig | None = None
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    validate_every: NonNegativeInt = 1
+    publish: Literal["last", "best"] = "last"
+    log_every: PositiveInt = 10
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> Self:
+        if self.publish == "best" and self.validate_every == 0:
+            raise ValueError("publish='best' needs validation: set validate_every to 1 or more")
+        return self

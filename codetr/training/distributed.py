@@ -1,0 +1,136 @@
+"""One process or many under torchrun: the process group, the device, and what ranks tell each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from codetr.errors import UserError
+
+T = TypeVar("T")
+
+# Rank 0 measures validation metrics and writes checkpoints while the others wait for it.
+PATIENCE = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The place of this process among those of the run.
+
+    Attributes:
+        rank: 0..world_size-1 over all machines.
+        world_size: processes of the run.
+        device: what this process computes on.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Elementwise mean over ranks; the same bits on every rank."""
+        if self.world_size == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values / self.world_size
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every rank, by rank, on every rank. Slow; for small values and rare events."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def broadcast(self, value: T) -> T:
+        """The value of rank 0 on every rank. Slow; for small values and rare events."""
+        if self.world_size == 1:
+            return value
+        values: list[Any] = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0 while the others wait for it; what it returns, on every rank.
+
+        Raises:
+            UserError: on rank 0, what `work` raised. The other processes end with the same exit code in silence,
+                so that the user reads it once.
+        """
+        value: Any = None
+        error: UserError | None = None
+        if self.is_main:
+            try:
+                value = work()
+            except UserError as caught:
+                error = caught
+        failed, value = self.broadcast((error is not None, value))
+        if failed:
+            raise error if error else SystemExit(2)
+        return value
+
+
+def environment_int(name: str, default: int) -> int:
+    """An integer that torchrun sets in the environment.
+
+    Raises:
+        UserError: the variable holds something else.
+    """
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"is '{text}', not a number", where=f"environment variable {name}") from None
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """Join the processes torchrun started (NCCL on GPUs, gloo on CPUs), and leave them at the end.
+
+    Without torchrun this is one process without a process group.
+
+    Raises:
+        UserError: there are fewer GPUs than processes on this machine; or another process of the run has ended
+            while this one was waiting for it.
+    """
+    rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
+    local_rank = environment_int("LOCAL_RANK", 0)
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local_rank} of this machine has no GPU: there are {torch.cuda.device_count()}",
+                hint="Start at most as many processes as there are GPUs.",
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    if world_size == 1:
+        yield Processes(rank, world_size, device)
+        return
+    if device.type == "cuda":
+        dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        yield Processes(rank, world_size, device)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        hint = "Its own message says why, unless it was killed. Started again, the run goes on from its checkpoint."
+        raise UserError("another process of this run has ended", hint=hint) from None
+    finally:
+        dist.destroy_process_group()

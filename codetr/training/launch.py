@@ -1,0 +1,60 @@
+"""Starting a command on several processes of this machine, under torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from codetr.training.signals import PREEMPTED
+
+GRACE = 120
+"""Seconds the processes have to save after SIGTERM, unless TORCH_ELASTIC_SHUTDOWN_TIMEOUT says otherwise.
+PyTorch before 2.12 does not look at that variable: there it is always 30."""
+
+
+def launch(arguments: Sequence[str], processes: int) -> int:
+    """Run `python -m codetr <arguments>` on `processes` processes and wait for them.
+
+    SIGTERM to this process reaches all of them; they save and end, and so does this one.
+
+    Args:
+        arguments: of the command line, without the program's name.
+        processes: how many; one for each GPU, as a rule.
+
+    Returns:
+        the exit code: that of the first process that failed (128 + n if signal n ended it), `PREEMPTED` after a
+        SIGTERM, 130 after Ctrl-C, or 0.
+    """
+    # The launcher would add lines about every process to the message that says what is wrong.
+    for name in ("torch.distributed.elastic", elastic_launch.__module__):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE))
+    # torchrun would print a warning and set it; every process sets its threads itself, from the recipe.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", "codetr", *arguments)
+    except SignalException as stopped:
+        return PREEMPTED if stopped.sigval == signal.SIGTERM else 128 + stopped.sigval
+    except ChildFailedError as failed:
+        _, failure = failed.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    return 0

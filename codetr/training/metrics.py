@@ -1,0 +1,42 @@
+"""`metrics.jsonl`: the curves of a run, one JSON object a line, exactly once for every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+Row = Mapping[str, float | int | None]
+
+
+class MetricsFile:
+    """Appends rows; a resumed run cuts off what the run before it wrote after its last checkpoint.
+
+    Rows hold nothing that varies between equal runs (no time, no throughput).
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Args: the file; its size in bytes when the checkpoint was made, 0 for a new run."""
+        path.touch()
+        if path.stat().st_size < size:
+            warnings.warn(f"{path} is shorter than it was; earlier metrics are missing", stacklevel=2)
+        else:
+            os.truncate(path, size)
+        self._stream = path.open("a", encoding="utf-8")
+
+    def append(self, row: Row) -> None:
+        """Add one row."""
+        self._stream.write(json.dumps(row, allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def sync(self) -> int:
+        """Flush everything to the disk; returns the size in bytes."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        return os.fstat(self._stream.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

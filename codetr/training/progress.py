@@ -1,0 +1,110 @@
+"""What a person watching sees: throughput, time left, memory, learning rate and losses, on rank 0 only."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+SMOOTHING = 0.9
+"""Weight of the past in the running mean of a step's duration."""
+
+
+class Progress:
+    """A line that is redrawn in a terminal, and a plain line every few seconds elsewhere; all on stderr."""
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        images_per_step: int,
+        done: int,
+        device: torch.device,
+        quiet: bool = False,
+        every: float = 10.0,
+    ) -> None:
+        """Args: the size of the run; steps done before this start; seconds between plain lines; say nothing."""
+        self._epochs, self._steps_per_epoch, self._images_per_step = epochs, steps_per_epoch, images_per_step
+        self._total, self._done = epochs * steps_per_epoch, done
+        self._device, self._quiet, self._every = device, quiet, every
+        self._clock = self._printed = time.monotonic()
+        self._seconds_per_step: float | None = None
+        console = Console(stderr=True)
+        self._bar: RichProgress | None = None
+        if console.is_terminal and not quiet:
+            columns = (TextColumn("train"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._bar = RichProgress(*columns, console=console)
+            self._task = self._bar.add_task("", total=self._total, completed=done)
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput of all processes together, over about the last ten steps; 0 before the first."""
+        return self._images_per_step / self._seconds_per_step if self._seconds_per_step else 0.0
+
+    def restart_clock(self) -> None:
+        """Leave out of the throughput what happened since the last step (validation, say)."""
+        self._clock = time.monotonic()
+
+    def advance(self, *, epoch: int, loss: float, lr: float) -> None:
+        """One more step is done, in `epoch` (from 0)."""
+        now = time.monotonic()
+        seconds, self._clock = now - self._clock, now
+        past = self._seconds_per_step
+        self._seconds_per_step = seconds if past is None else SMOOTHING * past + (1 - SMOOTHING) * seconds
+        self._done += 1
+        if self._quiet:
+            return
+        left = clock((self._total - self._done) * self._seconds_per_step)
+        figures = (
+            f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  lr {lr:.1e}  {self.images_per_second:.1f} img/s  "
+            f"{left} left  {memory_gib(self._device):.1f} GiB"
+        )
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, description=figures)
+        elif now - self._printed >= self._every or self._done == self._total:
+            self._printed = now
+            self.say(f"train  step {self._done}/{self._total}  {figures}")
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        if self._quiet:
+            return
+        if self._bar:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def memory_gib(device: torch.device) -> float:
+    """Peak memory of this process in GiB: the GPU's where there is one, else the main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,0 +1,187 @@
+"""One optimiser step: forward, backward, clipping and the update, over one or several micro-batches."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from codetr.errors import UserError
+from codetr.models.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer, effective_counts
+from codetr.models.structures import ImageBatch, Target
+from codetr.training.distributed import Processes
+from codetr.training.gradients import mean_in_order_of_ranks
+from codetr.training.randomness import derive_seed, seed_all
+
+MicroBatch = tuple[ImageBatch, list[Target]]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step computed, over all ranks and micro-batches.
+
+    Attributes:
+        losses: value of every loss by name, and their sum as "total".
+        grad_norm: L2 norm of the gradient before clipping.
+        stop: whether any process was asked to stop.
+    """
+
+    losses: dict[str, float]
+    grad_norm: float
+    stop: bool
+
+
+def distribute(detector: nn.Module, processes: Processes) -> nn.Module:
+    """Wrap `detector` so that gradients are averaged over ranks; it is itself with one process.
+
+    Every trainable parameter takes part in every step, also with images without objects, so no parameter has
+    to be searched for. Buffers are constants of the detector and not exchanged.
+    """
+    if processes.world_size == 1:
+        return detector
+    # Newer releases of PyTorch have another name for it, and warn about the older one on every rank.
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: False}
+    model = DistributedDataParallel(detector, gradient_as_bucket_view=True, **options)
+    # GPUs' own kernels differ in the last bits from run to run; there the faster all-reduce stays.
+    if processes.device.type == "cpu":
+        model.register_comm_hook(processes.world_size, mean_in_order_of_ranks)
+    return model
+
+
+class TrainStep:
+    """Runs optimiser steps of one detector.
+
+    With several micro-batches the gradient is that of the large batch. Losses are divided by counts over the
+    batch, so all micro-batches first run forward without gradients to count, then again with the counts of
+    the whole batch, drawing the same random numbers. It costs one more forward pass per image.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        optimizer: Optimizer,
+        processes: Processes,
+        *,
+        clip_norm: float | None,
+        bf16: bool,
+        seed: int,
+    ) -> None:
+        """Args: see `TrainingConfig`; `detector` is on the device of `processes`."""
+        self.detector = detector
+        self._model = distribute(detector, processes)
+        self._optimizer, self._processes = optimizer, processes
+        self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+        self._clip_norm, self._bf16, self._seed = clip_norm, bf16, seed
+
+    def __call__(self, batches: Sequence[MicroBatch], *, step: int, stop: bool = False) -> StepResult:
+        """Update the weights with one effective batch.
+
+        Args:
+            batches: this rank's micro-batches; every rank brings equally many.
+            step: optimiser steps done before; decides the random draws.
+            stop: whether this process was asked to stop; told to all ranks.
+
+        Raises:
+            UserError: a loss or the gradient is not finite, or images are unusable. The weights are as before.
+        """
+        device = self._processes.device
+        moved = [
+            (batch.to(device, non_blocking=True), [target.to(device, non_blocking=True) for target in targets])
+            for batch, targets in batches
+        ]
+        self._optimizer.zero_grad(set_to_none=True)
+        losses = self.backward(moved, step=step)
+        norm = clip_grad_norm_(self._parameters, self._clip_norm if self._clip_norm is not None else float("inf"))
+        # One exchange and one copy to the host carry everything that is decided by numbers of this step.
+        own = torch.stack([*losses.values(), norm.to(torch.float32), norm.new_tensor(float(stop), dtype=torch.float32)])
+        *values, grad_norm, stops = self._processes.mean(own).double().tolist()
+        named = dict(zip(losses, values, strict=True))
+        total = sum(named.values())
+        if not (torch.isfinite(torch.tensor([total, grad_norm])).all()):
+            self._report_not_finite(own[:-2].tolist(), list(losses), batches, step)
+        self._optimizer.step()
+        return StepResult({**named, "total": total}, grad_norm, stops > 0)
+
+    def backward(self, batches: Sequence[MicroBatch], *, step: int) -> dict[str, Tensor]:
+        """Gradients of one effective batch in `.grad`, averaged over ranks; returns this rank's mean losses."""
+        if len(batches) == 1:
+            self._seed_for(step, 0)
+            losses = self._forward(self._model, batches[0], Normalizer())
+            torch.stack(list(losses.values())).sum().backward()
+            return {name: loss.detach().float() for name, loss in losses.items()}
+        counts = self._count(batches, step=step)
+        sums: dict[str, Tensor] = {}
+        for index, batch in enumerate(batches):
+            self._seed_for(step, index)
+            # Gradients are exchanged once, with the last micro-batch.
+            last = index == len(batches) - 1
+            local = isinstance(self._model, DistributedDataParallel) and not last
+            with cast(DistributedDataParallel, self._model).no_sync() if local else nullcontext():
+                losses = self._forward(self._model, batch, ReplayNormalizer(counts, len(batches)))
+                (torch.stack(list(losses.values())).sum() / len(batches)).backward()
+            for name, loss in losses.items():
+                value = loss.detach().float() / len(batches)
+                sums[name] = sums[name] + value if name in sums else value
+        return sums
+
+    @torch.no_grad()
+    def _count(self, batches: Sequence[MicroBatch], *, step: int) -> Tensor:
+        """(divisors,) what the losses count over the whole effective batch."""
+        records = []
+        for index, batch in enumerate(batches):
+            self._seed_for(step, index)
+            record = RecordingNormalizer()
+            self._forward(self.detector, batch, record)
+            records.append(record)
+        return effective_counts(records)
+
+    def _forward(self, model: nn.Module, batch: MicroBatch, normalizer: Normalizer) -> dict[str, Tensor]:
+        images, targets = batch
+        with torch.autocast(images.pixels.device.type, torch.bfloat16, enabled=self._bf16):
+            losses: dict[str, Tensor] = model(images, targets, normalizer)
+        return losses
+
+    def _seed_for(self, step: int, micro_batch: int) -> None:
+        seed_all(derive_seed(self._seed, "step", step, micro_batch, self._processes.rank))
+
+    def _report_not_finite(
+        self, values: list[float], names: list[str], batches: Sequence[MicroBatch], step: int
+    ) -> None:
+        """Raise the same error on every rank: which losses, and which images the rank that saw them held."""
+        bad = {name: value for name, value in zip(names, values, strict=True) if not abs(value) < float("inf")}
+        images = [image_id for batch, _ in batches for image_id in batch.image_ids]
+        reports = self._processes.gather((bad, images))
+        found = {name: value for bad, _ in reports for name, value in bad.items()}
+        culprits = [image for bad, images in reports if bad or not found for image in images]
+        what = ", ".join(f"loss '{name}' is {value}" for name, value in found.items())
+        raise UserError(
+            f"{what or 'the gradient is not finite'} at step {step + 1}, images {sorted(set(culprits))}",
+            where="training stopped",
+            hint="Look at these images' annotations; otherwise lower training.optimizer.lr, or set "
+            "training.precision=fp32. The last checkpoint is from before this step.",
+        )
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bf16: "auto" means on GPUs with bf16 units.
+
+    Raises:
+        UserError: "bf16" on a CPU. PyTorch's convolutions (oneDNN) emulate it there, and some of their gradients
+            are uninitialised memory.
+    """
+    if device.type != "cuda":
+        if precision == "bf16":
+            hint = "Set it to auto or fp32."
+            raise UserError("'bf16' is for GPUs, and this is a CPU", where="training.precision", hint=hint)
+        return False
+    return precision == "bf16" or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))

@@ -1,0 +1,27 @@
+import pytest
+
+from codetr.errors import UserError
+from codetr.training.config import TrainingConfig
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path"),
+    [
+        ("epochs=0", "epochs"),
+        ("optimizer.lr=-1", "optimizer.lr"),
+        ("optimizer.lr=.nan", "optimizer.lr"),
+        ("schedule.milestones=[11, 8]", "schedule.milestones"),
+        ("precision=fp8", "precision"),
+        ("checkpoint.keep=0", "checkpoint.keep"),
+        ("accumulate=1.5", "accumulate"),
+        ("clip_norm=0", "clip_norm"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_its_path(assignment, path):
+    with pytest.raises(UserError, match=path):
+        TrainingConfig().override([assignment])
+
+
+def test_publishing_the_best_without_validation_is_refused():
+    with pytest.raises(UserError, match="needs validation"):
+        TrainingConfig().override(["publish=best", "validate_every=0"])

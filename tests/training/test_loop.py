@@ -1,0 +1,199 @@
+import json
+
+import pytest
+import torch
+
+from codetr.errors import UserError
+from codetr.models.detector import build_detector
+from codetr.training.checkpoint import CheckpointFolder
+from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.distributed import Processes
+from codetr.training.loop import METRICS, Trainer
+from codetr.training.signals import PREEMPTED, PreemptedError
+from tests.training.tiny import cut, images, tiny_config
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+CONFIG = TrainingConfig(
+    epochs=3,
+    accumulate=2,
+    optimizer=OptimizerConfig(lr=1e-3),
+    schedule=ScheduleConfig(warmup_iterations=3, milestones=(2,)),
+    ema=EmaConfig(momentum=0.05, warmup_iterations=3),
+    checkpoint=CheckpointConfig(every_steps=2, keep=2),
+    log_every=2,
+)
+STEPS_PER_EPOCH = 3
+
+
+class Drawn:
+    """A few images as batches of one, in another order every epoch."""
+
+    def __init__(self, count):
+        self.parts = cut(*images(count), count)
+
+    def __len__(self):
+        return len(self.parts)
+
+    def epoch(self, epoch, start=0):
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(epoch))
+        return (self.parts[i] for i in order[start:])
+
+
+class Stop:
+    """Asks to stop once so many steps have begun."""
+
+    def __init__(self, after):
+        self.left = after
+
+    @property
+    def received(self):
+        self.left -= 1
+        return self.left < 0
+
+
+class Figures:
+    """Validation that measures something which depends on the weights, and keeps what it saw."""
+
+    def __init__(self, aps=None):
+        self.seen, self.aps = [], aps
+
+    def __call__(self, detector):
+        assert detector(images(1)[0]) is not None
+        weight = float(detector.encoder.layers[0].feedforward.expand.weight.detach().double().sum())
+        self.seen.append(weight)
+        return {"AP": self.aps[len(self.seen) - 1] if self.aps else weight % 1, "AP50": None}
+
+
+def trainer(folder, config=CONFIG, *, count=6, stop=10**9, validate=None, logged=None):
+    torch.manual_seed(config.seed)
+    checkpoints = CheckpointFolder(folder, keep=config.checkpoint.keep)
+    checkpoints.claim({"config": config.model_dump(mode="json")})
+    return Trainer(
+        build_detector(tiny_config()),
+        Drawn(count),
+        config,
+        ALONE,
+        checkpoints,
+        images_per_step=2,
+        validate=validate or Figures(),
+        log=lambda figures, step: logged.append((step, figures)) if logged is not None else None,
+        stop=Stop(stop),
+    )
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted") / "c"
+    figures = Figures()
+    return trainer(folder, validate=figures).run(), folder, figures
+
+
+@pytest.mark.parametrize("stops", [[2, 1, 0], [4]], ids=str)
+def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(tmp_path, uninterrupted, stops):
+    """In the middle of an epoch, at its end, and again and again: weights, average, metrics and best are the same."""
+    expected, reference, _ = uninterrupted
+    for stop in stops:
+        with pytest.raises(PreemptedError) as stopped:
+            trainer(tmp_path / "c", stop=stop).run()
+        assert stopped.value.code == PREEMPTED == 75
+    found = trainer(tmp_path / "c").run()
+    assert same(found.state, expected.state)
+    assert found.steps == expected.steps == 3 * STEPS_PER_EPOCH
+    assert (found.validation, found.best) == (expected.validation, expected.best)
+    assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
+
+
+def test_the_comparison_above_can_fail(tmp_path, uninterrupted):
+    """Another seed gives other weights."""
+    other = trainer(tmp_path / "c", CONFIG.model_copy(update={"seed": 1, "epochs": 1, "schedule": ScheduleConfig()}))
+    assert not same(other.run().state, uninterrupted[0].state)
+
+
+def test_a_damaged_newest_checkpoint_costs_steps_but_not_the_result(tmp_path, uninterrupted):
+    with pytest.raises(PreemptedError):
+        trainer(tmp_path / "c", stop=4).run()
+    newest = tmp_path / "c" / "step-00000005" / "state.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="set aside"):
+        resumed = trainer(tmp_path / "c")
+    assert same(resumed.run().state, uninterrupted[0].state)
+    assert (tmp_path / "c" / METRICS).read_text() == (uninterrupted[1] / METRICS).read_text()
+
+
+def test_a_finished_run_started_again_gives_the_same_without_training(tmp_path, uninterrupted):
+    expected, folder, _ = uninterrupted
+    again = trainer(folder, validate=lambda _: pytest.fail("a finished run is not validated again"))
+    assert same(again.run().state, expected.state)
+
+
+def test_metrics_have_every_step_once_and_all_losses(uninterrupted):
+    _, folder, _ = uninterrupted
+    written = rows(folder)
+    training = [row for row in written if "lr" in row]
+    assert [row["step"] for row in training] == [2, 4, 6, 8]
+    assert {"loss/total", "loss/encoder.cls", "loss/dn1.l1", "loss/rpn.cls", "loss/roi.giou", "grad_norm"} <= set(
+        training[0]
+    )
+    validations = [row for row in written if "val/AP" in row]
+    assert [(row["step"], row["epoch"]) for row in validations] == [(3, 1), (6, 2), (9, 3)]
+    assert not any("second" in key or "memory" in key for row in written for key in row), "rows are the same every run"
+
+
+def test_the_tracker_gets_throughput_and_memory_besides(tmp_path):
+    logged = []
+    config = CONFIG.model_copy(update={"epochs": 1, "log_every": 1, "schedule": ScheduleConfig()})
+    trainer(tmp_path / "c", config, count=2, logged=logged).run()
+    step, figures = logged[0]
+    assert step == 1
+    assert figures["images_per_second"] > 0
+    assert figures["memory_gib"] > 0.05
+
+
+def test_what_is_validated_and_published_is_the_average(uninterrupted):
+    outcome, folder, figures = uninterrupted
+    published = float(outcome.state["encoder.layers.0.feedforward.expand.weight"].double().sum())
+    assert figures.seen[-1] == published
+    state = CheckpointFolder(folder, keep=2).load(outcome.steps)
+    assert not same(state["model"], outcome.state), "the weights themselves differ from their average"
+    assert same(state["ema"], outcome.state)
+
+
+def test_the_best_is_kept_and_published_on_request(tmp_path):
+    config = CONFIG.model_copy(update={"publish": "best", "checkpoint": CheckpointConfig(keep=1)})
+    outcome = trainer(tmp_path / "c", config, count=2, validate=Figures([0.1, 0.7, 0.3])).run()
+    assert outcome.best == {"step": 2, "epoch": 2, "AP": 0.7}
+    assert outcome.published_step == 2
+    checkpoints = CheckpointFolder(tmp_path / "c", keep=1)
+    assert checkpoints.steps() == [2, 3]
+    assert same(outcome.state, checkpoints.load(2)["ema"])
+
+
+def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path):
+    figures = Figures()
+    trainer(tmp_path / "c", CONFIG.model_copy(update={"validate_every": 2}), count=2, validate=figures).run()
+    assert len(figures.seen) == 2
+
+
+def test_a_split_smaller_than_one_step_is_the_users_error(tmp_path):
+    with pytest.raises(UserError, match="gives 6 batches, one step takes 8"):
+        trainer(tmp_path / "c", CONFIG.model_copy(update={"accumulate": 8}))
+
+
+def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
+    """A pipeline's log must not fill with control characters."""
+    trainer(tmp_path / "c", count=2).run()
+    printed = capsys.readouterr().err
+    assert "step 3/3  epoch 3/3  loss " in printed
+    assert "img/s" in printed
+    assert "0:00:00 left" in printed
+    assert "GiB" in printed
+    assert "val    epoch 3/3  AP 0." in printed
+    assert "\x1b" not in printed

@@ -1,0 +1,70 @@
+import os
+import pty
+import threading
+from contextlib import contextmanager, redirect_stderr, suppress
+
+import pytest
+import torch
+
+from codetr.training.progress import Progress, clock, memory_gib
+
+SIZE = {"epochs": 2, "steps_per_epoch": 2, "images_per_step": 4, "done": 0, "device": torch.device("cpu")}
+
+
+@contextmanager
+def terminal(shown):
+    """A pseudo-terminal as stderr inside the block; what it showed is in the list `shown` afterwards."""
+    master, slave = pty.openpty()
+
+    def read():
+        with suppress(OSError):  # how a terminal ends
+            while part := os.read(master, 4096):
+                shown.append(part.decode())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(slave, "w") as stream, redirect_stderr(stream):
+        yield
+    reader.join(10)
+    os.close(master)
+
+
+def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    shown = []
+    with terminal(shown), Progress(**SIZE) as progress:
+        for step in range(4):
+            progress.advance(epoch=step // 2, loss=1.5, lr=1e-4)
+        progress.say("val    epoch 2/2  AP 0.5000")
+    text = "".join(shown)
+    assert "4/4" in text
+    assert "loss 1.500  lr 1.0e-04" in text
+    assert "val    epoch 2/2  AP 0.5000" in text
+    assert "\x1b[" in text, "the line is redrawn in place"
+
+
+def test_other_ranks_say_nothing(capsys):
+    """Eight processes that print the same would be unreadable."""
+    with Progress(**SIZE, quiet=True, every=0.0) as progress:
+        progress.advance(epoch=0, loss=1.5, lr=1e-4)
+        progress.say("something")
+    assert capsys.readouterr().err == ""
+
+
+def test_throughput_counts_all_processes_and_leaves_out_pauses():
+    """A validation between two steps must not look like slow training."""
+    progress = Progress(**SIZE, quiet=True)
+    progress._clock -= 100  # as if a validation had taken so long
+    progress.restart_clock()
+    progress._clock -= 0.5  # as if the step had taken so long
+    progress.advance(epoch=0, loss=1.0, lr=1.0)
+    assert progress.images_per_second == pytest.approx(8, rel=0.05)
+
+
+def test_memory_is_that_of_this_process():
+    assert 0.05 < memory_gib(torch.device("cpu")) < 100
+
+
+def test_durations_are_read_as_clocks():
+    assert clock(3 * 3600 + 5 * 60 + 7.4) == "3:05:07"

@@ -1,0 +1,74 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from codetr.training.signals import stop_on_signal
+
+CHILD = """
+import sys, time
+from codetr.training.signals import stop_on_signal
+with stop_on_signal() as stop:
+    print("ready", stop.received, flush=True)
+    end = time.monotonic() + 60
+    while not stop.received and time.monotonic() < end:
+        time.sleep(0.01)
+    print("stop", stop.received, flush=True)
+"""
+LAUNCHER = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1]])
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def test_sigterm_is_a_request_inside_the_block_only():
+    """A handler that stayed would make every later SIGTERM without effect."""
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signal() as stop:
+        assert not stop.received
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts():
+    """Ctrl-C would lose the steps since the last checkpoint, or a step that hangs could not be left."""
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_process_whose_torchrun_is_gone_stops():
+    """Orphans would go on training, and hold the checkpoints against the run that is started again."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "test"}
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, CHILD], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert launcher.stdout is not None
+    assert launcher.stdout.readline().split() == ["ready", "False"]
+    launcher.kill()
+    assert launcher.stdout.readline().split() == ["stop", "True"]
+    launcher.wait()
+
+
+def test_training_off_the_main_thread_leaves_signals_alone():
+    """Python refuses handlers there; that must not keep anybody from training in a thread."""
+    seen = []
+
+    def work():
+        with stop_on_signal() as stop:
+            seen.append(stop.received)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]

@@ -1,0 +1,238 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from codetr.errors import UserError
+from codetr.models.detector import build_detector
+from codetr.models.structures import Target
+from codetr.training.config import OptimizerConfig
+from codetr.training.distributed import Processes
+from codetr.training.optimizer import build_optimizer
+from codetr.training.step import TrainStep, use_bf16
+from tests.training.tiny import Pinned, cut, images, tiny_config
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+HERE = Path(__file__).parent
+
+
+def make(kind, *, processes=ALONE, pinned=True, clip_norm=None, bf16=False, lr=1e-3):
+    torch.manual_seed(0)
+    detector = build_detector(tiny_config(kind)).train()
+    model = Pinned(detector) if pinned else detector
+    optimizer = build_optimizer(model, OptimizerConfig(lr=lr))
+    return TrainStep(model, optimizer, processes, clip_norm=clip_norm, bf16=bf16, seed=0)
+
+
+def gradients(step):
+    return {name: p.grad.clone() for name, p in step.detector.named_parameters() if p.requires_grad}
+
+
+def assert_same_gradients(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "objects"),
+    [
+        ("co_dino", [2, 2, 2, 2]),  # denoising groups depend on the fullest image of a forward pass, by definition
+        ("co_deformable", [2, 2, 2, 2]),
+        ("co_deformable", [3, 0, 1, 0]),
+    ],
+)
+def test_micro_batches_give_the_gradient_of_the_large_batch(kind, objects):
+    """Losses divided by each micro-batch's own counts would weight images with few objects too much."""
+    batch, targets = images(4, objects=3)
+    targets = [
+        Target(target.boxes[:count], target.labels[:count]) for target, count in zip(targets, objects, strict=True)
+    ]
+    whole, parts = make(kind), make(kind)
+    expected = whole.backward([(batch, targets)], step=0)
+    found = parts.backward(cut(batch, targets, 4), step=0)
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name], loss, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    assert_same_gradients(gradients(parts), gradients(whole))
+
+
+def test_plain_accumulation_would_be_noticed():
+    """The test above must be able to fail: dividing by each micro-batch's own counts gives another gradient."""
+    batch, targets = images(4, objects=3)
+    targets = [Target(target.boxes[:n], target.labels[:n]) for target, n in zip(targets, [3, 0, 1, 0], strict=True)]
+    whole, plain = make("co_deformable"), make("co_deformable")
+    whole.backward([(batch, targets)], step=0)
+    for part in cut(batch, targets, 4):
+        plain.backward([part], step=0)
+    expected, found = gradients(whole), gradients(plain)
+    differing = [n for n in expected if not torch.allclose(found[n] / 4, expected[n], rtol=1e-3, atol=1e-5)]
+    assert len(differing) > len(expected) / 2
+
+
+WORKER = """
+import sys
+import torch
+sys.path[:0] = [{root!r}, {here!r}]
+from test_step import gradients, make
+from tests.training.tiny import cut, images
+from codetr.errors import UserError
+from codetr.training.distributed import processes
+
+with processes() as group:
+    batch, targets = images(4)
+    half, quarters = cut(batch, targets, 2)[group.rank], cut(batch, targets, 4)[2 * group.rank : 2 * group.rank + 2]
+    for kind, own in (("co_dino", [half]), ("co_deformable", quarters)):
+        step = make(kind, processes=group)
+        step.backward(own, step=0)
+        if group.is_main:
+            torch.save(gradients(step), {out!r} + kind)
+    assert group.gather(group.rank) == [0, 1]
+    assert group.broadcast(group.rank) == 0
+    assert group.mean(torch.tensor([float(group.rank)])).tolist() == [0.5]
+    done = []
+    assert group.on_main(lambda: done.append(group.rank) or 7 + group.rank) == 7
+    assert done == [0] * group.is_main
+
+    def mistake():
+        raise UserError("only rank 0 looked")
+
+    try:
+        group.on_main(mistake)
+    except UserError:
+        assert group.is_main
+    except SystemExit as silent:
+        assert not group.is_main and silent.code == 2
+    else:
+        raise AssertionError("a mistake rank 0 found must end every rank")
+"""
+
+
+def run_on_ranks(script, count, path):
+    path.write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path):
+    """Else adding a GPU would change what is trained, not only how fast. With and without accumulation."""
+    script = WORKER.format(root=str(HERE.parents[1]), here=str(HERE), out=str(tmp_path / "gradients-"))
+    run_on_ranks(script, 2, tmp_path / "worker.py")
+    for kind in ("co_dino", "co_deformable"):
+        whole = make(kind)
+        whole.backward([images(4)], step=0)
+        assert_same_gradients(torch.load(tmp_path / f"gradients-{kind}", weights_only=True), gradients(whole))
+
+
+RESUMING = """
+import sys
+import torch
+sys.path[:0] = [{root!r}, {here!r}]
+from test_step import make
+from tests.training.tiny import cut, images
+from codetr.training.distributed import processes
+from codetr.training.step import TrainStep
+
+with processes() as group:
+    batch = cut(*images(3), 3)[group.rank]
+    ends = []
+    for resumed in (False, True):
+        step = make("co_dino", processes=group)
+        for index in range(4):
+            if resumed and index == 2:
+                step = TrainStep(step.detector, step._optimizer, group, clip_norm=None, bf16=False, seed=0)
+            step([batch], step=index)
+        ends.append(list(step.detector.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+"""
+
+
+def test_three_processes_that_are_started_again_go_on_with_the_same_bits(tmp_path):
+    """With two ranks every order of adding gives the same sum; with three it must not depend on the start."""
+    run_on_ranks(RESUMING.format(root=str(HERE.parents[1]), here=str(HERE)), 3, tmp_path / "worker.py")
+
+
+def test_a_step_is_repeatable_with_its_random_draws():
+    """Denoising noise and samplers draw; the same step must draw the same, another step something else."""
+    batch = images(2)
+    losses = [make("co_dino", pinned=False).backward([batch], step=step) for step in (3, 3, 4)]
+    assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
+    assert any(not torch.equal(losses[0][name], losses[2][name]) for name in losses[0])
+
+
+def test_accumulation_counts_and_learns_from_the_same_draws():
+    """If the counting pass drew other samples, divisors would belong to other samples than the losses."""
+    parts = cut(*images(4), 2)
+    step = make("co_dino", pinned=False)
+    assert torch.equal(step._count(parts, step=5), step._count(parts, step=5))
+    assert not torch.equal(step._count(parts, step=5), step._count(parts[::-1] + parts, step=5))
+
+
+def test_a_step_moves_the_weights_against_the_gradient_and_clips_it():
+    step = make("co_dino", clip_norm=0.1)
+    before = {name: p.detach().clone() for name, p in step.detector.named_parameters()}
+    result = step([images(2)], step=0)
+    assert result.grad_norm > 0.1, "the norm is reported as it was before clipping"
+    norms = torch.stack([p.grad.norm() for p in step.detector.parameters() if p.grad is not None])
+    assert norms.norm().item() == pytest.approx(0.1, rel=1e-3)
+    for name, p in step.detector.named_parameters():
+        if p.grad is not None and p.grad.abs().max() > 1e-6:
+            assert not torch.equal(p, before[name]), name
+    assert result.losses["total"] == pytest.approx(sum(v for k, v in result.losses.items() if k != "total"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name_and_images_and_leaves_the_weights():
+    step = make("co_dino")
+    before = {name: p.detach().clone() for name, p in step.detector.named_parameters()}
+    batch, targets = images(2, seed=3)
+    batch.pixels[1, 0, 5, 5] = float("nan")
+    with pytest.raises(UserError) as caught:
+        step([(batch, targets)], step=41)
+    message = str(caught.value)
+    assert "step 42" in message
+    assert "images [300, 301]" in message
+    assert "loss 'decoder0.cls' is nan" in message
+    assert all(torch.equal(p, before[name]) for name, p in step.detector.named_parameters())
+
+
+def test_a_gradient_that_is_not_finite_stops_although_every_loss_is_finite():
+    step = make("co_dino")
+
+    def spoil(gradient):
+        return gradient * float("inf")
+
+    next(p for p in step.detector.parameters() if p.requires_grad).register_hook(spoil)
+    with pytest.raises(UserError, match="the gradient is not finite at step 1, images \\[0, 1\\]"):
+        step([images(2)], step=0)
+
+
+def test_bf16_training_stays_close_to_fp32():
+    """A head that overflowed or lost its boxes in bf16 would only be seen on a GPU, weeks later."""
+    exact = make("co_dino")([images(2)], step=0).losses
+    with torch.backends.mkldnn.flags(enabled=False):  # its bf16 gradients are wrong on CPUs
+        rough = make("co_dino", bf16=True)([images(2)], step=0).losses
+    assert exact.keys() == rough.keys()
+    assert rough["total"] == pytest.approx(exact["total"], rel=0.05)
+
+
+def test_a_cpu_computes_in_fp32_and_says_so():
+    assert not use_bf16("auto", torch.device("cpu"))
+    with pytest.raises(UserError, match=r"training.precision: 'bf16' is for GPUs"):
+        use_bf16("bf16", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", ["co_dino", "co_deformable"])
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_every_trainable_parameter_gets_a_gradient_even_without_objects(kind, auxiliary):
+    """Distributed training waits for every trainable parameter's gradient, and would fail without one."""
+    config = tiny_config(kind)
+    if not auxiliary:
+        config = config.model_copy(update={"rpn": None, "roi": None, "atss": None})
+    detector = build_detector(config).train()
+    step = TrainStep(detector, build_optimizer(detector, OptimizerConfig()), ALONE, clip_norm=None, bf16=False, seed=0)
+    step.backward([images(2, objects=0)], step=0)
+    assert [name for name, p in detector.named_parameters() if p.requires_grad and p.grad is None] == []
