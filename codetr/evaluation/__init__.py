@@ -1,0 +1,1 @@
+"""Predictions over a dataset, metrics, the report."""

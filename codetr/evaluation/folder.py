@@ -1,0 +1,138 @@
+"""The files of an evaluation: numbers, plots, pictures and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.evaluation.coco import IOU_THRESHOLDS, CocoMetrics
+from codetr.evaluation.matches import RECALL_THRESHOLDS, ImageMetrics
+from codetr.evaluation.pictures import choose, compare
+from codetr.evaluation.plots import plot_classes, plot_precision_recall, plot_scores
+from codetr.evaluation.report import Picture, Report, render_report
+from codetr.files import sha256_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from codetr.data.dataset import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """A detector's predictions on a split, and what they are compared with.
+
+    Attributes:
+        split: the images.
+        ground_truth: the split as COCO ground truth.
+        predictions: COCO results.
+        metrics: the comparison.
+    """
+
+    split: Split
+    ground_truth: dict[str, Any]
+    predictions: list[dict[str, Any]]
+    metrics: CocoMetrics
+
+    @property
+    def evaluation_set(self) -> str:
+        """Digest of what the model is measured against: images, objects and classes, whatever their order.
+
+        Annotation ids, file names and outlines do not count; image ids do, because comparisons go image by image.
+        """
+        images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
+        categories = sorted([entry["id"], entry["name"]] for entry in self.ground_truth["categories"])
+        objects = sorted(
+            [entry["image_id"], entry["category_id"], entry["bbox"], entry["area"], entry["iscrowd"]]
+            for entry in self.ground_truth["annotations"]
+        )
+        return sha256_json({"images": images, "categories": categories, "objects": objects})
+
+    def of_image(self, image_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The COCO ground truth of one image alone, and its predictions."""
+        truth = {
+            "images": [entry for entry in self.ground_truth["images"] if entry["id"] == image_id],
+            "annotations": [entry for entry in self.ground_truth["annotations"] if entry["image_id"] == image_id],
+            "categories": self.ground_truth["categories"],
+        }
+        return truth, [entry for entry in self.predictions if entry["image_id"] == image_id]
+
+    def pixels(self, image_id: int) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB of an image."""
+        (position,) = np.flatnonzero(self.split.image_ids == image_id)
+        return self.split.record(int(position)).read()
+
+
+def write_evaluation(
+    folder: Path, evaluated: Evaluated, *, title: str, lineage: list[tuple[str, str]], count: int
+) -> None:
+    """Write every file of an evaluation but its manifest.
+
+    Args:
+        folder: an existing, empty folder.
+        evaluated: what to show.
+        title: headline of the report.
+        lineage: label and value of everything the evaluation was made from, for the report.
+        count: how many of the best and how many of the worst images to draw.
+    """
+    metrics = evaluated.metrics
+    write_json(folder / "predictions.json", evaluated.predictions, indent=None)
+    write_json(folder / "metrics.json", metrics.flat)
+    write_json(folder / "per_class.json", [dataclasses.asdict(entry) for entry in metrics.classes])
+    write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
+    write_json(folder / "pr_curve.json", curve_points(metrics))
+    choice = choose(metrics, count)
+    report = Report(
+        title=title,
+        split=evaluated.split.name,
+        metrics=metrics,
+        plots=draw_plots(folder / "plots", metrics),
+        best=draw_pictures(folder / "pictures", "best", choice.best, evaluated),
+        worst=draw_pictures(folder / "pictures", "worst", choice.worst, evaluated),
+        lineage=lineage,
+    )
+    write_text(folder / "report.html", render_report(report))
+
+
+def curve_points(metrics: CocoMetrics) -> list[dict[str, float | None]]:
+    """The precision-recall curve, mean over classes, as one record per recall: for tools that draw plots from data.
+
+    `precision` is the mean over IoU 0.50 to 0.95, `precision50` and `precision75` are those at one IoU.
+    """
+    present = [k for k, entry in enumerate(metrics.classes) if entry.AP is not None]
+    curves = metrics.precision[:, :, present]
+    points: list[dict[str, float | None]] = []
+    for r, recall in enumerate(RECALL_THRESHOLDS):
+        point: dict[str, float | None] = {"recall": round(float(recall), 2)}
+        point["precision"] = float(curves[:, r].mean()) if present else None
+        for t in (0, 5):
+            point[f"precision{round(100 * IOU_THRESHOLDS[t])}"] = float(curves[t, r].mean()) if present else None
+        points.append(point)
+    return points
+
+
+def draw_plots(folder: Path, metrics: CocoMetrics) -> list[tuple[str, Path]]:
+    """Draw every plot into `folder`; returns captions and files."""
+    plots = [
+        ("Precision over recall", folder / "precision_recall.png", plot_precision_recall),
+        ("AP and AP50 of the classes", folder / "classes.png", plot_classes),
+        ("What a score means", folder / "scores.png", plot_scores),
+    ]
+    for _, path, draw in plots:
+        draw(metrics, path)
+    return [(caption, path) for caption, path, _ in plots]
+
+
+def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated: Evaluated) -> list[Picture]:
+    """Draw images with ground truth and detections as `<kind>_<rank>_<image id>.jpg` into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    threshold = evaluated.metrics.operating_point.score
+    drawn = []
+    for rank, image in enumerate(images, start=1):
+        truth, detections = evaluated.of_image(image.image_id)
+        path = folder / f"{kind}_{rank:02d}_{image.image_id}.jpg"
+        compare(evaluated.pixels(image.image_id), truth, detections, threshold).save(path, quality=88)
+        drawn.append(Picture(path, image))
+    return drawn

@@ -1,0 +1,70 @@
+"""One self-contained HTML page that shows an evaluation: no other file, no network."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from codetr.evaluation.coco import CocoMetrics
+from codetr.evaluation.matches import ImageMetrics
+
+_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the report: the image file and the numbers of the image it shows."""
+
+    path: Path
+    image: ImageMetrics
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows.
+
+    Attributes:
+        title: headline, e.g. the recipe's name.
+        split: name of the split that was evaluated.
+        metrics: the numbers.
+        plots: caption and file of every plot.
+        best: pictures of the best images.
+        worst: pictures of the worst images.
+        lineage: label and value of everything the evaluation was made from.
+    """
+
+    title: str
+    split: str
+    metrics: CocoMetrics
+    plots: list[tuple[str, Path]]
+    best: list[Picture]
+    worst: list[Picture]
+    lineage: list[tuple[str, str]]
+
+
+def render_report(report: Report) -> str:
+    """The page as HTML. Every name in it is escaped: class and file names come from outside."""
+    environment = Environment(
+        loader=PackageLoader("codetr.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["data_uri"] = data_uri
+    return environment.get_template("report.html").render(report=report, metrics=report.metrics)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed digits; a dash where there is nothing to measure."""
+    return "\u2013" if value is None else f"{value:.{digits}f}"
+
+
+def data_uri(path: Path) -> str:
+    """An image file as a `data:` address."""
+    content = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f"data:{_MEDIA_TYPES[path.suffix]};base64,{content}"

@@ -1,0 +1,186 @@
+"""Annotation and result files in COCO format: reading what may be broken, with errors that name entry and field."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from codetr.data.segmentation import BadSegmentationError, check_segmentation
+from codetr.errors import UserError
+from codetr.files import read_json
+
+_SHOWN = 5
+
+
+def read_ground_truth(path: Path) -> dict[str, Any]:
+    """Read a COCO annotation file as it stands, to be measured against.
+
+    Unlike `codetr prepare`, which repairs, drops and reports, this takes a file that is sound or refuses it.
+
+    Raises:
+        UserError: not an object with images, annotations and categories, or entries without the fields that the
+            metrics need. Lists the first of them.
+    """
+    values = read_json(path)
+    lists = ("images", "annotations", "categories")
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), list) for name in lists):
+        hint = "A COCO annotation file is an object with the lists images, annotations and categories."
+        raise UserError("is not a COCO annotation file", where=str(path), hint=hint)
+    problems = []
+    for name in lists:
+        for number, entry in enumerate(values[name]):
+            if not isinstance(entry, dict) or type(entry.get("id", 0 if name == "annotations" else None)) is not int:
+                problems.append(f"{name}[{number}]: is no object with an integer id")
+            elif name == "categories" and not isinstance(entry.get("name"), str):
+                problems.append(f"{name}[{number}].name: is missing")
+            elif name == "annotations":
+                problems.extend(f"{name}[{number}].{problem}" for problem in _object_problems(entry))
+    if problems:
+        raise UserError(_listed(problems), where=str(path))
+    return values
+
+
+def _object_problems(annotation: dict[str, Any]) -> list[str]:
+    """What keeps an annotation from being measured against, as `field: problem` texts."""
+    problems = [
+        f"{field}: {_shown(annotation.get(field))} is not an integer"
+        for field in ("image_id", "category_id")
+        if type(annotation.get(field)) is not int
+    ]
+    box = annotation.get("bbox")
+    if not _is_box(box):
+        problems.append(f"bbox: {_shown(box)} is not a list of four finite numbers")
+    if "area" in annotation and not _is_number(annotation["area"]):
+        problems.append(f"area: {_shown(annotation['area'])} is not a number")
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        problems.append(f"iscrowd: {_shown(annotation['iscrowd'])} is not 0 or 1")
+    return problems
+
+
+def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read a COCO result file that belongs to a ground truth.
+
+    Ids written as whole floats (`1.0`) become integers; everything else is taken as it stands. An empty list is a
+    result: a detector that found nothing.
+
+    Args:
+        path: JSON list of `{image_id, category_id, bbox [x, y, w, h] pixels, score in [0, 1]}`, with a mask as
+            `segmentation` {size [height, width], counts} beside the box or instead of it, in all entries alike.
+        ground_truth: COCO annotations; every prediction must be of one of its images and categories.
+
+    Raises:
+        UserError: not a list, or entries with missing fields, unknown ids, boxes that are not four finite numbers
+            or have negative sizes, masks of another form, scores that are not numbers in [0, 1]. Lists the first of
+            them.
+    """
+    values = read_json(path)
+    if not isinstance(values, list):
+        hint = "A COCO result file is a list of objects with image_id, category_id, bbox and score."
+        raise UserError(f"holds a {type(values).__name__}, expected a list", where=str(path), hint=hint)
+    image_ids = {entry["id"] for entry in ground_truth["images"]}
+    category_ids = {entry["id"] for entry in ground_truth["categories"]}
+    predictions, problems = [], []
+    for number, value in enumerate(values):
+        if not isinstance(value, dict):
+            problems.append(f"[{number}]: is a {type(value).__name__}, expected an object")
+            continue
+        found = _problems(value, image_ids, category_ids)
+        problems.extend(f"[{number}].{problem}" for problem in found)
+        if not found:
+            ids = {"image_id": int(value["image_id"]), "category_id": int(value["category_id"])}
+            predictions.append({**value, **ids})
+    if predictions and len({"bbox" in entry for entry in predictions}) > 1:
+        problems.append("some entries have a bbox and others have none")
+    if problems:
+        raise UserError(_listed(problems), where=str(path))
+    return predictions
+
+
+def check_masks(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+    """Check every mask before pycocotools' C code sees it, which trusts lengths and sizes and would write past them.
+
+    Args:
+        ground_truth: COCO annotations; their images need height and width.
+        predictions: COCO results.
+
+    Raises:
+        UserError: images without a size, or masks that do not fit theirs. Lists the first of them.
+    """
+    sizes: dict[int, tuple[int, int]] = {}
+    problems = []
+    for number, image in enumerate(ground_truth["images"]):
+        size = image.get("height"), image.get("width")
+        if all(type(side) is int and side > 0 for side in size):
+            sizes[image["id"]] = size
+        else:
+            problems.append(f"images[{number}]: has no height and width, which masks need")
+    for what, entries in (("annotations", ground_truth["annotations"]), ("results", predictions)):
+        for number, entry in enumerate(entries):
+            if entry["image_id"] not in sizes:
+                continue
+            try:
+                check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
+            except BadSegmentationError as error:
+                problems.append(f"{what}[{number}].segmentation: {error}")
+    if problems:
+        raise UserError(_listed(problems), where="masks")
+
+
+def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]) -> list[str]:
+    """What is wrong with one entry, as `field: problem` texts."""
+    problems = []
+    for field, known, what in (
+        ("image_id", image_ids, "image"),
+        ("category_id", category_ids, "category"),
+    ):
+        if field not in entry:
+            problems.append(f"{field}: is missing")
+        elif not _is_number(entry[field]) or entry[field] != int(entry[field]):
+            problems.append(f"{field}: {_shown(entry[field])} is not an integer")
+        elif int(entry[field]) not in known:
+            problems.append(f"{field}: {_shown(entry[field])} is no {what} of the ground truth")
+    score = entry.get("score")
+    if "score" not in entry:
+        problems.append("score: is missing")
+    elif not _is_number(score) or not 0 <= score <= 1:
+        problems.append(f"score: {_shown(score)} is not a number in [0, 1]")
+    if "bbox" in entry:
+        box = entry["bbox"]
+        if not _is_box(box):
+            problems.append(f"bbox: {_shown(box)} is not a list of four finite numbers")
+        elif box[2] < 0 or box[3] < 0:
+            problems.append(f"bbox: {_shown(box)} has a negative width or height (boxes are [x, y, width, height])")
+    elif "segmentation" not in entry:
+        problems.append("bbox: is missing")
+    if "segmentation" in entry and not _is_mask(entry["segmentation"]):
+        problems.append(
+            f"segmentation: {_shown(entry['segmentation'])} is no compressed run-length code {{size, counts}}"
+        )
+    return problems
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # NaN compares false, and an integer too large for a float is as useless as infinity.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+def _is_mask(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("counts"), str):
+        return False
+    size = value.get("size")
+    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _listed(problems: list[str]) -> str:
+    rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + rest

@@ -1,0 +1,57 @@
+"""Validation during training: predict a split on all ranks, and measure on the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from codetr.data.config import PreprocessConfig
+from codetr.evaluation.coco import CocoMetrics, evaluate_coco
+from codetr.evaluation.predict import predict_split
+
+if TYPE_CHECKING:
+    from codetr.data.dataset import Split
+
+
+def validate(
+    detector: nn.Module,
+    split: Split,
+    preprocess: PreprocessConfig,
+    *,
+    device: torch.device,
+    batch_size: int,
+    workers: int,
+    work: Path,
+) -> CocoMetrics | None:
+    """Metrics of a detector on a split. Every rank of the process group calls it, with the same weights.
+
+    It draws nothing at random and leaves the detector in the mode it was in.
+
+    Args:
+        detector: the detector itself (not wrapped for distribution), or its average.
+        split: what to validate on.
+        preprocess: how images are resized and normalised for this detector.
+        device: where the detector is.
+        batch_size: images per batch and rank.
+        workers: processes per rank that read images.
+        work: a folder all ranks see, for their results; emptied before and removed after.
+
+    Returns:
+        The metrics on rank 0, `None` on the other ranks, which do not wait for them.
+    """
+    predictions = predict_split(
+        detector,
+        split,
+        preprocess,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        work=work,
+        progress=False,
+    )
+    if predictions is None:
+        return None
+    return evaluate_coco(split.to_coco(), predictions)

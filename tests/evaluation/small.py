@@ -1,0 +1,63 @@
+"""A small dataset folder and a small model folder, both real, for tests of what reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from codetr.data.config import PreprocessConfig, SourceConfig
+from codetr.manifest import Manifest
+from codetr.models.detector import build_detector
+from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.weights.files import ModelInfo, save_model
+from tests.training.tiny import tiny_config
+
+NAMES = ("square", "disc", "cross")
+CATEGORY_IDS = (2, 3, 17)
+PREPROCESS = PreprocessConfig(short_side=64, long_side=96)
+
+
+def write_images(folder: Path, count: int) -> list[tuple[int, int]]:
+    """Noise images of different sizes; returns (height, width) of each."""
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    sizes = [(int(draw.integers(40, 90)), int(draw.integers(40, 90))) for _ in range(count)]
+    for i, size in enumerate(sizes):
+        Image.fromarray(draw.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return sizes
+
+
+def write_dataset(folder: Path, images: int) -> Path:
+    """Prepare a dataset of which train and val are the same images, with ids in an order of their own."""
+    sizes = write_images(folder / "images", images)
+    boxes = [(i, k, [5.0 + 7 * k, 5.0, 20.0, 25.5 - k]) for i in range(images) for k in range(3)]
+    values = {
+        "images": [
+            {"id": 100 - i, "file_name": f"{i}.png", "height": height, "width": width}
+            for i, (height, width) in enumerate(sizes)
+        ],
+        "categories": [{"id": k, "name": name} for k, name in zip(CATEGORY_IDS, NAMES, strict=True)],
+        "annotations": [
+            {"id": n, "image_id": 100 - i, "category_id": CATEGORY_IDS[k], "bbox": box, "area": 300.0, "iscrowd": 0}
+            for n, (i, k, box) in enumerate(boxes)
+        ],
+    }
+    (folder / "annotations.json").write_text(json.dumps(values))
+    source = SourceConfig(annotations=str(folder / "annotations.json"), images=str(folder / "images"))
+    prepare(PrepareConfig(train=source, val=source), folder / "dataset")
+    return folder / "dataset"
+
+
+def write_model(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
+    """A detector with random weights, which detects something everywhere."""
+    torch.manual_seed(0)
+    config = tiny_config().model_copy(update={"num_classes": len(names)})
+    folder.mkdir()
+    info = ModelInfo(recipe="small", class_names=names, model=config, preprocess=PREPROCESS)
+    save_model(folder, build_detector(config).state_dict(), info)
+    Manifest.of(folder, "model").write(folder)
+    return folder
