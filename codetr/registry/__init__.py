@@ -1,0 +1,1 @@
+"""Versions, aliases and the promotion gate."""

@@ -1,0 +1,88 @@
+"""The registry's records: versions, and the journal of what happened to the aliases."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from codetr.config import Settings
+from codetr.registry.gate import Verdict
+
+Action = Literal["promote", "refuse", "rollback"]
+
+
+class Version(Settings):
+    """A registered model with its evaluation.
+
+    Attributes:
+        number: 1, 2, 3, … in the order of registration; the version's name is "v" and this number.
+        digest: identity of the content: the digest of both manifests' digests.
+        model: digest of the model's manifest.
+        evaluation: digest of the evaluation's manifest.
+        at: when it was registered; UTC, ISO 8601.
+        by: user and machine.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    model: str
+    evaluation: str
+    at: str
+    by: str
+
+    @property
+    def name(self) -> str:
+        """What people call the version."""
+        return f"v{self.number}"
+
+
+class Aliases(Settings):
+    """Which versions the aliases name; None before there was one."""
+
+    champion: str | None = None
+    previous: str | None = None
+
+
+class Entry(Settings):
+    """One entry of the journal. The newest entry's `after` is where the aliases are.
+
+    Attributes:
+        serial: 1, 2, 3, … without gaps.
+        action: "promote" and "refuse" are the gate's; "rollback" is a person's.
+        version: the version it is about.
+        before: where the aliases were.
+        after: where they are since.
+        why: the reason, for people.
+        verdict: the gate's verdict; None for a rollback.
+        at: when; UTC, ISO 8601.
+        by: user and machine.
+    """
+
+    serial: Annotated[int, Field(ge=1)]
+    action: Action
+    version: str
+    before: Aliases
+    after: Aliases
+    why: str
+    verdict: Verdict | None = None
+    at: str
+    by: str
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def who() -> str:
+    """User and machine of this process; the user's number where it has no name, as in many containers."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

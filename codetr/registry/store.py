@@ -1,0 +1,253 @@
+"""The model registry: immutable versions, the aliases `champion` and `previous`, and the journal of their moves.
+
+    registry.json           says that this is a registry, and of which format
+    content/<digest>/       model/ and evaluation/ of a version, by the digest of both; never changed
+    versions/000003.json    what "v3" is
+    journal/000007.json     what happened to the aliases, and where they are since
+
+Two rules make it safe without locks, for any number of processes and machines. A record is created only if nobody
+has that name (exactly one of several writers succeeds), and new names are always the next number after those that
+were seen. So a version's number is given once, and moving an alias is a compare-and-swap: the mover writes the entry
+after the newest one it has seen, and if that has been written meanwhile, it has lost and must look again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from codetr.config import Settings
+from codetr.errors import UserError
+from codetr.files import sha256_json
+from codetr.manifest import NAME, Manifest
+from codetr.registry.gate import Verdict
+from codetr.registry.records import Action, Aliases, Entry, Version, now, who
+from codetr.registry.storage import FolderStorage
+
+T = TypeVar("T", bound=Settings)
+
+MARKER = "registry.json"
+FORMAT = 1
+
+
+class MovedMeanwhileError(Exception):
+    """Somebody moved the aliases after they were read; read them again and decide anew."""
+
+
+class Registry:
+    """A registry in a folder."""
+
+    def __init__(self, storage: FolderStorage) -> None:
+        self.storage = storage
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = False) -> Registry:
+        """Open the registry at `root`; with `create`, begin one if the folder is missing or empty.
+
+        Raises:
+            UserError: there is no registry, something else lies there, or its format is of a later release.
+        """
+        storage = FolderStorage(root)
+        # A freshly formatted volume is empty but for lost+found.
+        there = [name for name in storage.names("") if name != "lost+found"]
+        if MARKER not in there:
+            if there or not create:
+                problem = "is not a registry" if there else "there is no registry"
+                hint = "A registry begins with `codetr register`, in a folder that is empty or does not exist."
+                raise UserError(problem, where=str(root), hint=hint)
+            storage.create(MARKER, json.dumps({"format": FORMAT}).encode())
+        marker = _parse_json(storage, MARKER)
+        if marker.get("format") != FORMAT:
+            hint = "It was written by another release of codetr; use that one, or a later one."
+            raise UserError(f"has format {marker.get('format')!r}, expected {FORMAT}", where=str(root), hint=hint)
+        return cls(storage)
+
+    # -- versions ---------------------------------------------------------------------------------------------
+
+    def versions(self) -> list[Version]:
+        """Every version, oldest first."""
+        return [self._record("versions", name, Version) for name in self.storage.names("versions")]
+
+    def version(self, name: str) -> Version:
+        """The version of a name ("v3"), an alias ("champion") or the beginning of its digest.
+
+        Raises:
+            UserError: there is none, or the beginning fits several.
+        """
+        versions = self.versions()
+        aliases = self.aliases().model_dump()
+        if name in aliases:
+            if aliases[name] is None:
+                raise UserError(f"no version is '{name}'", where=str(self.storage))
+            name = aliases[name]
+        found = [version for version in versions if version.name == name]
+        digits = name.removeprefix("sha256:")
+        if not found and len(digits) >= 6:
+            found = [version for version in versions if version.digest.removeprefix("sha256:").startswith(digits)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(version.name for version in found or versions) or "none"
+        problem = f"'{name}' fits several versions" if found else f"there is no version '{name}'"
+        raise UserError(problem, where=str(self.storage), hint=f"Versions: {names}.")
+
+    def add(self, model: Path, evaluation: Path) -> Version:
+        """Keep copies of a model folder and its evaluation folder as a version.
+
+        The same content is the same version, however often and by however many processes it is added.
+
+        Raises:
+            UserError: a file differs from its manifest, or the registry cannot be written.
+        """
+        manifests = {"model": Manifest.read(model, "model"), "evaluation": Manifest.read(evaluation, "evaluation")}
+        digests = {kind: manifest.digest for kind, manifest in manifests.items()}
+        digest = sha256_json(digests)
+        self._add_content(digest, {"model": model, "evaluation": evaluation}, manifests)
+        while True:
+            versions = self.versions()
+            for version in versions:
+                if version.digest == digest:
+                    return version
+            version = Version(number=len(versions) + 1, digest=digest, **digests, at=now(), by=who())
+            # Only the number after those just seen: whoever takes it first, the others look again and find
+            # either their own content registered or the next number free.
+            if self._create("versions", version.number, version):
+                return version
+
+    def folder(self, version: Version, kind: Literal["model", "evaluation"], *, verify: bool = True) -> Path:
+        """The folder of a version's model or evaluation, checked against its manifest.
+
+        Raises:
+            UserError: the content is missing or was changed.
+        """
+        folder = self.storage.folder(_content(version.digest)) / kind
+        manifest = Manifest.read(folder, kind, verify=verify)
+        expected = version.model if kind == "model" else version.evaluation
+        if manifest.digest != expected:
+            raise UserError(f"is not the {kind} that was registered as {version.name}", where=str(folder))
+        return folder
+
+    def _add_content(self, digest: str, folders: dict[str, Path], manifests: dict[str, Manifest]) -> None:
+        files = {}
+        for kind, manifest in manifests.items():
+            # Checks every digest, and that no listed name leads out of the folder.
+            manifest.verify(folders[kind])
+            for name in (NAME, *manifest.files):
+                files[f"{kind}/{name}"] = folders[kind] / name
+        self.storage.add_folder(_content(digest), files)
+        copy = self.storage.folder(_content(digest))
+        for kind, manifest in manifests.items():
+            # The originals may have changed between the check and the copy.
+            if Manifest.read(copy / kind, manifest.kind, verify=True).digest != manifest.digest:
+                raise UserError("does not hold what its name says", where=str(copy / kind))
+
+    # -- aliases ----------------------------------------------------------------------------------------------
+
+    def journal(self) -> list[Entry]:
+        """Every entry, oldest first."""
+        return [self._record("journal", name, Entry) for name in self.storage.names("journal")]
+
+    def latest(self) -> Entry | None:
+        """The newest entry of the journal, or None before the first."""
+        names = self.storage.names("journal")
+        return self._record("journal", names[-1], Entry) if names else None
+
+    def aliases(self) -> Aliases:
+        """Where the aliases are."""
+        entry = self.latest()
+        return entry.after if entry else Aliases()
+
+    def record(
+        self,
+        action: Action,
+        version: Version,
+        why: str,
+        *,
+        seen: Entry | None,
+        verdict: Verdict | None = None,
+    ) -> Entry:
+        """Write the journal's next entry, and with it move the aliases unless it is a refusal.
+
+        Args:
+            action: what happened; all but "refuse" make `version` the champion and the champion `previous`.
+            version: what it happened to.
+            why: the reason, for people.
+            seen: the newest entry when it was decided.
+            verdict: the gate's, if the gate decided.
+
+        Raises:
+            MovedMeanwhileError: there is an entry after `seen`.
+        """
+        before = seen.after if seen else Aliases()
+        after = before if action == "refuse" else Aliases(champion=version.name, previous=before.champion)
+        serial = seen.serial + 1 if seen else 1
+        entry = Entry(
+            serial=serial,
+            action=action,
+            version=version.name,
+            before=before,
+            after=after,
+            why=why,
+            verdict=verdict,
+            at=now(),
+            by=who(),
+        )
+        if not self._create("journal", serial, entry):
+            raise MovedMeanwhileError
+        return entry
+
+    def rollback(self, to: str | None = None, *, why: str) -> Entry:
+        """Make the previous champion, or the version `to`, champion again.
+
+        What was champion becomes `previous`, so a second rollback undoes the first. The gate does not promote a
+        version again that was rolled back from.
+
+        Raises:
+            UserError: there is nothing to roll back to, the version is champion already, or its content is damaged.
+        """
+        while True:
+            seen = self.latest()
+            aliases = seen.after if seen else Aliases()
+            target = to or aliases.previous
+            if target is None:
+                hint = "Name a version: `codetr registry list` shows them."
+                raise UserError("there was no champion before the present one", where=str(self.storage), hint=hint)
+            version = self.version(target)
+            if version.name == aliases.champion:
+                raise UserError(f"{version.name} is the champion already", where=str(self.storage))
+            self.folder(version, "model")
+            try:
+                return self.record("rollback", version, why, seen=seen)
+            except MovedMeanwhileError:
+                if to is None:
+                    # "Back" meant back from the champion that was seen; another one may be better than it.
+                    problem = "the aliases moved at the same time"
+                    hint = "Look at `codetr registry list` and decide again."
+                    raise UserError(problem, where=str(self.storage), hint=hint) from None
+
+    # -- records ----------------------------------------------------------------------------------------------
+
+    def _create(self, kind: str, number: int, record: Settings) -> bool:
+        return self.storage.create(f"{kind}/{number:06}.json", record.model_dump_json(indent=2).encode() + b"\n")
+
+    def _record(self, kind: str, name: str, into: type[T]) -> T:
+        key = f"{kind}/{name}"
+        record = into.parse(_parse_json(self.storage, key), where=f"{self.storage}/{key}")
+        number = record.number if isinstance(record, Version) else getattr(record, "serial", None)
+        if name != f"{number:06}.json":
+            raise UserError(f"says it is number {number}", where=f"{self.storage}/{key}")
+        return record
+
+
+def _content(digest: str) -> str:
+    return f"content/{digest.removeprefix('sha256:')}"
+
+
+def _parse_json(storage: FolderStorage, key: str) -> dict[str, Any]:
+    try:
+        value = json.loads(storage.read(key))
+    except (ValueError, RecursionError):
+        raise UserError("is not valid JSON", where=f"{storage}/{key}") from None
+    if not isinstance(value, dict):
+        raise UserError("is not a record of a registry", where=f"{storage}/{key}")
+    return value

@@ -1,0 +1,277 @@
+"""Versions, aliases and the journal, alone and with several processes at once."""
+
+import errno
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from codetr.errors import UserError
+from codetr.files import sha256_json
+from codetr.manifest import Manifest
+from codetr.registry.promotion import consider
+from codetr.registry.store import MovedMeanwhileError, Registry
+
+
+@pytest.fixture
+def registry(tmp_path) -> Registry:
+    return Registry.open(tmp_path / "registry", create=True)
+
+
+def tree(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_version_is_a_verified_copy_addressed_by_both_manifests(registry, make_candidate):
+    candidate = make_candidate()
+    version = registry.add(*candidate)
+    manifests = {kind: Manifest.read(getattr(candidate, kind), kind).digest for kind in ("model", "evaluation")}
+    assert version.name == "v1"
+    assert version.digest == sha256_json(manifests)
+    for kind in ("model", "evaluation"):
+        assert tree(registry.folder(version, kind)) == tree(getattr(candidate, kind))
+
+
+def test_changing_the_original_does_not_change_the_version(registry, make_candidate):
+    """A hard link would pass every other test and still let a training overwrite a registered model."""
+    candidate = make_candidate()
+    version = registry.add(*candidate)
+    with (candidate.model / "model.safetensors").open("r+") as stream:
+        stream.write("other")
+    assert (registry.folder(version, "model") / "model.safetensors").read_text() == "w"
+
+
+def test_the_same_content_is_the_same_version(registry, make_candidate):
+    first = registry.add(*make_candidate("a"))
+    registry.add(*make_candidate("b"))
+    assert registry.add(*make_candidate("a")) == first
+    assert [version.name for version in registry.versions()] == ["v1", "v2"]
+
+
+def test_a_changed_file_is_refused_and_nothing_is_registered(registry, make_candidate):
+    candidate = make_candidate()
+    (candidate.model / "model.safetensors").write_text("tampered")
+    with pytest.raises(UserError, match="differs from the digest"):
+        registry.add(*candidate)
+    assert registry.versions() == []
+    assert registry.storage.names("content") == []
+
+
+def test_a_manifest_that_names_files_outside_its_folder_is_refused(registry, make_candidate, tmp_path):
+    """Manifests are read from outside; a listed name must not lead a copy out of the folder."""
+    candidate = make_candidate()
+    (tmp_path / "work" / "secret").write_text("secret")
+    manifest = Manifest.read(candidate.model, "model")
+    path = "../../secret"
+    manifest.model_copy(update={"files": {**manifest.files, path: "sha256:0"}}).write(candidate.model)
+    with pytest.raises(UserError, match="outside the folder"):
+        registry.add(*candidate)
+
+
+def test_damaged_content_is_noticed(registry, make_candidate):
+    version = registry.add(*make_candidate())
+    file = registry.folder(version, "model") / "model.safetensors"
+    file.chmod(0o644)
+    file.write_text("bit rot")
+    with pytest.raises(UserError, match="differs from the digest"):
+        registry.folder(version, "model")
+    with pytest.raises(UserError, match="differs from the digest"):
+        registry.add(*make_candidate())
+
+
+def test_content_of_a_registration_that_was_killed_is_used_by_the_next(registry, make_candidate):
+    """The content is added before the number; a kill between the two must not block that content for ever."""
+    version = registry.add(*make_candidate())
+    (registry.storage.root / "versions" / "000001.json").unlink()
+    assert registry.versions() == []
+    assert registry.add(*make_candidate()).digest == version.digest
+
+
+def test_versions_are_found_by_name_alias_and_digest(registry, make_candidate):
+    first, second = registry.add(*make_candidate("a")), registry.add(*make_candidate("b"))
+    consider(registry, first)
+    assert registry.version("v2") == second
+    assert registry.version("champion") == first
+    assert registry.version(second.digest[7:17]) == second
+    with pytest.raises(UserError, match=r"no version is 'previous'"):
+        registry.version("previous")
+    with pytest.raises(UserError, match=r"no version 'v9'.*Versions: v1, v2"):
+        registry.version("v9")
+
+
+def test_only_a_registry_is_opened(tmp_path):
+    with pytest.raises(UserError, match="there is no registry"):
+        Registry.open(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("")
+    with pytest.raises(UserError, match="is not a registry"):
+        Registry.open(tmp_path / "photos", create=True)
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "registry.json").write_text('{"format": 2}')
+    with pytest.raises(UserError, match="has format 2"):
+        Registry.open(tmp_path / "later")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be"):
+        Registry.open(tmp_path / "file", create=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"number": 1}', "null"])
+def test_a_damaged_record_is_a_clear_error(registry, make_candidate, text):
+    registry.add(*make_candidate())
+    path = registry.storage.root / "versions" / "000001.json"
+    path.chmod(0o644)
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"versions/000001.json"):
+        registry.versions()
+
+
+def test_a_record_under_a_wrong_number_is_noticed(registry, make_candidate):
+    registry.add(*make_candidate())
+    folder = registry.storage.root / "versions"
+    shutil.copy(folder / "000001.json", folder / "000002.json")
+    with pytest.raises(UserError, match="says it is number 1"):
+        registry.versions()
+
+
+def test_rollback_goes_back_and_forth_and_is_in_the_journal(registry, make_candidate):
+    for weights, ap in (("a", 0.4), ("b", 0.5)):
+        consider(registry, registry.add(*make_candidate(weights, ap)))
+    entry = registry.rollback(why="blind at night")
+    assert registry.aliases().model_dump() == {"champion": "v1", "previous": "v2"}
+    assert (entry.action, entry.before.champion, entry.after.champion) == ("rollback", "v2", "v1")
+    assert entry.why == "blind at night"
+    assert "@" in entry.by
+    assert entry.at.endswith("+00:00")
+    registry.rollback(why="it was the camera")
+    assert registry.aliases().model_dump() == {"champion": "v2", "previous": "v1"}
+    assert [entry.serial for entry in registry.journal()] == [1, 2, 3, 4]
+
+
+def test_rollback_to_any_version(registry, make_candidate):
+    for weights, ap in (("a", 0.4), ("b", 0.5), ("c", 0.6)):
+        consider(registry, registry.add(*make_candidate(weights, ap)))
+    registry.rollback("v1", why="checked by hand")
+    assert registry.aliases().model_dump() == {"champion": "v1", "previous": "v3"}
+    with pytest.raises(UserError, match="v1 is the champion already"):
+        registry.rollback("v1", why="again")
+
+
+def test_rollback_needs_something_to_go_back_to(registry, make_candidate):
+    with pytest.raises(UserError, match="no champion before"):
+        registry.rollback(why="?")
+    consider(registry, registry.add(*make_candidate()))
+    with pytest.raises(UserError, match="no champion before"):
+        registry.rollback(why="?")
+
+
+def test_rollback_to_damaged_content_is_refused(registry, make_candidate):
+    for weights, ap in (("a", 0.4), ("b", 0.5)):
+        consider(registry, registry.add(*make_candidate(weights, ap)))
+    file = registry.folder(registry.version("v1"), "model") / "model.safetensors"
+    file.unlink()
+    with pytest.raises(UserError, match="missing"):
+        registry.rollback(why="?")
+    assert registry.aliases().champion == "v2"
+
+
+def test_moving_an_alias_that_moved_meanwhile_fails(registry, make_candidate):
+    """Compare-and-swap: who decided on an old state must decide again, not overwrite."""
+    first, second = registry.add(*make_candidate("a")), registry.add(*make_candidate("b"))
+    seen = registry.latest()
+    registry.record("promote", first, "one", seen=seen)
+    with pytest.raises(MovedMeanwhileError):
+        registry.record("promote", second, "two", seen=seen)
+    assert registry.aliases().champion == "v1"
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+from codetr.registry.promotion import consider
+from codetr.registry.store import Registry
+
+root, start, *candidates = sys.argv[1:]
+time.sleep(max(0, float(start) - time.time()))
+registry = Registry.open(Path(root), create=True)
+for candidate in candidates:
+    version = registry.add(Path(candidate) / "model", Path(candidate) / "evaluation")
+    verdict = consider(registry, version)
+    print(version.name, version.digest, verdict.promoted)
+"""
+
+
+def run_together(root, candidates_of_processes) -> list[list[list[str]]]:
+    """Register in as many processes at the same moment; the lines each of them printed, split into words."""
+    start = time.time() + 1.5
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(root), str(start), *(str(c.model.parent) for c in candidates)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for candidates in candidates_of_processes
+    ]
+    outputs = []
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        outputs.append([line.split() for line in out.splitlines()])
+    return outputs
+
+
+def test_processes_that_register_at_once_all_succeed_with_numbers_of_their_own(tmp_path, make_candidate):
+    """A number given twice, or a lost promotion, would show here: 4 processes, 5 models each, best AP known."""
+    groups = [[make_candidate(f"m{p}-{k}", round(0.1 + 0.01 * (5 * k + p), 3)) for k in range(5)] for p in range(4)]
+    outputs = run_together(tmp_path / "registry", groups)
+    names = [line[0] for lines in outputs for line in lines]
+    assert sorted(names, key=lambda name: int(name[1:])) == [f"v{number}" for number in range(1, 21)]
+    registry = Registry.open(tmp_path / "registry")
+    best = max(float(Manifest.read(c.evaluation, "evaluation").summary["AP"]) for group in groups for c in group)
+    champion = registry.folder(registry.version("champion"), "evaluation")
+    assert Manifest.read(champion, "evaluation").summary["AP"] == best
+    journal = registry.journal()
+    assert [entry.serial for entry in journal] == list(range(1, len(journal) + 1))
+    for before, after in itertools.pairwise(journal):
+        assert after.before == before.after
+    promoted = [entry.verdict.challenger for entry in journal if entry.action == "promote"]
+    assert promoted == sorted(promoted)
+    assert not [name for name in os.listdir(registry.storage.root / "content") if name.startswith(".")]
+
+
+def test_processes_that_register_the_same_make_one_version(tmp_path, make_candidate):
+    outputs = run_together(tmp_path / "registry", [[make_candidate("same")]] * 4)
+    assert len({tuple(line) for lines in outputs for line in lines}) == 1
+    assert [version.name for version in Registry.open(tmp_path / "registry").versions()] == ["v1"]
+
+
+def test_a_full_disk_is_a_message_and_leaves_no_record(registry, monkeypatch):
+    """It would be a traceback, or a number that is taken by half a record."""
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="cannot be written: No space left"):
+        registry.storage.create("journal/000001.json", b"{}")
+    assert os.listdir(registry.storage.root / "journal") == []
+
+
+def test_records_are_never_rewritten(registry, make_candidate):
+    """Promotions, refusals and rollbacks only add files."""
+    seen: dict[str, bytes] = {}
+    for action in range(4):
+        if action < 3:
+            consider(registry, registry.add(*make_candidate(f"m{action}", [0.4, 0.3, 0.5][action])))
+        else:
+            registry.rollback(why="?")
+        now = tree(registry.storage.root)
+        assert seen.items() <= now.items()
+        seen = now
+    assert json.loads(seen["registry.json"]) == {"format": 1}

@@ -1,0 +1,48 @@
+"""Model and evaluation folders as the steps write them, in miniature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from codetr.manifest import Manifest
+
+
+class Candidate(NamedTuple):
+    model: Path
+    evaluation: Path
+
+
+@pytest.fixture
+def make_candidate(tmp_path) -> Callable[..., Candidate]:
+    """Write a model and its evaluation; every argument that changes makes another model."""
+
+    def write(
+        weights: str = "w",
+        ap: float | None = 0.4,
+        *,
+        evaluation_set: str | None = "sha256:set",
+        classes: tuple[str, ...] = ("square", "disc"),
+    ) -> Candidate:
+        root = tmp_path / "work" / f"{weights}-{ap}-{evaluation_set}-{'-'.join(classes)}".replace(":", "")
+        if root.exists():
+            return Candidate(root / "model", root / "evaluation")
+        model, evaluation = root / "model", root / "evaluation"
+        (evaluation / "plots").mkdir(parents=True)
+        model.mkdir()
+        (model / "model.safetensors").write_text(weights)
+        (model / "model.json").write_text(json.dumps({"class_names": list(classes)}))
+        trained = Manifest.of(model, "model", inputs={"dataset": "sha256:data"}, code={"codetr": "0"})
+        trained.write(model)
+        (evaluation / "plots" / "curve.png").write_text("curve")
+        (evaluation / "metrics.json").write_text(json.dumps({"AP": ap}))
+        summary = {"AP": ap, "AP50": 0.6} | ({"evaluation_set": evaluation_set} if evaluation_set else {})
+        inputs = {"model": trained.digest, "dataset": "sha256:data"}
+        Manifest.of(evaluation, "evaluation", inputs=inputs, summary=summary, code={"codetr": "0"}).write(evaluation)
+        return Candidate(model, evaluation)
+
+    return write
