@@ -1,0 +1,107 @@
+"""The application: its commands in groups, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from codetr import __version__
+from codetr.cli import registry, steps, tools
+from codetr.cli.output import plain
+from codetr.errors import UserError
+
+app = typer.Typer(
+    name="codetr",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""
+    Train, evaluate and ship Co-DETR object detectors.
+
+    The way of a model is four steps, each from folder to folder:
+
+        annotations + images → [bold]prepare[/] → [bold]train[/] → [bold]evaluate[/] → [bold]register[/] → registry
+
+    A first run, on drawn data:
+
+        [cyan]codetr sample-data shapes[/]
+        [cyan]codetr prepare --train shapes/train/annotations.json --train-images shapes/train/images \\
+            --val shapes/val/annotations.json --val-images shapes/val/images -o outputs/dataset[/]
+        [cyan]codetr train --recipe tiny -d outputs/dataset -o outputs/model[/]
+        [cyan]codetr evaluate -m outputs/model -d outputs/dataset -o outputs/evaluation[/]
+        [cyan]codetr register -m outputs/model -e outputs/evaluation -r outputs/registry -o outputs/registration[/]
+
+    [dim]dvc repro, the Kubeflow pipeline and the Airflow DAG run these same four steps.[/]
+    """,
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(f"codetr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Set up what every command shares."""
+    # Warnings and progress go to stderr as plain lines: stdout belongs to results, and logs are read by machines too.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("codetr").setLevel(logging.INFO)
+
+
+STEPS = "The four steps"
+TOOLS = "Using a model and looking at data"
+
+for command in (steps.prepare, steps.train, steps.evaluate, steps.register):
+    app.command(rich_help_panel=STEPS, no_args_is_help=True)(command)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.predict)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.score)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.sample_data)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.doctor)
+app.command(rich_help_panel=TOOLS)(tools.zoo)
+app.add_typer(registry.app, name="registry", rich_help_panel=TOOLS)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 for success, 2 for a user's mistake, 130 for Ctrl-C, 75 for "run me again".
+
+    Args:
+        arguments: None takes those of the process.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    # Threads of PyTorch that wait for one another sleep rather than spin: on a machine that does anything else
+    # besides, spinning makes a training step ten times as slow. It counts when PyTorch is loaded, so not later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        # `obj` is what commands see as `context.obj`: they may have to start themselves again on several processes.
+        app(args=given, obj=given)
+    except UserError as error:
+        fail(error)
+    raise AssertionError("unreachable: typer always exits")
+
+
+def fail(error: UserError) -> NoReturn:
+    """Print a user's mistake without a traceback and exit with code 2."""
+    rank = os.environ.get("RANK", "0")
+    prefix = "Error: "
+    if rank != "0":
+        # All processes of a run usually meet the same mistake. The first one's report ends them all; one that
+        # only this process met still comes out.
+        time.sleep(3)
+        prefix = f"Error in process {rank}: "
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{prefix}[/]{plain(error)}")
+    sys.exit(2)

@@ -1,0 +1,122 @@
+"""The commands that surround the steps: predict, score, sample-data, doctor, zoo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codetr.cli.options import ModelOption
+from codetr.cli.output import console, plain, print_table
+
+
+def doctor(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: what [bold]codetr prepare[/] wrote.")],
+) -> None:
+    """What a dataset consists of, what was dropped or repaired and why, and what will hurt training.
+
+    [cyan]codetr doctor outputs/dataset[/]
+    """
+    from codetr.data.doctor import print_report, read_report
+
+    print_report(read_report(dataset), console())
+
+
+def zoo(
+    name: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="Print this recipe as YAML instead of the list.")
+    ] = None,
+) -> None:
+    """The recipes there are, or all settings of one.
+
+    [cyan]codetr zoo[/]
+
+    [cyan]codetr zoo tiny > my.yaml[/], edit it, then [cyan]codetr train --recipe my.yaml …[/]
+    """
+    from codetr import zoo as recipes
+
+    if name is None:
+        print_table(
+            ("recipe", "made for", "published AP", "description"),
+            [
+                (recipe, entry.dataset, entry.published_ap, entry.build().description)
+                for recipe, entry in recipes.ENTRIES.items()
+            ],
+        )
+        return
+    import yaml
+
+    values = recipes.recipe(name).model_dump(mode="json")
+    typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def sample_data(
+    *,
+    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the pictures and annotations go.")],
+    images: Annotated[int, typer.Option("--images", "-n", min=2, help="How many pictures.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same pictures.")] = 0,
+) -> None:
+    """Draw a labelled detection set: shapes over textures, with boxes and masks, to try everything on.
+
+    [cyan]codetr sample-data shapes --images 400 --seed 1[/]
+    """
+    from codetr.data.sample import draw_sample_data
+
+    draw_sample_data(output, images=images, seed=seed)
+    typer.echo(output)
+
+
+def predict(
+    *,
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images, and folders to look for images in.")
+    ],
+    model: ModelOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where predictions.json and the pictures go.")
+    ],
+    threshold: Annotated[
+        float, typer.Option("--score", min=0, max=1, help="Leave out detections with a lower score.")
+    ] = 0.3,
+) -> None:
+    """Detect objects in images: predictions.json, and the images with boxes drawn.
+
+    [cyan]codetr predict -m outputs/model -o outputs/predictions photo.jpg more-photos/[/]
+
+    The champion of a registry is a model too: [cyan]codetr registry show outputs/registry[/] names its folder.
+    """
+    from codetr.predict import PREDICTIONS
+    from codetr.predict import predict as run
+
+    result = run(model, inputs, output, threshold=threshold)
+    out = console()
+    for skipped in result.skipped:
+        out.print(f"[yellow]skipped {plain(skipped.file)}: {plain(skipped.reason)}[/]")
+    objects = sum(len(image.detections) for image in result.images)
+    out.print(f"{objects} objects in {len(result.images)} images: {plain(output / PREDICTIONS)}")
+    if not objects:
+        out.print("Nothing scored high enough; the evaluation's score_threshold is a good value for --score.")
+
+
+def score(
+    *,
+    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="A COCO annotation file.")],
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Detections as a COCO result file.")],
+    masks: Annotated[bool, typer.Option("--masks", help="Compare masks instead of boxes.")] = False,
+) -> None:
+    """COCO metrics of any result file, of this or another program, as JSON: pycocotools' numbers to the last digit.
+
+    [cyan]codetr score instances_val2017.json results.json[/]
+    """
+    import json
+
+    from codetr.evaluation.coco import evaluate_coco
+    from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
+
+    ground_truth = read_ground_truth(annotations)
+    predictions = read_predictions(results, ground_truth)
+    if masks:
+        check_masks(ground_truth, predictions)
+    metrics = evaluate_coco(ground_truth, predictions, "segm" if masks else "bbox")
+    typer.echo(json.dumps(metrics.flat, indent=2))

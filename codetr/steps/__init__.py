@@ -1,0 +1,1 @@
+"""The four steps: prepare, train, evaluate, register."""

@@ -1,0 +1,153 @@
+"""The step evaluate: `model/` and `dataset/` → `evaluation/`, on one process or on all that torchrun started."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codetr.data.dataset import Split
+from codetr.errors import UserError
+from codetr.evaluation.coco import evaluate_coco
+from codetr.evaluation.config import EvaluateConfig
+from codetr.evaluation.folder import Evaluated, write_evaluation
+from codetr.evaluation.matches import ImageMetrics
+from codetr.evaluation.pictures import choose
+from codetr.evaluation.predict import predict_split
+from codetr.files import atomic_directory
+from codetr.manifest import Manifest, code_version, require_output
+from codetr.tracking import Box, BoxedImage, Tracker
+from codetr.training.distributed import processes
+from codetr.weights.files import WEIGHTS, load_model, read_info
+
+
+def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
+    """Measure a model on a split of a dataset; under torchrun every process calls this with the same arguments.
+
+    The predictions, and with them every file, are the same for any number of processes.
+
+    Args:
+        config: see `EvaluateConfig`.
+        model: folder written by `train`.
+        dataset: folder written by `prepare`.
+        output: folder for the evaluation: `metrics.json` (flat numbers), `per_class.json`, `per_image.json`,
+            `pr_curve.json`, `predictions.json` (COCO results), `plots/`, `pictures/`, `report.html` and
+            `manifest.json`. It appears, or replaces an earlier one, as a whole at the end.
+
+    Returns:
+        The manifest of `output`. Its summary holds the metrics and `evaluation_set`, the digest of the ground
+        truth: two evaluations are comparable when theirs are equal.
+
+    Raises:
+        UserError: a folder is not what it should be or was changed, there is no such split, the dataset's
+            classes are not the model's, or `output` holds something else.
+    """
+    torch.set_num_threads(config.threads)
+    with processes() as group:
+        # How many processes read images does not change what is measured.
+        settings = config.model_dump(mode="json", exclude={"workers"})
+        with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
+            group.on_main(lambda: require_output(output, "evaluation"))
+            group.on_main(lambda: check_inputs(model, dataset, config.split))
+            split = Split.open(dataset, config.split)
+            detector, info = load_model(model, group.device)
+            tracker.uses(model, "model")
+            tracker.uses(dataset, "dataset")
+            predictions = predict_split(
+                detector,
+                split,
+                info.preprocess,
+                device=group.device,
+                batch_size=config.batch_size,
+                workers=config.workers,
+                work=output.parent / f".{output.name}.ranks",
+            )
+
+            def publish() -> None:
+                ground_truth = split.to_coco()
+                metrics = evaluate_coco(ground_truth, predictions or [])
+                evaluated = Evaluated(split, ground_truth, predictions or [], metrics)
+                inputs = {
+                    "model": Manifest.read(model, "model").digest,
+                    "dataset": Manifest.read(dataset, "dataset").digest,
+                }
+                lineage = [
+                    ("model", inputs["model"]),
+                    ("weights", Manifest.read(model, "model").files[WEIGHTS]),
+                    ("recipe", info.recipe),
+                    ("dataset", inputs["dataset"]),
+                    ("evaluation set", evaluated.evaluation_set),
+                    *((f"setting {name}", str(value)) for name, value in settings.items()),
+                    *code_version().items(),
+                ]
+                with atomic_directory(output) as folder:
+                    write_evaluation(folder, evaluated, title=info.recipe, lineage=lineage, count=config.pictures)
+                    summary = {**metrics.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
+                    manifest = Manifest.of(folder, "evaluation", inputs=inputs, config=settings, summary=summary)
+                    manifest.write(folder)
+                track(tracker, evaluated, output, config.pictures)
+
+            group.on_main(publish)
+    return Manifest.read(output, "evaluation")
+
+
+def check_inputs(model: Path, dataset: Path, split: str) -> None:
+    """Raise `UserError` unless model and dataset are whole, have the split, and agree on their classes and order."""
+    Manifest.read(model, "model", verify=True)
+    Manifest.read(dataset, "dataset", verify=True)
+    known = list(read_info(model).class_names)
+    names = Split.open(dataset, split).names
+    if known == names:
+        return
+    parts = []
+    if unknown := [name for name in names if name not in known]:
+        parts.append(f"the model does not know {_some(unknown)}")
+    if missing := [name for name in known if name not in names]:
+        parts.append(f"the dataset does not have {_some(missing)}")
+    raise UserError(
+        "; ".join(parts) or "the classes are the same but in another order",
+        where=f"classes of {model} and {dataset}",
+        hint="Evaluate on a dataset that was prepared with the classes the model was trained on.",
+    )
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(f"'{name}'" for name in names[:shown]) + rest
+
+
+def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
+    """Hand the numbers, the table of classes, the telling images and the finished folder to the tracker."""
+    metrics = evaluated.metrics
+    tracker.summary(metrics.flat)
+    columns = [field.name for field in dataclasses.fields(metrics.classes[0])]
+    rows = [[getattr(entry, column) for column in columns] for entry in metrics.classes]
+    tracker.table("classes", columns, rows)
+    choice = choose(metrics, pictures)
+    for kind, images in (("best", choice.best), ("worst", choice.worst)):
+        if images:
+            tracker.images(kind, [boxed_image(evaluated, entry) for entry in images])
+    tracker.produces(output, "evaluation")
+
+
+def boxed_image(evaluated: Evaluated, image: ImageMetrics) -> BoxedImage:
+    """An image with its objects and the detections at the operating point, as layers of a viewer."""
+    labels = {category_id: label for label, category_id in enumerate(evaluated.split.category_ids)}
+    truth, detections = evaluated.of_image(image.image_id)
+
+    def box(entry: dict[str, Any]) -> Box:
+        x, y, width, height = entry["bbox"]
+        return Box((x, y, x + width, y + height), labels[entry["category_id"]], entry.get("score"))
+
+    threshold = evaluated.metrics.operating_point.score
+    return BoxedImage(
+        evaluated.pixels(image.image_id),
+        evaluated.split.names,
+        {
+            "truth": [box(entry) for entry in truth["annotations"]],
+            "predictions": [box(entry) for entry in detections if entry["score"] >= threshold],
+        },
+        caption=f"{image.file_name}: {image.tp} right, {image.fp} wrong, {image.fn} missed",
+    )

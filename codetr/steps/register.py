@@ -1,0 +1,110 @@
+"""The fourth step: keep a model with its evaluation as a version, and let the gate decide about the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from codetr.config import Settings
+from codetr.errors import UserError
+from codetr.files import atomic_directory, write_json
+from codetr.manifest import Manifest, require_output
+from codetr.registry.promotion import consider
+from codetr.registry.store import Registry
+from codetr.tracking import Tracker
+
+RESULT = "registration.json"
+
+
+class RegisterConfig(Settings):
+    """What the gate asks for.
+
+    Attributes:
+        metric: the metric that counts, by its name in the evaluation's metrics; higher is better.
+        min_improvement: a challenger must be better than the champion, and by at least this much.
+        floor: a model below this value never becomes champion, not even as the first; None for no floor.
+    """
+
+    metric: str = "AP"
+    min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    floor: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Path, output: Path) -> Manifest:
+    """Register a model with its evaluation, and write `registration.json` with the version and the verdict.
+
+    A challenger that the gate refuses is kept as a version all the same; only the alias does not move. Registering
+    the same again gives the same version.
+
+    Args:
+        config: see `RegisterConfig`.
+        model: what `codetr train` wrote.
+        evaluation: what `codetr evaluate` wrote about this very model.
+        registry: the registry's folder; begun if it does not exist.
+        output: where the registration goes; an earlier one is replaced.
+
+    Returns:
+        The manifest of `output`; its summary holds version, verdict and numbers.
+
+    Raises:
+        UserError: a folder is not what it should be or was changed, the evaluation is of another model or lacks the
+            metric altogether, the registry cannot be read or written, or `output` holds something else. Nothing is
+            registered then.
+    """
+    require_output(output, "registration")
+    manifest = Manifest.read(model, "model", verify=True)
+    measured = Manifest.read(evaluation, "evaluation", verify=True)
+    digest, about = _digest(manifest, model), measured.inputs.get("model")
+    if about != digest:
+        hint = f"Evaluate this model first: codetr evaluate --model {model} …"
+        raise UserError(f"is the evaluation of another model ({about}, not {digest})", where=str(evaluation), hint=hint)
+    if config.metric not in measured.summary:
+        names = ", ".join(sorted(name for name, value in measured.summary.items() if not isinstance(value, str)))
+        raise UserError(f"the evaluation has no metric '{config.metric}'", where="metric", hint=f"Metrics: {names}.")
+    with Tracker.start("register", config=config.model_dump(mode="json")) as tracker:
+        tracker.uses(model, "model")
+        tracker.uses(evaluation, "evaluation")
+        store = Registry.open(registry, create=True)
+        version = store.add(model, evaluation)
+        verdict = consider(
+            store, version, metric=config.metric, min_improvement=config.min_improvement, floor=config.floor
+        )
+        result = {
+            "version": version.name,
+            "digest": version.digest,
+            "verdict": verdict.model_dump(mode="json"),
+            "lineage": {
+                "model": version.model,
+                "evaluation": version.evaluation,
+                "dataset": manifest.inputs.get("dataset"),
+                "evaluated on": measured.inputs.get("dataset"),
+            },
+        }
+        summary = {
+            "version": version.name,
+            "promoted": verdict.promoted,
+            "reasons": "; ".join(verdict.reasons),
+            "metric": verdict.metric,
+            "challenger": verdict.challenger,
+            "champion": verdict.champion,
+        }
+        with atomic_directory(output) as folder:
+            write_json(folder / RESULT, result)
+            Manifest.of(
+                folder,
+                "registration",
+                inputs={"model": version.model, "evaluation": version.evaluation},
+                config=config.model_dump(mode="json"),
+                summary=summary,
+            ).write(folder)
+        tracker.summary(summary)
+    return Manifest.read(output, "registration")
+
+
+def _digest(manifest: Manifest, folder: Path) -> str:
+    try:
+        return manifest.digest
+    except ValueError:
+        raise UserError("its summary holds NaN or infinity, which JSON does not have", where=str(folder)) from None

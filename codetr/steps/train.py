@@ -1,0 +1,231 @@
+"""The step train: `dataset/` and a recipe → `model/`, on one process or on all that torchrun started."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from codetr.config import Settings
+from codetr.data.dataset import Split
+from codetr.data.loader import TrainLoader
+from codetr.evaluation.validate import validate
+from codetr.files import atomic_directory, write_json
+from codetr.manifest import Manifest, require_output
+from codetr.models.config import DetectorConfig
+from codetr.models.detector import CoDETR, build_detector
+from codetr.recipe import Recipe
+from codetr.tracking import Tracker
+from codetr.training.checkpoint import CheckpointFolder, exclusive
+from codetr.training.distributed import Processes, processes
+from codetr.training.loop import METRICS, Log, Outcome, Trainer
+from codetr.training.randomness import derive_seed, make_deterministic, seed_all
+from codetr.training.signals import StopRequest, stop_on_signal
+from codetr.weights.backbone import load_backbone
+from codetr.weights.files import ModelInfo, save_model
+
+SUMMARY = "summary.json"
+
+
+class TrainConfig(Settings):
+    """Settings of the step train.
+
+    Attributes:
+        recipe: the detector and how to train it.
+    """
+
+    recipe: Recipe
+
+
+def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -> Manifest:
+    """Train a detector; under torchrun every process calls this with the same arguments.
+
+    A run that was stopped, in whatever way, is called again with the same arguments and goes on from its
+    newest checkpoint; the weights come out the same. They are a function of the dataset, the recipe and the number
+    of processes.
+
+    Args:
+        config: the recipe; its number of classes is replaced by the dataset's.
+        dataset: folder written by `prepare`, seen by every process.
+        output: folder to publish the model in: weights and `model.json`, `metrics.jsonl`, `summary.json`,
+            `manifest.json`. It appears, or replaces an earlier one, when training has ended.
+        checkpoints: folder of this run's own that survives a restart, seen by every process.
+
+    Returns:
+        the manifest of `output`.
+
+    Raises:
+        UserError: no such dataset, or it changed; `output` holds something else; the folder of checkpoints is another
+            run's; training cannot go on (a loss is not finite or stays zero).
+        PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process ends with exit code 75.
+    """
+    training = config.recipe.training
+    make_deterministic(threads=training.threads, deterministic=training.deterministic)
+    with stop_on_signal() as stop, processes() as group, ExitStack() as held:
+        group.on_main(lambda: require_output(output, "model"))
+        data = Manifest.read(dataset, "dataset")
+        group.on_main(lambda: data.verify(dataset))
+        split = Split.open(dataset, "train")
+        recipe = with_classes(config.recipe, len(split.names))
+        detector = initial_detector(recipe, group)
+        inputs = {"dataset": data.digest}
+        if recipe.backbone_weights is not None:
+            inputs["backbone"] = state_digest(detector.backbone)
+        run = Run(recipe, inputs, dataset, output, checkpoints, group)
+
+        def claim() -> None:
+            held.enter_context(exclusive(checkpoints))
+            run.folder.claim(run.identity)
+
+        group.on_main(claim)
+        settings, identity = recipe.model_dump(mode="json"), checkpoints / "wandb.json"
+        with Tracker.start("train", config=settings, identity=identity, rank=group.rank) as tracker:
+            tracker.uses(dataset, "dataset")
+            outcome = run.train(detector, split, stop, tracker.log)
+            group.on_main(lambda: run.publish(split, outcome))
+            tracker.summary({**outcome.validation, "best": outcome.best})
+            tracker.produces(output, "model")
+    return Manifest.read(output, "model")
+
+
+def with_classes(recipe: Recipe, classes: int) -> Recipe:
+    """The recipe for a dataset of so many classes."""
+    model = DetectorConfig.parse({**recipe.model.model_dump(), "num_classes": classes}, where="recipe.model")
+    return recipe.model_copy(update={"model": model})
+
+
+def initial_detector(recipe: Recipe, group: Processes) -> CoDETR:
+    """The detector as training starts: the same random weights on every rank, and the backbone's given ones.
+
+    Raises:
+        UserError: the backbone's weights cannot be had or do not fit.
+    """
+    seed_all(derive_seed(recipe.training.seed, "weights"))
+    detector = build_detector(recipe.model)
+    source = recipe.backbone_weights
+    if source is not None:
+        # Rank 0 first: it may download them, and its message is enough if it cannot.
+        group.on_main(lambda: load_backbone(detector.backbone, source))
+        if not group.is_main:
+            load_backbone(detector.backbone, source)
+    return detector.to(group.device)
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers with their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what it computes, from what, and where.
+
+    Attributes:
+        recipe: with the dataset's number of classes.
+        inputs: digests of the dataset's manifest, and of the weights the backbone starts from if there are any.
+        dataset: folder of the dataset.
+        output: folder to publish the model in.
+        checkpoints: the run's own folder.
+        group: this process and the others.
+    """
+
+    recipe: Recipe
+    inputs: dict[str, str]
+    dataset: Path
+    output: Path
+    checkpoints: Path
+    group: Processes
+
+    @property
+    def folder(self) -> CheckpointFolder:
+        """The run's checkpoints."""
+        return CheckpointFolder(self.checkpoints, keep=self.recipe.training.checkpoint.keep)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON values.
+
+        How often the run saves and how many workers load images do not: it may be resumed with other values.
+        """
+        settings = self.recipe.model_dump(mode="json")
+        del settings["description"], settings["training"]["checkpoint"]
+        del settings["loader"]["workers"], settings["loader"]["prefetch"]
+        return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
+
+    def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
+        """Train to the end, from the newest checkpoint if there is one."""
+        recipe, training, loader = self.recipe, self.recipe.training, self.recipe.loader
+        batches = TrainLoader(
+            split,
+            recipe.augment,
+            recipe.preprocess,
+            loader,
+            seed=training.seed,
+            rank=self.group.rank,
+            world_size=self.group.world_size,
+            accumulate=training.accumulate,
+        )
+        val = Split.open(self.dataset, "val") if training.validate_every else None
+        trainer = Trainer(
+            detector,
+            batches,
+            training,
+            self.group,
+            self.folder,
+            images_per_step=loader.batch_size * training.accumulate * self.group.world_size,
+            validate=partial(self._validate, val) if val else None,
+            log=log,
+            stop=stop,
+        )
+        return trainer.run()
+
+    def _validate(self, split: Split, detector: nn.Module) -> dict[str, float | int | None] | None:
+        """The headline figures of `detector` on `split`, on rank 0."""
+        metrics = validate(
+            detector,
+            split,
+            self.recipe.preprocess,
+            device=self.group.device,
+            # As `evaluate` does by default: padding in a batch would change what is measured.
+            batch_size=1,
+            workers=self.recipe.loader.workers,
+            work=self.checkpoints / "validation",
+        )
+        return None if metrics is None else metrics.flat
+
+    def publish(self, split: Split, outcome: Outcome) -> None:
+        """Write the model folder, whole or not at all, and close the run (rank 0)."""
+        recipe = self.recipe
+        names = tuple(split.names)
+        info = ModelInfo(recipe=recipe.name, class_names=names, model=recipe.model, preprocess=recipe.preprocess)
+        with atomic_directory(self.output) as folder:
+            digest = save_model(folder, outcome.state, info)
+            shutil.copyfile(self.checkpoints / METRICS, folder / METRICS)
+            summary = {
+                "weights": digest,
+                "steps": outcome.steps,
+                "published_step": outcome.published_step,
+                "images": len(split),
+                "processes": self.group.world_size,
+                "validation": outcome.validation,
+                "best": outcome.best,
+            }
+            write_json(folder / SUMMARY, summary)
+            Manifest.of(
+                folder,
+                "model",
+                inputs=self.inputs,
+                config={"recipe": recipe.model_dump(mode="json"), "processes": self.group.world_size},
+                summary={"steps": outcome.steps, **outcome.validation},
+            ).write(folder)
+        self.folder.finish()

@@ -1,0 +1,145 @@
+"""The step evaluate on a real dataset and a real, if untrained, detector."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codetr.errors import UserError
+from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.manifest import Manifest
+from codetr.steps.evaluate import EvaluateConfig, evaluate
+from tests.evaluation.small import NAMES, write_dataset, write_model
+
+CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), 5)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module")
+def evaluation(dataset: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "evaluation"
+    evaluate(CONFIG, model, dataset, output)
+    return output
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path, dataset: Path) -> None:
+    """The gate, the tracker and the engines read these files; each must tell the same story."""
+    manifest = Manifest.read(evaluation, "evaluation", verify=True)
+    assert {
+        "metrics.json",
+        "per_class.json",
+        "per_image.json",
+        "pr_curve.json",
+        "predictions.json",
+        "report.html",
+    } < set(manifest.files)
+    assert manifest.inputs == {
+        "model": Manifest.read(model, "model").digest,
+        "dataset": Manifest.read(dataset, "dataset").digest,
+    }
+    numbers = json.loads((evaluation / "metrics.json").read_text())
+    assert {name: manifest.summary[name] for name in numbers} == numbers
+    assert set(SUMMARY_NAMES) < set(numbers)
+    assert [entry["name"] for entry in json.loads((evaluation / "per_class.json").read_text())] == list(NAMES)
+    assert len(json.loads((evaluation / "per_image.json").read_text())) == 5
+    assert len(json.loads((evaluation / "pr_curve.json").read_text())) == 101
+    assert sorted(path.suffix for path in (evaluation / "plots").iterdir()) == [".png"] * 3
+    assert list((evaluation / "pictures").glob("worst_01_*.jpg"))
+
+
+def test_the_predictions_give_the_metrics_against_the_original_annotations(evaluation: Path, dataset: Path) -> None:
+    """Another program that scores predictions.json against the annotation file must come to the same numbers."""
+    annotations = json.loads((dataset.parent / "annotations.json").read_text())
+    predictions = json.loads((evaluation / "predictions.json").read_text())
+    metrics = evaluate_coco(annotations, predictions)
+    assert json.loads((evaluation / "metrics.json").read_text()) == metrics.flat
+
+
+def test_processes_do_not_change_a_byte(evaluation: Path, dataset: Path, model: Path, tmp_path: Path) -> None:
+    """Five images in batches of two on two processes: neither the last batch nor the images divide evenly."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "from codetr.steps.evaluate import EvaluateConfig, evaluate\n"
+        "evaluate(EvaluateConfig(batch_size=2, workers=0, pictures=1), *map(Path, sys.argv[1:]))\n"
+    )
+    output = tmp_path / "evaluation"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "WANDB_MODE": "disabled"}
+    done = subprocess.run(
+        [*command, str(model), str(dataset), str(output)], check=False, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert contents(output) == contents(evaluation)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_evaluation_set_is_the_ground_truth_and_nothing_else(
+    evaluation: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Only models of equal evaluation sets are compared: it must not depend on the model, and must on the boxes."""
+    digest = Manifest.read(evaluation, "evaluation").summary["evaluation_set"]
+    other_model = write_model(tmp_path / "model2")
+    config = CONFIG.model_copy(update={"batch_size": 1})
+    again = evaluate(config, other_model, dataset, tmp_path / "again").summary["evaluation_set"]
+    assert again == digest
+    fewer = write_dataset(tmp_path / "fewer", 4)
+    assert evaluate(CONFIG, other_model, fewer, tmp_path / "other").summary["evaluation_set"] != digest
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (("square", "disc", "star"), "the model does not know 'cross'; the dataset does not have 'star'"),
+        (("disc", "square", "cross"), "in another order"),
+    ],
+)
+def test_classes_that_differ_are_refused(dataset: Path, tmp_path: Path, names: tuple[str, ...], problem: str) -> None:
+    """Labels are positions: with other names or another order every detection would count for a wrong class."""
+    other = write_model(tmp_path / "model", names)
+    with pytest.raises(UserError, match=problem):
+        evaluate(CONFIG, other, dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_split_and_changed_weights_are_refused(dataset: Path, tmp_path: Path) -> None:
+    """A manifest that no longer describes its folder would give an evaluation of an unknown model."""
+    model = write_model(tmp_path / "model")
+    with pytest.raises(UserError, match="no split 'test'"):
+        evaluate(EvaluateConfig(split="test"), model, dataset, tmp_path / "out")
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(UserError, match="differs from the digest"):
+        evaluate(CONFIG, model, dataset, tmp_path / "out")
+
+
+def test_an_image_that_is_gone_leaves_an_earlier_evaluation_untouched(model: Path, tmp_path: Path) -> None:
+    """A failed run must neither publish half a folder nor destroy the last good one."""
+    dataset = write_dataset(tmp_path / "data", 3)
+    evaluate(CONFIG, model, dataset, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "data/images/2.png").unlink()
+    with pytest.raises(UserError, match=r"2\.png"):
+        evaluate(CONFIG, model, dataset, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]

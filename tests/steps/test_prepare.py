@@ -1,0 +1,336 @@
+"""prepare: sources in, a dataset folder out that says what it is made of, or an error and nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codetr.data import doctor
+from codetr.data.config import SourceConfig
+from codetr.data.dataset import Split
+from codetr.data.sample import ANNOTATIONS, draw_sample_data
+from codetr.errors import UserError
+from codetr.manifest import Manifest
+from codetr.steps.prepare import PrepareConfig, prepare
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    folder = tmp_path / "drawn"
+    draw_sample_data(folder, 30, seed=5, sides=(48, 64))
+    return folder
+
+
+def source(folder: Path) -> SourceConfig:
+    return SourceConfig(annotations=str(folder / ANNOTATIONS), images=str(folder / "images"))
+
+
+def edit(folder: Path, change: Any) -> None:
+    path = folder / ANNOTATIONS
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_index_says_what_the_file_says(drawn: Path, tmp_path: Path) -> None:
+    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    for name in ("train", "val"):
+        original = json.loads((drawn / name / ANNOTATIONS).read_text())
+        found = Split.open(tmp_path / "dataset", name).to_coco()
+        assert found["images"] == original["images"]
+        assert found["categories"] == original["categories"]
+        assert found["annotations"] == original["annotations"]
+
+
+def test_same_input_gives_same_digest_wherever_it_lies(drawn: Path, tmp_path: Path) -> None:
+    """Lineage would call equal datasets different."""
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    first = prepare(config, tmp_path / "a" / "dataset")
+    shutil.move(drawn, tmp_path / "elsewhere")
+    moved = tmp_path / "elsewhere"
+    second = prepare(PrepareConfig(train=source(moved / "train"), val=source(moved / "val")), tmp_path / "b")
+    assert first.digest == second.digest
+    read = Manifest.read(tmp_path / "b", "dataset", verify=True)
+    assert read == second
+    assert set(read.inputs) == {"train.annotations", "train.images", "val.annotations", "val.images"}
+
+
+def test_changed_pixels_change_the_digest(drawn: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    before = prepare(config, tmp_path / "dataset")
+    image = next((drawn / "train" / "images").iterdir())
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    after = prepare(config, tmp_path / "dataset")
+    changed = {key for key in before.inputs if before.inputs[key] != after.inputs[key]}
+    assert changed == {"train.images"}
+
+
+def test_category_ids_with_gaps_become_contiguous_labels(drawn: Path, tmp_path: Path) -> None:
+    """Labels follow ascending ids; evaluation writes the original ids again."""
+    new = {1: 90, 2: 3, 3: 13, 4: 1, 5: 17}
+
+    def change(content: dict[str, Any]) -> None:
+        for category in content["categories"]:
+            category["id"] = new[category["id"]]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = new[annotation["category_id"]]
+
+    for name in ("train", "val"):
+        edit(drawn / name, change)
+    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    split = Split.open(tmp_path / "dataset", "train")
+    assert split.category_ids == [1, 3, 13, 17, 90]
+    assert split.names == ["star", "square", "triangle", "cross", "circle"]
+    original = json.loads((drawn / "train" / ANNOTATIONS).read_text())
+    assert split.to_coco()["annotations"] == original["annotations"]
+
+
+def test_crowds_are_evaluated_but_not_trained_on(drawn: Path, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["annotations"][0]["iscrowd"] = 1
+
+    edit(drawn / "train", change)
+    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    split = Split.open(tmp_path / "dataset", "train")
+    crowds = [annotation for annotation in split.to_coco()["annotations"] if annotation["iscrowd"]]
+    assert [annotation["id"] for annotation in crowds] == [1]
+    assert sum(int((~split.record(i).trainable).sum()) for i in range(len(split))) == 1
+
+
+def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:
+    """Images that are added later must not move others between train and val, or val would have been trained on."""
+
+    def divide(output: str, seed: int = 0) -> tuple[set[str], set[str]]:
+        prepare(PrepareConfig(train=source(drawn / "train"), val_fraction=0.3, seed=seed), tmp_path / output)
+        splits = [Split.open(tmp_path / output, name) for name in ("train", "val")]
+        train, val = ({split.digest(i) for i in range(len(split))} for split in splits)
+        assert train
+        assert val
+        assert not train & val
+        return train, val
+
+    whole = json.loads((drawn / "train" / ANNOTATIONS).read_text())
+    train, val = divide("whole")
+    assert len(train) + len(val) == len(whole["images"])
+    assert divide("again") == (train, val)
+    assert divide("other", seed=1) != (train, val)
+    kept = [image["id"] for image in whole["images"][:-5]]
+
+    def shrink(content: dict[str, Any]) -> None:
+        content["images"] = [image for image in content["images"] if image["id"] in kept]
+        content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in kept]
+
+    edit(drawn / "train", shrink)
+    fewer_train, fewer_val = divide("fewer")
+    assert fewer_train <= train
+    assert fewer_val <= val
+
+
+def test_doctor_report_survives_the_disk(drawn: Path, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["annotations"][0]["bbox"] = [1, 1, -4, 5]
+        content["annotations"][1]["category_id"] = 77
+        content["images"].append({"id": 999, "file_name": "[red]nowhere.jpg", "height": 5, "width": 5})
+
+    edit(drawn / "train", change)
+    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    report = doctor.read_report(tmp_path / "dataset")
+    assert report.to_json() == json.loads((tmp_path / "dataset" / "doctor.json").read_text())
+    train = report.splits["train"]
+    findings = {finding.name: finding.count for finding in train.findings}
+    assert findings == {"image_missing": 1, "annotation_category_unknown": 1, "box_negative": 1}
+    assert train.listed_annotations - train.annotations == 2
+    assert train.listed_images - train.images == 1
+    assert sum(counts["objects"] for counts in train.classes.values()) == train.trainable
+
+
+def test_shared_images_are_noticed(drawn: Path, tmp_path: Path) -> None:
+    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "train")), tmp_path / "dataset")
+    report = doctor.read_report(tmp_path / "dataset")
+    assert report.shared_images == [("train", "val", 24)]
+    assert any("will look too good" in sentence for sentence in report.advice)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(annotations=[]), "the split 'train' has no usable annotation: of 0 listed"),
+        (
+            lambda content: [annotation.update(bbox=[0, 0, 0, 0]) for annotation in content["annotations"]],
+            "box_empty",
+        ),
+        (
+            lambda content: [image.update(file_name=f"x{image['file_name']}") for image in content["images"]],
+            "24 of 24 images cannot be used (image_missing 24)",
+        ),
+        (lambda content: content["categories"][0].update(name="disc"), "category 1 is 'circle' in val, but 'disc'"),
+    ],
+)
+def test_an_error_leaves_the_previous_dataset(drawn: Path, tmp_path: Path, change: Any, message: str) -> None:
+    output = tmp_path / "out" / "dataset"
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    before = prepare(config, output)
+    edit(drawn / "train", change)
+    with pytest.raises(UserError) as caught:
+        prepare(config, output)
+    assert message in str(caught.value)
+    assert Manifest.read(output, "dataset", verify=True) == before
+    assert [path.name for path in output.parent.iterdir()] == ["dataset"]
+
+
+@pytest.mark.parametrize("field", ["annotations", "images"])
+def test_missing_sources_are_named(drawn: Path, tmp_path: Path, field: str) -> None:
+    broken = source(drawn / "train").model_copy(update={field: str(tmp_path / "nowhere")})
+    with pytest.raises(UserError, match=f"{tmp_path}/nowhere: no such"):
+        prepare(PrepareConfig(train=broken), tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
+
+
+def run(*command: str, cwd: Path) -> str:
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def dvc_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dvc") / "drawn"
+    draw_sample_data(folder, 10, seed=5, sides=(48, 64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repository(dvc_drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Git repository with the data under DVC: version v1 with half of the training annotations, then all of them."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield make_repository(dvc_drawn, tmp_path_factory.mktemp("dvc"), monkeypatch)
+
+
+def make_repository(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{variable}_NAME", "tester")
+        monkeypatch.setenv(f"GIT_{variable}_EMAIL", "tester@example.org")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    for variable in ("HOME", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
+        (tmp_path / "home").mkdir(exist_ok=True)
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    folder = tmp_path / "repository"
+    shutil.copytree(drawn, folder / "data")
+    complete = (folder / "data" / "train" / ANNOTATIONS).read_text()
+
+    def halve(content: dict[str, Any]) -> None:
+        del content["annotations"][len(content["annotations"]) // 2 :]
+
+    edit(folder / "data" / "train", halve)
+    run("git", "init", "-q", "-b", "main", cwd=folder)
+    dvc = (shutil.which("dvc", path=str(Path(sys.executable).parent)) or "dvc",)
+    run(*dvc, "init", "-q", cwd=folder)
+    run(*dvc, "add", "-q", "data", cwd=folder)
+    run("git", "add", "-A", cwd=folder)
+    run("git", "commit", "-qm", "half", cwd=folder)
+    run("git", "tag", "v1", cwd=folder)
+    (folder / "data" / "train" / ANNOTATIONS).write_text(complete)
+    run(*dvc, "add", "-q", "data", cwd=folder)
+    run("git", "commit", "-qam", "all", cwd=folder)
+    return folder
+
+
+def in_repository(repository: Path, rev: str | None, **changes: str) -> PrepareConfig:
+    def of(split: str) -> SourceConfig:
+        values = {"annotations": f"data/{split}/{ANNOTATIONS}", "images": f"data/{split}/images"}
+        return SourceConfig(**{**values, "repo": str(repository), "rev": rev, **changes})
+
+    return PrepareConfig(train=of("train"), val=of("val"))
+
+
+def test_dvc_repository_at_a_revision(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
+    """Every revision gives its own annotations, and the dataset stays whole when the repository goes."""
+    original = json.loads((dvc_drawn / "train" / ANNOTATIONS).read_text())["annotations"]
+    copy = tmp_path / "repository"
+    shutil.copytree(repository, copy)
+    repository = copy
+    prepare(in_repository(repository, "v1"), tmp_path / "half")
+    prepare(in_repository(repository, "main"), tmp_path / "all")
+    plain = prepare(PrepareConfig(train=source(dvc_drawn / "train"), val=source(dvc_drawn / "val")), tmp_path / "plain")
+    fetched = Manifest.read(tmp_path / "all", "dataset", verify=True)
+    assert fetched.inputs == plain.inputs
+    shutil.rmtree(repository)
+    (tmp_path / "all").rename(tmp_path / "moved")
+    assert Split.open(tmp_path / "half", "train").to_coco()["annotations"] == original[: len(original) // 2]
+    split = Split.open(tmp_path / "moved", "train")
+    assert split.to_coco()["annotations"] == original
+    assert split.record(0).read().shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("rev", "changes", "message"),
+    [
+        ("v9", {}, "v9"),
+        ("v1", {"annotations": "data/nowhere.json"}, "'data/nowhere.json' cannot be fetched"),
+        ("v1", {"images": "../data"}, "must be relative to the repository and inside it"),
+        ("v1", {"repo": "/nowhere/repository"}, "/nowhere/repository: no such repository"),
+    ],
+)
+def test_dvc_mistakes_are_explained(
+    repository: Path, tmp_path: Path, rev: str, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        prepare(in_repository(repository, rev, **changes), tmp_path / "dataset")
+    assert message in str(caught.value)
+    assert not (tmp_path / "dataset").exists()
+    assert not list(tmp_path.glob(".dataset*"))
+
+
+def test_a_folder_that_is_no_dataset_is_never_replaced(drawn: Path, tmp_path: Path) -> None:
+    """`-o` pointed at the folder of the images would delete what cannot be made again."""
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    before = sorted(path.relative_to(drawn) for path in drawn.rglob("*"))
+    with pytest.raises(UserError, match="not empty and no earlier dataset"):
+        prepare(config, drawn)
+    assert sorted(path.relative_to(drawn) for path in drawn.rglob("*")) == before
+    assert prepare(config, tmp_path / "dataset") == prepare(config, tmp_path / "dataset")
+
+
+def test_a_byte_order_mark_gives_the_same_digest_wherever_the_file_lies(drawn: Path, tmp_path: Path) -> None:
+    """The finding about it once named the file's path, and lineage would call equal datasets different."""
+    digests = set()
+    for split in ("train", "val"):
+        path = drawn / split / ANNOTATIONS
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    for place in ("here", "there"):
+        shutil.copytree(drawn, tmp_path / place / "drawn")
+        folder = tmp_path / place / "drawn"
+        config = PrepareConfig(train=source(folder / "train"), val=source(folder / "val"))
+        digests.add(prepare(config, tmp_path / place / "dataset").digest)
+    assert len(digests) == 1
+
+
+def test_ids_at_the_upper_end_leave_room_for_assigned_ones(drawn: Path, tmp_path: Path) -> None:
+    """An assigned id beyond 64 bits would be a traceback."""
+
+    def enlarge(content: dict[str, Any]) -> None:
+        content["annotations"][0]["id"] = 2**62 - 1
+        del content["annotations"][1]["id"]
+
+    edit(drawn / "train", enlarge)
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    prepare(config, tmp_path / "dataset")
+    found = Split.open(tmp_path / "dataset", "train").to_coco()["annotations"]
+    assert {2**62 - 1, 2**62} <= {entry["id"] for entry in found}
+
+
+def test_an_image_that_was_edited_since_is_noticed(drawn: Path, tmp_path: Path) -> None:
+    """Training and evaluation would go on with pixels that the dataset's digest does not stand for."""
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    prepare(config, tmp_path / "dataset")
+    record = Split.open(tmp_path / "dataset", "train").record(0)
+    Image.new("RGB", (record.width, record.height)).save(record.path)
+    with pytest.raises(UserError, match="when prepared"):
+        record.read()

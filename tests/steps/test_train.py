@@ -1,0 +1,264 @@
+"""The step train with real processes: killed, stopped, resumed, on one process and on two."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
+from codetr.data.sample import draw_sample_data
+from codetr.errors import UserError
+from codetr.files import sha256_file
+from codetr.manifest import Manifest
+from codetr.models.detector import build_detector
+from codetr.recipe import Recipe
+from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.steps.train import TrainConfig, train
+from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.weights.files import load_model
+from tests.training.tiny import tiny_config
+
+ROOT = Path(__file__).parents[2]
+IMAGES = 16
+RECIPE = Recipe(
+    name="test",
+    description="Three epochs of a very small detector, in seconds.",
+    model=tiny_config(),
+    backbone_weights=None,
+    preprocess=PreprocessConfig(short_side=64, long_side=96),
+    augment=AugmentConfig(short_sides=(48, 64), long_side=96, crop=None),
+    loader=LoaderConfig(batch_size=1, workers=1),
+    training=TrainingConfig(
+        epochs=3,
+        accumulate=2,
+        schedule=ScheduleConfig(warmup_iterations=4, milestones=(2,)),
+        ema=EmaConfig(momentum=0.01, warmup_iterations=5),
+        checkpoint=CheckpointConfig(every_steps=3, keep=2),
+        validate_every=2,
+        log_every=1,
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    draw_sample_data(folder / "shapes", IMAGES + 4, val_fraction=0.2, sides=(64, 96), objects=(1, 3))
+    sources = {
+        split: SourceConfig(
+            annotations=str(folder / "shapes" / split / "annotations.json"),
+            images=str(folder / "shapes" / split / "images"),
+        )
+        for split in ("train", "val")
+    }
+    prepare(PrepareConfig(**sources), folder / "dataset")
+    return folder / "dataset"
+
+
+@pytest.fixture(scope="module")
+def reference(dataset, tmp_path_factory):
+    """The model of a run on one process that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("reference")
+    train(TrainConfig(recipe=RECIPE), dataset, folder / "model", folder / "checkpoints")
+    return folder / "model"
+
+
+@contextmanager
+def started(folder, dataset, *, processes=1, **settings):
+    """`codetr train` as a process group of its own; whatever is left of it is killed at the end."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE.model_copy(update=settings).model_dump(mode="json")))
+    command = [sys.executable, "-m", "codetr", "train", "--recipe", str(recipe), "-d", str(dataset)]
+    command += ["-o", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), "--nproc", str(processes)]
+    log = (folder / "log.txt").open("a")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=log, stdout=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        kill(process)
+        log.close()
+
+
+def kill(process):
+    """SIGKILL the command and every process it started; torchrun gives its workers sessions of their own."""
+    for pid in [process.pid, *descendants(process.pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def descendants(pid):
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def finish(folder, dataset, **options):
+    with started(folder, dataset, **options) as process:
+        code = process.wait(300)
+    return code, (folder / "log.txt").read_text()
+
+
+def rows(folder):
+    path = folder / "checkpoints" / "metrics.jsonl"
+    return [line for line in path.read_text().splitlines() if '"lr"' in line] if path.exists() else []
+
+
+def wait_for_step(folder, step, process):
+    """Until the run has done `step` steps."""
+    end = time.monotonic() + 120
+    while len(rows(folder)) < step:
+        assert process.poll() is None, (folder / "log.txt").read_text()
+        assert time.monotonic() < end, (folder / "log.txt").read_text()
+        time.sleep(0.005)
+
+
+def weights(model):
+    return sha256_file(model / "model.safetensors")
+
+
+def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset, reference, tmp_path):
+    """SIGKILL at a step nobody chose for its checkpoint; then to the end with another number of workers."""
+    with started(tmp_path, dataset) as process:
+        wait_for_step(tmp_path, 5, process)
+        kill(process)
+    assert not (tmp_path / "model").exists(), "nothing half done is published"
+    assert len(rows(tmp_path)) < 3 * IMAGES // 2, "the run was killed before its end"
+    fewer = RECIPE.loader.model_copy(update={"workers": 0})
+    config = TrainConfig(recipe=RECIPE.model_copy(update={"loader": fewer}))
+    train(config, dataset, tmp_path / "model", tmp_path / "checkpoints")
+    assert weights(tmp_path / "model") == weights(reference)
+    assert (tmp_path / "model" / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
+    assert (tmp_path / "model" / "summary.json").read_text() == (reference / "summary.json").read_text()
+
+
+def test_two_processes_stopped_and_killed_end_with_the_same_bits(dataset, reference, tmp_path_factory):
+    """SIGTERM, which saves and exits with 75; then SIGKILL to everything; then to the end."""
+    whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
+    code, log = finish(whole, dataset, processes=2)
+    assert code == 0, log
+
+    with started(broken, dataset, processes=2) as process:
+        wait_for_step(broken, 2, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 75, (broken / "log.txt").read_text()
+    log = (broken / "log.txt").read_text()
+    assert "stopped after step" in log
+    saved = sorted(path.name for path in (broken / "checkpoints").glob("step-*"))[-1]
+    assert f"step {int(saved.removeprefix('step-'))};" in log, "the checkpoint is of the step it stopped after"
+
+    with started(broken, dataset, processes=2) as process:
+        wait_for_step(broken, 7, process)
+        kill(process)
+    code, log = finish(broken, dataset, processes=2)
+    assert code == 0, log
+    assert weights(broken / "model") == weights(whole / "model")
+    assert (broken / "model" / "metrics.jsonl").read_text() == (whole / "model" / "metrics.jsonl").read_text()
+    assert weights(whole / "model") != weights(reference), "two processes are twice the batch: another run"
+    assert log.count("goes on after step") == 2
+    assert "Traceback" not in log
+
+
+def test_the_model_folder_says_what_it_is(dataset, reference):
+    detector, info = load_model(reference)
+    classes = json.loads((dataset / "classes.json").read_text())["names"]
+    assert list(info.class_names) == classes
+    assert detector.config.num_classes == len(classes), "the recipe's number of classes gives way to the dataset's"
+    manifest = Manifest.read(reference, "model", verify=True)
+    assert manifest.inputs == {"dataset": Manifest.read(dataset, "dataset").digest}
+    assert set(manifest.files) == {"model.safetensors", "model.json", "metrics.jsonl", "summary.json"}
+    summary = json.loads((reference / "summary.json").read_text())
+    assert summary["steps"] == 3 * IMAGES // 2
+    assert summary["weights"] == weights(reference)
+    assert set(summary["validation"]) >= {"AP", "AP50", "AR100"}
+    assert summary["best"]["AP"] == max(row["val/AP"] for row in validations(reference))
+
+
+def validations(model):
+    lines = map(json.loads, (model / "metrics.jsonl").read_text().splitlines())
+    return [row for row in lines if "val/AP" in row]
+
+
+def test_what_is_published_is_the_average(reference):
+    state = load_file(reference / "model.safetensors")
+    saved = sorted((reference.parent / "checkpoints").glob("step-*"))[-1]
+    checkpoint = torch.load(saved / "state.pt", weights_only=True)
+    assert all(torch.equal(state[name], value) for name, value in checkpoint["ema"].items())
+    assert any(not torch.equal(state[name], value) for name, value in checkpoint["model"].items())
+
+
+def test_another_configuration_in_an_unfinished_runs_folder_is_refused_by_field(dataset, reference, tmp_path):
+    """Else two runs would be mixed into one model. The folder stays as it is."""
+    checkpoints = tmp_path / "checkpoints"
+    shutil.copytree(reference.parent / "checkpoints", checkpoints)
+    run = json.loads((checkpoints / "run.json").read_text())
+    (checkpoints / "run.json").write_text(json.dumps({**run, "finished": False}))
+    before = sorted(path.name for path in checkpoints.iterdir())
+    other = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"seed": 5})})
+    with pytest.raises(UserError, match=r"recipe\.training\.seed: 0 there, 5 here"):
+        train(TrainConfig(recipe=other), dataset, tmp_path / "model", checkpoints)
+    assert not (tmp_path / "model").exists()
+    assert sorted(path.name for path in checkpoints.iterdir()) == before
+
+
+def test_a_finished_run_is_published_again_without_training(dataset, reference, tmp_path):
+    """A pipeline that lost the model's folder, but not the checkpoints, gets it back in seconds."""
+    checkpoints = tmp_path / "checkpoints"
+    shutil.copytree(reference.parent / "checkpoints", checkpoints)
+    began = time.monotonic()
+    train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model", checkpoints)
+    assert weights(tmp_path / "model") == weights(reference)
+    assert Manifest.read(tmp_path / "model", "model").digest == Manifest.read(reference, "model").digest
+    assert time.monotonic() - began < 5
+
+
+def test_the_backbone_starts_from_its_weights_and_they_are_lineage(dataset, tmp_path):
+    """Else ten epochs would be spent on random weights, and nobody could say so afterwards."""
+    torch.manual_seed(7)
+    given = build_detector(RECIPE.model).backbone.state_dict()
+    save_file(given, tmp_path / "backbone.safetensors")
+    training = TrainingConfig(epochs=1, validate_every=0, optimizer=OptimizerConfig(lr_multipliers={"backbone": 0.0}))
+    update = {"backbone_weights": str(tmp_path / "backbone.safetensors"), "training": training}
+    config = TrainConfig(recipe=RECIPE.model_copy(update=update))
+    manifest = train(config, dataset, tmp_path / "model", tmp_path / "checkpoints")
+    state = load_file(tmp_path / "model" / "model.safetensors")
+    assert all(torch.equal(state[f"backbone.{name}"], value) for name, value in given.items())
+    assert set(manifest.inputs) == {"dataset", "backbone"}
+
+
+def test_backbone_weights_that_do_not_exist_are_the_users_error(dataset, tmp_path):
+    config = TrainConfig(recipe=RECIPE.model_copy(update={"backbone_weights": str(tmp_path / "none.pth")}))
+    with pytest.raises(UserError, match=r"none\.pth"):
+        train(config, dataset, tmp_path / "model", tmp_path / "checkpoints")
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_dataset_that_changed_is_refused_before_anything_is_written(dataset, tmp_path):
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy)
+    (copy / "classes.json").write_text((copy / "classes.json").read_text() + " ")
+    with pytest.raises(UserError, match=r"classes\.json.*differs from the digest"):
+        train(TrainConfig(recipe=RECIPE), copy, tmp_path / "model", tmp_path / "checkpoints")
+    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_folder_without_a_dataset_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no manifest\.json"):
+        train(TrainConfig(recipe=RECIPE), tmp_path, tmp_path / "model", tmp_path / "checkpoints")

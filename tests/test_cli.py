@@ -1,0 +1,338 @@
+"""The command line as a person or an engine meets it: real processes where exit codes and streams count."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from codetr import zoo
+from codetr.cli import main
+from codetr.cli.launch import count
+from codetr.cli.settings import chosen_recipe, section, step_settings
+from codetr.errors import UserError
+from codetr.manifest import Manifest
+from codetr.registry.store import Registry
+from codetr.steps.register import RegisterConfig
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    """Run the command in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    code = ended.value.code
+    return (0 if code is None else code), out, err
+
+
+def start(*arguments, **environment) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "codetr", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_help_teaches_and_does_not_load_torch():
+    """Help that takes seconds is not asked for; the heavy libraries are what would make it slow."""
+    script = (
+        "import sys; from codetr.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print('LOADED', sorted({'torch', 'scipy', 'PIL', 'matplotlib', 'wandb', 'numpy'} & set(sys.modules)))"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert "LOADED []" in process.stdout
+    for command in ("prepare", "train", "evaluate", "register", "predict", "sample-data", "doctor", "zoo", "registry"):
+        assert command in process.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[name] for name in ("prepare", "train", "evaluate", "register", "predict", "sample-data", "doctor", "zoo")]
+    + [["registry", name] for name in ("list", "show", "rollback")],
+    ids=" ".join,
+)
+def test_every_commands_help_has_an_example(capsys, command):
+    code, out, _ = call(capsys, *command, "--help")
+    assert code == 0
+    assert f"codetr {' '.join(command)} " in out.split("Options")[0].split("Usage:")[1].split("\n", 1)[1]
+
+
+def test_a_users_mistake_is_a_message_on_stderr_and_code_2(tmp_path):
+    process = start("registry", "list", tmp_path / "nowhere")
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr.startswith("Error: ")
+    assert "there is no registry" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_path_with_brackets_is_printed_as_it_is(capsys, tmp_path):
+    """Error messages hold the user's own names; they are text, not markup."""
+    _, _, err = call(capsys, "registry", "list", tmp_path / "[bold]x")
+    assert "[bold]x" in err
+
+
+def test_a_file_name_that_is_not_utf8_can_be_complained_about(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    process = start("registry", "list", f"{tmp_path}/{name}")
+    assert process.returncode == 2
+    assert "there is no registry" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_defect_is_a_traceback(capsys, monkeypatch):
+    """Only mistakes of users are dressed up; hiding a defect would make it impossible to report."""
+    monkeypatch.setattr(Registry, "open", lambda root: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["registry", "list", "x"])
+
+
+def test_an_unknown_option_is_code_2(capsys):
+    code, _, err = call(capsys, "registry", "list", "--colour", "red", "x")
+    assert code == 2
+    assert "--colour" in err
+
+
+def test_interrupting_is_code_130(capsys, monkeypatch):
+    def interrupt(root):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Registry, "open", interrupt)
+    assert call(capsys, "registry", "list", "x")[0] == 130
+
+
+def test_version(capsys):
+    from codetr import __version__
+
+    assert call(capsys, "--version")[:2] == (0, f"codetr {__version__}\n")
+
+
+# Settings
+
+
+def test_settings_come_from_the_file_then_options_then_set(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("register: {metric: AP50, min_improvement: 0.1, floor: 0.2}\n")
+    config = step_settings(RegisterConfig, "register", params, ["floor=0.3"], {"min_improvement": 0.2, "metric": None})
+    assert config == RegisterConfig(metric="AP50", min_improvement=0.2, floor=0.3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("register: {flor: 0.2}", r"params.yaml: register: flor: Extra inputs"),
+        ("register: {floor: high}", r"params.yaml: register: floor: .*got 'high'"),
+        ("register: [1]", r"params.yaml: register: is a list"),
+        ("prepare: {}", r"no section 'register'.*Sections: prepare"),
+        ("register: {a", r"params.yaml: is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_the_params_file_is_named(tmp_path, text, said):
+    params = tmp_path / "params.yaml"
+    params.write_text(text)
+    with pytest.raises(UserError, match=said):
+        step_settings(RegisterConfig, "register", params, [])
+
+
+def test_an_empty_section_means_the_defaults(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("register:\n")
+    assert section(params, "register") == {}
+
+
+# Recipes
+
+
+def test_a_recipe_comes_from_the_zoo_or_a_file_that_the_zoo_printed(capsys, tmp_path):
+    code, out, _ = call(capsys, "zoo", "tiny")
+    assert code == 0
+    path = tmp_path / "my.yaml"
+    path.write_text(out)
+    assert chosen_recipe(str(path), None, []) == chosen_recipe("tiny", None, []) == zoo.recipe("tiny")
+
+
+def test_the_params_files_changes_apply_before_those_of_the_command_line(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "train: {recipe: tiny, set: {training.seed: 3, training.optimizer.lr: 1.0e-05, loader.workers: 0}}"
+    )
+    recipe = chosen_recipe(None, params, ["training.seed=4"])
+    assert (recipe.training.seed, recipe.training.optimizer.lr, recipe.loader.workers) == (4, 1e-5, 0)
+    assert recipe.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {recipe: tiny, epochs: 3}", r"params.yaml: train: unknown field 'epochs'.*go under `set`"),
+        ("train: {recipe: tiny, set: [1]}", r"train.set: is not a mapping"),
+        ("train: {recipe: tiny, set: {training.epoch: 3}}", r"'training.epoch' does not exist.*epochs"),
+        ("train: {recipe: tiny, set: {training.epochs: 0}}", r"training.epochs: .*greater than 0"),
+        ("train: {recipe: small}", r"no recipe 'small'.*tiny"),
+        ("train: {recipe: missing.yaml}", r"missing.yaml: no such file"),
+        ("train: {}", r"no recipe is named"),
+    ],
+)
+def test_a_mistake_in_the_recipe_is_named(tmp_path, text, said):
+    params = tmp_path / "params.yaml"
+    params.write_text(text)
+    with pytest.raises(UserError, match=said):
+        chosen_recipe(None, params, [])
+
+
+def test_the_zoo_lists_every_recipe(capsys):
+    _, out, _ = call(capsys, "zoo")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == zoo.names()
+
+
+# Data
+
+
+def test_drawn_data_is_prepared_and_the_doctor_reports(capsys, tmp_path):
+    shapes, dataset = tmp_path / "shapes", tmp_path / "dataset"
+    assert call(capsys, "sample-data", shapes, "-n", 10, "--seed", 1)[0] == 0
+    splits = [
+        (f"--{s}", shapes / s / "annotations.json", f"--{s}-images", shapes / s / "images") for s in ("train", "val")
+    ]
+    code, out, _ = call(capsys, "prepare", *splits[0], *splits[1], "-o", dataset)
+    assert code == 0
+    assert "train.images" in out
+    assert Manifest.read(dataset, "dataset").digest in out
+    code, report, _ = call(capsys, "doctor", dataset)
+    assert code == 0
+    assert report in out
+    assert all(name in report for name in ("circle", "square", "triangle", "star", "cross"))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--train", "a.json", "--val-images", "v"], "--val-images"),
+        (["--params", "params.yaml", "--repo", "r"], "--repo"),
+    ],
+)
+def test_an_option_that_nothing_uses_is_refused(capsys, tmp_path, options, named):
+    """It would be ignored silently, and the dataset made from something else than was asked for."""
+    code, _, err = call(capsys, "prepare", *options, "-o", tmp_path / "dataset")
+    assert code == 2
+    assert f"{named}: is given without" in err
+
+
+def test_prepare_without_annotations_says_what_is_missing(capsys, tmp_path):
+    code, _, err = call(capsys, "prepare", "-o", tmp_path / "dataset")
+    assert code == 2
+    assert "Give --train" in err
+
+
+# Processes
+
+
+def test_processes_are_a_number_or_gpus(monkeypatch):
+    import torch
+
+    assert count("3") == 3
+    for wrong in ("0", "-1", "two", "", "1.5"):
+        with pytest.raises(UserError, match="--nproc"):
+            count(wrong)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="PyTorch sees none"):
+        count("gpus")
+
+
+# Register and registry
+
+
+def register(capsys, candidate, registry, output, *more):
+    return call(
+        capsys, "register", "-m", candidate.model, "-e", candidate.evaluation, "-r", registry, "-o", output, *more
+    )
+
+
+def test_register_list_show_and_rollback(capsys, make_candidate, tmp_path):
+    registry = tmp_path / "registry"
+    for weights, ap in (("a", 0.4), ("b", 0.5), ("c", 0.45)):
+        code, out, _ = register(capsys, make_candidate(weights, ap), registry, tmp_path / f"out-{weights}")
+        # A refusal is a result, not an error: the pipeline did what it should.
+        assert code == 0
+    assert "not better than 0.5000 of the champion v2" in out
+
+    code, out, _ = call(capsys, "registry", "list", registry)
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split()[0] for line in lines[1:]] == ["v3", "v2", "v1"]
+    assert "champion" in lines[2]
+    assert "0.5" in lines[2]
+    assert "previous" in lines[3]
+
+    code, out, _ = call(capsys, "registry", "rollback", registry, "--why", "blind at night")
+    assert code == 0
+    assert "v2 → v1" in out
+    code, out, _ = call(capsys, "registry", "show", registry, "v2")
+    assert code == 0
+    assert "previous" in out
+    assert "rollback" in out
+    assert "blind at night" in out
+    assert "not better than" not in out
+    code, out, _ = call(capsys, "registry", "show", registry, "v3")
+    assert "not better than" in out
+
+
+def test_rollback_without_a_reason_is_refused(capsys, tmp_path):
+    code, _, err = call(capsys, "registry", "rollback", tmp_path)
+    assert code == 2
+    assert "--why" in err
+
+
+def test_a_setting_on_the_command_line_reaches_the_step(capsys, make_candidate, tmp_path):
+    _, out, _ = register(capsys, make_candidate("a", 0.4), tmp_path / "r", tmp_path / "o", "--set", "floor=0.5")
+    assert "below the floor" in out
+    code, _, err = register(capsys, make_candidate("a", 0.4), tmp_path / "r", tmp_path / "o", "--set", "flor=0.5")
+    assert code == 2
+    assert "Fields of the configuration: floor, metric, min_improvement" in err
+
+
+SPREAD = "import sys; from codetr.cli.launch import spread; spread('2', sys.argv[1:])"
+
+
+def test_a_command_runs_on_several_processes():
+    process = subprocess.run(
+        [sys.executable, "-c", SPREAD, "--version"], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert len(process.stdout.splitlines()) == 2
+
+
+def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path):
+    """torchrun would make it code 1, with its own report around it and the message once for every process."""
+    process = subprocess.run(
+        [sys.executable, "-c", SPREAD, "registry", "list", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1
+    assert process.stderr.startswith("Error: ")
+
+
+def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_path):
+    """A preempted machine sends SIGTERM to the launcher alone; code 75 is what its scheduler starts again on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPREAD, "sample-data", str(tmp_path / "many"), "--images", "100000"],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob(".many.*"))) < 2:
+        assert time.monotonic() < deadline, "the processes do not start"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert left.stdout == ""
