@@ -1,0 +1,39 @@
+"""A model and a dataset → metrics, pictures and a report."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="codetr", install_kfp_package=False)
+def evaluate(
+    settings: dict,
+    processes: int,
+    model: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+) -> None:
+    """Measure a detector as COCO does.
+
+    Args:
+        settings: the `evaluate` section of params.yaml.
+        processes: one for each GPU, or 1; the result is the same for any number.
+        model: what `train` wrote.
+        dataset: what `prepare` wrote.
+        evaluation: everything the step writes.
+        metrics: the headline figures, for the pipeline's own pages.
+        report: the report, likewise.
+    """
+    import shutil
+    from pathlib import Path
+
+    from codetr.manifest import Manifest
+    from codetr.steps.command import run_step
+
+    run_step("evaluate", settings, model=model.path, dataset=dataset.path, output=evaluation.path, nproc=processes)
+    manifest = Manifest.read(Path(evaluation.path), "evaluation")
+    evaluation.metadata.update(digest=manifest.digest)
+    for name, value in manifest.summary.items():
+        if isinstance(value, int | float):
+            metrics.log_metric(name, value)
+    shutil.copyfile(Path(evaluation.path) / "report.html", report.path)

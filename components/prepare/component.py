@@ -1,0 +1,21 @@
+"""Annotations and images → a dataset."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="codetr", install_kfp_package=False)
+def prepare(settings: dict, dataset: dsl.Output[dsl.Dataset]) -> None:
+    """Index annotations and images, checked by the data doctor.
+
+    Args:
+        settings: the `prepare` section of params.yaml; its paths are seen from the task (/data on a cluster).
+        dataset: the indexed dataset, which refers to the images where they are.
+    """
+    from pathlib import Path
+
+    from codetr.manifest import Manifest
+    from codetr.steps.command import run_step
+
+    run_step("prepare", settings, output=dataset.path)
+    manifest = Manifest.read(Path(dataset.path), "dataset")
+    dataset.metadata.update(manifest.summary, digest=manifest.digest)

@@ -1,0 +1,31 @@
+"""A model and its evaluation → a version in the registry, and the gate's verdict."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="codetr", install_kfp_package=False)
+def register(
+    settings: dict,
+    registry: str,
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    registration: dsl.Output[dsl.Artifact],
+) -> None:
+    """Register a version; the champion changes only if the gate passes.
+
+    Args:
+        settings: the `register` section of params.yaml.
+        registry: the registry's folder, on the shared volume.
+        model: what `train` wrote.
+        evaluation: what `evaluate` wrote about that model.
+        registration: the version and the verdict.
+    """
+    from pathlib import Path
+
+    from codetr.manifest import Manifest
+    from codetr.steps.command import run_step
+
+    paths = {"model": model.path, "evaluation": evaluation.path, "output": registration.path}
+    run_step("register", settings, registry=registry, **paths)
+    manifest = Manifest.read(Path(registration.path), "registration")
+    registration.metadata.update(manifest.summary, digest=manifest.digest)

@@ -1,0 +1,30 @@
+"""A dataset and a recipe → a model."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="codetr", install_kfp_package=False)
+def train(
+    settings: dict,
+    checkpoints: str,
+    processes: int,
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+) -> None:
+    """Train a detector; a retried task resumes from its last checkpoint.
+
+    Args:
+        settings: the `train` section of params.yaml: the recipe and what differs from it.
+        checkpoints: folder that outlives the task, on the shared volume.
+        processes: one for each GPU, or 1.
+        dataset: what `prepare` wrote.
+        model: weights with their configuration and class names, and the metrics over time.
+    """
+    from pathlib import Path
+
+    from codetr.manifest import Manifest
+    from codetr.steps.command import run_step
+
+    run_step("train", settings, dataset=dataset.path, output=model.path, checkpoints=checkpoints, nproc=processes)
+    manifest = Manifest.read(Path(model.path), "model")
+    model.metadata.update(manifest.summary, digest=manifest.digest)

@@ -1,0 +1,26 @@
+"""The compiled pipeline: one YAML file that a Kubeflow Pipelines server runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kfp import compiler
+
+from codetr.errors import UserError
+from codetr.files import atomic_file
+from pipelines.retrain import retrain
+
+
+def compile_pipeline(output: Path) -> None:
+    """Compile `retrain` into `output`, which appears whole or not at all.
+
+    Raises:
+        UserError: `output` does not end in .yaml.
+    """
+    if output.suffix not in (".yaml", ".yml"):
+        raise UserError("a compiled pipeline is YAML", where=str(output), hint="Choose a name that ends in .yaml.")
+    with atomic_file(output) as temporary:
+        # The compiler goes by the ending of the name.
+        compiled = temporary.with_suffix(".yaml")
+        compiler.Compiler().compile(retrain, str(compiled))
+        compiled.replace(temporary)

@@ -1,0 +1,8 @@
+import pytest
+
+from tests.dags.environment import Airflow
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
+    return Airflow(tmp_path_factory.mktemp("airflow"))

@@ -1,0 +1,11 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.pipelines.server import PipelineServer, running_server
+
+
+@pytest.fixture
+def server() -> Iterator[PipelineServer]:
+    with running_server() as server:
+        yield server

@@ -1,0 +1,126 @@
+"""A small Kubeflow Pipelines server: the REST routes that submitting and waiting use, over real HTTP.
+
+Runs go PENDING → RUNNING → `ending`, one state with every look at them, as on a server where time passes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+API = "/apis/v2beta1"
+
+
+class PipelineServer(ThreadingHTTPServer):
+    """The server's state, which tests read and set."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.experiments: list[dict[str, Any]] = []
+        self.runs: list[dict[str, Any]] = []
+        self.ending = "SUCCEEDED"
+        self.several_users = False
+        self.token: str | None = None
+        self.broken_answers = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: PipelineServer
+
+    def do_GET(self) -> None:
+        if not self.allowed():
+            return
+        url = urlparse(self.path)
+        parts = url.path.removeprefix(API).strip("/").split("/")
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        match parts:
+            case ["healthz"]:
+                self.answer({"multi_user": self.server.several_users})
+            case ["experiments"]:
+                self.answer({"experiments": self.named(self.server.experiments, query)})
+            case ["runs"]:
+                runs = [run for run in self.server.runs if run["experiment_id"] == query["experiment_id"]]
+                self.answer({"runs": list(reversed(runs))})
+            case ["runs", run_id]:
+                self.show_run(run_id)
+            case _:
+                self.answer({"message": f"no route {url.path}"}, 404)
+
+    def do_POST(self) -> None:
+        if not self.allowed():
+            return
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        match urlparse(self.path).path.removeprefix(API).strip("/"):
+            case "experiments":
+                body["experiment_id"] = f"experiment-{len(self.server.experiments)}"
+                self.server.experiments.append(body)
+                self.answer(body)
+            case "runs":
+                body |= {"run_id": f"run-{len(self.server.runs)}", "state": "PENDING"}
+                self.server.runs.append(body)
+                self.answer(body)
+            case path:
+                self.answer({"message": f"no route {path}"}, 404)
+
+    def show_run(self, run_id: str) -> None:
+        if self.server.broken_answers > 0:
+            self.server.broken_answers -= 1
+            self.answer({"message": "the database is restarting"}, 503)
+            return
+        found = [run for run in self.server.runs if run["run_id"] == run_id]
+        if not found:
+            self.answer({"message": f"no run {run_id}"}, 404)
+            return
+        [run] = found
+        self.answer(run)
+        following = {"PENDING": "RUNNING", "RUNNING": self.server.ending}
+        run["state"] = following.get(run["state"], run["state"])
+        if run["state"] == "FAILED":
+            error = {"code": 13, "message": "out of memory"}
+            run["run_details"] = {"task_details": [{"display_name": "train", "state": "FAILED", "error": error}]}
+
+    def named(self, entries: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
+        """Those with the name that the query's filter asks for."""
+        [predicate] = json.loads(query["filter"])["predicates"]
+        return [entry for entry in entries if entry["display_name"] == predicate["stringValue"]]
+
+    def allowed(self) -> bool:
+        if self.server.token is None or self.headers["Authorization"] == f"Bearer {self.server.token}":
+            return True
+        self.answer({"message": "who are you?"}, 401)
+        return False
+
+    def answer(self, value: Any, status: int = 200) -> None:
+        payload = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def running_server() -> Iterator[PipelineServer]:
+    """A server on a free port, as long as the block lasts."""
+    with PipelineServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

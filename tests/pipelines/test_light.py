@@ -1,0 +1,20 @@
+"""Where runs are only submitted there is no PyTorch, and nothing else that computes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "PIL", "pycocotools", "safetensors", "wandb"}
+
+
+def test_settings_are_checked_and_runs_submitted_without_pytorch() -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipelines import package, submit, values; "
+        "values.step_settings(Path('params.yaml')); print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).parents[2]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert "kfp" in loaded
+    assert HEAVY.isdisjoint(loaded)

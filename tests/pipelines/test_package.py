@@ -1,0 +1,70 @@
+"""The compiled pipeline: its shape, and how it is written."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from codetr.errors import UserError
+from pipelines.package import compile_pipeline
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> tuple[dict, dict]:
+    """The pipeline's document and the platform's."""
+    path = tmp_path_factory.mktemp("compiled") / "retrain.yaml"
+    compile_pipeline(path)
+    pipeline, platform = yaml.safe_load_all(path.read_text())
+    return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_the_steps_wait_for_one_another(compiled):
+    tasks = compiled[0]["root"]["dag"]["tasks"]
+    assert {name: task.get("dependentTasks", []) for name, task in tasks.items()} == {
+        "prepare": [],
+        "train": ["prepare"],
+        "evaluate": ["prepare", "train"],
+        "register": ["evaluate", "train"],
+    }
+
+
+def test_what_depends_on_files_outside_the_pipeline_is_never_cached(compiled):
+    tasks = compiled[0]["root"]["dag"]["tasks"]
+    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached == {"train", "evaluate"}
+
+
+def test_a_lost_training_is_started_again(compiled):
+    assert compiled[0]["root"]["dag"]["tasks"]["train"]["retryPolicy"]["maxRetryCount"] == 3
+
+
+def test_every_task_runs_in_the_given_image_with_the_volume(compiled):
+    pipeline, platform = compiled
+    executors = pipeline["deploymentSpec"]["executors"]
+    assert len(executors) == 4
+    for name, executor in executors.items():
+        assert executor["container"]["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
+        assert platform[name]["pvcMount"][0]["mountPath"] == "/data"
+        # The image has everything: nothing is installed when a task starts.
+        assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_training_and_evaluation_get_what_is_asked_for(compiled):
+    pipeline, platform = compiled
+    for name, executor in pipeline["deploymentSpec"]["executors"].items():
+        wanted = name in ("exec-train", "exec-evaluate")
+        assert ("resources" in executor["container"]) == wanted
+        assert ("emptyDirMounts" in platform[name]) == wanted
+
+
+def test_compiling_twice_gives_the_same_file(tmp_path):
+    for name in ("one.yaml", "two.yaml"):
+        compile_pipeline(tmp_path / name)
+    assert (tmp_path / "one.yaml").read_bytes() == (tmp_path / "two.yaml").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.yaml", "two.yaml"]
+
+
+def test_another_ending_is_refused_and_nothing_is_written(tmp_path: Path):
+    with pytest.raises(UserError, match=r"ends in \.yaml"):
+        compile_pipeline(tmp_path / "retrain.json")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,63 @@
+"""params.yaml becomes the pipeline's arguments, with the recipe and its changes from the command line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from codetr.errors import UserError
+from pipelines.values import step_settings
+
+SECTIONS = {
+    "prepare": {"train": {"annotations": "a.json", "images": "i"}},
+    "train": {"recipe": "tiny", "set": {"training.epochs": 20, "training.seed": 1}},
+    "evaluate": {},
+    "register": {"min_improvement": 0.1},
+}
+
+
+def write(path: Path, sections: object) -> Path:
+    path.write_text(yaml.safe_dump(sections))
+    return path
+
+
+def test_sections_are_passed_on_as_they_are(tmp_path):
+    settings = step_settings(write(tmp_path / "params.yaml", SECTIONS))
+    assert settings == {f"{step}_settings": section for step, section in SECTIONS.items()}
+
+
+def test_recipe_and_overrides_win_over_the_file(tmp_path):
+    params = write(tmp_path / "params.yaml", SECTIONS)
+    recipe = "co_dino_5scale_r50_1x_coco"
+    settings = step_settings(params, recipe, ["training.epochs=24", "training.optimizer.lr=1e-4"])
+    assert settings["train_settings"] == {
+        "recipe": recipe,
+        "set": {"training.epochs": 24, "training.seed": 1, "training.optimizer.lr": 1e-4},
+    }
+
+
+@pytest.mark.parametrize(
+    ("sections", "problem"),
+    [
+        ({name: SECTIONS[name] for name in ("prepare", "train", "evaluate")}, "has no section 'register'"),
+        ({**SECTIONS, "train": ["tiny"]}, "train: is a list, expected a mapping"),
+        ([], "expected a mapping"),
+        ({**SECTIONS, "train": {"recipe": "huge"}}, "there is no recipe 'huge'"),
+        ({**SECTIONS, "train": {"recipe": "tiny", "set": {"training.epoch": 3}}}, "'training.epoch' does not exist"),
+        ({**SECTIONS, "evaluate": {"pictures": -1}}, "evaluate: pictures: .*greater than or equal to 0"),
+        ({**SECTIONS, "register": {"metrics": "AP"}}, "register: metrics: .*not permitted"),
+    ],
+)
+def test_what_cannot_work_is_an_error_before_anything_runs(tmp_path, sections, problem):
+    with pytest.raises(UserError, match=problem):
+        step_settings(write(tmp_path / "params.yaml", sections))
+
+
+def test_an_override_without_a_value_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"--override: 'training.epochs' is not of the form"):
+        step_settings(write(tmp_path / "params.yaml", SECTIONS), overrides=["training.epochs"])
+
+
+def test_the_repositorys_own_params_are_usable():
+    settings = step_settings(Path(__file__).parents[2] / "params.yaml")
+    assert settings["train_settings"]["recipe"]
