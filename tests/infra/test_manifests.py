@@ -1,0 +1,69 @@
+"""Kubernetes objects are valid, strictly (an unknown field is an error), and agree with one another."""
+
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+
+from codetr import __version__
+
+KUBERNETES = Path(__file__).parents[2] / "infra/kubernetes"
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def kustomization(folder: str) -> dict[str, Any]:
+    return documents(KUBERNETES / folder / "kustomization.yaml")[0]
+
+
+BASE = [
+    pytest.param(document, id=f"{document['kind']}-{document['metadata']['name']}")
+    for name in kustomization("base")["resources"]
+    for document in documents(KUBERNETES / "base" / name)
+]
+
+
+@pytest.mark.parametrize("document", BASE)
+def test_base_is_valid(document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+def test_strict_validation_notices_a_misspelt_field() -> None:
+    document = documents(KUBERNETES / "base/data.yaml")[0]
+    document["spec"]["accessMode"] = document["spec"].pop("accessModes")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+def test_every_resource_file_is_listed() -> None:
+    files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
+    assert files == set(kustomization("base")["resources"])
+
+
+def test_train_job_has_only_fields_of_the_trainer_api() -> None:
+    """The API models ignore fields they don't know, so what they give back must be what they were given."""
+    job = documents(KUBERNETES / "train/trainjob.yaml")[0]
+    parsed = TrainerV1alpha1TrainJob.from_dict(job)
+    assert parsed is not None
+    assert parsed.to_dict() == job
+
+
+def test_train_job_mounts_the_volume_of_the_base_and_its_own_parameters() -> None:
+    job = documents(KUBERNETES / "train/trainjob.yaml")[0]
+    [node] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    volumes = {volume["name"]: volume for volume in node["template"]["spec"]["template"]["spec"]["volumes"]}
+    claim = documents(KUBERNETES / "base/data.yaml")[0]["metadata"]["name"]
+    assert volumes["data"]["persistentVolumeClaim"]["claimName"] == claim
+    [parameters] = kustomization("train")["configMapGenerator"]
+    assert volumes["params"]["configMap"]["name"] == parameters["name"]
+
+
+def test_images_carry_the_version_of_the_package() -> None:
+    """Code of one version with an image of another is the kind of mistake nobody sees."""
+    for folder in ("train", "overlays/production"):
+        assert [image["newTag"] for image in kustomization(folder)["images"]] == [__version__]

@@ -1,0 +1,41 @@
+"""The Terraform configuration is formatted, valid, and its own tests pass (without an AWS account)."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "infra/terraform"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, initialised with the providers in TF_PLUGIN_DIR, so that the repository stays clean."""
+    copy = tmp_path_factory.mktemp("terraform") / "terraform"
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns(".terraform*"))
+    terraform(copy, "init", "-backend=false", f"-plugin-dir={os.environ['TF_PLUGIN_DIR']}")
+    return copy
+
+
+def terraform(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1"}
+    command = ["terraform", f"-chdir={folder}", *arguments, "-no-color"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_is_formatted() -> None:
+    terraform(SOURCE, "fmt", "-check", "-diff", "-recursive")
+
+
+def test_is_valid(folder: Path) -> None:
+    assert "The configuration is valid" in terraform(folder, "validate")
+
+
+def test_its_own_tests_pass(folder: Path) -> None:
+    output = terraform(folder, "test")
+    runs = (SOURCE / "tests/plan.tftest.hcl").read_text().count('\nrun "')
+    assert f"{runs} passed, 0 failed" in output
