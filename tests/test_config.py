@@ -1,0 +1,76 @@
+"""Configuration errors name the dotted path and the value; overrides reach exactly the field they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, PositiveInt
+
+from codetr.config import Settings, read_yaml
+from codetr.errors import UserError
+
+
+class Optimizer(Settings):
+    lr: float = 2e-4
+    multipliers: dict[str, float] = Field(default_factory=lambda: {"backbone": 0.1})
+
+
+class Run(Settings):
+    epochs: PositiveInt = 12
+    optimizer: Optimizer = Optimizer()
+    milestones: tuple[int, ...] = (11,)
+
+
+def test_overrides_by_dotted_path() -> None:
+    run = Run().override(["optimizer.lr=1e-4", "milestones=[8, 10]", "optimizer.multipliers.backbone=0.2"])
+    assert run.optimizer.lr == 1e-4, "1e-4 must be read as a number, although YAML 1.1 calls it text"
+    assert run.milestones == (8, 10)
+    assert run.optimizer.multipliers == {"backbone": 0.2}
+    assert run.epochs == 12
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optimizer.learning_rate=1", "'optimizer.learning_rate' does not exist.*lr"),
+        ("epochs=0", r"epochs: .*greater than 0.*\(got 0\)"),
+        ("epochs=many", r"epochs: .*\(got 'many'\)"),
+        ("epochs", "not of the form"),
+        ("epochs.more=1", "does not exist"),
+        ("epochs=[1", "not a valid YAML value"),
+    ],
+)
+def test_a_wrong_override_is_an_error_that_helps(assignment: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Run().override([assignment])
+
+
+def test_a_misspelt_field_is_an_error() -> None:
+    """Ignoring it would train with the default and never say so."""
+    with pytest.raises(UserError, match=r"params.yaml: optimizer.lrr: .*not permitted"):
+        Run.parse({"optimizer": {"lrr": 1}}, where="params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- 1", "expected a mapping"), ("a: [", "not valid YAML"), ("a: 2024-13-45", "not valid YAML")],
+)
+def test_unreadable_yaml(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_yaml(path)
+
+
+def test_a_folder_instead_of_a_yaml_file(tmp_path: Path) -> None:
+    """`--params some-folder` is easily typed; it must not end in a traceback."""
+    with pytest.raises(UserError, match="cannot be read"):
+        read_yaml(tmp_path)
+
+
+def test_yaml_is_never_executed(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("a: !!python/object/apply:os.system ['true']")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_yaml(path)

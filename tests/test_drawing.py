@@ -1,0 +1,66 @@
+"""Boxes on images: where they land, in which colour, and on images of unreasonable sizes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from codetr.drawing import GREY, Box, class_colour, draw_boxes, elide
+
+
+def grey(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def test_the_outline_is_at_the_box_and_in_the_colour_of_its_class() -> None:
+    """A box drawn in the wrong place or frame shows a good detector as a bad one."""
+    picture = np.asarray(draw_boxes(grey(100, 200), [Box((50, 25, 150, 75), label=3)], long_side=400))
+    assert picture.shape == (200, 400, 3)
+    for y, x in ((100, 100), (100, 300), (50, 200), (150, 200)):  # the middles of the four sides, doubled
+        assert tuple(picture[y, x]) == class_colour(3)
+    assert tuple(picture[100, 200]) == (90, 90, 90)
+
+
+def test_a_dashed_outline_has_gaps_and_crowds_are_grey() -> None:
+    """Dashes are how wrong detections and missed objects are told from right ones."""
+    boxes = [Box((20, 20, 180, 80), None, dashed=True)]
+    side = np.asarray(draw_boxes(grey(100, 200), boxes, long_side=800))[80, 80:720]
+    drawn = (side == GREY).all(axis=-1)
+    assert 0.3 < drawn.mean() < 0.8
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 900), (2000, 3)])
+def test_images_of_unreasonable_sizes_can_be_drawn(size: tuple[int, int]) -> None:
+    """One odd image must not end an evaluation of hours."""
+    boxes = [Box((0, 0, size[1], size[0]), 0, "a caption longer than the image"), Box((-5, -5, 1e4, 1e4), 1, "b")]
+    picture = draw_boxes(grey(*size), boxes, long_side=300)
+    assert max(picture.size) <= 300
+
+
+def test_captions_of_one_place_do_not_cover_each_other() -> None:
+    """Several boxes around one object are common, and unreadable when their labels lie on one another."""
+    one = draw_boxes(grey(200, 300), [Box((100, 60, 200, 160), 0, "first 0.90")], long_side=600)
+    both = draw_boxes(
+        grey(200, 300),
+        [Box((100, 60, 200, 160), 1, "second 0.80"), Box((100, 60, 200, 160), 0, "first 0.90")],
+        long_side=600,
+    )
+    caption = (np.asarray(one) == class_colour(0)).all(axis=-1)
+    caption[118:, :] = False  # above the box is the caption alone
+    assert caption.sum() > 500
+    assert ((np.asarray(both) == class_colour(0)).all(axis=-1) & caption).sum() == caption.sum()
+
+
+def test_colours_of_many_classes_differ() -> None:
+    """Neighbouring labels in one colour could not be told apart."""
+    colours = [class_colour(label) for label in range(1203)]
+    assert all(a != b for a, b in itertools.pairwise(colours))
+    assert len(set(colours)) > 1000
+
+
+def test_names_are_put_on_one_short_line() -> None:
+    """Class names come from annotation files: line breaks and control characters would break the layout."""
+    assert elide("two\nlines\x00", 20) == "two�lines�"
+    assert elide("x" * 50, 10) == "x" * 9 + "…"

@@ -1,0 +1,60 @@
+"""A manifest identifies a folder by its content and notices every change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codetr.errors import UserError
+from codetr.files import write_json
+from codetr.manifest import Manifest
+
+
+def make(folder: Path, content: str = "x") -> Manifest:
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.txt").write_text(content)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "b.txt").write_text("not part of it")
+    manifest = Manifest.of(folder, "dataset", exclude=("notes",), summary={"images": 3})
+    manifest.write(folder)
+    return manifest
+
+
+def test_same_content_same_digest_wherever_it_lies(tmp_path: Path) -> None:
+    """Engines that put the folder at different paths must agree on its identity."""
+    assert make(tmp_path / "one").digest == make(tmp_path / "two").digest
+    assert make(tmp_path / "three", "y").digest != make(tmp_path / "four").digest
+
+
+def test_round_trip_and_exclusion(tmp_path: Path) -> None:
+    written = make(tmp_path / "data")
+    assert Manifest.read(tmp_path / "data", "dataset", verify=True) == written
+    assert list(written.files) == ["sub/a.txt"]
+
+
+@pytest.mark.parametrize(("change", "message"), [("edit", "differs from the digest"), ("delete", "but missing")])
+def test_a_changed_file_is_noticed(tmp_path: Path, change: str, message: str) -> None:
+    make(tmp_path)
+    file = tmp_path / "sub" / "a.txt"
+    file.write_text("z") if change == "edit" else file.unlink()
+    with pytest.raises(UserError, match=message):
+        Manifest.read(tmp_path, "dataset", verify=True)
+
+
+def test_the_wrong_kind_of_folder_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "data")
+    with pytest.raises(UserError, match="is a folder of kind 'dataset', expected 'model'"):
+        Manifest.read(tmp_path / "data", "model")
+    with pytest.raises(UserError, match=r"holds no manifest\.json"):
+        Manifest.read(tmp_path, "model")
+
+
+def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    manifest = make(tmp_path / "data")
+    values = manifest.model_dump(mode="json")
+    values["files"]["../secret"] = "sha256:0"
+    write_json(tmp_path / "data" / "manifest.json", values)
+    with pytest.raises(UserError, match="outside the folder"):
+        Manifest.read(tmp_path / "data", "dataset", verify=True)
