@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,20 +235,40 @@ def _data_loader(
         prefetch_factor=prefetch if workers else None,
         persistent_workers=persistent and workers > 0,
         worker_init_fn=_start_worker,
+        # Workers must inherit the blocked signals of `_signals_held`. A fork server, the default from Python 3.14 on,
+        # would neither pass them on nor survive the signal that its workers are kept from.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         # Without a generator of its own the loader draws from the global one, which would make the state that
         # training's random draws depend on depend on how often an epoch was entered.
         generator=torch.Generator(),
     )
 
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Deliver signals that ask to stop only after the block; processes started in it begin with them blocked."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
 def _start_worker(_worker: int) -> None:
     """Keep signals meant for the training process away from its workers.
 
     torchrun and terminals signal the whole process group; a worker that died of it would fail the training process,
-    which is saving its state just then. A handler of the training process, which a fork inherits, is undone.
+    which is saving its state just then. So a worker starts with these signals blocked, leaves the group, forgets
+    what came until then, and from there on a signal is meant for the worker itself and ends it.
     """
     os.setpgid(0, 0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -254,7 +276,9 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _unwrap(batches: Iterable[Any]) -> Iterator[Any]:
-    for batch in batches:
+    with _signals_held():
+        started = iter(batches)
+    for batch in started:
         if isinstance(batch, _Failure):
             raise batch.error()
         yield batch

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from itertools import islice
@@ -174,36 +172,46 @@ def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: 
 
 
 _SIGNALLED = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 from pathlib import Path
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader
+
+def signal_the_group(stop):
+    while not stop.is_set():
+        os.killpg(0, signal.SIGTERM)
+        time.sleep(0.001)
 
 def main():
     received = []
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     loader = TrainLoader(Split.open(Path(sys.argv[1]), "train"), AugmentConfig(short_sides=(48,), crop=None),
                          PreprocessConfig(), LoaderConfig(workers=2), seed=0)
-    batches = loader.epoch(0)
-    next(batches)
-    print("ready", flush=True)
-    while not received:
-        time.sleep(0.02)
-    print(1 + sum(1 for _ in batches), "of", len(loader), flush=True)
+    stop = threading.Event()
+    sender = threading.Thread(target=signal_the_group, args=[stop])
+    sender.start()
+    try:
+        print(sum(1 for _ in loader.epoch(0)), "of", len(loader))
+    finally:
+        stop.set()
+        sender.join()
+    print("received" if received else "lost")
 
 main()
 """
 
 
-def test_a_signal_to_the_process_group_leaves_the_workers_alive(dataset: Path) -> None:
-    """torchrun signals the whole group; a run that is saving itself must not lose its workers to that."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SIGNALLED, str(dataset)], stdout=subprocess.PIPE, text=True, start_new_session=True
+def test_signals_to_the_process_group_leave_the_workers_alive(dataset: Path) -> None:
+    """torchrun signals the whole group; a run that is saving itself must not lose its workers to that, not even
+    those that are just starting, nor miss the signal itself."""
+    run = subprocess.run(
+        [sys.executable, "-c", _SIGNALLED, str(dataset)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+        check=False,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    os.killpg(process.pid, signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert output == "10 of 10\n"
-    assert process.returncode == 0
+    assert run.stdout == "10 of 10\nreceived\n", run.stderr
+    assert run.returncode == 0
