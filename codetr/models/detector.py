@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.errors import UserError
-from codetr.models.backbones.resnet import ResNet
+from codetr.models.backbones.build import build_backbone, build_neck
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig
 from codetr.models.draws import Draws
 from codetr.models.heads.atss import ATSSHead
@@ -24,7 +24,6 @@ from codetr.models.heads.co_deformable import CoDeformableHead
 from codetr.models.heads.co_dino import CoDINOHead
 from codetr.models.heads.roi import RoIHead
 from codetr.models.heads.rpn import RPNHead
-from codetr.models.neck import ChannelMapper
 from codetr.models.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
 from codetr.models.transformer.encoder import Encoder
@@ -45,8 +44,8 @@ class CoDETR(nn.Module):
         self.config = config
         channels, levels, classes = config.channels, len(config.strides), config.num_classes
         groups = config.norm_groups
-        self.backbone = ResNet(config.backbone)
-        self.neck = ChannelMapper(config.backbone.out_channels, channels, groups=groups)
+        self.backbone = build_backbone(config.backbone)
+        self.neck = build_neck(config.backbone, channels=channels, groups=groups)
         self.encoder = Encoder(
             config.query.transformer,
             channels=channels,

@@ -7,15 +7,13 @@ from typing import Any
 
 from codetr.errors import UserError
 from codetr.models.config import DetectorConfig
+from codetr.weights.official_backbone import backbone_faults, read_backbone
+from codetr.weights.official_reader import Reader
 
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
 
 # Values that every published configuration shares and that are constants here.
 _CONSTANTS: dict[str, tuple[Any, ...]] = {
-    "backbone.type": ("ResNet",),
-    "backbone.style": ("pytorch",),
-    "neck.type": ("ChannelMapper",),
-    "neck.kernel_size": (1,),
     "query_head.as_two_stage": (True,),
     "query_head.with_box_refine": (True,),
     "query_head.mixed_selection": (True,),
@@ -50,26 +48,6 @@ _CONSTANTS_OF_KIND: dict[str, dict[str, tuple[Any, ...]]] = {
 _MASK_PARTS = ("mask_head", "mask_iou_head", "mask_roi_extractor")
 
 
-class _Reader:
-    """Looks values up by dotted path; the lists of one head that the official configurations use are skipped."""
-
-    def __init__(self, values: Any) -> None:
-        self.values = values
-
-    def get(self, path: str, default: Any = None) -> Any:
-        node = self.values
-        for part in path.split("."):
-            if isinstance(node, list):
-                node = node[0] if node else {}
-            if not isinstance(node, Mapping) or part not in node:
-                return default
-            node = node[part]
-        return default if node is None else node
-
-    def at(self, path: str) -> _Reader:
-        return _Reader(self.get(path, {}))
-
-
 def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     """The settings of a detector from `model` of an official configuration, as nested plain dicts and lists.
 
@@ -78,7 +56,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     Raises:
         UserError: a part or a value this package has no counterpart for, with its path.
     """
-    reader = _Reader(model)
+    reader = Reader(model)
     kind = _KINDS.get(reader.get("query_head.type"))
     if kind is None:
         raise UserError(
@@ -86,13 +64,11 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
             where="official configuration",
             hint=f"Known types: {', '.join(_KINDS)}.",
         )
-    unknown = [f"{part} is not supported" for part in _MASK_PARTS if reader.get(part) is not None]
+    unknown = backbone_faults(reader)
+    unknown += [f"{part} is not supported" for part in _MASK_PARTS if reader.get(part) is not None]
     if reader.get("roi_head.mask_head") is not None:
         unknown.append("roi_head.mask_head is not supported")
-    for path, allowed in (_CONSTANTS | _CONSTANTS_OF_KIND[kind]).items():
-        value = reader.get(path)
-        if value is not None and value not in allowed:
-            unknown.append(f"{path} is {value!r}, only {' or '.join(map(repr, allowed))} can be built")
+    unknown += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
     if unknown:
         raise UserError("; ".join(unknown), where="official configuration")
 
@@ -100,12 +76,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     train_query, test_query = _next(train), _next(test)
     values: dict[str, Any] = {
         "num_classes": reader.get("query_head.num_classes"),
-        "backbone": {
-            "depth": reader.get("backbone.depth"),
-            "base_width": reader.get("backbone.base_channels", 64),
-            "out_stages": reader.get("backbone.out_indices", [0, 1, 2, 3]),
-            "frozen_stages": reader.get("backbone.frozen_stages", -1),
-        },
+        "backbone": read_backbone(reader.at("backbone")),
         "channels": reader.get("neck.out_channels"),
         "norm_groups": reader.get("neck.norm_cfg.num_groups", 32),
         "padding_mask": reader.get("with_attn_mask", True),
@@ -124,11 +95,11 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     return DetectorConfig.parse(values, where="official configuration")
 
 
-def _next(configs: list[Any]) -> _Reader:
-    return _Reader(configs.pop(0) if configs else {})
+def _next(configs: list[Any]) -> Reader:
+    return Reader(configs.pop(0) if configs else {})
 
 
-def _query(head: _Reader, kind: str, train: _Reader, test: _Reader) -> dict[str, Any]:
+def _query(head: Reader, kind: str, train: Reader, test: Reader) -> dict[str, Any]:
     transformer = head.at("transformer")
     # The decoder's attentions are a list, self-attention first; sizes are those of the encoder's in every model.
     attention = transformer.at("encoder.transformerlayers.attn_cfgs")
@@ -169,7 +140,7 @@ def _query(head: _Reader, kind: str, train: _Reader, test: _Reader) -> dict[str,
     return values
 
 
-def _rpn(head: _Reader, train: _Reader, test: _Reader) -> dict[str, Any]:
+def _rpn(head: Reader, train: Reader, test: Reader) -> dict[str, Any]:
     train_proposals = train.at("rpn_proposal" if train.get("rpn_proposal") else "rpn")
     return {
         "octave_base_scale": head.get("anchor_generator.octave_base_scale", 4),
@@ -187,7 +158,7 @@ def _rpn(head: _Reader, train: _Reader, test: _Reader) -> dict[str, Any]:
     }
 
 
-def _proposals(config: _Reader, candidates: int) -> dict[str, Any]:
+def _proposals(config: Reader, candidates: int) -> dict[str, Any]:
     return {
         "candidates": config.get("nms_pre", candidates),
         "proposals": config.get("max_per_img", 1000),
@@ -195,7 +166,7 @@ def _proposals(config: _Reader, candidates: int) -> dict[str, Any]:
     }
 
 
-def _roi(head: _Reader, train: _Reader, test: _Reader, queries: int) -> dict[str, Any]:
+def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
     box = head.at("bbox_head")
     convs, fcs = {"Shared4Conv1FCBBoxHead": (4, 1), "ConvFCBBoxHead": (0, 0)}.get(box.get("type"), (0, 2))
     return {
@@ -218,7 +189,7 @@ def _roi(head: _Reader, train: _Reader, test: _Reader, queries: int) -> dict[str
     }
 
 
-def _atss(head: _Reader, train: _Reader, test: _Reader, queries: int) -> dict[str, Any]:
+def _atss(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
     return {
         "stacked_convs": head.get("stacked_convs", 4),
         "octave_base_scale": head.get("anchor_generator.octave_base_scale", 8),
@@ -235,7 +206,7 @@ def _atss(head: _Reader, train: _Reader, test: _Reader, queries: int) -> dict[st
     }
 
 
-def _nms(config: _Reader, iou_threshold: float = 0.8) -> dict[str, Any]:
+def _nms(config: Reader, iou_threshold: float = 0.8) -> dict[str, Any]:
     return {
         "method": config.get("type", "nms"),
         "iou_threshold": config.get("iou_threshold", iou_threshold),

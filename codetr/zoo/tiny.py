@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.models.backbones.config import ResNetConfig
 from codetr.models.config import (
     ATSSHeadConfig,
     CoDINOHeadConfig,
     DenoisingConfig,
     DetectorConfig,
     ProposalConfig,
-    ResNetConfig,
     RoIHeadConfig,
     RPNConfig,
     TransformerConfig,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from codetr.models.backbones.config import ResNetConfig
 from codetr.models.backbones.resnet import ResNet
-from codetr.models.config import ResNetConfig
 from codetr.models.neck import ChannelMapper
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from codetr.models.backbones.config import ResNetConfig
 from codetr.models.config import (
     CoDeformableHeadConfig,
     CoDINOHeadConfig,
@@ -14,7 +15,6 @@ from codetr.models.config import (
     DetectorConfig,
     DetectorKind,
     ProposalConfig,
-    ResNetConfig,
     RoIHeadConfig,
     RPNConfig,
     TransformerConfig,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from codetr.models.backbones.config import ResNetConfig
 from codetr.models.config import (
     ATSSHeadConfig,
     CoDeformableHeadConfig,
@@ -12,7 +13,6 @@ from codetr.models.config import (
     DenoisingConfig,
     DetectorConfig,
     ProposalConfig,
-    ResNetConfig,
     RoIHeadConfig,
     RPNConfig,
     TransformerConfig,

@@ -12,8 +12,8 @@ from torchvision.models import resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 
 from codetr.errors import UserError
+from codetr.models.backbones.config import ResNetConfig
 from codetr.models.backbones.resnet import ResNet
-from codetr.models.config import ResNetConfig
 from codetr.weights.backbone import load_backbone
 
 

@@ -10,7 +10,7 @@ from typing import Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.models.config import NormKind, ResNetConfig
+from codetr.models.backbones.config import NormKind, ResNetConfig
 
 _BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of the four stages by depth."""

@@ -1,0 +1,28 @@
+"""The backbone and the neck that a configuration describes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from codetr.models.backbones.config import BackboneConfig
+from codetr.models.backbones.resnet import ResNet
+from codetr.models.neck import ChannelMapper
+
+Backbone = ResNet
+"""Any backbone: images (batch, 3, height, width) to a list of maps, fine to coarse."""
+
+
+def build_backbone(config: BackboneConfig) -> Backbone:
+    """A backbone with random weights."""
+    return ResNet(config)
+
+
+def build_neck(config: BackboneConfig, *, channels: int, groups: int) -> nn.Module:
+    """The neck for a backbone: its maps to maps of `channels` at the strides `config.pyramid_strides`.
+
+    Args:
+        config: of the backbone.
+        channels: of every map that is put out.
+        groups: of the group normalisations.
+    """
+    return ChannelMapper(config.out_channels, channels, groups=groups)
