@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from codetr.config import Settings
-from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.models.config import DetectorConfig
 from codetr.training.config import TrainingConfig
 
@@ -32,7 +32,7 @@ class Recipe(Settings):
     model: DetectorConfig
     backbone_weights: str | None
     preprocess: PreprocessConfig
-    augment: AugmentConfig
+    augment: Augmentation
     loader: LoaderConfig
     training: TrainingConfig
 
@@ -43,5 +43,15 @@ class Recipe(Settings):
             raise ValueError(
                 f"training.schedule.milestones {late} lie at or after the last epoch ({self.training.epochs}): "
                 "the learning rate would never drop; [-1] is one epoch before the end, [] never"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_canvas_is_one_throughout(self) -> Self:
+        jitter = isinstance(self.augment, JitterConfig)
+        if jitter and (self.preprocess.canvas is None or self.model.padding_mask):
+            raise ValueError(
+                "augment.kind 'jitter' trains on canvases that count as image wholly: set preprocess.canvas to the "
+                "same side, and model.padding_mask to false"
             )
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,8 @@ class PreprocessConfig(Settings):
         short_side: the shorter side after resizing, in pixels, unless the longer one would exceed `long_side`.
         long_side: upper bound of the longer side, in pixels.
         pad_divisor: both sides are padded at the right and bottom, with zeros after normalising, to multiples of this.
+        canvas: for models trained with large-scale jitter: the image is fitted into a square of this side instead, and
+            padded to it with grey before normalising; the three settings above have no effect then.
     """
 
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -50,6 +52,7 @@ class PreprocessConfig(Settings):
     short_side: Positive = 800
     long_side: Positive = 1333
     pad_divisor: Positive = 1
+    canvas: Positive | None = None
 
     @model_validator(mode="after")
     def _deviations_are_positive(self) -> Self:
@@ -84,16 +87,49 @@ class AugmentConfig(Settings):
     """Training augmentation: that of DETR (Carion et al. 2020, appendix A.4), with every size free.
 
     Attributes:
+        kind: tells it from large-scale jitter.
         flip_probability: share of images mirrored left to right.
         short_sides: candidates for the shorter side of the final image.
         long_side: upper bound of its longer side.
         crop: the crop branch, or None to resize only.
     """
 
+    kind: Literal["detr"] = "detr"
     flip_probability: Fraction = 0.5
     short_sides: tuple[Positive, ...] = Field(default=tuple(range(480, 801, 32)), min_length=1)
     long_side: Positive = 1333
     crop: CropConfig | None = CropConfig()
+
+
+class JitterConfig(Settings):
+    """Training augmentation with large-scale jitter and copy-paste (Ghiasi et al., CVPR 2021).
+
+    Every image is resized by a random factor, cropped at random to a square canvas, and gets objects of another image
+    pasted onto it. The whole canvas counts as the image.
+
+    Attributes:
+        kind: tells it from DETR's augmentation.
+        canvas: side of the square, in pixels.
+        scale: (smallest, largest) side of the square the image is fitted into before the crop, in canvas sides.
+        flip_probability: share of images mirrored left to right.
+        max_pasted: how many objects of the other image are pasted at most; 0 for none.
+    """
+
+    kind: Literal["jitter"] = "jitter"
+    canvas: Positive = 1024
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.1, 2.0)
+    flip_probability: Fraction = 0.5
+    max_pasted: Annotated[int, Field(ge=0)] = 100
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {self.scale} must be (smallest, largest)")
+        return self
+
+
+Augmentation = Annotated[AugmentConfig | JitterConfig, Field(discriminator="kind")]
+"""Either training augmentation; `kind` tells which."""
 
 
 class LoaderConfig(Settings):
@@ -103,8 +139,11 @@ class LoaderConfig(Settings):
         batch_size: images per process and forward pass.
         workers: loader processes per training process; 0 loads in the training process itself.
         prefetch: batches every worker prepares ahead.
+        oversample_below: share of images below which a class counts as rare (Gupta et al., "LVIS", CVPR 2019, appendix
+            B.2, who take 0.001); images with rare classes are repeated within an epoch. None repeats none.
     """
 
     batch_size: Positive = 2
     workers: Annotated[int, Field(ge=0)] = 2
     prefetch: Positive = 2
+    oversample_below: Annotated[float, Field(gt=0, le=1)] | None = None

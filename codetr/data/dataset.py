@@ -134,6 +134,14 @@ class Split:
         """(objects,) labels of all objects, crowds included."""
         return self._arrays["labels"]
 
+    @property
+    def trained_on(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Image index and label of every object that is trained on, two arrays (objects,), in the order of images."""
+        counts = np.diff(self._arrays["object_offsets"])
+        images = np.repeat(np.arange(len(self)), counts)
+        trainable = self._arrays["trainable"]
+        return images[trainable], self.labels[trainable]
+
     def path(self, i: int) -> Path:
         """The file of image `i`."""
         return self._root / self._relative_path(i)

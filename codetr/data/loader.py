@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
-from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import ImageRecord, Split
+from codetr.data.jitter import jittered
+from codetr.data.oversampling import oversampled
 from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
 from codetr.errors import UserError
 from codetr.models.structures import ImageBatch, Target
@@ -48,36 +51,52 @@ _TrainBatch = tuple[ImageBatch, list[Target]]
 
 
 class _TrainBatches(Dataset[_TrainBatch | _Failure]):
-    """Batches by (epoch, image indices)."""
+    """Batches by (epoch, positions in `order`)."""
 
     def __init__(
-        self, split: Split, augmentation: AugmentConfig, preprocess: PreprocessConfig, *, seed: int, with_masks: bool
+        self,
+        split: Split,
+        order: NDArray[np.int64],
+        augmentation: Augmentation,
+        preprocess: PreprocessConfig,
+        *,
+        seed: int,
+        with_masks: bool,
     ) -> None:
-        self.split, self.augmentation, self.preprocess = split, augmentation, preprocess
+        self.split, self.order, self.augmentation, self.preprocess = split, order, augmentation, preprocess
         self.seed, self.with_masks = seed, with_masks
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | _Failure:
-        epoch, indices = batch
+        epoch, positions = batch
         try:
-            images = [self._load(epoch, int(index)) for index in indices]
+            images = [self._load(epoch, int(position)) for position in positions]
         except UserError as error:
             return _Failure.of(error)
         pixels, sizes, targets, ids = zip(*images, strict=True)
         return collate(pixels, sizes, ids), list(targets)
 
-    def _load(self, epoch: int, index: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
+    def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
+        # By position: an image that is repeated within an epoch looks different every time.
+        random = np.random.default_rng([self.seed, epoch, position])
+        index = int(self.order[position])
         record = self.split.record(index)
-        random = np.random.default_rng([self.seed, epoch, index])
-        sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
-        pixels = pad(normalise(sample.image, self.preprocess), self.preprocess.pad_divisor)
+        if isinstance(self.augmentation, JitterConfig):
+            sample = jittered(self._with_masks, index, len(self.split), self.augmentation, random)
+        else:
+            sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
+        divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
+        pixels = pad(normalise(sample.image, self.preprocess), divisor)
         height, width = sample.image.shape[:2]
         padded = (pixels.shape[1], pixels.shape[2])
         masks = None
-        if sample.masks is not None:
-            masks = pad(torch.from_numpy(np.ascontiguousarray(sample.masks)), self.preprocess.pad_divisor)
+        if self.with_masks and sample.masks is not None:
+            masks = pad(torch.from_numpy(np.ascontiguousarray(sample.masks)), divisor)
         target = Target(torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels), masks)
         sizes = ImageSizes((height, width), padded, (record.height, record.width))
         return pixels, sizes, target, record.image_id
+
+    def _with_masks(self, index: int) -> Sample:
+        return training_sample(self.split.record(index), with_masks=True)
 
 
 def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:
@@ -133,9 +152,10 @@ class TrainLoader:
 
     Args:
         split: what to train on.
-        augment: training augmentation.
+        augment: training augmentation; large-scale jitter works on masks, and takes the box of an object without
+            an outline for its mask.
         preprocess: normalisation and padding (its sizes are those of test time and not used).
-        loader: batch size per process, loader processes.
+        loader: batch size per process, loader processes, oversampling.
         seed: of the run.
         rank: of this process.
         world_size: number of processes.
@@ -146,7 +166,7 @@ class TrainLoader:
     def __init__(
         self,
         split: Split,
-        augment: AugmentConfig,
+        augment: Augmentation,
         preprocess: PreprocessConfig,
         loader: LoaderConfig,
         *,
@@ -156,11 +176,12 @@ class TrainLoader:
         accumulate: int = 1,
         with_masks: bool = False,
     ) -> None:
-        self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])
+        order = oversampled(split, loader.oversample_below)
+        self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])[order]
         self._effective = loader.batch_size * world_size * accumulate
         self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate
         self._schedule = _Schedule()
-        dataset = _TrainBatches(split, augment, preprocess, seed=seed, with_masks=with_masks)
+        dataset = _TrainBatches(split, order, augment, preprocess, seed=seed, with_masks=with_masks)
         self._loader = _data_loader(
             dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
         )

@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codetr.data.config import AugmentConfig, CropConfig, PreprocessConfig
+from codetr.data.config import AugmentConfig, PreprocessConfig
 from codetr.data.resize import rescaled_size, resize, resize_mask
+
+GREY = 114
+"""What canvases are filled with before normalising."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ def preprocess_image(image: NDArray[np.uint8], config: PreprocessConfig) -> tupl
         (3, padded_height, padded_width) float32, and the sizes before and after.
     """
     original = (image.shape[0], image.shape[1])
+    if config.canvas is not None:
+        size = rescaled_size(*original, config.canvas, config.canvas)
+        pixels = normalise(fill_canvas(resize(image, *size), config.canvas), config)
+        return pixels, ImageSizes(size, (config.canvas, config.canvas), original)
     size = rescaled_size(*original, config.short_side, config.long_side)
     pixels = pad(normalise(resize(image, *size), config), config.pad_divisor)
     return pixels, ImageSizes(size, (pixels.shape[1], pixels.shape[2]), original)
@@ -74,6 +81,13 @@ def pad(pixels: Tensor, divisor: int) -> Tensor:
     return torch.nn.functional.pad(pixels, (0, -width % divisor, 0, -height % divisor))
 
 
+def fill_canvas(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Put (height, width, 3) into the top-left corner of a grey square of `side` pixels."""
+    canvas = np.full((side, side, 3), GREY, np.uint8)
+    canvas[: image.shape[0], : image.shape[1]] = image
+    return canvas
+
+
 def augment(sample: Sample, config: AugmentConfig, random: np.random.Generator) -> Sample:
     """Flip, crop and resize at random. Objects that are cropped away wholly are removed."""
     if random.random() < config.flip_probability:
@@ -81,7 +95,7 @@ def augment(sample: Sample, config: AugmentConfig, random: np.random.Generator) 
     if config.crop is not None and random.random() < config.crop.probability:
         short_side = int(random.choice(config.crop.short_sides))
         sample = rescale(sample, short_side, config.crop.long_side)
-        sample = crop(sample, *draw_crop(sample.image.shape[0], sample.image.shape[1], config.crop, random))
+        sample = crop(sample, *draw_crop(sample.image.shape[0], sample.image.shape[1], config.crop.size, random))
     return rescale(sample, int(random.choice(config.short_sides)), config.long_side)
 
 
@@ -107,9 +121,16 @@ def rescale(sample: Sample, short_side: int, long_side: int) -> Sample:
     return Sample(resize(sample.image, new_height, new_width), boxes, sample.labels, masks)
 
 
-def draw_crop(height: int, width: int, config: CropConfig, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw (top, left, crop_height, crop_width) for an image of this size; a side that is too short stays whole."""
-    low, high = config.size
+def draw_crop(height: int, width: int, size: tuple[int, int], random: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw (top, left, crop_height, crop_width) for an image of this size.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        size: (smallest, largest) side of the crop in pixels; a side that is too short stays whole.
+        random: what to draw from.
+    """
+    low, high = size
     crop_height = int(random.integers(min(height, low), min(height, high) + 1))
     crop_width = int(random.integers(min(width, low), min(width, high) + 1))
     top = int(random.integers(0, height - crop_height + 1))

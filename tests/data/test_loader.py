@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from codetr.data.config import AugmentConfig, CropConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import AugmentConfig, CropConfig, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader, TrainLoader, training_sample
 from codetr.errors import UserError
@@ -54,6 +54,33 @@ def test_epochs_differ(train_split: Split) -> None:
     assert sorted(first[0].image_ids) == sorted(second[0].image_ids)
     assert first[0].image_ids != second[0].image_ids
     assert first[0].pixels.shape != second[0].pixels.shape or not torch.equal(first[0].pixels, second[0].pixels)
+
+
+def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> None:
+    """The second image and everything drawn for it must depend on the run's seed and the place in the epoch alone."""
+    options = (JitterConfig(canvas=64), PreprocessConfig(canvas=64, pad_divisor=48))
+    first, second = (
+        TrainLoader(train_split, *options, LoaderConfig(batch_size=2, workers=workers), seed=7, with_masks=True)
+        for workers in (0, 2)
+    )
+    batches = list(first.epoch(0))
+    assert_equal(batches, list(second.epoch(0)))
+    for images, targets in batches:
+        assert images.canvas_size == (64, 64)
+        assert images.image_sizes == images.padded_sizes == [(64, 64)] * 2
+        assert all(target.masks.shape == (len(target), 64, 64) for target in targets)
+
+
+def test_images_with_rare_classes_are_repeated_and_vary(train_split: Split) -> None:
+    """Rare classes would be seen as seldom as before, or a repeated image would teach the same pixels twice."""
+    config = LoaderConfig(batch_size=1, workers=0, oversample_below=1.0)
+    batches = list(TrainLoader(train_split, AUGMENT, PREPROCESS, config, seed=7).epoch(0))
+    seen = [images.image_ids[0] for images, _ in batches]
+    assert set(seen) == set(train_split.image_ids.tolist())
+    assert len(seen) > len(train_split)
+    repeated = max(set(seen), key=seen.count)
+    pixels = [images.pixels for images, _ in batches if images.image_ids[0] == repeated]
+    assert any(a.shape != pixels[0].shape or not torch.equal(a, pixels[0]) for a in pixels[1:])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

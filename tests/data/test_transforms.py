@@ -140,7 +140,7 @@ def test_augmentation_is_a_function_of_the_generator() -> None:
 
 def test_drawn_crops_cover_the_range_and_stay_inside() -> None:
     config = CropConfig(size=(30, 60))
-    crops = [draw_crop(45, 200, config, np.random.default_rng(seed)) for seed in range(300)]
+    crops = [draw_crop(45, 200, config.size, np.random.default_rng(seed)) for seed in range(300)]
     for top, left, height, width in crops:
         assert top >= 0
         assert top + height <= 45
@@ -148,7 +148,7 @@ def test_drawn_crops_cover_the_range_and_stay_inside() -> None:
         assert left + width <= 200
     assert {height for _, _, height, _ in crops} == set(range(30, 46))
     assert {width for *_, width in crops} == set(range(30, 61))
-    assert draw_crop(10, 8, config, np.random.default_rng(0)) == (0, 0, 10, 8)
+    assert draw_crop(10, 8, config.size, np.random.default_rng(0)) == (0, 0, 10, 8)
 
 
 def test_crop_may_leave_no_object() -> None:

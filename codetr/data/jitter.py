@@ -1,0 +1,131 @@
+"""Large-scale jitter and copy-paste (Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation", CVPR 2021).
+
+Every rounding follows the pipeline the published weights were made with: resize, crop, boxes anew from the masks,
+flip, grey canvas, then objects of a second image that went through the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.data.config import JitterConfig
+from codetr.data.resize import rescaled_size, resize, resize_mask
+from codetr.data.transforms import Sample, draw_crop, fill_canvas, flip
+
+_MAX_BOX_CHANGE = 10
+_MIN_VISIBLE_PIXELS = 300
+_MAX_DRAWS = 1000
+
+
+def jittered(
+    load: Callable[[int], Sample], index: int, count: int, config: JitterConfig, random: np.random.Generator
+) -> Sample:
+    """A canvas from image `index`, with objects of another image pasted onto it.
+
+    An image of which no object is left is replaced by another one, drawn at random.
+
+    Args:
+        load: gives an image with its masks by index.
+        index: of the image.
+        count: number of images.
+        config: sizes and probabilities.
+        random: what to draw from.
+
+    Returns:
+        A sample of (canvas, canvas) pixels.
+    """
+    canvas = _canvas(load, index, count, config, random)
+    if not config.max_pasted:
+        return canvas
+    # Unlike the official code this never draws an index past the last image.
+    source = _canvas(load, int(random.integers(count)), count, config, random)
+    pasted = int(random.integers(min(len(source.labels) + 1, config.max_pasted)))
+    return paste(canvas, select(source, random.choice(len(source.labels), pasted, replace=False)))
+
+
+def _canvas(
+    load: Callable[[int], Sample], index: int, count: int, config: JitterConfig, random: np.random.Generator
+) -> Sample:
+    for _ in range(_MAX_DRAWS):
+        sample = load(index)
+        side = int(config.canvas * random.uniform(*config.scale))
+        size = rescaled_size(sample.image.shape[0], sample.image.shape[1], side, side)
+        sample = cut(sample, size, draw_crop(*size, (config.canvas, config.canvas), random))
+        if len(sample.labels):
+            if random.random() < config.flip_probability:
+                sample = flip(sample)
+            return on_canvas(sample, config.canvas)
+        index = int(random.integers(count))
+    return on_canvas(sample, config.canvas)
+
+
+def cut(sample: Sample, size: tuple[int, int], window: tuple[int, int, int, int]) -> Sample:
+    """Resize, cut out a window, and draw boxes anew around what is left of every mask.
+
+    Args:
+        sample: with masks.
+        size: (height, width) to resize to.
+        window: (top, left, height, width) in the resized image.
+
+    Returns:
+        the objects of which something is left; their boxes are whole pixels.
+    """
+    assert sample.masks is not None
+    top, left, height, width = window
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    # One mask at a time is resized as a whole: many of a large image would not fit into memory.
+    masks = np.zeros((len(sample.masks), height, width), bool)
+    for place, mask in zip(masks, sample.masks, strict=True):
+        place[:] = resize_mask(mask, *size)[rows, columns]
+    boxes = boxes_around(masks)
+    image = np.ascontiguousarray(resize(sample.image, *size)[rows, columns])
+    return select(Sample(image, boxes, sample.labels, masks), np.flatnonzero(boxes[:, 2] > boxes[:, 0]))
+
+
+def on_canvas(sample: Sample, side: int) -> Sample:
+    """Put a sample into the top-left corner of a grey square."""
+    assert sample.masks is not None
+    masks = np.zeros((len(sample.labels), side, side), bool)
+    masks[:, : sample.image.shape[0], : sample.image.shape[1]] = sample.masks
+    return Sample(fill_canvas(sample.image, side), sample.boxes, sample.labels, masks)
+
+
+def paste(onto: Sample, source: Sample) -> Sample:
+    """Paste all objects of `source` onto a sample of the same size.
+
+    An object below stays if its box hardly changes or enough of its pixels stay visible.
+    """
+    assert onto.masks is not None
+    assert source.masks is not None
+    covered: NDArray[np.bool_] = np.logical_or.reduce(source.masks, axis=0)
+    masks = onto.masks & ~covered
+    boxes = boxes_around(masks)
+    hardly_changed = (np.abs(boxes - onto.boxes) <= _MAX_BOX_CHANGE).all(axis=1)
+    visible = masks.sum(axis=(1, 2))
+    # The official code also keeps a wholly covered object if it was tiny and in the corner.
+    stays = np.flatnonzero((visible > 0) & (hardly_changed | (visible > _MIN_VISIBLE_PIXELS)))
+    return Sample(
+        np.where(covered[..., None], source.image, onto.image),
+        np.concatenate([boxes[stays], source.boxes]),
+        np.concatenate([onto.labels[stays], source.labels]),
+        np.concatenate([masks[stays], source.masks]),
+    )
+
+
+def select(sample: Sample, objects: NDArray[np.int64]) -> Sample:
+    """The sample with only some of its objects, (objects,) indices."""
+    masks = None if sample.masks is None else sample.masks[objects]
+    return Sample(sample.image, sample.boxes[objects], sample.labels[objects], masks)
+
+
+def boxes_around(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(objects, height, width) masks to (objects, 4) xyxy boxes in whole pixels; zeros for an empty mask."""
+    boxes = np.zeros((len(masks), 4), np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        if len(columns):
+            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
