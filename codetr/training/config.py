@@ -22,11 +22,15 @@ class OptimizerConfig(Settings):
         weight_decay: applied to every parameter, biases and normalisation layers included.
         lr_multipliers: part of a parameter's name → factor on its learning rate. Where several parts occur
             in one name, the longest counts, and it alone.
+        layer_decay: factor on the learning rate from each block of a ViT backbone to the one below it (Bao et al.,
+            "BEiT", ICLR 2022, appendix); biases, normalisation layers and other vectors have no weight decay
+            then. None for neither.
     """
 
     lr: PositiveFloat = 2e-4
     weight_decay: NonNegativeFloat = 1e-4
     lr_multipliers: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"backbone": 0.1})
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class ScheduleConfig(Settings):

@@ -1,13 +1,15 @@
-"""AdamW over parameter groups that differ in their learning rate."""
+"""AdamW over parameter groups that differ in learning rate and weight decay."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import AdamW
 
+from codetr.errors import UserError
 from codetr.training.config import OptimizerConfig
 
 
@@ -25,21 +27,45 @@ def lr_multiplier(name: str, multipliers: Mapping[str, float]) -> float:
     return 1.0
 
 
+def layers_above(name: str, depth: int) -> int:
+    """How many of a backbone's `depth` blocks and of what follows them lie above a parameter.
+
+    0 for everything that is not part of the blocks or of the embedding below them: final norm, neck and heads.
+    """
+    block = re.match(r"backbone\.blocks\.(\d+)\.", name)
+    if block:
+        return depth - int(block[1])
+    return depth + 1 if name.startswith(("backbone.pos_embed", "backbone.patch_embed.")) else 0
+
+
 def parameter_groups(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Optimiser groups, one for each learning rate that occurs, in order of first appearance.
+    """Optimiser groups, one for each pair of learning rate and weight decay that occurs, in order of first appearance.
 
     Frozen parameters are left out: they have no gradients.
 
     Returns:
         groups with `params`, `lr`, `weight_decay` and `base_lr`, from which the schedule computes `lr`.
+
+    Raises:
+        UserError: layer decay is asked for, and the backbone has no blocks.
     """
-    groups: dict[float, dict[str, Any]] = {}
-    for name, parameter in parameters:
+    named = list(parameters)
+    blocks = {match[1] for name, _ in named if (match := re.match(r"backbone\.blocks\.(\d+)\.", name))}
+    if config.layer_decay is not None and not blocks:
+        hint = "Leave it at null: it is for ViT backbones."
+        raise UserError("the backbone has no blocks", where="training.optimizer.layer_decay", hint=hint)
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        lr = config.lr * lr_multiplier(name, config.lr_multipliers)
-        group = groups.setdefault(lr, {"params": [], "lr": lr, "base_lr": lr, "weight_decay": config.weight_decay})
-        group["params"].append(parameter)
+        lr, weight_decay = config.lr * lr_multiplier(name, config.lr_multipliers), config.weight_decay
+        if config.layer_decay is not None:
+            lr *= config.layer_decay ** layers_above(name, len(blocks))
+            # Scalars do decay: so the published weights were trained.
+            if parameter.ndim == 1 or name.endswith("bias"):
+                weight_decay = 0.0
+        group = {"params": [], "lr": lr, "base_lr": lr, "weight_decay": weight_decay}
+        groups.setdefault((lr, weight_decay), group)["params"].append(parameter)
     return list(groups.values())
 
 

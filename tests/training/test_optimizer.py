@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from codetr.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.training.config import OptimizerConfig
-from codetr.training.optimizer import build_optimizer, lr_multiplier, parameter_groups
+from codetr.training.optimizer import build_optimizer, layers_above, lr_multiplier, parameter_groups
 from codetr.weights.official import official_name
 from codetr.zoo import recipe
 
@@ -42,3 +43,24 @@ def test_the_longest_part_of_a_name_counts_alone():
     assert lr_multiplier("backbone.layer4.0.conv1.weight", multipliers) == 0.5
     assert lr_multiplier("backbone.layer3.offsets", multipliers) == 0.1
     assert lr_multiplier("head.weight", multipliers) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "above"),
+    [
+        ("backbone.pos_embed", 25),
+        ("backbone.patch_embed.proj.weight", 25),
+        ("backbone.blocks.0.norm1.weight", 24),
+        ("backbone.blocks.23.mlp.w1.weight", 1),
+        ("backbone.out_norm.weight", 0),
+        ("query_head.decoder.layers.0.self_attention.in_proj_weight", 0),
+    ],
+)
+def test_layers_are_counted_from_the_top(name, above):
+    assert layers_above(name, 24) == above
+
+
+def test_layer_decay_needs_blocks():
+    """A ResNet would silently be trained without it."""
+    with pytest.raises(UserError, match="no blocks"):
+        build_optimizer(nn.Linear(2, 2), OptimizerConfig(layer_decay=0.8))
