@@ -10,12 +10,15 @@ import torch
 
 from codetr.models.config import DetectorConfig, co_deformable_detr_r50, co_dino_5scale_r50
 from codetr.models.detector import CoDETR
+from codetr.models.presets_vit import co_dino_vit_large_coco, co_dino_vit_large_lvis
 from codetr.weights.official import to_official
 
 PUBLISHED = [
     ("co_deformable_detr_r50_1x_coco", co_deformable_detr_r50(80), 65_129_894),
     ("co_dino_5scale_r50_1x_coco", co_dino_5scale_r50(80), 65_204_005),
     ("co_dino_5scale_r50_1x_lvis", co_dino_5scale_r50(1203), 75_855_660),
+    ("co_dino_5scale_vit_large_coco", co_dino_vit_large_coco(80), 365_367_657),
+    ("co_dino_5scale_lsj_vit_large_lvis", co_dino_vit_large_lvis(1203), 374_877_868),
 ]
 
 
