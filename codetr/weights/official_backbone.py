@@ -7,11 +7,25 @@ from typing import Any
 from codetr.weights.official_reader import Reader
 
 # Values of each type of backbone, and of the neck that goes with it, that are constants here.
+_CHANNEL_MAPPER: dict[str, tuple[Any, ...]] = {
+    "neck.type": ("ChannelMapper",),
+    "neck.kernel_size": (1,),
+    "neck.norm_cfg.type": ("GN",),
+    "neck.act_cfg": (None,),
+}
 _CONSTANTS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "ResNet": {
-        "backbone.style": ("pytorch",),
-        "neck.type": ("ChannelMapper",),
-        "neck.kernel_size": (1,),
+    "ResNet": {"backbone.style": ("pytorch",), **_CHANNEL_MAPPER},
+    "SwinTransformerV1": {
+        "backbone.patch_size": (4,),
+        "backbone.in_chans": (3,),
+        "backbone.mlp_ratio": (4.0,),
+        "backbone.qkv_bias": (True,),
+        "backbone.qk_scale": (None,),
+        "backbone.drop_rate": (0.0,),
+        "backbone.attn_drop_rate": (0.0,),
+        "backbone.ape": (False,),
+        "backbone.patch_norm": (True,),
+        **_CHANNEL_MAPPER,
     },
 }
 
@@ -25,7 +39,12 @@ def backbone_faults(model: Reader) -> list[str]:
     kind = model.get("backbone.type")
     if kind not in _CONSTANTS:
         return [f"backbone.type is {kind!r}, only {' or '.join(map(repr, _CONSTANTS))} can be built"]
-    return model.faults(_CONSTANTS[kind])
+    faults = model.faults(_CONSTANTS[kind])
+    # The neck adds one level to the backbone's.
+    levels, built = model.get("neck.num_outs"), len(model.get("backbone.out_indices", [0, 1, 2, 3])) + 1
+    if levels not in (None, built):
+        faults.append(f"neck.num_outs is {levels!r}, only {built} can be built on this backbone")
+    return faults
 
 
 def read_backbone(backbone: Reader) -> dict[str, Any]:
@@ -43,4 +62,20 @@ def _resnet(backbone: Reader) -> dict[str, Any]:
     }
 
 
-_READERS = {"ResNet": _resnet}
+def _swin(backbone: Reader) -> dict[str, Any]:
+    frozen = backbone.get("frozen_stages", -1)
+    return {
+        "kind": "swin",
+        "width": backbone.get("embed_dim", 96),
+        "depths": backbone.get("depths", [2, 2, 6, 2]),
+        "attention_heads": backbone.get("num_heads", [3, 6, 12, 24]),
+        "window_size": backbone.get("window_size", 7),
+        "out_stages": backbone.get("out_indices", [0, 1, 2, 3]),
+        "drop_path": backbone.get("drop_path_rate", 0.2),
+        # There 1 freezes no more than 0 does: a stage is frozen from 2 on.
+        "frozen_stages": frozen - 1 if frozen > 0 else frozen,
+        "checkpointing": backbone.get("use_checkpoint", False),
+    }
+
+
+_READERS = {"ResNet": _resnet, "SwinTransformerV1": _swin}

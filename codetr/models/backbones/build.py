@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from torch import nn
 
-from codetr.models.backbones.config import BackboneConfig
+from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 from codetr.models.backbones.resnet import ResNet
+from codetr.models.backbones.swin import Swin
 from codetr.models.neck import ChannelMapper
 
-Backbone = ResNet
+Backbone = ResNet | Swin
 """Any backbone: images (batch, 3, height, width) to a list of maps, fine to coarse."""
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
     """A backbone with random weights."""
-    return ResNet(config)
+    return ResNet(config) if isinstance(config, ResNetConfig) else Swin(config)
 
 
 def build_neck(config: BackboneConfig, *, channels: int, groups: int) -> nn.Module:
