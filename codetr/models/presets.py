@@ -11,6 +11,9 @@ from codetr.models.config import (
     TransformerConfig,
 )
 
+_AFTER_OBJECTS365 = (("query.denoising.queries", 500), ("query.denoising.box_noise", 0.4))
+"""Denoising in trainings that start from a detector pretrained on Objects365."""
+
 
 def swin_tiny(*, drop_path: float) -> SwinConfig:
     """Swin-T."""
@@ -91,9 +94,9 @@ def co_dino_5scale_r50(num_classes: int, *, lsj: bool = False) -> DetectorConfig
     return co_dino_5scale(num_classes, ResNetConfig(), checkpointed_encoder_layers=4, lsj=lsj)
 
 
-def co_dino_5scale_9encoder_r50(num_classes: int, *, lsj: bool = True) -> DetectorConfig:
+def co_dino_5scale_9encoder_lsj_r50(num_classes: int) -> DetectorConfig:
     """Co-DINO with ResNet-50 and nine encoder layers."""
-    return co_dino_5scale(num_classes, ResNetConfig(), encoder_layers=9, checkpointed_encoder_layers=9, lsj=lsj)
+    return co_dino_5scale(num_classes, ResNetConfig(), encoder_layers=9, checkpointed_encoder_layers=9, lsj=True)
 
 
 def co_dino_5scale_swin_large(num_classes: int, *, drop_path: float, lsj: bool = False) -> DetectorConfig:
@@ -112,6 +115,3 @@ def co_dino_5scale_lsj_swin_large_o365tolvis(num_classes: int) -> DetectorConfig
     config = co_dino_5scale_swin_large(num_classes, drop_path=0.3, lsj=True)
     detections = [(f"{head}.max_detections", 1000) for head in ("query", "roi", "atss")]
     return config.changed([*_AFTER_OBJECTS365, *detections])
-
-
-_AFTER_OBJECTS365 = (("query.denoising.queries", 500), ("query.denoising.box_noise", 0.4))

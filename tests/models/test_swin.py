@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from codetr.errors import UserError
-from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.swin import Swin, border_masks
 from codetr.models.neck import ChannelMapper
-
-
-def tiny_swin(**changes: Any) -> SwinConfig:
-    values = {"width": 8, "depths": (2, 2, 2, 2), "attention_heads": (1, 2, 2, 4), "window_size": 4, "drop_path": 0.0}
-    return SwinConfig.parse(values | changes)
+from tests.models.tiny_detector import tiny_swin
 
 
 def test_maps_have_the_stated_strides_and_channels() -> None:

@@ -12,7 +12,7 @@ from codetr.errors import UserError
 from codetr.models.backbones.swin import Swin
 from codetr.weights.backbone import load_backbone
 from codetr.weights.keys import constants
-from tests.models.test_swin import tiny_swin
+from tests.models.tiny_detector import tiny_swin
 
 
 def classifier(window_size: int = 4) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ class WindowAttention(nn.Module):
         tokens = windows.flatten(0, -3)
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         # The bias is the same for all windows, so nothing of the size of all logits has to be kept.
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype)[None])
         return self.proj(attended.transpose(1, 2).flatten(2)).view_as(windows)
 
 
