@@ -277,18 +277,3 @@ class DetectorConfig(Settings):
     def auxiliary_heads(self) -> tuple[str, ...]:
         """Names of the auxiliary heads that are switched on, in the order of their customised queries."""
         return tuple(name for name, head in (("roi", self.roi), ("atss", self.atss)) if head is not None)
-
-
-def co_deformable_detr_r50(num_classes: int) -> DetectorConfig:
-    """Co-Deformable-DETR with ResNet-50 as published: four encoder levels, strides 8 to 64."""
-    return DetectorConfig(num_classes=num_classes, query=CoDeformableHeadConfig())
-
-
-def co_dino_5scale_r50(num_classes: int) -> DetectorConfig:
-    """Co-DINO with ResNet-50 as published: five encoder levels, strides 4 to 64."""
-    return DetectorConfig(
-        num_classes=num_classes,
-        backbone=ResNetConfig(out_stages=(0, 1, 2, 3)),
-        query=CoDINOHeadConfig(transformer=TransformerConfig(checkpointed_encoder_layers=4)),
-        roi=RoIHeadConfig(finest_scale=56),
-    )

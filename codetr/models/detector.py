@@ -110,7 +110,7 @@ class CoDETR(nn.Module):
         """
         if targets is None:
             return self.detect(batch)
-        return self._losses(self._framed(batch), targets, normalizer or Normalizer(), draws or Draws())
+        return self._losses(self.framed(batch), targets, normalizer or Normalizer(), draws or Draws())
 
     @torch.no_grad()
     def detect(self, batch: ImageBatch, head: Head = "query") -> list[Detections]:
@@ -123,7 +123,7 @@ class CoDETR(nn.Module):
         Raises:
             UserError: the detector was built without the auxiliary head asked for.
         """
-        batch = self._framed(batch)
+        batch = self.framed(batch)
         encoded = self.encode(batch)
         if head == "query":
             return self.query_head.detect(encoded, batch)
@@ -146,7 +146,7 @@ class CoDETR(nn.Module):
         maps = encoded.levels.split(encoded.memory)
         return [*maps, self.downsample(maps[-1])]
 
-    def _framed(self, batch: ImageBatch) -> ImageBatch:
+    def framed(self, batch: ImageBatch) -> ImageBatch:
         """The batch with the part of the canvas that counts as image: all of it without a padding mask."""
         if self.config.padding_mask:
             return batch

@@ -10,16 +10,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from codetr.errors import UserError
 from codetr.models.backbones.build import Backbone
 from codetr.models.backbones.resnet import ResNet
-from codetr.models.backbones.vit import ViT
+from codetr.models.backbones.swin import Swin
+from codetr.weights.backbone_resnet import fetch_torchvision, resnet_weights
+from codetr.weights.backbone_swin import swin_weights
 from codetr.weights.backbone_vit import vit_weights
 from codetr.weights.keys import KeyReport
-
-_TORCHVISION_DEPTHS = (50, 101, 152)
 
 _WRAPPERS = ("model", "module", "state_dict")
 """Keys under which published checkpoints hold their weights."""
@@ -41,22 +40,21 @@ def load_backbone(backbone: Backbone, source: str) -> None:
             fails, or keys or shapes do not fit; nothing has been changed then.
     """
     path = Path(source)
-    if isinstance(backbone, ViT):
-        given = vit_weights(backbone, _read(path))
+    is_file = path.suffix in (".safetensors", ".pth", ".pt") or path.exists()
+    if isinstance(backbone, ResNet):
+        given = resnet_weights(backbone, _read(path) if is_file else fetch_torchvision(backbone, source))
+    elif not is_file:
+        raise UserError(
+            f"'{source}' is not a file",
+            where="backbone_weights",
+            hint="Only a ResNet's weights have names; download those of this backbone and give their path.",
+        )
+    elif isinstance(backbone, Swin):
+        given = swin_weights(backbone, _read(path))
     else:
-        is_file = path.suffix in (".safetensors", ".pth", ".pt") or path.exists()
-        given = _resnet_weights(backbone, _read(path) if is_file else _fetch(source, backbone))
+        given = vit_weights(backbone, _read(path))
     KeyReport.compare(backbone.state_dict(), given).require_match(source)
     backbone.load_state_dict(given)
-
-
-def _resnet_weights(backbone: ResNet, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    expected = backbone.state_dict()
-    stages = {f"layer{stage}" for stage in range(backbone.out_stages[-1] + 2, 5)}
-    given = {key: value for key, value in given.items() if key.partition(".")[0] not in {"fc", *stages}}
-    # Weights saved before PyTorch counted batches lack these counters, which frozen statistics do not need.
-    counters = {key: value for key, value in expected.items() if key.endswith(".num_batches_tracked")}
-    return counters | given
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -81,27 +79,3 @@ def _read(path: Path) -> dict[str, Tensor]:
             hint="Save the backbone's state dict alone.",
         )
     return dict(content)
-
-
-def _fetch(name: str, backbone: ResNet) -> dict[str, Tensor]:
-    if backbone.depth not in _TORCHVISION_DEPTHS:
-        raise UserError(
-            f"'{name}' is not a file, and torchvision has no weights for a ResNet of depth {backbone.depth}",
-            where="backbone_weights",
-            hint=f"Torchvision has them for depths {', '.join(map(str, _TORCHVISION_DEPTHS))}; or give a file.",
-        )
-    known = get_model_weights(f"resnet{backbone.depth}")
-    if name not in known.__members__:
-        raise UserError(
-            f"'{name}' is neither a file nor the name of torchvision weights",
-            where="backbone_weights",
-            hint=f"Names for depth {backbone.depth} are: {', '.join(known.__members__)}.",
-        )
-    try:
-        return dict(known[name].get_state_dict(progress=False, check_hash=True))
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"downloading torchvision's '{name}' failed: {error}",
-            where="backbone_weights",
-            hint="Download the file elsewhere and give its path instead.",
-        ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from codetr.errors import UserError
 
@@ -51,3 +51,12 @@ class KeyReport:
                 where=where,
                 hint="The weights belong to another configuration, or the configuration was changed.",
             )
+
+
+def constants(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers that follow from the configuration, by name: PyTorch's non-persistent ones.
+
+    Weights in our format do not hold them. Published checkpoints do; what they hold says nothing new.
+    """
+    weights = module.state_dict().keys()
+    return {name: buffer for name, buffer in module.named_buffers() if name not in weights}

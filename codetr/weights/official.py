@@ -10,7 +10,7 @@ from torch import Tensor
 
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
-from codetr.weights.keys import KeyReport
+from codetr.weights.keys import KeyReport, constants
 from codetr.weights.official_config import read_official_config
 
 # Our name to the official one; every rule that matches is applied, in this order.
@@ -81,6 +81,9 @@ def from_official(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -
 def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
     """Give a detector weights under official names.
 
+    Constants, which official files hold among the weights, may be missing. If they are there they must have the right
+    shape; the detector keeps its own.
+
     Raises:
         UserError: weights are missing, unexpected or of the wrong shape; all of them are named, and the detector
             is left as it was.
@@ -88,13 +91,19 @@ def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
     own = detector.state_dict()
     names = {official_name(name, detector.config): name for name in own}
     expected = {name: own[ours] for name, ours in names.items()}
+    expected |= {name: value for name, value in _official_constants(detector).items() if name in state_dict}
     KeyReport.compare(expected, state_dict).require_match("official weights")
     detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
 
 
 def to_official(detector: CoDETR) -> dict[str, Tensor]:
-    """The detector's weights under official names, in the detector's order. The tensors are shared, not copied."""
-    return {official_name(name, detector.config): value for name, value in detector.state_dict().items()}
+    """The detector's weights and constants under official names. The tensors are shared, not copied."""
+    weights = {official_name(name, detector.config): value for name, value in detector.state_dict().items()}
+    return weights | _official_constants(detector)
+
+
+def _official_constants(detector: CoDETR) -> dict[str, Tensor]:
+    return {official_name(name, detector.config): value for name, value in constants(detector).items()}
 
 
 def official_name(name: str, config: DetectorConfig) -> str:

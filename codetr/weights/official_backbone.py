@@ -8,11 +8,25 @@ from codetr.models.backbones.config import PATCH_SIZE
 from codetr.weights.official_reader import Reader
 
 # Values of each type of backbone, and of the neck that goes with it, that are constants here.
+_CHANNEL_MAPPER: dict[str, tuple[Any, ...]] = {
+    "neck.type": ("ChannelMapper",),
+    "neck.kernel_size": (1,),
+    "neck.norm_cfg.type": ("GN",),
+    "neck.act_cfg": (None,),
+}
 _CONSTANTS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "ResNet": {
-        "backbone.style": ("pytorch",),
-        "neck.type": ("ChannelMapper",),
-        "neck.kernel_size": (1,),
+    "ResNet": {"backbone.style": ("pytorch",), **_CHANNEL_MAPPER},
+    "SwinTransformerV1": {
+        "backbone.patch_size": (4,),
+        "backbone.in_chans": (3,),
+        "backbone.mlp_ratio": (4.0,),
+        "backbone.qkv_bias": (True,),
+        "backbone.qk_scale": (None,),
+        "backbone.drop_rate": (0.0,),
+        "backbone.attn_drop_rate": (0.0,),
+        "backbone.ape": (False,),
+        "backbone.patch_norm": (True,),
+        **_CHANNEL_MAPPER,
     },
     "ViT": {
         "backbone.patch_size": (PATCH_SIZE,),
@@ -35,8 +49,14 @@ def backbone_faults(model: Reader) -> list[str]:
     if kind not in _CONSTANTS:
         return [f"backbone.type is {kind!r}, only {' or '.join(map(repr, _CONSTANTS))} can be built"]
     faults = model.faults(_CONSTANTS[kind])
-    if kind == "ViT" and not model.get("neck.use_p2", False):
-        faults.append("neck.use_p2 is False, only True can be built")
+    if kind == "ViT":
+        if not model.get("neck.use_p2", False):
+            faults.append("neck.use_p2 is False, only True can be built")
+        return faults
+    # The neck adds one level to the backbone's.
+    levels, built = model.get("neck.num_outs"), len(model.get("backbone.out_indices", [0, 1, 2, 3])) + 1
+    if levels not in (None, built):
+        faults.append(f"neck.num_outs is {levels!r}, only {built} can be built on this backbone")
     return faults
 
 
@@ -52,6 +72,22 @@ def _resnet(backbone: Reader) -> dict[str, Any]:
         "base_width": backbone.get("base_channels", 64),
         "out_stages": backbone.get("out_indices", [0, 1, 2, 3]),
         "frozen_stages": backbone.get("frozen_stages", -1),
+    }
+
+
+def _swin(backbone: Reader) -> dict[str, Any]:
+    frozen = backbone.get("frozen_stages", -1)
+    return {
+        "kind": "swin",
+        "width": backbone.get("embed_dim", 96),
+        "depths": backbone.get("depths", [2, 2, 6, 2]),
+        "attention_heads": backbone.get("num_heads", [3, 6, 12, 24]),
+        "window_size": backbone.get("window_size", 7),
+        "out_stages": backbone.get("out_indices", [0, 1, 2, 3]),
+        "drop_path": backbone.get("drop_path_rate", 0.2),
+        # There 1 freezes no more than 0 does: a stage is frozen from 2 on.
+        "frozen_stages": frozen - 1 if frozen > 0 else frozen,
+        "checkpointing": backbone.get("use_checkpoint", False),
     }
 
 
@@ -74,4 +110,4 @@ def _vit(backbone: Reader) -> dict[str, Any]:
     }
 
 
-_READERS = {"ResNet": _resnet, "ViT": _vit}
+_READERS = {"ResNet": _resnet, "SwinTransformerV1": _swin, "ViT": _vit}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codetr.models.config import co_dino_5scale_r50
+from codetr.models.presets import co_dino_5scale_r50
 from codetr.recipe import Recipe
 from codetr.zoo.base import COCO_CLASSES, r50_coco
 

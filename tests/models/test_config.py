@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from codetr.errors import UserError
-from codetr.models.config import DetectorConfig, co_deformable_detr_r50, co_dino_5scale_r50
-from codetr.models.presets_vit import co_dino_vit_large_coco
+from codetr.models.config import DetectorConfig
+from codetr.models.presets import co_deformable_detr_r50, co_dino_5scale_r50, co_dino_vit_large_coco
 
 
 def test_published_detectors() -> None:
@@ -24,9 +24,11 @@ def test_a_configuration_survives_being_written_as_json() -> None:
     ("assignment", "message"),
     [
         ("channels=100", "multiple of norm_groups"),
-        ("backbone.out_stages=[2,1]", "backbone.resnet: out_stages must be ascending"),
+        ("backbone.out_stages=[2,1]", "backbone.resnet.out_stages: must be ascending"),
         ("backbone.out_stages=[]", "backbone"),
         ("backbone.depth=34", "backbone.resnet.depth"),
+        ("backbone.kind=swin", "backbone.swin.depth"),
+        ("backbone.kind=vgg", "backbone.*'resnet'"),
         ("rpn=null", "rpn and roi belong together"),
         ("num_classes=0", "num_classes"),
         ("query.denoising.label_noise=2", "label_noise"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from codetr.models.backbones.config import ResNetConfig
+from codetr.models.backbones.config import ResNetConfig, SwinConfig
 from codetr.models.config import (
     CoDeformableHeadConfig,
     CoDINOHeadConfig,
@@ -42,6 +42,12 @@ def tiny_config(kind: DetectorKind, num_classes: int = 3, **changes: Any) -> Det
         "roi": RoIHeadConfig(finest_scale=28, fc_channels=16, samples=32),
     }
     return DetectorConfig(**(values | changes))
+
+
+def tiny_swin(**changes: Any) -> SwinConfig:
+    """A Swin Transformer without stochastic depth; `changes` replace fields of the configuration."""
+    values = {"width": 8, "depths": (2, 2, 2, 2), "attention_heads": (1, 2, 2, 4), "window_size": 4, "drop_path": 0.0}
+    return SwinConfig.parse(values | changes)
 
 
 def random_batch(

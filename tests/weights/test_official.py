@@ -13,11 +13,12 @@ import torch
 from codetr.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.detector import CoDETR
+from codetr.weights.keys import constants
 from codetr.weights.official import from_official, load_official, to_official
 from codetr.weights.official_config import read_official_config
 from tests.reference.golden_case import GoldenCase
 
-CASES = ("co_deformable_s0", "co_dino_s0", "co_dino_vit_s0")
+CASES = ("co_deformable_s0", "co_dino_s0", "co_dino_swin_s0", "co_dino_vit_s0")
 
 
 @pytest.fixture(params=CASES)
@@ -27,8 +28,9 @@ def case(request: pytest.FixtureRequest, golden: Path) -> GoldenCase:
 
 def test_weights_come_out_as_they_went_in(case: GoldenCase) -> None:
     weights = case.arrays("state_dict")
-    written = to_official(case.detector())
-    assert written.keys() == weights.keys()
+    detector = case.detector()
+    written = to_official(detector)
+    assert written.keys() - constants(detector).keys() == weights.keys()
     assert all(torch.equal(written[name], value) for name, value in weights.items())
 
 
@@ -52,6 +54,21 @@ def test_all_keys_that_do_not_fit_are_named_and_nothing_is_loaded(case: GoldenCa
     ):
         assert part in message
     assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
+
+
+def test_constants_are_written_and_may_be_given_if_they_fit(golden: Path) -> None:
+    """Published Swin checkpoints hold them, and the official code wants them; a file without them is complete too."""
+    case = GoldenCase(golden / "models" / "co_dino_swin_s0")
+    detector = case.detector()
+    name = "backbone.layers.1.blocks.0.attn.relative_position_index"
+    assert name not in detector.state_dict()
+    weights = to_official(detector)
+    weights[name] = torch.zeros_like(weights[name])
+    load_official(detector, weights)
+    assert detector.get_buffer(name).max() == 80  # windows of 5×5 tokens know 9×9 offsets
+    weights[name] = torch.zeros(49, 49, dtype=torch.int64)
+    with pytest.raises(UserError, match=r"1 keys.*\n.*relative_position_index: expected \[25, 25\], got \[49, 49\]"):
+        load_official(detector, weights)
 
 
 def test_half_precision_weights_are_read(case: GoldenCase) -> None:
@@ -120,6 +137,33 @@ def test_window_blocks_that_do_not_exist_are_passed_over(golden: Path) -> None:
     backbone = read_official_config(config).backbone
     assert isinstance(backbone, ViTConfig)
     assert backbone.global_blocks == (1,)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("backbone.ape", True, "backbone.ape is True"),
+        ("backbone.patch_norm", False, "backbone.patch_norm is False"),
+        ("backbone.qk_scale", 0.5, "backbone.qk_scale is 0.5"),
+        ("backbone.out_indices", [1, 2, 3], "neck.num_outs is 5, only 4"),
+        ("backbone.num_heads", [3, 2, 4, 8], "16 channels, which 3 attention_heads do not divide"),
+        ("neck.act_cfg", {"type": "ReLU"}, "neck.act_cfg"),
+    ],
+)
+def test_what_cannot_be_built_of_a_swin_transformer_is_named(golden: Path, path: str, value: Any, message: str) -> None:
+    config = json.loads((golden / "models" / "co_dino_swin_s0" / "config.json").read_text())
+    part, field = path.split(".")
+    config[part][field] = value
+    with pytest.raises(UserError, match=message):
+        read_official_config(config)
+
+
+@pytest.mark.parametrize(("official", "stages"), [(-1, -1), (0, 0), (1, 0), (2, 1), (4, 3)])
+def test_frozen_stages_of_a_swin_transformer(golden: Path, official: int, stages: int) -> None:
+    """There 1 freezes the patch embedding alone, as 0 does."""
+    config = json.loads((golden / "models" / "co_dino_swin_s0" / "config.json").read_text())
+    config["backbone"]["frozen_stages"] = official
+    assert read_official_config(config).backbone.frozen_stages == stages
 
 
 def test_auxiliary_heads_that_an_official_configuration_leaves_out(golden: Path) -> None:

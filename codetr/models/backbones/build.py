@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from torch import nn
 
-from codetr.models.backbones.config import BackboneConfig, ViTConfig
+from codetr.models.backbones.config import BackboneConfig, SwinConfig, ViTConfig
 from codetr.models.backbones.resnet import ResNet
+from codetr.models.backbones.swin import Swin
 from codetr.models.backbones.vit import ViT
 from codetr.models.feature_pyramid import SimpleFeaturePyramid
 from codetr.models.neck import ChannelMapper
 
-Backbone = ResNet | ViT
+Backbone = ResNet | Swin | ViT
 """Any backbone: images (batch, 3, height, width) to a list of maps, fine to coarse."""
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
     """A backbone with random weights."""
+    if isinstance(config, SwinConfig):
+        return Swin(config)
     if isinstance(config, ViTConfig):
         return ViT(config)
     return ResNet(config)

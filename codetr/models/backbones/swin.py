@@ -1,0 +1,301 @@
+"""Swin Transformer: attention within windows that are shifted in every other block (Liu et al., ICCV 2021).
+
+This is the variant for detection, which takes images of any size. Parameters have the names of the published ImageNet
+weights. Maps are (batch, height, width, channels) until they are put out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from codetr.models.backbones.config import SwinConfig
+from codetr.models.backbones.drop_path import DropPath
+
+_PATCH = 4
+"""Side of a patch, in pixels."""
+
+_MLP_RATIO = 4
+
+_MASKED = -100.0
+"""Added to logits of pairs of tokens that must not see each other. It is not infinite, and published weights were
+trained with what little passes."""
+
+
+class PatchEmbedding(nn.Module):
+    """A token for every patch of 4×4 pixels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, _PATCH, stride=_PATCH)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, 3, height, width) to (batch, height / 4, width / 4, channels), sizes rounded up."""
+        height, width = pixels.shape[-2:]
+        pixels = F.pad(pixels, (0, -width % _PATCH, 0, -height % _PATCH))
+        return self.norm(self.proj(pixels).permute(0, 2, 3, 1))
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention within windows, with a learnt bias for every offset between two tokens.
+
+    Args:
+        channels: of the tokens.
+        heads: must divide `channels`.
+        window: side of a window, in tokens.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, channels: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        # It follows from the size of the window, so it is no weight.
+        self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def bias(self) -> Tensor:
+        """(heads, tokens, tokens), what is added to the logits of every query and key of a window."""
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+
+    def forward(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """Attend within each window.
+
+        Args:
+            windows: (..., tokens, channels), rows of a window one after another.
+            bias: (heads, tokens, tokens), see `bias`, with masked pairs lowered.
+        """
+        tokens = windows.flatten(0, -3)
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # The bias is the same for all windows, so nothing of the size of all logits has to be kept.
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype)[None])
+        return self.proj(attended.transpose(1, 2).flatten(2)).view_as(windows)
+
+
+def relative_position_index(window: int) -> Tensor:
+    """Where in the table of biases to look for two tokens of a window.
+
+    Returns:
+        (tokens, tokens) int64 for query and key; the table has a row for every offset, vertical ones first.
+    """
+    token = torch.arange(window * window)
+    rows, columns = token // window, token % window
+    down = rows[:, None] - rows + window - 1
+    right = columns[:, None] - columns + window - 1
+    return down * (2 * window - 1) + right
+
+
+def border_masks(window: int, device: torch.device) -> Tensor:
+    """What keeps tokens from opposite borders of the map apart in windows of a shifted map.
+
+    Shifting brings the map's first rows below its last ones. Only the windows of the last row and of the last column
+    hold tokens of both sides, and all windows of a row or column alike.
+
+    Args:
+        window: side of a window; the map is shifted by half of it, rounded down.
+        device: where the masks are needed.
+
+    Returns:
+        (3, tokens, tokens) to be added to logits: windows of the last column, of the last row, and the corner.
+    """
+    wrapped = torch.arange(window, device=device) >= window - window // 2
+    row = wrapped.repeat_interleave(window)
+    column = wrapped.repeat(window)
+    rows_apart, columns_apart = row[:, None] != row, column[:, None] != column
+    return torch.stack((columns_apart, rows_apart, rows_apart | columns_apart)) * _MASKED
+
+
+class MLP(nn.Module):
+    """Two linear layers, applied to every token."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, _MLP_RATIO * channels)
+        self.fc2 = nn.Linear(_MLP_RATIO * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., channels) to the same shape."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Attention within windows and an MLP, each around a residual connection.
+
+    Args:
+        channels: of the map.
+        heads: attention heads.
+        window: side of the windows, in tokens.
+        shifted: move the windows by half their side, so that information crosses their borders. This holds for
+            maps smaller than a window too: the classification variant does not shift them, this one does.
+        drop_path: probability of dropping a residual branch in training.
+    """
+
+    def __init__(self, channels: int, heads: int, window: int, *, shifted: bool, drop_path: float) -> None:
+        super().__init__()
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, heads, window)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = MLP(channels)
+
+    def forward(self, x: Tensor, masks: Tensor) -> Tensor:
+        """(batch, height, width, channels) and the `border_masks` to a map of the same shape."""
+        x = x + self.drop_path(self._attend(self.norm1(x), masks))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor, masks: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        # Padding comes after the normalisation and takes part in the attention, as in training of published weights.
+        x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
+        if self.shift:
+            x = x.roll((-self.shift, -self.shift), dims=(1, 2))
+        windows = x.unflatten(2, (-1, self.window)).unflatten(1, (-1, self.window)).transpose(2, 3).flatten(3, 4)
+        windows = self._attend_shifted(windows, masks) if self.shift else self.attn(windows, self.attn.bias())
+        x = windows.unflatten(3, (self.window, self.window)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        if self.shift:
+            x = x.roll((self.shift, self.shift), dims=(1, 2))
+        return x[:, :height, :width]
+
+    def _attend_shifted(self, windows: Tensor, masks: Tensor) -> Tensor:
+        """(batch, rows, columns, tokens, channels) to the same shape; windows with the same mask go together."""
+        bias = self.attn.bias()
+        last_column, last_row, corner = bias + masks[:, None]
+        upper = self._attend_rows(windows[:, :-1], bias, last_column)
+        lower = self._attend_rows(windows[:, -1:], last_row, corner)
+        return torch.cat((*upper, *lower), dim=1)
+
+    def _attend_rows(self, windows: Tensor, bias: Tensor, bias_of_last: Tensor) -> list[Tensor]:
+        """Rows of windows, of which the last window has a bias of its own; nothing if there are no rows."""
+        if windows.shape[1] == 0:
+            return []
+        parts = [self.attn(windows[:, :, -1:], bias_of_last)]
+        if windows.shape[2] > 1:
+            parts.insert(0, self.attn(windows[:, :, :-1], bias))
+        return [torch.cat(parts, dim=2)]
+
+
+class PatchMerging(nn.Module):
+    """Four neighbouring tokens to one with twice the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * channels)
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, height, width, channels) to (batch, height / 2, width / 2, 2 * channels), sizes rounded up."""
+        height, width = x.shape[1:3]
+        x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        # The lower neighbour comes before the right one; the weights know them in this order.
+        parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(parts, dim=-1)))
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, then patch merging, unless this is the last stage.
+
+    Args:
+        channels: of the map.
+        heads: attention heads.
+        window: side of the windows, in tokens.
+        drop_path: rate of every block.
+        merge: whether another stage follows.
+        checkpointing: see `SwinConfig`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        window: int,
+        *,
+        drop_path: Sequence[float],
+        merge: bool,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.window, self.checkpointing = window, checkpointing
+        self.blocks = nn.ModuleList(
+            Block(channels, heads, window, shifted=index % 2 == 1, drop_path=rate)
+            for index, rate in enumerate(drop_path)
+        )
+        self.downsample = PatchMerging(channels) if merge else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, height, width, channels) to the map of the same shape and what the next stage gets."""
+        masks = border_masks(self.window, x.device)
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, masks, use_reentrant=False)
+            else:
+                x = block(x, masks)
+        return x, x if self.downsample is None else self.downsample(x)
+
+
+class Swin(nn.Module):
+    """Feature maps of some stages, each normalised.
+
+    Args:
+        config: sizes, what is put out, what is frozen.
+    """
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.out_stages, self.frozen_stages = config.out_stages, config.frozen_stages
+        self.patch_embed = PatchEmbedding(config.width)
+        # Stages after the last one that is put out would be parameters without a purpose.
+        last = config.out_stages[-1]
+        rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
+        self.layers = nn.ModuleList(
+            Stage(
+                config.channels[stage],
+                config.attention_heads[stage],
+                config.window_size,
+                drop_path=rates[stage].tolist(),
+                merge=stage < last,
+                checkpointing=config.checkpointing,
+            )
+            for stage in range(last + 1)
+        )
+        for stage, channels in zip(config.out_stages, config.out_channels, strict=True):
+            self.add_module(f"norm{stage}", nn.LayerNorm(channels))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self._frozen():
+            module.eval().requires_grad_(False)
+
+    def _frozen(self) -> Iterator[nn.Module]:
+        if self.frozen_stages >= 0:
+            yield self.patch_embed
+            yield from self.layers[: self.frozen_stages]
+
+    def train(self, mode: bool = True) -> Self:
+        """Like every module's, but what is frozen stays in evaluation mode: none of its branches are dropped."""
+        super().train(mode)
+        for module in self._frozen():
+            module.eval()
+        return self
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Normalised images (batch, 3, height, width) to maps (batch, channels, height / stride, width / stride)."""
+        x = self.patch_embed(pixels)
+        maps = []
+        for stage, layer in enumerate(self.layers):
+            out, x = layer(x)
+            if stage in self.out_stages:
+                maps.append(self.get_submodule(f"norm{stage}")(out).permute(0, 3, 1, 2).contiguous())
+        return maps

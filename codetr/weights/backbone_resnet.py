@@ -1,0 +1,51 @@
+"""Weights for a ResNet: torchvision's names, from a file or downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+from codetr.errors import UserError
+from codetr.models.backbones.resnet import ResNet
+
+_TORCHVISION_DEPTHS = (50, 101, 152)
+
+
+def resnet_weights(backbone: ResNet, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Torchvision-style weights without the classifier and the stages the backbone does not have."""
+    stages = {f"layer{stage}" for stage in range(backbone.out_stages[-1] + 2, 5)}
+    kept = {key: value for key, value in given.items() if key.partition(".")[0] not in {"fc", *stages}}
+    # Weights saved before PyTorch counted batches lack these counters, which frozen statistics do not need.
+    counters = {key: value for key, value in backbone.state_dict().items() if key.endswith(".num_batches_tracked")}
+    return counters | kept
+
+
+def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
+    """Download torchvision's weights called `name` into torch's cache, and check them against their hash.
+
+    Raises:
+        UserError: there are none for this depth or of this name, or the download fails.
+    """
+    if backbone.depth not in _TORCHVISION_DEPTHS:
+        raise UserError(
+            f"'{name}' is not a file, and torchvision has no weights for a ResNet of depth {backbone.depth}",
+            where="backbone_weights",
+            hint=f"Torchvision has them for depths {', '.join(map(str, _TORCHVISION_DEPTHS))}; or give a file.",
+        )
+    known = get_model_weights(f"resnet{backbone.depth}")
+    if name not in known.__members__:
+        raise UserError(
+            f"'{name}' is neither a file nor the name of torchvision weights",
+            where="backbone_weights",
+            hint=f"Names for depth {backbone.depth} are: {', '.join(known.__members__)}.",
+        )
+    try:
+        return dict(known[name].get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"downloading torchvision's '{name}' failed: {error}",
+            where="backbone_weights",
+            hint="Download the file elsewhere and give its path instead.",
+        ) from None
