@@ -69,7 +69,7 @@ class CoDINOHead(nn.Module):
         proposals = self.proposals(encoded, self.predictors)
         count = min(self.config.queries, proposals.logits.shape[1])
         selected = proposals.take(proposals.logits.max(-1).values.topk(count, dim=1).indices)
-        content = self.query_embedding.weight[:count].expand(len(encoded.memory), -1, -1)
+        content = self.query_embedding.weight[:count].expand(encoded.memory.shape[0], -1, -1)
         references, mask = selected.box_logits.detach().sigmoid(), None
         if denoising is not None:
             labels = self.label_embedding(denoising.labels.clamp(max=self.num_classes - 1))

@@ -26,7 +26,7 @@ class Proposals:
 
     def take(self, index: Tensor) -> Proposals:
         """The proposals at `index` (batch, selected)."""
-        rows = torch.arange(len(index), device=index.device)[:, None]
+        rows = torch.arange(index.shape[0], device=index.device)[:, None]
         return Proposals(self.logits[rows, index], self.box_logits[rows, index])
 
 
