@@ -15,6 +15,7 @@ from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DetectorKind = Literal["co_deformable", "co_dino"]
+Head = Literal["query", "atss", "roi"]
 
 
 class NMSConfig(Settings):
@@ -163,6 +164,20 @@ class RPNConfig(Settings):
     test_proposals: ProposalConfig = ProposalConfig()
 
 
+class MaskHeadConfig(Settings):
+    """The mask head of Mask R-CNN (He et al., ICCV 2017), a part of the RoI head.
+
+    Attributes:
+        convs: 3×3 convolutions before the upsampling.
+        pool_size: side of the pooled features; masks have twice as many cells per side.
+        weight: of the loss.
+    """
+
+    convs: NonNegativeInt = 4
+    pool_size: PositiveInt = 14
+    weight: NonNegativeFloat = 12.0
+
+
 class RoIHeadConfig(Settings):
     """The box head of Faster R-CNN (Ren et al., NeurIPS 2015), the auxiliary head "roi".
 
@@ -177,6 +192,7 @@ class RoIHeadConfig(Settings):
         samples: proposals per image that the losses see.
         positive_fraction: upper bound of the foreground share among them.
         max_auxiliary_queries: upper bound of customised positive queries per image.
+        mask: gives the detections of this head masks; None for boxes only.
     """
 
     finest_scale: PositiveInt = 112
@@ -195,6 +211,7 @@ class RoIHeadConfig(Settings):
     score_threshold: Fraction = 0.0
     nms: NMSConfig = NMSConfig(iou_threshold=0.5)
     max_detections: PositiveInt = 100
+    mask: MaskHeadConfig | None = None
 
 
 class ATSSHeadConfig(Settings):
@@ -235,6 +252,8 @@ class DetectorConfig(Settings):
         query: the query head, whose kind is the kind of the detector.
         rpn, roi: the Faster R-CNN auxiliary head; both or neither.
         atss: the ATSS auxiliary head, or None.
+        detect_head: which head's detections the detector gives. "query" is Co-DETR proper and the fastest; a mask
+            head in the RoI head gives masks to that head's detections only.
     """
 
     num_classes: PositiveInt
@@ -246,6 +265,7 @@ class DetectorConfig(Settings):
     rpn: RPNConfig | None = RPNConfig()
     roi: RoIHeadConfig | None = RoIHeadConfig()
     atss: ATSSHeadConfig | None = ATSSHeadConfig()
+    detect_head: Head = "query"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -256,6 +276,10 @@ class DetectorConfig(Settings):
             )
         if (self.rpn is None) != (self.roi is None):
             raise ValueError("rpn and roi belong together: give both or set both to null")
+        if self.detect_head not in self.heads:
+            raise ValueError(
+                f"detect_head is '{self.detect_head}', which is switched off; on are {', '.join(self.heads)}"
+            )
         return self
 
     @property
@@ -278,10 +302,35 @@ class DetectorConfig(Settings):
         """Names of the auxiliary heads that are switched on, in the order of their customised queries."""
         return tuple(name for name, head in (("roi", self.roi), ("atss", self.atss)) if head is not None)
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of all heads that can detect."""
+        return ("query", *self.auxiliary_heads)
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether training needs the masks of objects."""
+        return self.roi is not None and self.roi.mask is not None
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether the detections have masks."""
+        return self.detect_head == "roi" and self.roi is not None and self.roi.mask is not None
+
 
 def co_deformable_detr_r50(num_classes: int) -> DetectorConfig:
     """Co-Deformable-DETR with ResNet-50 as published: four encoder levels, strides 8 to 64."""
     return DetectorConfig(num_classes=num_classes, query=CoDeformableHeadConfig())
+
+
+def co_deformable_detr_mask_r50(num_classes: int) -> DetectorConfig:
+    """Co-Deformable-DETR with ResNet-50 and masks as published; detections are the RoI head's, which have the masks."""
+    return DetectorConfig(
+        num_classes=num_classes,
+        query=CoDeformableHeadConfig(),
+        roi=RoIHeadConfig(mask=MaskHeadConfig()),
+        detect_head="roi",
+    )
 
 
 def co_dino_5scale_r50(num_classes: int) -> DetectorConfig:

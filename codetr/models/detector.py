@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from codetr.errors import UserError
 from codetr.models.backbones.build import build_backbone, build_neck
-from codetr.models.config import CoDINOHeadConfig, DetectorConfig
+from codetr.models.config import CoDINOHeadConfig, DetectorConfig, Head
 from codetr.models.draws import Draws
 from codetr.models.heads.atss import ATSSHead
 from codetr.models.heads.co_deformable import CoDeformableHead
@@ -28,8 +27,6 @@ from codetr.models.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
 from codetr.models.transformer.encoder import Encoder
 from codetr.models.transformer.levels import Encoded, Levels
-
-Head = Literal["query", "atss", "roi"]
 
 
 class CoDETR(nn.Module):
@@ -96,7 +93,7 @@ class CoDETR(nn.Module):
         normalizer: Normalizer | None = None,
         draws: Draws | None = None,
     ) -> dict[str, Tensor] | list[Detections]:
-        """Losses of a batch if its targets are given, detections of the query head if not.
+        """Losses of a batch if its targets are given, detections if not.
 
         Args:
             batch: normalised images.
@@ -113,16 +110,18 @@ class CoDETR(nn.Module):
         return self._losses(self._framed(batch), targets, normalizer or Normalizer(), draws or Draws())
 
     @torch.no_grad()
-    def detect(self, batch: ImageBatch, head: Head = "query") -> list[Detections]:
+    def detect(self, batch: ImageBatch, head: Head | None = None) -> list[Detections]:
         """Detections of every image, in pixels of the original image.
 
         Args:
             batch: normalised images.
-            head: which head detects; "query" is the detector proper and the only one that runs then.
+            head: which head detects, by default `detect_head` of the configuration; "query" is the detector proper
+                and the only one that runs then.
 
         Raises:
             UserError: the detector was built without the auxiliary head asked for.
         """
+        head = head or self.config.detect_head
         batch = self._framed(batch)
         encoded = self.encode(batch)
         if head == "query":
@@ -132,8 +131,8 @@ class CoDETR(nn.Module):
         if head == "roi" and self.rpn_head is not None and self.roi_head is not None:
             maps = self.dense_maps(encoded)
             return self.roi_head.detect(maps, self.rpn_head.propose(maps, batch), batch)
-        available = ", ".join(("query", *self.config.auxiliary_heads))
-        raise UserError(f"this detector has no head '{head}'", hint=f"Its heads are: {available}.")
+        hint = f"Its heads are: {', '.join(self.config.heads)}."
+        raise UserError(f"this detector has no head '{head}'", hint=hint)
 
     def encode(self, batch: ImageBatch) -> Encoded:
         """The encoder's memory of a batch."""

@@ -15,7 +15,7 @@ from codetr.models.heads.dense import Proposals
 from codetr.models.structures import Detections, ImageBatch
 from codetr.models.transformer.decoder import Decoded
 from codetr.models.transformer.levels import Encoded
-from tests.reference.golden_case import GoldenCase, close
+from tests.reference.golden_case import GoldenCase, check_masks, close, unpacked_masks
 
 
 @dataclass
@@ -43,7 +43,7 @@ def evaluated(golden: Path, case_name: str) -> Evaluated:
         return hook
 
     hooks = [detector.get_submodule(name).register_forward_hook(keep(name)) for name in MODULES]
-    detector.detect(batch)
+    detector.detect(batch, "query")
     for hook in hooks:
         hook.remove()
     return Evaluated(detector, batch, seen, case.arrays("eval"))
@@ -141,7 +141,17 @@ def test_detections(evaluated: Evaluated, head: Any, name: str) -> None:
 def test_detections_in_network_pixels(evaluated: Evaluated) -> None:
     """Without scaling back: the factor takes part in suppression, so this is not a mere multiple of the above."""
     batch = replace(evaluated.batch, scale_factors=[(1.0, 1.0)] * len(evaluated.batch))
-    check_detections(evaluated.detector.detect(batch), evaluated.expected, "detr", "detr_norescale")
+    check_detections(evaluated.detector.detect(batch, "query"), evaluated.expected, "detr", "detr_norescale")
+
+
+def test_masks_of_the_roi_head(evaluated: Evaluated) -> None:
+    """Of every detection, in pixels of the original image; a RoI head without a mask head gives none."""
+    expected = evaluated.expected
+    for image, detections in enumerate(evaluated.detector.detect(evaluated.batch, "roi")):
+        assert (detections.masks is None) == (f"twostage_masks{image}_packed" not in expected)
+        assert detections.mask_scores is None
+        if detections.masks is not None:
+            check_masks(detections.masks.pasted(), unpacked_masks(expected, f"twostage_masks{image}"))
 
 
 @torch.no_grad()

@@ -112,6 +112,7 @@ DENSE = {
     "rpn.box": "loss_rpn_bbox",
     "roi.cls": "loss_cls0",
     "roi.giou": "loss_bbox0",
+    "roi.mask": "loss_mask0",
     "atss.cls": "loss_cls1",
     "atss.giou": "loss_bbox1",
     "atss.centerness": "loss_centerness1",

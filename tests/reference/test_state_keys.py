@@ -8,12 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from codetr.models.config import DetectorConfig, co_deformable_detr_r50, co_dino_5scale_r50
+from codetr.models.config import (
+    DetectorConfig,
+    co_deformable_detr_mask_r50,
+    co_deformable_detr_r50,
+    co_dino_5scale_r50,
+)
 from codetr.models.detector import CoDETR
 from codetr.weights.official import to_official
 
 PUBLISHED = [
     ("co_deformable_detr_r50_1x_coco", co_deformable_detr_r50(80), 65_129_894),
+    ("co_deformable_detr_mask_r50_1x_coco", co_deformable_detr_mask_r50(80), 67_773_174),
     ("co_dino_5scale_r50_1x_coco", co_dino_5scale_r50(80), 65_204_005),
     ("co_dino_5scale_r50_1x_lvis", co_dino_5scale_r50(1203), 75_855_660),
 ]

@@ -16,7 +16,7 @@ from codetr.weights.official import from_official, load_official, to_official
 from codetr.weights.official_config import read_official_config
 from tests.reference.golden_case import GoldenCase
 
-CASES = ("co_deformable_s0", "co_dino_s0")
+CASES = ("co_deformable_s0", "co_deformable_mask_s0", "co_dino_s0")
 
 
 @pytest.fixture(params=CASES)
@@ -65,7 +65,6 @@ def test_half_precision_weights_are_read(case: GoldenCase) -> None:
     [
         ("query_head.type", "DETRHead", r"query_head.type is 'DETRHead'.*CoDINOHead"),
         ("backbone.type", "ViT", "backbone.type is 'ViT'"),
-        ("mask_head", {"type": "SimpleRefineMaskHead"}, "mask_head is not supported"),
         ("query_head.mixed_selection", False, "query_head.mixed_selection is False"),
         ("query_head.loss_cls.gamma", 1.5, "query_head.loss_cls.gamma is 1.5"),
         ("query_head.loss_cls.type", "FocalLoss", "loss_cls.type is 'FocalLoss', only 'QualityFocalLoss'"),
