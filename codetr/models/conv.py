@@ -1,8 +1,9 @@
-"""A convolution followed by group normalisation, the building block of neck and dense heads."""
+"""Convolutions followed by a normalisation, the building blocks of necks and of dense and mask heads."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ConvNorm(nn.Module):
@@ -20,6 +21,36 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
         self.norm = nn.GroupNorm(groups, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
+        return self.norm(self.conv(x))
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of every cell."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width), the same out as in."""
+        return F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps).movedim(-1, 1)
+
+
+class ConvLayerNorm(nn.Module):
+    """3×3 convolution without bias, then layer normalisation over channels; no activation.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        stride: cells of the input per cell of the output.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm = ChannelLayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""

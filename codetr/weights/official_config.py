@@ -8,7 +8,7 @@ from typing import Any
 from codetr.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.weights.official_backbone import backbone_faults, read_backbone
-from codetr.weights.official_masks import mask_faults, read_roi_mask
+from codetr.weights.official_masks import mask_faults, read_instance, read_roi_mask
 from codetr.weights.official_reader import Reader
 
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
@@ -85,6 +85,10 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
         "atss": None,
         "detect_head": _HEADS[reader.get("eval_module", "detr")],
     }
+    if reader.get("mask_head"):
+        # Its test-time settings are not used there: its detections are those of the query head.
+        values["instance"] = read_instance(reader, _next(train))
+        _next(test)
     queries = reader.get("query_head.max_pos_coords", 300)
     if reader.get("roi_head"):
         train_roi, test_roi = _next(train), _next(test)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from codetr.errors import UserError
-from codetr.models.config import DetectorConfig, co_deformable_detr_r50, co_dino_5scale_r50
+from codetr.models.config import (
+    DetectorConfig,
+    InstanceHeadConfig,
+    co_deformable_detr_mask_r50,
+    co_deformable_detr_r50,
+    co_dino_5scale_r50,
+)
 
 
 def test_published_detectors() -> None:
@@ -28,6 +34,7 @@ def test_a_configuration_survives_being_written_as_json() -> None:
         ("backbone.depth=34", "backbone.depth"),
         ("rpn=null", "rpn and roi belong together"),
         ("num_classes=0", "num_classes"),
+        ("detect_head=boxes", "detect_head"),
         ("query.denoising.label_noise=2", "label_noise"),
         ("query.nms.method=hard", "query.*nms.method"),
     ],
@@ -39,3 +46,18 @@ def test_mistakes_are_named_by_path(assignment: str, message: str) -> None:
 
 def test_heads_can_be_switched_off() -> None:
     assert co_dino_5scale_r50(80).override(["rpn=null", "roi=null", "atss=null"]).auxiliary_heads == ()
+
+
+def test_the_head_that_detects_must_be_there_and_decides_whether_there_are_masks() -> None:
+    """Evaluation of masks that never come would fail after hours of training."""
+    masked = co_deformable_detr_mask_r50(80)
+    assert masked.needs_masks
+    assert masked.gives_masks
+    with pytest.raises(UserError, match="detect_head 'roi' is switched off; on are query, atss"):
+        masked.override(["rpn=null", "roi=null"])
+    boxes_only = masked.override(["detect_head=query"])
+    assert boxes_only.needs_masks
+    assert not boxes_only.gives_masks
+    instance = co_dino_5scale_r50(80).model_copy(update={"instance": InstanceHeadConfig()})
+    assert instance.gives_masks
+    assert not instance.override(["detect_head=roi"]).gives_masks

@@ -32,7 +32,7 @@ def test_a_box_that_reaches_beyond_the_image_is_cut_off() -> None:
 
 
 def test_masks_are_selected_and_iterated_in_the_order_of_detections() -> None:
-    grids = torch.stack([torch.full((4, 4), value) for value in (0.2, 0.9, 0.6)])
+    grids = torch.stack([torch.full((4, 4), value) for value in (0.2, 0.9, 0.7)])
     boxes = torch.tensor([[0.0, 0, 4, 4], [1, 1, 3, 3], [2, 0, 8, 2]])
     masks = RegionMasks(grids, boxes, (5, 8))
     assert [int(mask.sum()) for mask in masks] == [0, 4, 12]

@@ -154,6 +154,34 @@ def test_masks_of_the_roi_head(evaluated: Evaluated) -> None:
             check_masks(detections.masks.pasted(), unpacked_masks(expected, f"twostage_masks{image}"))
 
 
+def test_masks_of_the_query_head(evaluated: Evaluated) -> None:
+    """All images at once; the official ones were computed one at a time, because its masks only come out so."""
+    expected = evaluated.expected
+    for image, detections in enumerate(evaluated.detector.detect(evaluated.batch, "query")):
+        assert (detections.masks is None) == (f"inst{image}_masks_packed" not in expected)
+        if detections.masks is not None and detections.mask_scores is not None:
+            check_masks(detections.masks.pasted(), unpacked_masks(expected, f"inst{image}_masks"))
+            torch.testing.assert_close(detections.mask_scores, expected[f"inst{image}_mask_scores"], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_stages_of_the_instance_head(evaluated: Evaluated) -> None:
+    """Masks of every resolution before they are refined, and their expected overlaps."""
+    head, expected = evaluated.detector.instance_head, evaluated.expected
+    assert (head is None) == ("inst0_rois" not in expected)
+    if head is None:
+        return
+    for image in range(len(evaluated.batch)):
+        maps = [x[image : image + 1] for x in evaluated.detector.dense_maps(evaluated.seen["encoder"])]
+        boxes, labels = [expected[f"inst{image}_rois"][:, 1:]], expected[f"inst{image}_labels"]
+        pooled = head.pool(maps, boxes)
+        stages = head.mask(pooled, head.mask.semantic_maps(maps[0]), boxes, labels)
+        for stage, logits in enumerate(stages):
+            stored = expected[f"inst{image}_stage{stage}_logits"][:, 0]
+            close(logits[: len(stored)], stored)
+        close(head.iou(pooled, stages[1]), expected[f"inst{image}_mask_iou_pred"])
+
+
 @torch.no_grad()
 def test_outputs_of_the_atss_head(evaluated: Evaluated) -> None:
     head = evaluated.detector.atss_head

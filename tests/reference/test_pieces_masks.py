@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from codetr.models.losses.boundary import boundary, boundary_aware_losses
 from codetr.models.losses.mask import mask_loss
 from codetr.models.masks import RegionMasks, area_within, crop_masks
+from codetr.models.normalizer import Normalizer
 
 
 @pytest.mark.parametrize("piece", ["mask_crop_and_resize"], indirect=True)
@@ -40,3 +42,21 @@ def test_mask_loss(piece: dict[str, Tensor]) -> None:
     torch.testing.assert_close(loss[None], piece["loss"])
     (gradient,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(gradient, piece["grad_pred"])
+
+
+@pytest.mark.parametrize("piece", ["generate_block_target"], indirect=True)
+@pytest.mark.parametrize("width", [1, 2])
+def test_boundaries(piece: dict[str, Tensor], width: int) -> None:
+    """Both widths that are used: one when masks are refined, two in the loss."""
+    assert torch.equal(boundary(piece["mask"], width), piece[f"width{width}"] == 1)
+
+
+@pytest.mark.parametrize("piece", ["bar_cross_entropy_loss"], indirect=True)
+def test_boundary_aware_loss(piece: dict[str, Tensor]) -> None:
+    stages = [piece[f"pred{stage}"].requires_grad_() for stage in range(4)]
+    targets = [piece[f"target{stage}"] for stage in range(4)]
+    losses = boundary_aware_losses([logits[:, 0] for logits in stages], targets, Normalizer())
+    loss = torch.stack(losses) @ torch.tensor([0.5, 0.75, 0.75, 1.0])
+    torch.testing.assert_close(loss, piece["loss"])
+    for stage, gradient in enumerate(torch.autograd.grad(loss, stages)):
+        torch.testing.assert_close(gradient, piece[f"grad{stage}"])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codetr.models.config import MaskHeadConfig
-from codetr.models.heads.mask_logits import class_logits
+from codetr.models.heads.mask_logits import ClassLogits
 
 
 class FCNMaskHead(nn.Module):
@@ -23,8 +23,8 @@ class FCNMaskHead(nn.Module):
         self.config = config
         self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(config.convs))
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
-        self.logits = nn.Conv2d(channels, num_classes, 1)
-        for module in (*self.convs, self.upsample, self.logits):
+        self.logits = ClassLogits(channels, num_classes)
+        for module in (*self.convs, self.upsample):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)
 
@@ -42,4 +42,4 @@ class FCNMaskHead(nn.Module):
         """
         for conv in self.convs:
             pooled = F.relu(conv(pooled))
-        return class_logits(self.logits, F.relu(self.upsample(pooled)), labels)
+        return self.logits(F.relu(self.upsample(pooled)), labels)

@@ -6,15 +6,27 @@ import torch
 from torch import Tensor, nn
 
 
-def class_logits(layer: nn.Conv2d, x: Tensor, labels: Tensor) -> Tensor:
-    """(regions, height, width) float32 logits of each region's class, without computing those of the other classes.
+class ClassLogits(nn.Module):
+    """A 1×1 convolution with one output per class, computed for each region's class alone.
 
     Args:
-        layer: 1×1 convolution with one output per class, or with a single one for all.
-        x: (regions, channels, height, width).
-        labels: (regions,) int64 in [0, classes).
+        channels: of the input.
+        classes: 1 for the same mask whatever the class.
     """
-    index = labels if layer.out_channels > 1 else torch.zeros_like(labels)
-    assert layer.bias is not None
-    logits = torch.einsum("rchw,rc->rhw", x, layer.weight[index, :, 0, 0])
-    return logits.float() + layer.bias[index, None, None]
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(classes))
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """(regions, height, width) float32 logits.
+
+        Args:
+            x: (regions, channels, height, width).
+            labels: (regions,) int64 in [0, classes); any with the same mask for all.
+        """
+        index = labels if len(self.bias) > 1 else torch.zeros_like(labels)
+        logits = torch.einsum("rchw,rc->rhw", x, self.weight[index, :, 0, 0])
+        return logits.float() + self.bias[index, None, None]

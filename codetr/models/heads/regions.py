@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codetr.models.assigners.max_iou import MaxIoUAssigner
-from codetr.models.masks import crop_masks
+from codetr.models.masks import area_within, crop_masks
 from codetr.models.samplers import Permute, RandomSampler
 from codetr.models.structures import Target
 
@@ -44,6 +44,11 @@ class SampledRegions:
         """
         assert target.masks is not None, "the masks of this image were not loaded"
         return crop_masks(target.masks, self.foreground, self.owners, size)
+
+    def shares(self, target: Target) -> Tensor:
+        """(foreground,) which share of the object's mask lies within each foreground region."""
+        assert target.masks is not None, "the masks of this image were not loaded"
+        return area_within(target.masks, self.foreground, self.owners)
 
 
 def sample_regions(
