@@ -111,6 +111,16 @@ class Detections:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: slice | Tensor) -> Detections:
+        """Some of the detections."""
+        return Detections(
+            self.boxes[index],
+            self.scores[index],
+            self.labels[index],
+            None if self.masks is None else self.masks[index],
+            None if self.mask_scores is None else self.mask_scores[index],
+        )
+
     def to(self, device: torch.device | str) -> Detections:
         """The same detections with their tensors on `device`."""
         return Detections(

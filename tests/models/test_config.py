@@ -53,7 +53,7 @@ def test_the_head_that_detects_must_be_there_and_decides_whether_there_are_masks
     masked = co_deformable_detr_mask_r50(80)
     assert masked.needs_masks
     assert masked.gives_masks
-    with pytest.raises(UserError, match="detect_head 'roi' is switched off; on are query, atss"):
+    with pytest.raises(UserError, match="detect_head is 'roi', which is switched off; on are query, atss"):
         masked.override(["rpn=null", "roi=null"])
     boxes_only = masked.override(["detect_head=query"])
     assert boxes_only.needs_masks
