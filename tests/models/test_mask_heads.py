@@ -166,3 +166,21 @@ def test_refining_keeps_the_inside_of_the_coarse_mask_and_takes_the_boundary_of_
     assert refined[28, 28] == 5.0
     assert refined[2, 2] == -5.0
     assert refined[14, 28] == 0.25
+
+
+def test_both_kinds_of_masks_are_learned() -> None:
+    """A dozen steps on two images; losses without gradient, or of targets drawn anew, would not fall."""
+    detector = build().train()
+    batch, targets = random_batch((2, 3))
+    optimizer = torch.optim.AdamW((p for p in detector.parameters() if p.requires_grad), lr=2e-3)
+    history = []
+    for step in range(12):
+        torch.manual_seed(step)
+        losses = detector(batch, targets)
+        history.append({name: losses[name].item() for name in MASKS})
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
+        optimizer.step()
+    for name in ("roi.mask", "instance.mask"):
+        assert history[-1][name] < 0.85 * history[0][name], history
