@@ -114,7 +114,7 @@ class CoDETR(nn.Module):
         """
         if targets is None:
             return self.detect(batch)
-        return self._losses(self._framed(batch), targets, normalizer or Normalizer(), draws or Draws())
+        return self._losses(self.framed(batch), targets, normalizer or Normalizer(), draws or Draws())
 
     @torch.no_grad()
     def detect(self, batch: ImageBatch, head: Head | None = None) -> list[Detections]:
@@ -129,7 +129,7 @@ class CoDETR(nn.Module):
             UserError: the detector was built without the auxiliary head asked for.
         """
         head = head or self.config.detect_head
-        batch = self._framed(batch)
+        batch = self.framed(batch)
         encoded = self.encode(batch)
         if head == "query":
             detections = self.query_head.detect(encoded, batch)
@@ -155,7 +155,7 @@ class CoDETR(nn.Module):
         maps = encoded.levels.split(encoded.memory)
         return [*maps, self.downsample(maps[-1])]
 
-    def _framed(self, batch: ImageBatch) -> ImageBatch:
+    def framed(self, batch: ImageBatch) -> ImageBatch:
         """The batch with the part of the canvas that counts as image: all of it without a padding mask."""
         if self.config.padding_mask:
             return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from codetr.models.backbones.config import PATCH_SIZE
 from codetr.weights.official_reader import Reader
 
 # Values of each type of backbone, and of the neck that goes with it, that are constants here.
@@ -12,6 +13,14 @@ _CONSTANTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "backbone.style": ("pytorch",),
         "neck.type": ("ChannelMapper",),
         "neck.kernel_size": (1,),
+    },
+    "ViT": {
+        "backbone.patch_size": (PATCH_SIZE,),
+        "backbone.qkv_bias": (True,),
+        "backbone.residual_block_indexes": ([], ()),
+        "neck.type": ("SFP",),
+        "neck.num_outs": (5,),
+        "neck.use_act_checkpoint": (False,),
     },
 }
 
@@ -25,7 +34,10 @@ def backbone_faults(model: Reader) -> list[str]:
     kind = model.get("backbone.type")
     if kind not in _CONSTANTS:
         return [f"backbone.type is {kind!r}, only {' or '.join(map(repr, _CONSTANTS))} can be built"]
-    return model.faults(_CONSTANTS[kind])
+    faults = model.faults(_CONSTANTS[kind])
+    if kind == "ViT" and not model.get("neck.use_p2", False):
+        faults.append("neck.use_p2 is False, only True can be built")
+    return faults
 
 
 def read_backbone(backbone: Reader) -> dict[str, Any]:
@@ -43,4 +55,23 @@ def _resnet(backbone: Reader) -> dict[str, Any]:
     }
 
 
-_READERS = {"ResNet": _resnet}
+def _vit(backbone: Reader) -> dict[str, Any]:
+    channels, depth, image_size = (backbone.get(name, 0) for name in ("embed_dim", "depth", "img_size"))
+    # The published lists name blocks beyond the last one.
+    windowed = backbone.get("window_block_indexes", [])
+    return {
+        "kind": "vit",
+        "channels": channels,
+        "depth": depth,
+        "attention_heads": backbone.get("num_heads"),
+        "feedforward_channels": int(channels * backbone.get("mlp_ratio", 8 / 3)),
+        "window_size": backbone.get("window_size"),
+        "global_blocks": [block for block in range(depth) if block not in windowed],
+        "pretrained_grid": backbone.get("pretrain_img_size", 0) // PATCH_SIZE,
+        "canvas": image_size if backbone.get("use_lsj", False) else None,
+        "drop_path": backbone.get("drop_path_rate", 0.0),
+        "checkpointing": backbone.get("use_act_checkpoint", False),
+    }
+
+
+_READERS = {"ResNet": _resnet, "ViT": _vit}

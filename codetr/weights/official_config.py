@@ -68,6 +68,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     unknown = backbone_faults(reader)
     unknown += mask_faults(reader)
     unknown += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
+    unknown += _shared_conv_faults(reader)
     if unknown:
         raise UserError("; ".join(unknown), where="official configuration")
 
@@ -97,6 +98,30 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     if reader.get("bbox_head"):
         values["atss"] = _atss(reader.at("bbox_head"), _next(train), _next(test), queries)
     return DetectorConfig.parse(values, where="official configuration")
+
+
+def _shared_conv_faults(model: Reader) -> list[str]:
+    """What of the RoI head's convolutions differs from ours, which are as wide as the neck and normalised by groups."""
+    head = model.at("roi_head.bbox_head")
+    if not _shared_layers(head)[0]:
+        return []
+    # Name, official default, what can be built.
+    values = (
+        ("conv_out_channels", 256, model.get("neck.out_channels")),
+        ("norm_cfg.type", None, "GN"),
+        ("norm_cfg.num_groups", 32, model.get("neck.norm_cfg.num_groups", 32)),
+    )
+    return [
+        f"roi_head.bbox_head.{name} is {value!r}, only {ours!r} can be built"
+        for name, default, ours in values
+        if (value := head.get(name, default)) != ours
+    ]
+
+
+def _shared_layers(box: Reader) -> tuple[int, int]:
+    """Convolutions and fully connected layers that a box head of this type has in front of its predictors."""
+    convs, fcs = {"Shared4Conv1FCBBoxHead": (4, 1), "ConvFCBBoxHead": (0, 0)}.get(box.get("type"), (0, 2))
+    return box.get("num_shared_convs", convs), box.get("num_shared_fcs", fcs)
 
 
 def _next(configs: list[Any]) -> Reader:
@@ -172,12 +197,12 @@ def _proposals(config: Reader, candidates: int) -> dict[str, Any]:
 
 def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
     box = head.at("bbox_head")
-    convs, fcs = {"Shared4Conv1FCBBoxHead": (4, 1), "ConvFCBBoxHead": (0, 0)}.get(box.get("type"), (0, 2))
+    convs, fcs = _shared_layers(box)
     return {
         "finest_scale": head.get("bbox_roi_extractor.finest_scale", 56),
         "pool_size": head.get("bbox_roi_extractor.roi_layer.output_size", 7),
-        "shared_convs": box.get("num_shared_convs", convs),
-        "shared_fcs": box.get("num_shared_fcs", fcs),
+        "shared_convs": convs,
+        "shared_fcs": fcs,
         "fc_channels": box.get("fc_out_channels", 1024),
         "class_agnostic": box.get("reg_class_agnostic", False),
         "delta_stds": box.get("bbox_coder.target_stds", [0.1, 0.1, 0.2, 0.2]),

@@ -53,7 +53,7 @@ def case(golden: Path, case_name: str) -> Case:
     assert detector.atss_head is not None
     return Case(
         features,
-        stored.batch(),
+        detector.framed(stored.batch()),
         stored.targets(),
         detector.rpn_head,
         detector.roi_head,

@@ -207,7 +207,7 @@ def test_outputs_of_the_rpn(evaluated: Evaluated) -> None:
     )
     first = deltas[0]
     close(torch.stack((first.mean(), first.std(), first.abs().max())), expected["rpn_reg_level0_stats"])
-    for image, proposals in enumerate(head.propose(maps, evaluated.batch)):
+    for image, proposals in enumerate(head.propose(maps, evaluated.detector.framed(evaluated.batch))):
         torch.testing.assert_close(proposals.boxes, expected[f"proposals{image}"][:, :4], rtol=0, atol=1e-2)
         torch.testing.assert_close(proposals.scores, expected[f"proposals{image}"][:, 4], rtol=0, atol=1e-4)
 

@@ -162,7 +162,7 @@ def test_matching(trained: Trained) -> None:
         proposed = Predictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
         objects = [Target(target.boxes, torch.zeros_like(target.labels)) for target in targets]
         problems = [(predictions, targets), (proposed, objects)]
-    matches = match(problems, trained.batch, trained.detector.config.query.costs)
+    matches = match(problems, trained.detector.framed(trained.batch), trained.detector.config.query.costs)
     answers = [image[layer] for images in matches for layer in range(len(images[0])) for image in images]
     assert f"hungarian_call{len(answers)}" not in trained.arrays
     for call, answer in enumerate(answers):

@@ -15,6 +15,12 @@ from codetr.models.config import (
     co_dino_5scale_r50,
 )
 from codetr.models.detector import CoDETR
+from codetr.models.presets_vit import (
+    co_dino_vit_large_coco,
+    co_dino_vit_large_coco_instance,
+    co_dino_vit_large_lvis,
+    co_dino_vit_large_lvis_instance,
+)
 from codetr.weights.official import to_official
 
 PUBLISHED = [
@@ -22,6 +28,10 @@ PUBLISHED = [
     ("co_deformable_detr_mask_r50_1x_coco", co_deformable_detr_mask_r50(80), 67_773_174),
     ("co_dino_5scale_r50_1x_coco", co_dino_5scale_r50(80), 65_204_005),
     ("co_dino_5scale_r50_1x_lvis", co_dino_5scale_r50(1203), 75_855_660),
+    ("co_dino_5scale_vit_large_coco", co_dino_vit_large_coco(80), 365_367_657),
+    ("co_dino_5scale_vit_large_coco_instance", co_dino_vit_large_coco_instance(80), 384_026_919),
+    ("co_dino_5scale_lsj_vit_large_lvis", co_dino_vit_large_lvis(1203), 374_877_868),
+    ("co_dino_5scale_lsj_vit_large_lvis_instance", co_dino_vit_large_lvis_instance(1203), 395_194_678),
 ]
 
 

@@ -1,0 +1,220 @@
+"""The plain vision transformer of EVA-02 (Fang et al., 2023) as a backbone for detection.
+
+Most blocks attend within windows and a few across the whole image, as in ViTDet (Li et al., "Exploring Plain Vision
+Transformer Backbones for Object Detection", ECCV 2022, section 3). Blocks have rotary positions and gated feedforward
+networks. Parameters and buffers have the names of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from codetr.errors import UserError
+from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
+from codetr.models.backbones.drop_path import DropPath
+from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
+
+_EPSILON = 1e-6
+"""Of the normalisations within blocks; the last one has PyTorch's default."""
+
+
+class ViT(nn.Module):
+    """One feature map of stride 16.
+
+    Args:
+        config: sizes, which blocks are global, regularisation.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, heads = config.channels, config.attention_heads
+        # The first entry belonged to the class token of the pretraining; it is not used.
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pretrained_grid**2, channels))
+        self.patch_embed = PatchEmbedding(channels)
+        self.rope_win = RotaryTable(config.window_size, channels // heads)
+        self.rope_glb: RotaryTable | None = None
+        if config.canvas is not None:
+            self.rope_glb = RotaryTable(config.canvas // PATCH_SIZE, channels // heads)
+        drop_path = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(
+            Block(
+                RotaryAttention(channels, heads, self.rope_glb if index in config.global_blocks else self.rope_win),
+                GatedFeedforward(channels, config.feedforward_channels),
+                channels,
+                window_size=None if index in config.global_blocks else config.window_size,
+                drop_path=drop_path[index],
+            )
+            for index in range(config.depth)
+        )
+        self.out_norm = nn.LayerNorm(channels)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Normalised images (batch, 3, height, width) to one map (batch, channels, height / 16, width / 16).
+
+        Rows and columns of pixels beyond a multiple of 16 are not seen: images should be padded to one.
+
+        Raises:
+            UserError: the backbone was made for a square canvas, and the images do not have its size.
+        """
+        canvas, size = self.config.canvas, tuple(pixels.shape[-2:])
+        if canvas is not None and size != (canvas, canvas):
+            raise UserError(
+                f"is {canvas}, so every batch must be {canvas} by {canvas} pixels, but one has height {size[0]} and "
+                f"width {size[1]}",
+                where="backbone.canvas",
+                hint="Resize images to fit into the canvas and pad them to it.",
+            )
+        x = self.patch_embed(pixels)
+        x = x + resize_positions(self.pos_embed, x.shape[1], x.shape[2])
+        for block in self.blocks:
+            if self.config.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return [self.out_norm(x).permute(0, 3, 1, 2)]
+
+
+class PatchEmbedding(nn.Module):
+    """A linear map of every patch of 16×16 pixels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, PATCH_SIZE, stride=PATCH_SIZE)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, 3, height, width) to (batch, height / 16, width / 16, channels)."""
+        return self.proj(pixels).permute(0, 2, 3, 1)
+
+
+def resize_positions(pos_embed: Tensor, height: int, width: int) -> Tensor:
+    """Learnt positions of a square grid, resized bicubically: (1, 1 + cells, channels) to (1, height, width, channels).
+
+    The first entry, the class token's, is left out.
+    """
+    side = int((pos_embed.shape[1] - 1) ** 0.5)
+    grid = pos_embed[:, 1:].unflatten(1, (side, side))
+    if (height, width) == (side, side):
+        return grid
+    resized = F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """Attention and a feedforward network, each normalised before and added to its input.
+
+    Args:
+        attention: between the tokens of a window, or all.
+        feedforward: of every token.
+        channels: of the tokens.
+        window_size: side of the windows in tokens, None for attention between all.
+        drop_path: probability with which either branch is left out for an image in training.
+    """
+
+    def __init__(
+        self, attention: nn.Module, feedforward: nn.Module, channels: int, *, window_size: int | None, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(channels, eps=_EPSILON)
+        self.attn = attention
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=_EPSILON)
+        self.mlp = feedforward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, height, width, channels), the same out as in."""
+        x = x + self.drop_path(self._attend(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        if self.window_size is None:
+            return self.attn(x)
+        windows = self.attn(split_windows(x, self.window_size))
+        return join_windows(windows, x.shape[1], x.shape[2])
+
+
+def split_windows(x: Tensor, size: int) -> Tensor:
+    """(batch, height, width, channels) to (batch * windows, size, size, channels), padded with zeros below and right.
+
+    The padding is not masked: published weights were trained with attention to it.
+    """
+    height, width = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
+    return x.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3).flatten(0, 2)
+
+
+def join_windows(windows: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `split_windows`: (batch * windows, size, size, channels) to (batch, height, width, channels)."""
+    size = windows.shape[1]
+    rows, columns = -(-height // size), -(-width // size)
+    x = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return x[:, :height, :width]
+
+
+class RotaryAttention(nn.Module):
+    """Multi-head self-attention whose queries and keys are turned by their position; keys have no bias.
+
+    Args:
+        channels: of the tokens.
+        heads: which divide them.
+        table: for grids of one size, shared by all blocks that have it; None computes one for each grid.
+    """
+
+    def __init__(self, channels: int, heads: int, table: RotaryTable | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(channels, channels, bias=False)
+        self.k_proj = nn.Linear(channels, channels, bias=False)
+        self.v_proj = nn.Linear(channels, channels, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(channels))
+        self.v_bias = nn.Parameter(torch.zeros(channels))
+        self.rope = table
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, height, width, channels), the same out as in."""
+        height, width = x.shape[1:3]
+        tokens = x.flatten(1, 2)
+        query = self._split_heads(F.linear(tokens, self.q_proj.weight, self.q_bias))
+        key = self._split_heads(self.k_proj(tokens))
+        value = self._split_heads(F.linear(tokens, self.v_proj.weight, self.v_bias))
+        if self.rope is None:
+            angles = rotary_angles(height, width, query.shape[-1], x.device)
+            cos, sin = angles.cos(), angles.sin()
+        else:
+            cos, sin = self.rope.freqs_cos, self.rope.freqs_sin
+        attended = F.scaled_dot_product_attention(rotate(query, cos, sin), rotate(key, cos, sin), value)
+        return self.proj(attended.transpose(1, 2).flatten(2)).unflatten(1, (height, width))
+
+    def _split_heads(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class GatedFeedforward(nn.Module):
+    """A feedforward network with a gate (SwiGLU; Shazeer, 2020) and a normalisation of the hidden channels.
+
+    Args:
+        channels: of the tokens.
+        hidden: channels in between.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(channels, hidden)
+        self.w2 = nn.Linear(channels, hidden)
+        self.ffn_ln = nn.LayerNorm(hidden, eps=_EPSILON)
+        self.w3 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., channels), the same out as in."""
+        return self.w3(self.ffn_ln(F.silu(self.w1(x)) * self.w2(x)))
