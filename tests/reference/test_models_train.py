@@ -274,11 +274,19 @@ def test_total_gradient_norm(trained: Trained) -> None:
 
 
 def test_gradients(trained: Trained) -> None:
-    """Element by element, where they are stored."""
+    """Element by element, where they are stored.
+
+    Except of sampling offsets, as a whole: a sample within rounding of a cell's border falls on either side of it, and
+    bilinear interpolation has another slope there.
+    """
     actual = gradients(trained)
     stored = [name for name in trained.arrays if name.startswith("grad::")]
     assert stored
     for name in stored:
         gradient = actual[name.removeprefix("grad::")]
         assert gradient is not None, name
-        close(gradient, trained.arrays[name], rtol=1e-2, atol=1e-3)
+        expected = trained.arrays[name]
+        if ".sampling_offsets." in name:
+            assert (gradient - expected).norm() < 1e-2 * expected.norm(), name
+        else:
+            close(gradient, expected, rtol=1e-2, atol=1e-3)
