@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from codetr.errors import UserError
 from codetr.recipe import Recipe
-from codetr.zoo.co_deformable_detr import co_deformable_detr_r50_1x_coco
+from codetr.zoo.co_deformable_detr import co_deformable_detr_mask_r50_1x_coco, co_deformable_detr_r50_1x_coco
 from codetr.zoo.co_dino import co_dino_5scale_r50_1x_coco
 from codetr.zoo.tiny import tiny
 
@@ -33,6 +33,7 @@ class Entry:
 # AP: the model zoo of the official repository.
 ENTRIES: dict[str, Entry] = {
     "co_deformable_detr_r50_1x_coco": Entry(co_deformable_detr_r50_1x_coco, "COCO", 49.3),
+    "co_deformable_detr_mask_r50_1x_coco": Entry(co_deformable_detr_mask_r50_1x_coco, "COCO", None),
     "co_dino_5scale_r50_1x_coco": Entry(co_dino_5scale_r50_1x_coco, "COCO", 52.1),
     "tiny": Entry(tiny, "drawn samples", None),
 }
