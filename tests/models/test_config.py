@@ -12,6 +12,7 @@ from codetr.models.config import (
     co_deformable_detr_r50,
     co_dino_5scale_r50,
 )
+from codetr.models.presets_vit import co_dino_vit_large_coco
 
 
 def test_published_detectors() -> None:
@@ -21,7 +22,7 @@ def test_published_detectors() -> None:
 
 
 def test_a_configuration_survives_being_written_as_json() -> None:
-    for config in (co_deformable_detr_r50(3), co_dino_5scale_r50(3)):
+    for config in (co_deformable_detr_r50(3), co_dino_5scale_r50(3), co_dino_vit_large_coco(3)):
         assert DetectorConfig.parse(config.model_dump(mode="json")) == config
 
 
@@ -29,9 +30,9 @@ def test_a_configuration_survives_being_written_as_json() -> None:
     ("assignment", "message"),
     [
         ("channels=100", "multiple of norm_groups"),
-        ("backbone.out_stages=[2,1]", "backbone: out_stages must be ascending"),
+        ("backbone.out_stages=[2,1]", "backbone.resnet: out_stages must be ascending"),
         ("backbone.out_stages=[]", "backbone"),
-        ("backbone.depth=34", "backbone.depth"),
+        ("backbone.depth=34", "backbone.resnet.depth"),
         ("rpn=null", "rpn and roi belong together"),
         ("num_classes=0", "num_classes"),
         ("detect_head=boxes", "detect_head"),
@@ -42,6 +43,21 @@ def test_a_configuration_survives_being_written_as_json() -> None:
 def test_mistakes_are_named_by_path(assignment: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         co_dino_5scale_r50(80).override([assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("backbone.attention_heads=12", "channels must be a multiple of four times 12 heads"),
+        ("backbone.depth=12", "global_blocks must be ascending blocks below 12"),
+        ("backbone.global_blocks=[3,3]", "without repetition"),
+        ("backbone.canvas=1000", "canvas must be a multiple of 16"),
+        ("backbone.drop_path=1", "drop_path"),
+    ],
+)
+def test_mistakes_in_a_vision_transformer_are_named(assignment: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"backbone.*{message}"):
+        co_dino_vit_large_coco(80).override([assignment])
 
 
 def test_heads_can_be_switched_off() -> None:

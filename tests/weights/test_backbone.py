@@ -99,9 +99,9 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
         load_backbone(ResNet(ResNetConfig(base_width=8)), str(path))
 
 
-def test_a_checkpoint_around_the_weights_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_checkpoint_around_the_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, path)
+    torch.save({"net": {"conv1.weight": torch.zeros(1)}}, path)
     with pytest.raises(UserError, match="something else than tensors"):
         load_backbone(ResNet(ResNetConfig(base_width=8)), str(path))
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from codetr.errors import UserError
+from codetr.models.backbones.config import ViTConfig
 from codetr.models.detector import CoDETR
 from codetr.weights.official import from_official, load_official, to_official
 from codetr.weights.official_config import read_official_config
 from tests.reference.golden_case import GoldenCase
 
-CASES = ("co_deformable_s0", "co_deformable_mask_s0", "co_dino_s0")
+CASES = ("co_deformable_s0", "co_deformable_mask_s0", "co_dino_s0", "co_dino_vit_s0", "co_dino_vit_instance_s0")
 
 
 @pytest.fixture(params=CASES)
@@ -31,6 +32,7 @@ def test_weights_come_out_as_they_went_in(case: GoldenCase) -> None:
     assert all(torch.equal(written[name], value) for name, value in weights.items())
 
 
+@pytest.mark.parametrize("case", ["co_deformable_s0", "co_dino_s0"], indirect=True)
 def test_all_keys_that_do_not_fit_are_named_and_nothing_is_loaded(case: GoldenCase) -> None:
     weights, detector = case.arrays("state_dict"), case.detector()
     before = copy.deepcopy(detector.state_dict())
@@ -64,7 +66,7 @@ def test_half_precision_weights_are_read(case: GoldenCase) -> None:
     ("path", "value", "message"),
     [
         ("query_head.type", "DETRHead", r"query_head.type is 'DETRHead'.*CoDINOHead"),
-        ("backbone.type", "ViT", "backbone.type is 'ViT'"),
+        ("backbone.type", "HRNet", "backbone.type is 'HRNet'"),
         ("query_head.mixed_selection", False, "query_head.mixed_selection is False"),
         ("query_head.loss_cls.gamma", 1.5, "query_head.loss_cls.gamma is 1.5"),
         ("query_head.loss_cls.type", "FocalLoss", "loss_cls.type is 'FocalLoss', only 'QualityFocalLoss'"),
@@ -87,6 +89,40 @@ def test_what_cannot_be_built_is_named(golden: Path, path: str, value: Any, mess
     node[last] = value
     with pytest.raises(UserError, match=message):
         read_official_config(config)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("backbone", "patch_size", 14, "backbone.patch_size is 14"),
+        ("backbone", "qkv_bias", False, "backbone.qkv_bias is False"),
+        ("backbone", "residual_block_indexes", [2], r"backbone.residual_block_indexes is \[2\]"),
+        ("backbone", "embed_dim", None, "backbone.*channels"),
+        ("neck", "type", "ChannelMapper", "neck.type is 'ChannelMapper', only 'SFP'"),
+        ("neck", "use_p2", None, "neck.use_p2 is False"),
+        ("neck", "num_outs", 4, "neck.num_outs is 4"),
+        ("neck", "use_act_checkpoint", True, "neck.use_act_checkpoint is True"),
+        ("box", "norm_cfg", None, "bbox_head.norm_cfg.type is None, only 'GN'"),
+        ("box", "norm_cfg", {"type": "GN", "num_groups": 8}, "norm_cfg.num_groups is 8, only 32"),
+        ("box", "conv_out_channels", 32, "conv_out_channels is 32, only 64"),
+    ],
+)
+def test_what_cannot_be_built_with_a_vision_transformer_is_named(
+    golden: Path, part: str, field: str, value: Any, message: str
+) -> None:
+    config = json.loads((golden / "models" / "co_dino_vit_s0" / "config.json").read_text())
+    (config["roi_head"][0]["bbox_head"] if part == "box" else config[part])[field] = value
+    with pytest.raises(UserError, match=message):
+        read_official_config(config)
+
+
+def test_window_blocks_that_do_not_exist_are_passed_over(golden: Path) -> None:
+    """The published COCO configurations name blocks 24 to 26 of 24."""
+    config = json.loads((golden / "models" / "co_dino_vit_s0" / "config.json").read_text())
+    config["backbone"]["window_block_indexes"] = [0, 2, 3, 4]
+    backbone = read_official_config(config).backbone
+    assert isinstance(backbone, ViTConfig)
+    assert backbone.global_blocks == (1,)
 
 
 def test_auxiliary_heads_that_an_official_configuration_leaves_out(golden: Path) -> None:

@@ -7,6 +7,8 @@ networks. Parameters and buffers have the names of the published checkpoints.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,7 +103,7 @@ def resize_positions(pos_embed: Tensor, height: int, width: int) -> Tensor:
 
     The first entry, the class token's, is left out.
     """
-    side = int((pos_embed.shape[1] - 1) ** 0.5)
+    side = math.isqrt(pos_embed.shape[1] - 1)
     grid = pos_embed[:, 1:].unflatten(1, (side, side))
     if (height, width) == (side, side):
         return grid
