@@ -5,6 +5,7 @@ from __future__ import annotations
 from codetr.models.config import DetectorConfig
 from codetr.models.presets import (
     co_deformable_detr,
+    co_deformable_detr_mask_r50,
     co_deformable_detr_r50,
     co_deformable_detr_swin_large_900q,
     swin_base,
@@ -19,6 +20,8 @@ from codetr.zoo.base import COCO_CLASSES, published
 # The sampling offsets learn as slowly as the backbone. No parameter is called reference_points in a two-stage model.
 _LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
 
+_LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
+
 
 def co_deformable_detr_r50_1x_coco() -> Recipe:
     """ResNet-50."""
@@ -26,6 +29,17 @@ def co_deformable_detr_r50_1x_coco() -> Recipe:
         "co_deformable_detr_r50_1x_coco",
         "Co-Deformable-DETR, ResNet-50",
         co_deformable_detr_r50(COCO_CLASSES),
+        backbone_weights="IMAGENET1K_V1",
+        optimizer=OptimizerConfig(lr_multipliers=_LR_MULTIPLIERS),
+    )
+
+
+def co_deformable_detr_mask_r50_1x_coco() -> Recipe:
+    """ResNet-50, with a mask head in the RoI head, whose detections are the detector's."""
+    return published(
+        "co_deformable_detr_mask_r50_1x_coco",
+        "Co-Deformable-DETR with masks, ResNet-50",
+        co_deformable_detr_mask_r50(COCO_CLASSES),
         backbone_weights="IMAGENET1K_V1",
         optimizer=OptimizerConfig(lr_multipliers=_LR_MULTIPLIERS),
     )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from codetr.models.config import DetectorConfig
-from codetr.models.presets import co_dino_vit_large_coco, co_dino_vit_large_lvis
+from codetr.models.presets import (
+    co_dino_vit_large_coco,
+    co_dino_vit_large_coco_instance,
+    co_dino_vit_large_lvis,
+    co_dino_vit_large_lvis_instance,
+)
 from codetr.recipe import Recipe
 from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
@@ -17,10 +22,23 @@ def co_dino_5scale_vit_large_coco() -> Recipe:
     return _coco("co_dino_5scale_vit_large_coco", "Co-DINO, ViT-L", co_dino_vit_large_coco(COCO_CLASSES))
 
 
+def co_dino_5scale_vit_large_coco_instance() -> Recipe:
+    """The same with masks."""
+    model = co_dino_vit_large_coco_instance(COCO_CLASSES)
+    return _coco("co_dino_5scale_vit_large_coco_instance", "Co-DINO with masks, ViT-L", model)
+
+
 def co_dino_5scale_lsj_vit_large_lvis() -> Recipe:
     """For LVIS, large-scale jitter."""
     model = co_dino_vit_large_lvis(LVIS_CLASSES)
     return _lvis("co_dino_5scale_lsj_vit_large_lvis", "Co-DINO, ViT-L, large-scale jitter", model)
+
+
+def co_dino_5scale_lsj_vit_large_lvis_instance() -> Recipe:
+    """For LVIS, large-scale jitter, with masks."""
+    model = co_dino_vit_large_lvis_instance(LVIS_CLASSES)
+    name = "co_dino_5scale_lsj_vit_large_lvis_instance"
+    return _lvis(name, "Co-DINO with masks, ViT-L, large-scale jitter", model)
 
 
 def _coco(name: str, description: str, model: DetectorConfig) -> Recipe:
