@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,10 @@ def test_the_zoo_knows_its_recipes(name: str) -> None:
     with torch.device("meta"):
         detector = build_detector(recipe.model)
     assert sum(parameter.numel() for parameter in detector.parameters()) == zoo.ENTRIES[name].parameters
+
+
+def test_the_zoo_page_lists_every_recipe() -> None:
+    """A reader would not find it, or find one that is gone."""
+    page = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` ", page, re.MULTILINE)
+    assert sorted([*listed, "tiny"]) == sorted(zoo.names())
