@@ -1,4 +1,4 @@
-"""Boxes with labels on images, readable at any image size and with any number of classes."""
+"""Boxes with labels, and masks, on images, readable at any image size and with any number of classes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ _PALETTE: tuple[Colour, ...] = (
 )
 GREY: Colour = (170, 176, 184)
 
+_TINT = 110
+"""How much of a mask's colour is blended in, of 255."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -41,12 +44,14 @@ class Box:
         label: class position, which decides the colour; `None` draws it grey.
         caption: text beside the box; empty for none.
         dashed: draw a dashed outline.
+        mask: (height, width) bool over the image, tinted in the colour of the box.
     """
 
     xyxy: Rectangle
     label: int | None
     caption: str = ""
     dashed: bool = False
+    mask: NDArray[np.bool_] | None = None
 
 
 def class_colour(label: int) -> Colour:
@@ -63,7 +68,8 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     """Draw boxes on a copy of an image, scaled so that lines and labels are readable.
 
     Small images are enlarged (at most eight times) and large ones reduced, so that the longer side has
-    `long_side` pixels. Large boxes are drawn first; captions come last, where they hide least.
+    `long_side` pixels. Masks are tinted first, then large boxes are drawn before small ones; captions come last,
+    where they hide least.
 
     Args:
         image: (height, width, 3) RGB.
@@ -75,6 +81,9 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     resample = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS
     canvas = Image.fromarray(image).resize(size, resample)
+    for box in sorted(boxes, key=lambda box: -_area(box.xyxy)):
+        if box.mask is not None:
+            _tint(canvas, box.mask, _colour(box))
     draw = ImageDraw.Draw(canvas)
     line = max(2, round(max(size) / 240))
     font = _font(max(11, round(max(size) / 58)))
@@ -111,6 +120,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _colour(box: Box) -> Colour:
     return GREY if box.label is None else class_colour(box.label)
+
+
+def _tint(canvas: Image.Image, mask: NDArray[np.bool_], colour: Colour) -> None:
+    """Blend a colour into the canvas where the mask, scaled to it, is."""
+    strength = Image.fromarray(mask.astype(np.uint8) * _TINT).resize(canvas.size, Image.Resampling.BILINEAR)
+    canvas.paste(colour, (0, 0), strength)
 
 
 def _area(box: Rectangle) -> float:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from codetr.data.batch import collate
 from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
 from codetr.data.progress import track
+from codetr.data.segmentation import decode
 from codetr.data.transforms import preprocess_image
 from codetr.drawing import Box, draw_boxes, elide
 from codetr.errors import UserError
@@ -34,12 +36,17 @@ _SMALLEST, _LARGEST = 960, 1920
 
 @dataclass(frozen=True)
 class FoundObject:
-    """One detection: class (label and name), score in [0, 1], box [x, y, width, height] in pixels of the image."""
+    """One detection: class (label and name), score in [0, 1], box [x, y, width, height] in pixels of the image.
+
+    A model with masks adds a run-length code {size [height, width], counts} over the image and a score of the mask.
+    """
 
     label: int
     name: str
     score: float
     bbox: tuple[float, float, float, float]
+    segmentation: dict[str, Any] | None = None
+    mask_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,12 +189,17 @@ def detect(
     pixels, sizes = preprocess_image(image, preprocess)
     with torch.no_grad():
         (detections,) = detector.detect(collate([pixels], [sizes], [0]).to(device))
-    labels = np.arange(len(names))
-    results = coco_results(detections, 0, labels)
+    results = coco_results(detections[detections.scores >= threshold], 0, np.arange(len(names)))
     return [
-        FoundObject(entry["category_id"], names[entry["category_id"]], entry["score"], tuple(entry["bbox"]))
+        FoundObject(
+            entry["category_id"],
+            names[entry["category_id"]],
+            entry["score"],
+            tuple(entry["bbox"]),
+            entry.get("segmentation"),
+            entry.get("mask_score"),
+        )
         for entry in results
-        if entry["score"] >= threshold
     ]
 
 
@@ -197,7 +209,8 @@ def draw(image: NDArray[np.uint8], found: Sequence[FoundObject], path: Path) -> 
     for entry in reversed(found):
         x, y, width, height = entry.bbox
         caption = f"{elide(entry.name, 32)} {entry.score:.2f}"
-        boxes.append(Box((x, y, x + width, y + height), entry.label, caption))
+        mask = None if entry.segmentation is None else decode(entry.segmentation, *image.shape[:2])
+        boxes.append(Box((x, y, x + width, y + height), entry.label, caption, mask=mask))
     long_side = min(max(*image.shape[:2], _SMALLEST), _LARGEST)
     draw_boxes(image, boxes, long_side=long_side).save(path, quality=90)
 

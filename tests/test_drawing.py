@@ -64,3 +64,15 @@ def test_names_are_put_on_one_short_line() -> None:
     """Class names come from annotation files: line breaks and control characters would break the layout."""
     assert elide("two\nlines\x00", 20) == "two�lines�"
     assert elide("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_a_mask_is_tinted_in_the_colour_of_its_class_and_nowhere_else() -> None:
+    """The image must stay visible under the mask, and a mask of another shape must not be taken for it."""
+    mask = np.zeros((100, 200), bool)
+    mask[30:70, 60:90] = True
+    picture = np.asarray(draw_boxes(grey(100, 200), [Box((50, 20, 150, 80), 3, mask=mask)], long_side=200)).astype(int)
+    inside, outside = picture[50, 75], picture[50, 120]
+    assert tuple(outside) == (90, 90, 90)
+    wanted = np.array(class_colour(3))
+    assert (np.abs(inside - wanted) < np.abs(outside - wanted))[wanted != 90].all()
+    assert tuple(inside) != tuple(wanted)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from codetr.data.segmentation import decode
 from codetr.errors import UserError
 from codetr.predict import predict
-from tests.evaluation.small import NAMES, write_images, write_model
+from tests.evaluation.small import NAMES, masked, write_images, write_model
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,19 @@ def test_an_earlier_output_is_replaced_unless_its_pictures_are_the_input(model: 
 def test_a_threshold_outside_the_range_of_scores_is_refused(model: Path, tmp_path: Path, threshold: float) -> None:
     with pytest.raises(UserError, match=r"not in \[0, 1\]"):
         predict(model, [tmp_path], tmp_path / "out", threshold=threshold)
+
+
+def test_a_model_with_masks_writes_and_draws_them(model: Path, tmp_path: Path) -> None:
+    """The masks of the listed detections, in pixels of the image; a model of boxes writes none."""
+    write_images(tmp_path / "in", 1)
+    with_masks = write_model(tmp_path / "model", **masked())
+    (image,) = predict(with_masks, [tmp_path / "in"], tmp_path / "out", threshold=0.0).images
+    assert image.detections
+    for entry in image.detections:
+        assert entry.segmentation is not None
+        assert entry.mask_score == entry.score
+        assert decode(entry.segmentation, image.height, image.width).shape == (image.height, image.width)
+    written = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert written["images"][0]["detections"][0]["segmentation"]["size"] == [image.height, image.width]
+    (boxes,) = predict(model, [tmp_path / "in"], tmp_path / "boxes", threshold=0.0).images
+    assert {entry.segmentation for entry in boxes.detections} == {None}

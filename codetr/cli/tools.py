@@ -30,18 +30,30 @@ def zoo(
 ) -> None:
     """The recipes there are, or all settings of one.
 
+    AP is what the authors of Co-DETR report for a recipe's name on the val split of its dataset.
+
     [cyan]codetr zoo[/]
 
     [cyan]codetr zoo tiny > my.yaml[/], edit it, then [cyan]codetr train --recipe my.yaml …[/]
     """
     from codetr import zoo as recipes
+    from codetr.models.presets import backbone_name
 
     if name is None:
         print_table(
-            ("recipe", "made for", "published AP", "description"),
+            ("recipe", "backbone", "dataset", "masks", "parameters", "box AP", "mask AP"),
             [
-                (recipe, entry.dataset, entry.published_ap, entry.build().description)
-                for recipe, entry in recipes.ENTRIES.items()
+                (
+                    name,
+                    backbone_name(recipe.model.backbone),
+                    entry.dataset,
+                    "yes" if recipe.model.gives_masks else "no",
+                    f"{entry.parameters / 1e6:.1f} M",
+                    entry.box_ap,
+                    entry.mask_ap,
+                )
+                for name, entry in recipes.ENTRIES.items()
+                for recipe in (entry.build(),)
             ],
         )
         return

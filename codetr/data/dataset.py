@@ -142,6 +142,11 @@ class Split:
         trainable = self._arrays["trainable"]
         return images[trainable], self.labels[trainable]
 
+    @property
+    def without_outline(self) -> int:
+        """How many of the objects that are trained on have no outline."""
+        return int(np.count_nonzero((np.diff(self._arrays["outline_offsets"]) == 0) & self._arrays["trainable"]))
+
     def path(self, i: int) -> Path:
         """The file of image `i`."""
         return self._root / self._relative_path(i)

@@ -119,6 +119,12 @@ def encode(value: list[list[float]] | dict[str, Any], height: int, width: int) -
     return value
 
 
+def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A (height, width) bool mask as a compressed run-length code, ready for JSON."""
+    code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}
+
+
 def decode(value: list[list[float]] | dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
     """A checked segmentation as a (height, width) bool mask."""
     return coco_mask.decode(encode(value, height, width)).astype(bool)

@@ -118,7 +118,8 @@ def evaluate_coco(
         ground_truth: a COCO annotation file as read from JSON (`images`, `annotations`, `categories`); left unchanged.
         predictions: COCO results, `{image_id, category_id, bbox [x, y, w, h] pixels, score}`, with `segmentation` for
             masks; left unchanged. With equal scores the earlier one counts as the better. Where detections carry
-            both a box and a mask, their area is that of the box.
+            both a box and a mask, their area is that of the box; if they carry a `mask_score` too, masks count by that
+            and their area is their own, as the programs do that published mask metrics come from.
         iou_type: compare boxes ("bbox") or masks ("segm").
 
     Raises:
@@ -129,6 +130,8 @@ def evaluate_coco(
             # pycocotools would take the boxes of detections for their masks.
             if missing := sum(not entry.get("segmentation") for entry in entries):
                 raise UserError(f"{missing} of {len(entries)} have no segmentation", where=what)
+        if any("mask_score" in entry for entry in predictions):
+            predictions = [mask_result(entry) for entry in predictions]
     evaluation = _run_cocoeval(ground_truth, predictions, iou_type)
     names = {int(entry["id"]): str(entry["name"]) for entry in ground_truth["categories"]}
     category_ids = [int(k) for k in evaluation.params.catIds]
@@ -168,6 +171,12 @@ def evaluate_coco(
         operating_point=point,
         matches=matches,
     )
+
+
+def mask_result(entry: dict[str, Any]) -> dict[str, Any]:
+    """The mask of a COCO result as a result of its own: without the box, and with `mask_score` as the score."""
+    own = {key: value for key, value in entry.items() if key not in ("bbox", "mask_score")}
+    return {**own, "score": entry.get("mask_score", entry["score"])}
 
 
 def right_and_found(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> tuple[set[int], set[int]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from codetr.evaluation.coco import IOU_THRESHOLDS, CocoMetrics
 from codetr.evaluation.matches import RECALL_THRESHOLDS, ImageMetrics
+from codetr.evaluation.measure import Measured
 from codetr.evaluation.pictures import choose, compare
 from codetr.evaluation.plots import plot_classes, plot_precision_recall, plot_scores
 from codetr.evaluation.report import Picture, Report, render_report
@@ -28,13 +29,27 @@ class Evaluated:
         split: the images.
         ground_truth: the split as COCO ground truth.
         predictions: COCO results.
-        metrics: the comparison.
+        measured: the comparison.
     """
 
     split: Split
     ground_truth: dict[str, Any]
     predictions: list[dict[str, Any]]
-    metrics: CocoMetrics
+    measured: Measured
+
+    @property
+    def metrics(self) -> CocoMetrics:
+        """The comparison of boxes, by which images are ranked and a score threshold is chosen."""
+        return self.measured.boxes
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """Every class with its numbers by name; where masks were measured, `mask_AP` and the like too."""
+        rows = [dataclasses.asdict(entry) for entry in self.metrics.classes]
+        if self.measured.masks is not None:
+            for row, entry in zip(rows, self.measured.masks.classes, strict=True):
+                row |= {f"mask_{name}": getattr(entry, name) for name in ("AP", "AP50", "AP75", "AR100")}
+        return rows
 
     @property
     def evaluation_set(self) -> str:
@@ -79,8 +94,8 @@ def write_evaluation(
     """
     metrics = evaluated.metrics
     write_json(folder / "predictions.json", evaluated.predictions, indent=None)
-    write_json(folder / "metrics.json", metrics.flat)
-    write_json(folder / "per_class.json", [dataclasses.asdict(entry) for entry in metrics.classes])
+    write_json(folder / "metrics.json", evaluated.measured.flat)
+    write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
     write_json(folder / "pr_curve.json", curve_points(metrics))
     choice = choose(metrics, count)
@@ -88,10 +103,12 @@ def write_evaluation(
         title=title,
         split=evaluated.split.name,
         metrics=metrics,
-        plots=draw_plots(folder / "plots", metrics),
+        plots=draw_plots(folder / "plots", evaluated.measured),
         best=draw_pictures(folder / "pictures", "best", choice.best, evaluated),
         worst=draw_pictures(folder / "pictures", "worst", choice.worst, evaluated),
         lineage=lineage,
+        masks=evaluated.measured.masks,
+        without_outline=evaluated.measured.without_outline,
     )
     write_text(folder / "report.html", render_report(report))
 
@@ -113,8 +130,9 @@ def curve_points(metrics: CocoMetrics) -> list[dict[str, float | None]]:
     return points
 
 
-def draw_plots(folder: Path, metrics: CocoMetrics) -> list[tuple[str, Path]]:
+def draw_plots(folder: Path, measured: Measured) -> list[tuple[str, Path]]:
     """Draw every plot into `folder`; returns captions and files."""
+    metrics = measured.boxes
     plots = [
         ("Precision over recall", folder / "precision_recall.png", plot_precision_recall),
         ("AP and AP50 of the classes", folder / "classes.png", plot_classes),
@@ -122,7 +140,12 @@ def draw_plots(folder: Path, metrics: CocoMetrics) -> list[tuple[str, Path]]:
     ]
     for _, path, draw in plots:
         draw(metrics, path)
-    return [(caption, path) for caption, path, _ in plots]
+    drawn = [(caption, path) for caption, path, _ in plots]
+    if measured.masks is not None:
+        path = folder / "mask_precision_recall.png"
+        plot_precision_recall(measured.masks, path)
+        drawn.insert(1, ("Precision over recall of masks", path))
+    return drawn
 
 
 def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated: Evaluated) -> list[Picture]:
@@ -133,6 +156,7 @@ def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated
     for rank, image in enumerate(images, start=1):
         truth, detections = evaluated.of_image(image.image_id)
         path = folder / f"{kind}_{rank:02d}_{image.image_id}.jpg"
-        compare(evaluated.pixels(image.image_id), truth, detections, threshold).save(path, quality=88)
+        pixels, masks = evaluated.pixels(image.image_id), evaluated.measured.masks is not None
+        compare(pixels, truth, detections, threshold, masks=masks).save(path, quality=88)
         drawn.append(Picture(path, image))
     return drawn

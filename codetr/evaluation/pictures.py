@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from codetr.data.segmentation import decode
 from codetr.drawing import Box, draw_boxes, elide
 from codetr.evaluation.coco import CocoMetrics, right_and_found
 from codetr.evaluation.matches import ImageMetrics
@@ -49,6 +50,7 @@ def compare(
     predictions: list[dict[str, Any]],
     threshold: float,
     *,
+    masks: bool = False,
     long_side: int = 640,
 ) -> Image.Image:
     """One picture: the ground truth on the left, the detections on the right (above and below for wide images).
@@ -61,6 +63,7 @@ def compare(
         ground_truth: COCO ground truth that holds this image alone (`images`, `annotations`, `categories`).
         predictions: COCO results of this image; those with at least `threshold` are drawn.
         threshold: lowest score.
+        masks: tint objects and detections by their masks.
         long_side: longer side of each half, in pixels.
     """
     labels = {entry["id"]: (k, str(entry["name"])) for k, entry in enumerate(ground_truth["categories"])}
@@ -77,6 +80,7 @@ def compare(
                 None if crowd else label,
                 f"{caption} (crowd)" if crowd else caption,
                 dashed=number not in found and not crowd,
+                mask=_mask(annotation, image) if masks else None,
             )
         )
     detected = []
@@ -84,7 +88,8 @@ def compare(
         label, name = labels[entry["category_id"]]
         score = f"{entry['score']:.2f}"
         caption = f"{elide(name, 24)} {score}" if len(shown) <= _MOST_NAMES else score
-        detected.append(Box(_corners(entry["bbox"]), label, caption, dashed=number not in right))
+        mask = _mask(entry, image) if masks else None
+        detected.append(Box(_corners(entry["bbox"]), label, caption, dashed=number not in right, mask=mask))
     detected.reverse()
     halves = [draw_boxes(image, boxes, long_side=long_side) for boxes in (truth, detected)]
     return _join(halves)
@@ -93,6 +98,11 @@ def compare(
 def _corners(bbox: list[float]) -> tuple[float, float, float, float]:
     x, y, width, height = bbox
     return x, y, x + width, y + height
+
+
+def _mask(entry: dict[str, Any], image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    outline = entry.get("segmentation")
+    return decode(outline, *image.shape[:2]) if outline else None
 
 
 def _join(halves: list[Image.Image]) -> Image.Image:

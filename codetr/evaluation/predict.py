@@ -26,6 +26,7 @@ from torch import nn
 from codetr.data.config import PreprocessConfig
 from codetr.data.loader import EvalLoader
 from codetr.data.progress import track
+from codetr.data.segmentation import encode_mask
 from codetr.errors import UserError
 from codetr.files import read_json, write_json
 from codetr.models.structures import Detections
@@ -66,7 +67,7 @@ def predict_split(
 
     Returns:
         On rank 0 the COCO results of all images, in the order of the dataset and best first within an image;
-        boxes are [x, y, width, height] in pixels. On the other ranks `None`.
+        boxes are [x, y, width, height] in pixels, masks run-length codes. On the other ranks `None`.
     """
     rank, world_size = ranks()
     if rank == 0:
@@ -124,7 +125,7 @@ def merge(shards: list[Path], split: Split) -> list[dict[str, Any]]:
 
 
 def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """One image's detections as COCO results.
+    """One image's detections as COCO results, masks as run-length codes in `segmentation` with a `mask_score`.
 
     Numbers are float32 and are written with the fewest digits that read back as the same float32, so nothing is
     rounded away and `0.9` does not become `0.8999999761581421`.
@@ -141,13 +142,24 @@ def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np
     boxes[:, 2:] -= boxes[:, :2]
     categories = category_ids[detections.labels.cpu().numpy()].tolist()
     scores = detections.scores.detach().float().cpu().numpy()
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+    finite = np.isfinite(boxes).all() and np.isfinite(scores).all()
+    mask_scores = scores
+    if detections.mask_scores is not None:
+        mask_scores = detections.mask_scores.detach().float().cpu().numpy()
+        finite &= np.isfinite(mask_scores).all()
+    if not finite:
         hint = "The weights are damaged, or training diverged."
         raise UserError("the detector gave boxes or scores that are not finite", where=f"image {image_id}", hint=hint)
-    return [
+    results: list[dict[str, Any]] = [
         {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
         for category_id, box, score in zip(categories, _shortest(boxes), _shortest(scores), strict=True)
     ]
+    if detections.masks is not None:
+        # One mask in pixels at a time.
+        for entry, mask, score in zip(results, detections.masks, _shortest(mask_scores), strict=True):
+            entry["segmentation"] = encode_mask(mask.cpu().numpy())
+            entry["mask_score"] = score
+    return results
 
 
 def _shortest(values: NDArray[np.float32]) -> Any:

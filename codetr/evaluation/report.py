@@ -29,11 +29,13 @@ class Report:
     Attributes:
         title: headline, e.g. the recipe's name.
         split: name of the split that was evaluated.
-        metrics: the numbers.
+        metrics: the numbers of the boxes.
         plots: caption and file of every plot.
         best: pictures of the best images.
         worst: pictures of the worst images.
         lineage: label and value of everything the evaluation was made from.
+        masks: the numbers of the masks, None where masks were not measured.
+        without_outline: how many objects kept masks from being measured, because they have no outline.
     """
 
     title: str
@@ -43,6 +45,8 @@ class Report:
     best: list[Picture]
     worst: list[Picture]
     lineage: list[tuple[str, str]]
+    masks: CocoMetrics | None = None
+    without_outline: int = 0
 
 
 def render_report(report: Report) -> str:
@@ -56,7 +60,11 @@ def render_report(report: Report) -> str:
     )
     environment.filters["number"] = number
     environment.filters["data_uri"] = data_uri
-    return environment.get_template("report.html").render(report=report, metrics=report.metrics)
+    metrics, masks = report.metrics, report.masks
+    mask_classes = [None] * len(metrics.classes) if masks is None else masks.classes
+    classes = list(zip(metrics.classes, mask_classes, strict=True))
+    template = environment.get_template("report.html")
+    return template.render(report=report, metrics=metrics, masks=masks, classes=classes)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -66,7 +66,8 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
 
     Args:
         path: JSON list of `{image_id, category_id, bbox [x, y, w, h] pixels, score in [0, 1]}`, with a mask as
-            `segmentation` {size [height, width], counts} beside the box or instead of it, in all entries alike.
+            `segmentation` {size [height, width], counts} beside the box or instead of it, in all entries alike, and a
+            `mask_score` in [0, 1] if masks have scores of their own.
         ground_truth: COCO annotations; every prediction must be of one of its images and categories.
 
     Raises:
@@ -145,6 +146,8 @@ def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]
         problems.append("score: is missing")
     elif not _is_number(score) or not 0 <= score <= 1:
         problems.append(f"score: {_shown(score)} is not a number in [0, 1]")
+    if "mask_score" in entry and not (_is_number(entry["mask_score"]) and 0 <= entry["mask_score"] <= 1):
+        problems.append(f"mask_score: {_shown(entry['mask_score'])} is not a number in [0, 1]")
     if "bbox" in entry:
         box = entry["bbox"]
         if not _is_box(box):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from codetr.data.config import PreprocessConfig
-from codetr.evaluation.coco import CocoMetrics, evaluate_coco
+from codetr.evaluation.measure import Measured, measure
 from codetr.evaluation.predict import predict_split
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def validate(
     batch_size: int,
     workers: int,
     work: Path,
-) -> CocoMetrics | None:
+    masks: bool = False,
+) -> Measured | None:
     """Metrics of a detector on a split. Every rank of the process group calls it, with the same weights.
 
     It draws nothing at random and leaves the detector in the mode it was in.
@@ -38,6 +39,7 @@ def validate(
         batch_size: images per batch and rank.
         workers: processes per rank that read images.
         work: a folder all ranks see, for their results; emptied before and removed after.
+        masks: whether the detector gives masks, which are measured too then.
 
     Returns:
         The metrics on rank 0, `None` on the other ranks, which do not wait for them.
@@ -54,4 +56,4 @@ def validate(
     )
     if predictions is None:
         return None
-    return evaluate_coco(split.to_coco(), predictions)
+    return measure(split.to_coco(), predictions, masks=masks)

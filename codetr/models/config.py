@@ -15,6 +15,7 @@ from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DetectorKind = Literal["co_deformable", "co_dino"]
+Head = Literal["query", "atss", "roi"]
 
 
 class NMSConfig(Settings):
@@ -163,6 +164,20 @@ class RPNConfig(Settings):
     test_proposals: ProposalConfig = ProposalConfig()
 
 
+class MaskHeadConfig(Settings):
+    """The mask head of Mask R-CNN (He et al., ICCV 2017), a part of the RoI head.
+
+    Attributes:
+        convs: 3×3 convolutions before the upsampling.
+        pool_size: side of the pooled features; masks have twice as many cells per side.
+        weight: of the loss.
+    """
+
+    convs: NonNegativeInt = 4
+    pool_size: PositiveInt = 14
+    weight: NonNegativeFloat = 12.0
+
+
 class RoIHeadConfig(Settings):
     """The box head of Faster R-CNN (Ren et al., NeurIPS 2015), the auxiliary head "roi".
 
@@ -177,6 +192,7 @@ class RoIHeadConfig(Settings):
         samples: proposals per image that the losses see.
         positive_fraction: upper bound of the foreground share among them.
         max_auxiliary_queries: upper bound of customised positive queries per image.
+        mask: gives the detections of this head masks; None for boxes only.
     """
 
     finest_scale: PositiveInt = 112
@@ -195,6 +211,7 @@ class RoIHeadConfig(Settings):
     score_threshold: Fraction = 0.0
     nms: NMSConfig = NMSConfig(iou_threshold=0.5)
     max_detections: PositiveInt = 100
+    mask: MaskHeadConfig | None = None
 
 
 class ATSSHeadConfig(Settings):
@@ -223,6 +240,37 @@ class ATSSHeadConfig(Settings):
     max_detections: PositiveInt = 100
 
 
+class InstanceHeadConfig(Settings):
+    """Masks for the detections of the query head: RefineMask (Zhang et al., CVPR 2021) with Mask Scoring R-CNN
+    (Huang et al., CVPR 2019).
+
+    Attributes:
+        finest_scale: regions smaller than twice this (square root of the area, pixels) are pooled from the finest map.
+        pool_size: side of the pooled features; the finest masks have eight times as many cells per side.
+        instance_convs: 3×3 convolutions over the features of a region.
+        semantic_convs: 3×3 convolutions over the finest map of the image.
+        positive_iou: overlap with an object from which a detection is trained on.
+        samples: detections per image to choose from.
+        positive_fraction: upper bound of those that are trained on, as a fraction of `samples`.
+        mask_weight: of the loss of all masks.
+        stage_weights: of the masks, coarse to fine, within it.
+        iou_fc_channels: width of the layer before the predicted overlap of a mask with its object.
+        iou_weight: of the loss of the predicted overlap.
+    """
+
+    finest_scale: PositiveInt = 56
+    pool_size: PositiveInt = 14
+    instance_convs: NonNegativeInt = 1
+    semantic_convs: NonNegativeInt = 2
+    positive_iou: Fraction = 0.5
+    samples: PositiveInt = 512
+    positive_fraction: Fraction = 0.25
+    mask_weight: NonNegativeFloat = 15.96
+    stage_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (0.5, 0.75, 0.75, 1)
+    iou_fc_channels: PositiveInt = 1024
+    iou_weight: NonNegativeFloat = 6.0
+
+
 class DetectorConfig(Settings):
     """A whole Co-DETR detector.
 
@@ -235,6 +283,9 @@ class DetectorConfig(Settings):
         query: the query head, whose kind is the kind of the detector.
         rpn, roi: the Faster R-CNN auxiliary head; both or neither.
         atss: the ATSS auxiliary head, or None.
+        instance: gives the detections of the query head masks; None for boxes only.
+        detect_head: which head's detections the detector gives. "query" is Co-DETR proper and the fastest; a mask
+            head in the RoI head gives masks to that head's detections only.
     """
 
     num_classes: PositiveInt
@@ -246,6 +297,8 @@ class DetectorConfig(Settings):
     rpn: RPNConfig | None = RPNConfig()
     roi: RoIHeadConfig | None = RoIHeadConfig()
     atss: ATSSHeadConfig | None = ATSSHeadConfig()
+    instance: InstanceHeadConfig | None = None
+    detect_head: Head = "query"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -254,8 +307,14 @@ class DetectorConfig(Settings):
             raise ValueError(
                 f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
             )
+        if self.instance is not None and self.channels % 8:
+            raise ValueError("channels must be a multiple of 8 with masks in stages (instance)")
         if (self.rpn is None) != (self.roi is None):
             raise ValueError("rpn and roi belong together: give both or set both to null")
+        if self.detect_head not in self.heads:
+            raise ValueError(
+                f"detect_head is '{self.detect_head}', which is switched off; on are {', '.join(self.heads)}"
+            )
         return self
 
     @property
@@ -277,3 +336,20 @@ class DetectorConfig(Settings):
     def auxiliary_heads(self) -> tuple[str, ...]:
         """Names of the auxiliary heads that are switched on, in the order of their customised queries."""
         return tuple(name for name, head in (("roi", self.roi), ("atss", self.atss)) if head is not None)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of all heads that can detect."""
+        return ("query", *self.auxiliary_heads)
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether training needs the masks of objects."""
+        return self.instance is not None or (self.roi is not None and self.roi.mask is not None)
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether the detections have masks."""
+        if self.detect_head == "query":
+            return self.instance is not None
+        return self.detect_head == "roi" and self.roi is not None and self.roi.mask is not None

@@ -36,3 +36,22 @@ class ChannelLayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width), the same out as in."""
         return F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps).movedim(-1, 1)
+
+
+class ConvLayerNorm(nn.Module):
+    """3×3 convolution without bias, then layer normalisation over channels; no activation.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        stride: cells of the input per cell of the output.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm = ChannelLayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
+        return self.norm(self.conv(x))

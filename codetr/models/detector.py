@@ -10,26 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from codetr.errors import UserError
 from codetr.models.backbones.build import build_backbone, build_neck
-from codetr.models.config import CoDINOHeadConfig, DetectorConfig
+from codetr.models.config import CoDINOHeadConfig, DetectorConfig, Head
 from codetr.models.draws import Draws
 from codetr.models.heads.atss import ATSSHead
 from codetr.models.heads.co_deformable import CoDeformableHead
 from codetr.models.heads.co_dino import CoDINOHead
+from codetr.models.heads.detections import best_pairs
+from codetr.models.heads.instance import InstanceHead
 from codetr.models.heads.roi import RoIHead
 from codetr.models.heads.rpn import RPNHead
 from codetr.models.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
 from codetr.models.transformer.encoder import Encoder
 from codetr.models.transformer.levels import Encoded, Levels
-
-Head = Literal["query", "atss", "roi"]
+from codetr.models.transformer.predictors import Predictions
 
 
 class CoDETR(nn.Module):
@@ -82,6 +82,9 @@ class CoDETR(nn.Module):
             self.atss_head = ATSSHead(
                 config.atss, num_classes=classes, channels=channels, strides=config.dense_strides, groups=groups
             )
+        self.instance_head: InstanceHead | None = None
+        if config.instance is not None:
+            self.instance_head = InstanceHead(config.instance, classes, channels, config.strides)
         # Only the auxiliary heads see the extra level.
         self.downsample: nn.Sequential | None = None
         if config.auxiliary_heads:
@@ -96,7 +99,7 @@ class CoDETR(nn.Module):
         normalizer: Normalizer | None = None,
         draws: Draws | None = None,
     ) -> dict[str, Tensor] | list[Detections]:
-        """Losses of a batch if its targets are given, detections of the query head if not.
+        """Losses of a batch if its targets are given, detections if not.
 
         Args:
             batch: normalised images.
@@ -106,34 +109,40 @@ class CoDETR(nn.Module):
 
         Returns:
             Scalar losses by name, already weighted, to be summed: `encoder.*`, `decoder{i}.*`, `dn{i}.*`, `rpn.*`,
-            `roi.*`, `roi_queries.decoder{i}.*`, `atss.*`, `atss_queries.decoder{i}.*`. Or a `Detections` per image.
+            `instance.*`, `roi.*`, `roi_queries.decoder{i}.*`, `atss.*`, `atss_queries.decoder{i}.*`. Or a `Detections`
+            per image.
         """
         if targets is None:
             return self.detect(batch)
         return self._losses(self.framed(batch), targets, normalizer or Normalizer(), draws or Draws())
 
     @torch.no_grad()
-    def detect(self, batch: ImageBatch, head: Head = "query") -> list[Detections]:
+    def detect(self, batch: ImageBatch, head: Head | None = None) -> list[Detections]:
         """Detections of every image, in pixels of the original image.
 
         Args:
             batch: normalised images.
-            head: which head detects; "query" is the detector proper and the only one that runs then.
+            head: which head detects, by default `detect_head` of the configuration; "query" is the detector proper
+                and the only one that runs then.
 
         Raises:
             UserError: the detector was built without the auxiliary head asked for.
         """
+        head = head or self.config.detect_head
         batch = self.framed(batch)
         encoded = self.encode(batch)
         if head == "query":
-            return self.query_head.detect(encoded, batch)
+            detections = self.query_head.detect(encoded, batch)
+            if self.instance_head is not None:
+                self.instance_head.add_masks(encoded.levels.split(encoded.memory), detections, batch)
+            return detections
         if head == "atss" and self.atss_head is not None:
             return self.atss_head.detect(self.dense_maps(encoded), batch)
         if head == "roi" and self.rpn_head is not None and self.roi_head is not None:
             maps = self.dense_maps(encoded)
             return self.roi_head.detect(maps, self.rpn_head.propose(maps, batch), batch)
-        available = ", ".join(("query", *self.config.auxiliary_heads))
-        raise UserError(f"this detector has no head '{head}'", hint=f"Its heads are: {available}.")
+        hint = f"Its heads are: {', '.join(self.config.heads)}."
+        raise UserError(f"this detector has no head '{head}'", hint=hint)
 
     def encode(self, batch: ImageBatch) -> Encoded:
         """The encoder's memory of a batch."""
@@ -157,7 +166,15 @@ class CoDETR(nn.Module):
         self, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
     ) -> dict[str, Tensor]:
         encoded = self.encode(batch)
-        losses = self.query_head.loss(encoded, batch, targets, normalizer, draws)
+        losses, predictions = self.query_head.loss(encoded, batch, targets, normalizer, draws)
+        if self.instance_head is not None:
+            losses |= self.instance_head.loss(
+                encoded.levels.split(encoded.memory),
+                self._boxes_to_mask(predictions, batch),
+                targets,
+                normalizer,
+                draws.permutation,
+            )
         if not self.config.auxiliary_heads:
             return losses
         maps = self.dense_maps(encoded)
@@ -174,6 +191,15 @@ class CoDETR(nn.Module):
         for name, customised in queries.items():
             losses |= self.query_head.auxiliary_loss(name, customised, encoded, batch, normalizer)
         return losses
+
+    @torch.no_grad()
+    def _boxes_to_mask(self, predictions: Predictions, batch: ImageBatch) -> list[Tensor]:
+        """(n, 4) xyxy pixels of every image to learn masks for: the best (query, class) pairs of the last layer.
+
+        As in the reference nothing is suppressed, and denoising queries are among them.
+        """
+        unscaled = replace(batch, scale_factors=[(1.0, 1.0)] * len(batch))
+        return [found.boxes for found in best_pairs(predictions, self.config.query.max_detections, unscaled)]
 
 
 def build_detector(config: DetectorConfig) -> CoDETR:

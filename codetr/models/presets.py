@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from codetr.models.backbones.config import ResNetConfig, SwinConfig, ViTConfig
+from codetr.models.backbones.config import BackboneConfig, ResNetConfig, SwinConfig, ViTConfig
 from codetr.models.config import (
     ATSSHeadConfig,
     CoDeformableHeadConfig,
     CoDINOHeadConfig,
     DenoisingConfig,
     DetectorConfig,
+    InstanceHeadConfig,
+    MaskHeadConfig,
     NMSConfig,
     ProposalConfig,
     RoIHeadConfig,
@@ -89,6 +91,13 @@ def co_deformable_detr_r50(num_classes: int) -> DetectorConfig:
     return co_deformable_detr(num_classes, ResNetConfig())
 
 
+def co_deformable_detr_mask_r50(num_classes: int) -> DetectorConfig:
+    """Co-Deformable-DETR with ResNet-50 and masks; detections are the RoI head's, which have the masks."""
+    config = co_deformable_detr_r50(num_classes)
+    roi = RoIHeadConfig(mask=MaskHeadConfig())
+    return config.model_copy(update={"roi": roi, "detect_head": "roi"})
+
+
 def co_deformable_detr_swin_large_900q(num_classes: int) -> DetectorConfig:
     """Co-Deformable-DETR with Swin-L and more queries."""
     return co_deformable_detr(num_classes, swin_large(drop_path=0.6), queries=900, max_detections=300)
@@ -143,6 +152,17 @@ def co_dino_vit_large_lvis(num_classes: int) -> DetectorConfig:
     return _co_dino_vit(num_classes, backbone, queries=900, roi=roi)
 
 
+def co_dino_vit_large_coco_instance(num_classes: int) -> DetectorConfig:
+    """The detector for COCO with masks, as published."""
+    return co_dino_vit_large_coco(num_classes).model_copy(update={"instance": InstanceHeadConfig()})
+
+
+def co_dino_vit_large_lvis_instance(num_classes: int) -> DetectorConfig:
+    """The detector for LVIS with masks, as published."""
+    instance = InstanceHeadConfig(mask_weight=12.0)
+    return co_dino_vit_large_lvis(num_classes).model_copy(update={"instance": instance})
+
+
 def _co_dino_vit(num_classes: int, backbone: ViTConfig, *, queries: int, roi: RoIHeadConfig) -> DetectorConfig:
     return DetectorConfig(
         num_classes=num_classes,
@@ -158,3 +178,16 @@ def _co_dino_vit(num_classes: int, backbone: ViTConfig, *, queries: int, roi: Ro
         roi=roi,
         atss=ATSSHeadConfig(nms=NMSConfig(method="soft_nms", iou_threshold=0.6)),
     )
+
+
+def backbone_name(backbone: BackboneConfig) -> str:
+    """What people call a backbone, e.g. "Swin-L"; of an unusual one the family and the width."""
+    if isinstance(backbone, ResNetConfig):
+        return f"ResNet-{backbone.depth}"
+    if isinstance(backbone, ViTConfig):
+        return "ViT-L" if (backbone.channels, backbone.depth) == (1024, 24) else f"ViT, {backbone.channels} channels"
+    for size, build in (("T", swin_tiny), ("S", swin_small), ("B", swin_base), ("L", swin_large)):
+        preset = build(drop_path=0)
+        if (preset.width, preset.depths) == (backbone.width, backbone.depths):
+            return f"Swin-{size}"
+    return f"Swin, {backbone.width} channels"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from codetr.models.masks import RegionMasks
+
 
 @dataclass
 class ImageBatch:
@@ -93,18 +95,38 @@ class Detections:
         boxes: (detections, 4) float32 xyxy, in pixels of the original image.
         scores: (detections,) float32 in [0, 1].
         labels: (detections,) int64 in [0, num_classes).
-        masks: (detections, height, width) bool over the original image, or None.
+        masks: of every detection, or None from a head without masks; `masks.pasted()` is (detections, height, width)
+            bool over the original image.
+        mask_scores: (detections,) float32 in [0, 1], how good box and mask together are: the score times the overlap
+            that the detector expects its mask to have. None where it expects nothing. Average precision of masks
+            goes by these, that of boxes by `scores`, and the order is that of `scores`.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    masks: Tensor | None = None
+    masks: RegionMasks | None = None
+    mask_scores: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: slice | Tensor) -> Detections:
+        """Some of the detections."""
+        return Detections(
+            self.boxes[index],
+            self.scores[index],
+            self.labels[index],
+            None if self.masks is None else self.masks[index],
+            None if self.mask_scores is None else self.mask_scores[index],
+        )
+
     def to(self, device: torch.device | str) -> Detections:
         """The same detections with their tensors on `device`."""
-        masks = None if self.masks is None else self.masks.to(device)
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks)
+        return Detections(
+            self.boxes.to(device),
+            self.scores.to(device),
+            self.labels.to(device),
+            None if self.masks is None else self.masks.to(device),
+            None if self.mask_scores is None else self.mask_scores.to(device),
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import torch
 
 from codetr.data.dataset import Split
 from codetr.errors import UserError
-from codetr.evaluation.coco import evaluate_coco
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.folder import Evaluated, write_evaluation
 from codetr.evaluation.matches import ImageMetrics
+from codetr.evaluation.measure import measure
 from codetr.evaluation.pictures import choose
 from codetr.evaluation.predict import predict_split
 from codetr.files import atomic_directory
@@ -67,8 +66,8 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
 
             def publish() -> None:
                 ground_truth = split.to_coco()
-                metrics = evaluate_coco(ground_truth, predictions or [])
-                evaluated = Evaluated(split, ground_truth, predictions or [], metrics)
+                measured = measure(ground_truth, predictions or [], masks=info.model.gives_masks)
+                evaluated = Evaluated(split, ground_truth, predictions or [], measured)
                 inputs = {
                     "model": Manifest.read(model, "model").digest,
                     "dataset": Manifest.read(dataset, "dataset").digest,
@@ -84,7 +83,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 ]
                 with atomic_directory(output) as folder:
                     write_evaluation(folder, evaluated, title=info.recipe, lineage=lineage, count=config.pictures)
-                    summary = {**metrics.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
+                    summary = {**measured.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
                     manifest = Manifest.of(folder, "evaluation", inputs=inputs, config=settings, summary=summary)
                     manifest.write(folder)
                 track(tracker, evaluated, output, config.pictures)
@@ -120,12 +119,10 @@ def _some(names: list[str], shown: int = 5) -> str:
 
 def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
     """Hand the numbers, the table of classes, the telling images and the finished folder to the tracker."""
-    metrics = evaluated.metrics
-    tracker.summary(metrics.flat)
-    columns = [field.name for field in dataclasses.fields(metrics.classes[0])]
-    rows = [[getattr(entry, column) for column in columns] for entry in metrics.classes]
-    tracker.table("classes", columns, rows)
-    choice = choose(metrics, pictures)
+    tracker.summary(evaluated.measured.flat)
+    classes = evaluated.classes
+    tracker.table("classes", list(classes[0]), [list(row.values()) for row in classes])
+    choice = choose(evaluated.metrics, pictures)
     for kind, images in (("best", choice.best), ("worst", choice.worst)):
         if images:
             tracker.images(kind, [boxed_image(evaluated, entry) for entry in images])

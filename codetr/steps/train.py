@@ -15,6 +15,7 @@ from torch import nn
 from codetr.config import Settings
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader
+from codetr.errors import UserError
 from codetr.evaluation.validate import validate
 from codetr.files import atomic_directory, write_json
 from codetr.manifest import Manifest, require_output
@@ -61,8 +62,9 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         the manifest of `output`.
 
     Raises:
-        UserError: no such dataset, or it changed; `output` holds something else; the folder of checkpoints is another
-            run's; training cannot go on (a loss is not finite or stays zero).
+        UserError: no such dataset, or it changed, or its objects have no outlines and the detector learns masks;
+            `output` holds something else; the folder of checkpoints is another run's; training cannot go on (a loss is
+            not finite or stays zero).
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process ends with exit code 75.
     """
     training = config.recipe.training
@@ -73,6 +75,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         group.on_main(lambda: data.verify(dataset))
         split = Split.open(dataset, "train")
         recipe = with_classes(config.recipe, len(split.names))
+        if recipe.model.needs_masks:
+            group.on_main(lambda: require_outlines(split))
         detector = initial_detector(recipe, group)
         inputs = {"dataset": data.digest}
         if recipe.backbone_weights is not None:
@@ -98,6 +102,20 @@ def with_classes(recipe: Recipe, classes: int) -> Recipe:
     """The recipe for a dataset of so many classes."""
     model = DetectorConfig.parse({**recipe.model.model_dump(), "num_classes": classes}, where="recipe.model")
     return recipe.model_copy(update={"model": model})
+
+
+def require_outlines(split: Split) -> None:
+    """Raise `UserError` unless every object that is trained on has an outline.
+
+    One without would have to be learned as a filled box, or as background within the boxes of others.
+    """
+    if count := split.without_outline:
+        raise UserError(
+            f"{count} annotations have no outline (segmentation), and the recipe learns masks",
+            where=f"split '{split.name}' of {split.dataset}",
+            hint="Give them outlines or leave them out, and prepare the dataset again; or train boxes only, with "
+            "model.roi.mask=null, model.instance=null and model.detect_head=query.",
+        )
 
 
 def initial_detector(recipe: Recipe, group: Processes) -> CoDETR:
@@ -174,6 +192,7 @@ class Run:
             rank=self.group.rank,
             world_size=self.group.world_size,
             accumulate=training.accumulate,
+            with_masks=recipe.model.needs_masks,
         )
         val = Split.open(self.dataset, "val") if training.validate_every else None
         trainer = Trainer(
@@ -191,7 +210,7 @@ class Run:
 
     def _validate(self, split: Split, detector: nn.Module) -> dict[str, float | int | None] | None:
         """The headline figures of `detector` on `split`, on rank 0."""
-        metrics = validate(
+        measured = validate(
             detector,
             split,
             self.recipe.preprocess,
@@ -200,8 +219,9 @@ class Run:
             batch_size=1,
             workers=self.recipe.loader.workers,
             work=self.checkpoints / "validation",
+            masks=self.recipe.model.gives_masks,
         )
-        return None if metrics is None else metrics.flat
+        return None if measured is None else measured.flat
 
     def publish(self, split: Split, outcome: Outcome) -> None:
         """Write the model folder, whole or not at all, and close the run (rank 0)."""

@@ -209,7 +209,7 @@ class Trainer:
             named = {f"val/{name}": value for name, value in self._validation.items()}
             self._metrics.append({"step": position.step, "epoch": position.epoch + 1, **named})
             self._log({name: value for name, value in named.items() if value is not None}, position.step)
-        headline = {name: self._validation.get(name) for name in ("AP", "AP50")}
+        headline = {name: self._validation.get(name) for name in ("AP", "AP50", "mask_AP")}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)
         progress.say(f"val    epoch {position.epoch + 1}/{self._config.epochs}  {shown or 'nothing to measure'}")
 

@@ -1,4 +1,4 @@
-"""Weights a backbone starts from: a file of pretrained weights, or torchvision's for a ResNet, downloaded."""
+"""Weights a backbone starts from: a file of pretrained weights, or published ones, downloaded by their name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from codetr.weights.backbone_resnet import fetch_torchvision, resnet_weights
 from codetr.weights.backbone_swin import swin_weights
 from codetr.weights.backbone_vit import vit_weights
 from codetr.weights.keys import KeyReport
+from codetr.weights.published import fetch_published
 
 _WRAPPERS = ("model", "module", "state_dict")
 """Keys under which published checkpoints hold their weights."""
@@ -32,8 +33,8 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     Args:
         backbone: where they go.
         source: path of a .safetensors file or of a .pth file with a state dict, by itself or under "model", "module"
-            or "state_dict"; for a ResNet also the name of torchvision weights such as "IMAGENET1K_V1", which are
-            downloaded into torch's cache and checked against their hash.
+            or "state_dict"; or a name, whose weights are downloaded into torch's cache: for a ResNet one of torchvision
+            such as "IMAGENET1K_V1", else one of `codetr.weights.published`.
 
     Raises:
         UserError: there is no such file or name, the file cannot be read or holds something else, the download
@@ -43,16 +44,9 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     is_file = path.suffix in (".safetensors", ".pth", ".pt") or path.exists()
     if isinstance(backbone, ResNet):
         given = resnet_weights(backbone, _read(path) if is_file else fetch_torchvision(backbone, source))
-    elif not is_file:
-        raise UserError(
-            f"'{source}' is not a file",
-            where="backbone_weights",
-            hint="Only a ResNet's weights have names; download those of this backbone and give their path.",
-        )
-    elif isinstance(backbone, Swin):
-        given = swin_weights(backbone, _read(path))
     else:
-        given = vit_weights(backbone, _read(path))
+        content = _read(path if is_file else fetch_published(source))
+        given = swin_weights(backbone, content) if isinstance(backbone, Swin) else vit_weights(backbone, content)
     KeyReport.compare(backbone.state_dict(), given).require_match(source)
     backbone.load_state_dict(given)
 

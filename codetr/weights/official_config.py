@@ -8,9 +8,11 @@ from typing import Any
 from codetr.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.weights.official_backbone import backbone_faults, read_backbone
+from codetr.weights.official_masks import mask_faults, read_instance, read_roi_mask
 from codetr.weights.official_reader import Reader
 
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
+_HEADS = {"detr": "query", "one-stage": "atss", "two-stage": "roi"}
 
 # Values that every published configuration shares and that are constants here.
 _CONSTANTS: dict[str, tuple[Any, ...]] = {
@@ -30,6 +32,7 @@ _CONSTANTS: dict[str, tuple[Any, ...]] = {
     "roi_head.bbox_head.reg_decoded_bbox": (True,),
     "roi_head.bbox_head.loss_bbox.type": ("GIoULoss",),
     "bbox_head.type": ("CoATSSHead",),
+    "eval_module": tuple(_HEADS),
     "bbox_head.loss_cls.gamma": (2.0,),
     "bbox_head.loss_cls.alpha": (0.25,),
 }
@@ -44,8 +47,6 @@ _CONSTANTS_OF_KIND: dict[str, dict[str, tuple[Any, ...]]] = {
         "query_head.loss_cls.type": ("QualityFocalLoss",),
     },
 }
-
-_MASK_PARTS = ("mask_head", "mask_iou_head", "mask_roi_extractor")
 
 
 def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
@@ -65,9 +66,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
             hint=f"Known types: {', '.join(_KINDS)}.",
         )
     unknown = backbone_faults(reader)
-    unknown += [f"{part} is not supported" for part in _MASK_PARTS if reader.get(part) is not None]
-    if reader.get("roi_head.mask_head") is not None:
-        unknown.append("roi_head.mask_head is not supported")
+    unknown += mask_faults(reader)
     unknown += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
     unknown += _shared_conv_faults(reader)
     if unknown:
@@ -85,7 +84,12 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
         "rpn": None,
         "roi": None,
         "atss": None,
+        "detect_head": _HEADS[reader.get("eval_module", "detr")],
     }
+    if reader.get("mask_head"):
+        # Its test-time settings are not used there: its detections are those of the query head.
+        values["instance"] = read_instance(reader, _next(train))
+        _next(test)
     queries = reader.get("query_head.max_pos_coords", 300)
     if reader.get("roi_head"):
         train_roi, test_roi = _next(train), _next(test)
@@ -211,6 +215,7 @@ def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, A
         "score_threshold": test.get("rcnn.score_thr", 0.0),
         "nms": _nms(test.at("rcnn.nms"), 0.5),
         "max_detections": test.get("rcnn.max_per_img", 100),
+        "mask": read_roi_mask(head),
     }
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from codetr.errors import UserError
 from codetr.recipe import Recipe
-from codetr.zoo.co_deformable_detr import co_deformable_detr_r50_1x_coco
-from codetr.zoo.co_dino import co_dino_5scale_r50_1x_coco
+from codetr.zoo import co_deformable_detr, co_dino_r50, co_dino_swin, co_dino_vit
 from codetr.zoo.tiny import tiny
 
 
@@ -22,20 +21,53 @@ class Entry:
     Attributes:
         build: makes the recipe.
         dataset: what its settings were made for.
-        published_ap: box AP on COCO val2017 reported by the authors, None where there is none.
+        parameters: of the detector, for the classes of that dataset.
+        box_ap: of boxes, on the val split of that dataset, as the authors report it; None where they do not.
+        mask_ap: the same of masks.
     """
 
     build: Callable[[], Recipe]
     dataset: str
-    published_ap: float | None
+    parameters: int
+    box_ap: float | None = None
+    mask_ap: float | None = None
 
 
 # AP: the model zoo of the official repository.
-ENTRIES: dict[str, Entry] = {
-    "co_deformable_detr_r50_1x_coco": Entry(co_deformable_detr_r50_1x_coco, "COCO", 49.3),
-    "co_dino_5scale_r50_1x_coco": Entry(co_dino_5scale_r50_1x_coco, "COCO", 52.1),
-    "tiny": Entry(tiny, "drawn samples", None),
-}
+_ENTRIES = (
+    Entry(co_deformable_detr.co_deformable_detr_r50_1x_coco, "COCO", 65_129_894, 49.5),
+    Entry(co_deformable_detr.co_deformable_detr_mask_r50_1x_coco, "COCO", 67_773_174),
+    Entry(co_deformable_detr.co_deformable_detr_swin_tiny_1x_coco, "COCO", 65_619_808, 51.7),
+    Entry(co_deformable_detr.co_deformable_detr_swin_tiny_3x_coco, "COCO", 65_619_808, 54.1),
+    Entry(co_deformable_detr.co_deformable_detr_swin_small_1x_coco, "COCO", 86_937_712, 53.4),
+    Entry(co_deformable_detr.co_deformable_detr_swin_small_3x_coco, "COCO", 86_937_712, 55.3),
+    Entry(co_deformable_detr.co_deformable_detr_swin_base_1x_coco, "COCO", 125_683_934, 55.5),
+    Entry(co_deformable_detr.co_deformable_detr_swin_base_3x_coco, "COCO", 125_683_934, 57.5),
+    Entry(co_deformable_detr.co_deformable_detr_swin_large_1x_coco, "COCO", 235_413_658, 56.9),
+    Entry(co_deformable_detr.co_deformable_detr_swin_large_900q_3x_coco, "COCO", 235_567_258, 58.5),
+    Entry(co_dino_r50.co_dino_5scale_r50_1x_coco, "COCO", 65_204_005, 52.1),
+    Entry(co_dino_r50.co_dino_5scale_lsj_r50_1x_coco, "COCO", 65_204_005, 52.1),
+    Entry(co_dino_r50.co_dino_5scale_lsj_r50_3x_coco, "COCO", 65_204_005, 54.8),
+    Entry(co_dino_r50.co_dino_5scale_9encoder_lsj_r50_1x_coco, "COCO", 69_124_549, 52.6),
+    Entry(co_dino_r50.co_dino_5scale_9encoder_lsj_r50_3x_coco, "COCO", 69_124_549, 55.4),
+    Entry(co_dino_r50.co_dino_5scale_r50_1x_lvis, "LVIS", 75_855_660),
+    Entry(co_dino_r50.co_dino_5scale_lsj_r50_1x_lvis, "LVIS", 75_855_660),
+    Entry(co_dino_swin.co_dino_5scale_swin_large_1x_coco, "COCO", 235_471_769, 58.9),
+    Entry(co_dino_swin.co_dino_5scale_swin_large_2x_coco, "COCO", 235_471_769, 59.8),
+    Entry(co_dino_swin.co_dino_5scale_swin_large_3x_coco, "COCO", 235_471_769, 60.0),
+    Entry(co_dino_swin.co_dino_5scale_lsj_swin_large_1x_coco, "COCO", 235_471_769, 59.3),
+    Entry(co_dino_swin.co_dino_5scale_lsj_swin_large_2x_coco, "COCO", 235_471_769, 60.4),
+    Entry(co_dino_swin.co_dino_5scale_lsj_swin_large_3x_coco, "COCO", 235_471_769, 60.7),
+    Entry(co_dino_swin.co_dino_5scale_swin_large_16e_o365tococo, "COCO", 235_471_769, 64.1),
+    Entry(co_dino_swin.co_dino_5scale_lsj_swin_large_3x_lvis, "LVIS", 246_123_424, 56.9),
+    Entry(co_dino_swin.co_dino_5scale_lsj_swin_large_16e_o365tolvis, "LVIS", 246_123_424, 64.5),
+    Entry(co_dino_vit.co_dino_5scale_vit_large_coco, "COCO", 365_367_657, 65.9),
+    Entry(co_dino_vit.co_dino_5scale_vit_large_coco_instance, "COCO", 384_026_919, 65.8, 56.6),
+    Entry(co_dino_vit.co_dino_5scale_lsj_vit_large_lvis, "LVIS", 374_877_868, 68.0),
+    Entry(co_dino_vit.co_dino_5scale_lsj_vit_large_lvis_instance, "LVIS", 395_194_678, 67.3, 60.7),
+    Entry(tiny, "drawn samples", 3_441_065),
+)
+ENTRIES: dict[str, Entry] = {entry.build.__name__: entry for entry in _ENTRIES}
 
 
 def names() -> list[str]:

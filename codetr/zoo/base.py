@@ -1,28 +1,74 @@
-"""What the published COCO recipes have in common (Zong, Song and Liu, ICCV 2023, section 4.1)."""
+"""What the published recipes have in common (Zong, Song and Liu, ICCV 2023, section 4.1).
+
+An effective batch is 16 images: 8 processes of 2, or 16 processes of 1 for the large backbones.
+"""
 
 from __future__ import annotations
 
-from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import Augmentation, AugmentConfig, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.models.config import DetectorConfig
 from codetr.recipe import Recipe
 from codetr.training.config import OptimizerConfig, ScheduleConfig, TrainingConfig
 
 COCO_CLASSES = 80
+LVIS_CLASSES = 1203
+LVIS_RARE = 0.001
+"""Share of images below which a class of LVIS is repeated."""
 
 
-def r50_coco(name: str, description: str, model: DetectorConfig, lr_multipliers: dict[str, float]) -> Recipe:
-    """A ResNet-50 recipe of 12 epochs with DETR's augmentation: batch 16, as 8 processes × 2 images."""
+def published(
+    name: str,
+    description: str,
+    model: DetectorConfig,
+    *,
+    backbone_weights: str,
+    batch_size: int = 2,
+    epochs: int = 12,
+    drop_before_end: int = 1,
+    optimizer: OptimizerConfig | None = None,
+    preprocess: PreprocessConfig | None = None,
+    augment: Augmentation | None = None,
+    lvis: bool = False,
+) -> Recipe:
+    """A published recipe; the defaults are those of most.
+
+    Args:
+        name: of the official configuration.
+        description: one line for people.
+        model: see `Recipe`.
+        backbone_weights: see `Recipe`.
+        batch_size: images per process.
+        epochs: passes over the training split.
+        drop_before_end: epochs before the end at which the learning rate drops to a tenth.
+        optimizer: learning rates and weight decay; by default the backbone has a tenth of 2e-4.
+        preprocess: by default 800×1333 pixels at most.
+        augment: by default that of DETR.
+        lvis: whether images with rare classes are repeated.
+    """
     return Recipe(
         name=name,
-        description=description,
+        description=f"{description}, {epochs} epochs",
         model=model,
-        backbone_weights="IMAGENET1K_V1",
-        preprocess=PreprocessConfig(),
-        augment=AugmentConfig(),
-        loader=LoaderConfig(batch_size=2),
+        backbone_weights=backbone_weights,
+        preprocess=preprocess or PreprocessConfig(),
+        augment=augment or AugmentConfig(),
+        loader=LoaderConfig(batch_size=batch_size, oversample_below=LVIS_RARE if lvis else None),
         training=TrainingConfig(
-            epochs=12,
-            optimizer=OptimizerConfig(lr_multipliers=lr_multipliers),
-            schedule=ScheduleConfig(milestones=(-1,)),
+            epochs=epochs,
+            optimizer=optimizer or OptimizerConfig(),
+            schedule=ScheduleConfig(milestones=(-drop_before_end,)),
         ),
+    )
+
+
+def on_canvas(side: int) -> tuple[PreprocessConfig, JitterConfig]:
+    """Preprocessing and augmentation of the models trained with large-scale jitter."""
+    return PreprocessConfig(canvas=side), JitterConfig(canvas=side)
+
+
+def large_images(long_side: int) -> tuple[PreprocessConfig, AugmentConfig]:
+    """Preprocessing and augmentation of the models trained on images of up to 1536×`long_side` pixels."""
+    return (
+        PreprocessConfig(short_side=1280, long_side=2048, pad_divisor=32),
+        AugmentConfig(short_sides=tuple(range(480, 1537, 32)), long_side=long_side),
     )

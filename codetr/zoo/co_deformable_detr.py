@@ -1,17 +1,107 @@
-"""Recipes of Co-Deformable-DETR."""
+"""Recipes of Co-Deformable-DETR, all for COCO and with DETR's augmentation."""
 
 from __future__ import annotations
 
-from codetr.models.presets import co_deformable_detr_r50
+from codetr.models.config import DetectorConfig
+from codetr.models.presets import (
+    co_deformable_detr,
+    co_deformable_detr_mask_r50,
+    co_deformable_detr_r50,
+    co_deformable_detr_swin_large_900q,
+    swin_base,
+    swin_large,
+    swin_small,
+    swin_tiny,
+)
 from codetr.recipe import Recipe
-from codetr.zoo.base import COCO_CLASSES, r50_coco
+from codetr.training.config import OptimizerConfig
+from codetr.zoo.base import COCO_CLASSES, published
+
+# The sampling offsets learn as slowly as the backbone. No parameter is called reference_points in a two-stage model.
+_LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
+
+_LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
 
 
 def co_deformable_detr_r50_1x_coco() -> Recipe:
-    """As published: 12 epochs, and a smaller learning rate for the sampling offsets too."""
-    return r50_coco(
+    """ResNet-50."""
+    return published(
         "co_deformable_detr_r50_1x_coco",
-        "Co-Deformable-DETR, ResNet-50, 12 epochs",
+        "Co-Deformable-DETR, ResNet-50",
         co_deformable_detr_r50(COCO_CLASSES),
-        lr_multipliers={"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1},
+        backbone_weights="IMAGENET1K_V1",
+        optimizer=OptimizerConfig(lr_multipliers=_LR_MULTIPLIERS),
+    )
+
+
+def co_deformable_detr_mask_r50_1x_coco() -> Recipe:
+    """ResNet-50, with a mask head in the RoI head, whose detections are the detector's."""
+    return published(
+        "co_deformable_detr_mask_r50_1x_coco",
+        "Co-Deformable-DETR with masks, ResNet-50",
+        co_deformable_detr_mask_r50(COCO_CLASSES),
+        backbone_weights="IMAGENET1K_V1",
+        optimizer=OptimizerConfig(lr_multipliers=_LR_MULTIPLIERS),
+    )
+
+
+def co_deformable_detr_swin_tiny_1x_coco() -> Recipe:
+    """Swin-T."""
+    return _swin("tiny_1x", "Swin-T", co_deformable_detr(COCO_CLASSES, swin_tiny(drop_path=0.2)))
+
+
+def co_deformable_detr_swin_tiny_3x_coco() -> Recipe:
+    """Swin-T, longer."""
+    return _swin("tiny_3x", "Swin-T", co_deformable_detr(COCO_CLASSES, swin_tiny(drop_path=0.3)))
+
+
+def co_deformable_detr_swin_small_1x_coco() -> Recipe:
+    """Swin-S."""
+    return _swin("small_1x", "Swin-S", co_deformable_detr(COCO_CLASSES, swin_small(drop_path=0.2)))
+
+
+def co_deformable_detr_swin_small_3x_coco() -> Recipe:
+    """Swin-S, longer."""
+    return _swin("small_3x", "Swin-S", co_deformable_detr(COCO_CLASSES, swin_small(drop_path=0.4)))
+
+
+def co_deformable_detr_swin_base_1x_coco() -> Recipe:
+    """Swin-B."""
+    return _swin("base_1x", "Swin-B", co_deformable_detr(COCO_CLASSES, swin_base(drop_path=0.2)))
+
+
+def co_deformable_detr_swin_base_3x_coco() -> Recipe:
+    """Swin-B, longer."""
+    return _swin("base_3x", "Swin-B", co_deformable_detr(COCO_CLASSES, swin_base(drop_path=0.4)))
+
+
+def co_deformable_detr_swin_large_1x_coco() -> Recipe:
+    """Swin-L."""
+    return _swin("large_1x", "Swin-L", co_deformable_detr(COCO_CLASSES, swin_large(drop_path=0.3)))
+
+
+def co_deformable_detr_swin_large_900q_3x_coco() -> Recipe:
+    """Swin-L, longer and with more queries."""
+    return _swin("large_900q_3x", "Swin-L, 900 queries", co_deformable_detr_swin_large_900q(COCO_CLASSES))
+
+
+_SWIN_WEIGHTS = {
+    "tiny": "swin_tiny_patch4_window7_224",
+    "small": "swin_small_patch4_window7_224",
+    "base": "swin_base_patch4_window12_384_22k",
+    "large": "swin_large_patch4_window12_384_22k",
+}
+
+
+def _swin(variant: str, backbone: str, model: DetectorConfig) -> Recipe:
+    """A Swin recipe: `variant` is size and length as in the name; much more weight decay than with ResNet."""
+    longer = variant.endswith("3x")
+    return published(
+        f"co_deformable_detr_swin_{variant}_coco",
+        f"Co-Deformable-DETR, {backbone}",
+        model,
+        backbone_weights=_SWIN_WEIGHTS[variant.split("_", maxsplit=1)[0]],
+        epochs=36 if longer else 12,
+        drop_before_end=6 if longer else 1,
+        optimizer=OptimizerConfig(weight_decay=0.05, lr_multipliers=_LR_MULTIPLIERS),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from codetr.data.segmentation import BadSegmentationError, area, bounding_box, check_segmentation, decode
+from codetr.data.segmentation import (
+    BadSegmentationError,
+    area,
+    bounding_box,
+    check_segmentation,
+    decode,
+    encode_mask,
+)
 
 MASK = np.random.default_rng(0).random((7, 5)) < 0.5
 
@@ -94,3 +102,13 @@ def test_polygons() -> None:
     assert outside is not None
     assert outside.exceeds_image
     assert decode(outside.value, 7, 5).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+def test_masks_survive_being_written_as_json(height: int, width: int, seed: int, share: float) -> None:
+    """Of any shape, also empty ones: a detection may have a mask without a pixel."""
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    code = json.loads(json.dumps(encode_mask(mask)))
+    checked = check_segmentation(code, height, width)
+    assert checked is not None
+    assert (decode(checked.value, height, width) == mask).all()

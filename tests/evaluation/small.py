@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 
 from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.manifest import Manifest
+from codetr.models.config import MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.prepare import PrepareConfig, prepare
 from codetr.weights.files import ModelInfo, save_model
@@ -52,10 +54,17 @@ def write_dataset(folder: Path, images: int) -> Path:
     return folder / "dataset"
 
 
-def write_model(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
-    """A detector with random weights, which detects something everywhere."""
+def masked() -> dict[str, Any]:
+    """Changes that make the detector detect with masks, by its RoI head."""
+    roi = tiny_config().roi
+    assert roi is not None
+    return {"roi": roi.model_copy(update={"mask": MaskHeadConfig(convs=1)}), "detect_head": "roi"}
+
+
+def write_model(folder: Path, names: tuple[str, ...] = NAMES, **changes: Any) -> Path:
+    """A detector with random weights, which detects something everywhere; `changes` are of its configuration."""
     torch.manual_seed(0)
-    config = tiny_config().model_copy(update={"num_classes": len(names)})
+    config = tiny_config().model_copy(update={"num_classes": len(names), **changes})
     folder.mkdir()
     info = ModelInfo(recipe="small", class_names=names, model=config, preprocess=PREPROCESS)
     save_model(folder, build_detector(config).state_dict(), info)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from codetr.errors import UserError
-from codetr.models.config import DetectorConfig
-from codetr.models.presets import co_deformable_detr_r50, co_dino_5scale_r50, co_dino_vit_large_coco
+from codetr.models.config import DetectorConfig, InstanceHeadConfig
+from codetr.models.presets import (
+    co_deformable_detr_mask_r50,
+    co_deformable_detr_r50,
+    co_dino_5scale_r50,
+    co_dino_vit_large_coco,
+)
 
 
 def test_published_detectors() -> None:
@@ -31,6 +36,7 @@ def test_a_configuration_survives_being_written_as_json() -> None:
         ("backbone.kind=vgg", "backbone.*'resnet'"),
         ("rpn=null", "rpn and roi belong together"),
         ("num_classes=0", "num_classes"),
+        ("detect_head=boxes", "detect_head"),
         ("query.denoising.label_noise=2", "label_noise"),
         ("query.nms.method=hard", "query.*nms.method"),
     ],
@@ -57,3 +63,18 @@ def test_mistakes_in_a_vision_transformer_are_named(assignment: str, message: st
 
 def test_heads_can_be_switched_off() -> None:
     assert co_dino_5scale_r50(80).override(["rpn=null", "roi=null", "atss=null"]).auxiliary_heads == ()
+
+
+def test_the_head_that_detects_must_be_there_and_decides_whether_there_are_masks() -> None:
+    """Evaluation of masks that never come would fail after hours of training."""
+    masked = co_deformable_detr_mask_r50(80)
+    assert masked.needs_masks
+    assert masked.gives_masks
+    with pytest.raises(UserError, match="detect_head is 'roi', which is switched off; on are query, atss"):
+        masked.override(["rpn=null", "roi=null"])
+    boxes_only = masked.override(["detect_head=query"])
+    assert boxes_only.needs_masks
+    assert not boxes_only.gives_masks
+    instance = co_dino_5scale_r50(80).model_copy(update={"instance": InstanceHeadConfig()})
+    assert instance.gives_masks
+    assert not instance.override(["detect_head=roi"]).gives_masks

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from codetr.models.backbones.config import ResNetConfig, SwinConfig
 from codetr.models.config import (
@@ -25,7 +26,7 @@ KINDS: tuple[DetectorKind, ...] = ("co_deformable", "co_dino")
 
 
 def tiny_config(kind: DetectorKind, num_classes: int = 3, **changes: Any) -> DetectorConfig:
-    """A detector of `kind` with all its parts; `changes` replace fields of the configuration."""
+    """A detector of `kind` with all its parts but masks; `changes` replace fields of the configuration."""
     transformer = TransformerConfig(encoder_layers=1, decoder_layers=2, attention_heads=4, feedforward_channels=32)
     few = ProposalConfig(candidates=50, proposals=30)
     values: dict[str, Any] = {
@@ -53,7 +54,7 @@ def tiny_swin(**changes: Any) -> SwinConfig:
 def random_batch(
     objects: Sequence[int], num_classes: int = 3, *, canvas: tuple[int, int] = (64, 96), seed: int = 0
 ) -> tuple[ImageBatch, list[Target]]:
-    """Images of noise with so many random objects each; every image but the first is padded."""
+    """Images of noise with so many random objects, ellipses, each; every image but the first is padded."""
     generator = torch.Generator().manual_seed(seed)
     height, width = canvas
     sizes = [(height - 7 * image, width - 5 * image) for image in range(len(objects))]
@@ -64,5 +65,14 @@ def random_batch(
         corners = torch.rand(count, 2, generator=generator) * torch.tensor([columns / 2, rows / 2])
         extents = 2 + torch.rand(count, 2, generator=generator) * torch.tensor([columns / 2 - 2, rows / 2 - 2])
         labels = torch.randint(num_classes, (count,), generator=generator)
-        targets.append(Target(torch.cat((corners, corners + extents), dim=1), labels))
+        boxes = torch.cat((corners, corners + extents), dim=1)
+        targets.append(Target(boxes, labels, ellipses(boxes, rows, columns)))
     return ImageBatch(pixels, sizes, sizes, [(2 * rows, 2 * columns) for rows, columns in sizes]), targets
+
+
+def ellipses(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(objects, height, width) bool masks that fill boxes (objects, 4) xyxy as ellipses do."""
+    centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    places = (torch.stack((x, y), dim=-1) - centers[:, None, None]) / (sides[:, None, None] / 2)
+    return places.square().sum(dim=-1) <= 1

@@ -58,7 +58,14 @@ class GoldenCase:
     def targets(self) -> list[Target]:
         inputs = self.arrays("inputs")
         count = len(self.json("img_metas"))
-        return [Target(inputs[f"gt_boxes{image}"], inputs[f"gt_labels{image}"]) for image in range(count)]
+        return [
+            Target(
+                inputs[f"gt_boxes{image}"],
+                inputs[f"gt_labels{image}"],
+                inputs[f"gt_masks{image}"].bool() if f"gt_masks{image}" in inputs else None,
+            )
+            for image in range(count)
+        ]
 
 
 class RecordedDraws(Draws):
@@ -87,6 +94,19 @@ class RecordedDraws(Draws):
         shifts = self.draws.get("rand_part", torch.zeros(count, 4))
         shape = (copies, objects)
         return DenoisingNoise(chance.view(shape), labels.view(shape), signs.view(*shape, 4), shifts.view(*shape, 4))
+
+
+def unpacked_masks(arrays: dict[str, Tensor], name: str) -> Tensor:
+    """(detections, height, width) bool masks that are stored a bit a pixel as `<name>_packed`."""
+    count, height, width = arrays[f"{name}_shape"].tolist()
+    bits = np.unpackbits(arrays[f"{name}_packed"].numpy(), axis=1)[:, : height * width]
+    return torch.from_numpy(bits.reshape(count, height, width).astype(bool))
+
+
+def check_masks(actual: Tensor, expected: Tensor) -> None:
+    """Equal but for pixels whose probability is one half within rounding: at most three in a hundred thousand."""
+    assert actual.shape == expected.shape
+    assert (actual != expected).sum() <= 3e-5 * expected.numel()
 
 
 def close(actual: Tensor, expected: Tensor, *, rtol: float = 1e-3, atol: float = 1e-4) -> None:

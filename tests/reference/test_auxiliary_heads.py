@@ -134,6 +134,9 @@ def test_roi_head_learns(case: Case) -> None:
     losses, queries = case.roi.loss(case.features, proposals, case.batch, case.targets, Normalizer(), first_ones)
     check_loss(case, losses["roi.cls"], "loss_cls0")
     check_loss(case, losses["roi.giou"], "loss_bbox0")
+    assert ("roi.mask" in losses) == ("loss_mask0" in case.losses)
+    if "roi.mask" in losses:
+        check_loss(case, losses["roi.mask"], "loss_mask0")
     check_queries(case, queries, 0)
 
 

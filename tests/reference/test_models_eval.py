@@ -15,7 +15,7 @@ from codetr.models.heads.dense import Proposals
 from codetr.models.structures import Detections, ImageBatch
 from codetr.models.transformer.decoder import Decoded
 from codetr.models.transformer.levels import Encoded
-from tests.reference.golden_case import GoldenCase, close
+from tests.reference.golden_case import GoldenCase, check_masks, close, unpacked_masks
 
 
 @dataclass
@@ -43,7 +43,7 @@ def evaluated(golden: Path, case_name: str) -> Evaluated:
         return hook
 
     hooks = [detector.get_submodule(name).register_forward_hook(keep(name)) for name in MODULES]
-    detector.detect(batch)
+    detector.detect(batch, "query")
     for hook in hooks:
         hook.remove()
     return Evaluated(detector, batch, seen, case.arrays("eval"))
@@ -141,7 +141,45 @@ def test_detections(evaluated: Evaluated, head: Any, name: str) -> None:
 def test_detections_in_network_pixels(evaluated: Evaluated) -> None:
     """Without scaling back: the factor takes part in suppression, so this is not a mere multiple of the above."""
     batch = replace(evaluated.batch, scale_factors=[(1.0, 1.0)] * len(evaluated.batch))
-    check_detections(evaluated.detector.detect(batch), evaluated.expected, "detr", "detr_norescale")
+    check_detections(evaluated.detector.detect(batch, "query"), evaluated.expected, "detr", "detr_norescale")
+
+
+def test_masks_of_the_roi_head(evaluated: Evaluated) -> None:
+    """Of every detection, in pixels of the original image; a RoI head without a mask head gives none."""
+    expected = evaluated.expected
+    for image, detections in enumerate(evaluated.detector.detect(evaluated.batch, "roi")):
+        assert (detections.masks is None) == (f"twostage_masks{image}_packed" not in expected)
+        assert detections.mask_scores is None
+        if detections.masks is not None:
+            check_masks(detections.masks.pasted(), unpacked_masks(expected, f"twostage_masks{image}"))
+
+
+def test_masks_of_the_query_head(evaluated: Evaluated) -> None:
+    """All images at once; the official ones were computed one at a time, because its masks only come out so."""
+    expected = evaluated.expected
+    for image, detections in enumerate(evaluated.detector.detect(evaluated.batch, "query")):
+        assert (detections.masks is None) == (f"inst{image}_masks_packed" not in expected)
+        if detections.masks is not None and detections.mask_scores is not None:
+            check_masks(detections.masks.pasted(), unpacked_masks(expected, f"inst{image}_masks"))
+            torch.testing.assert_close(detections.mask_scores, expected[f"inst{image}_mask_scores"], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_stages_of_the_instance_head(evaluated: Evaluated) -> None:
+    """Masks of every resolution before they are refined, and their expected overlaps."""
+    head, expected = evaluated.detector.instance_head, evaluated.expected
+    assert (head is None) == ("inst0_rois" not in expected)
+    if head is None:
+        return
+    for image in range(len(evaluated.batch)):
+        maps = [x[image : image + 1] for x in evaluated.detector.dense_maps(evaluated.seen["encoder"])]
+        boxes, labels = [expected[f"inst{image}_rois"][:, 1:]], expected[f"inst{image}_labels"]
+        pooled = head.pool(maps, boxes)
+        stages = head.mask(pooled, head.mask.semantic_maps(maps[0]), boxes, labels)
+        for stage, logits in enumerate(stages):
+            stored = expected[f"inst{image}_stage{stage}_logits"][:, 0]
+            close(logits[: len(stored)], stored)
+        close(head.iou(pooled, stages[1]), expected[f"inst{image}_mask_iou_pred"])
 
 
 @torch.no_grad()

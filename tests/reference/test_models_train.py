@@ -80,7 +80,8 @@ def trained(request: pytest.FixtureRequest, golden: Path, case_name: str) -> Tra
         return hook
 
     auxiliary = [f"query_head.auxiliary.{name}" for name in detector.config.auxiliary_heads]
-    recorders = {name: Recorder(detector.get_submodule(f"{name}_head")) for name in ("rpn", "roi", "atss")}
+    heads = ["rpn", "roi", "atss"] + ["instance"] * (detector.instance_head is not None)
+    recorders = {name: Recorder(detector.get_submodule(f"{name}_head")) for name in heads}
     for name in ("query_head", "query_head.proposals", *auxiliary):
         detector.get_submodule(name).register_forward_hook(keep(name))
     losses = detector(batch, targets, draws=RecordedDraws(arrays, noise))
@@ -112,6 +113,9 @@ DENSE = {
     "rpn.box": "loss_rpn_bbox",
     "roi.cls": "loss_cls0",
     "roi.giou": "loss_bbox0",
+    "roi.mask": "loss_mask0",
+    "instance.mask": "loss_mask",
+    "instance.iou": "loss_mask_iou",
     "atss.cls": "loss_cls1",
     "atss.giou": "loss_bbox1",
     "atss.centerness": "loss_centerness1",
@@ -189,6 +193,19 @@ def test_assignments_and_samples_of_the_roi_head(trained: Trained) -> None:
         assert same(negatives, trained.arrays[f"rcnn_neg_inds{image}"])
         assert same(assigned[positives] - 1, trained.arrays[f"rcnn_pos_assigned{image}"])
         assert same(positives < len(trained.targets[image]), trained.arrays[f"rcnn_pos_is_gt{image}"])
+
+
+def test_assignments_and_samples_of_the_instance_head(trained: Trained) -> None:
+    """Detections of the last decoder layer, denoising queries among them, after the objects themselves."""
+    assert ("instance" in trained.dense) == ("inst_gt_inds0" in trained.arrays)
+    if "instance" not in trained.dense:
+        return
+    recorder = trained.dense["instance"]
+    for image, (assigned, (positives, negatives)) in enumerate(zip(recorder.candidates, recorder.sampled, strict=True)):
+        assert same(assigned, trained.arrays[f"inst_gt_inds{image}"])
+        assert same(positives, trained.arrays[f"inst_pos_inds{image}"])
+        assert same(negatives, trained.arrays[f"inst_neg_inds{image}"])
+        assert same(assigned[positives] - 1, trained.arrays[f"inst_pos_assigned{image}"])
 
 
 def test_assignments_of_the_atss_head(trained: Trained) -> None:

@@ -20,6 +20,7 @@ from codetr.data.sample import draw_sample_data
 from codetr.errors import UserError
 from codetr.files import sha256_file
 from codetr.manifest import Manifest
+from codetr.models.config import MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.recipe import Recipe
 from codetr.steps.prepare import PrepareConfig, prepare
@@ -256,6 +257,36 @@ def test_a_dataset_that_changed_is_refused_before_anything_is_written(dataset, t
     with pytest.raises(UserError, match=r"classes\.json.*differs from the digest"):
         train(TrainConfig(recipe=RECIPE), copy, tmp_path / "model", tmp_path / "checkpoints")
     assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def masked(recipe):
+    """The recipe with a mask head in the RoI head."""
+    roi = recipe.model.roi.model_copy(update={"mask": MaskHeadConfig(convs=1)})
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"roi": roi, "detect_head": "roi"})})
+
+
+def test_a_detector_with_masks_is_trained_on_them_and_validated(dataset, tmp_path):
+    """Masks are loaded when, and because, the recipe learns them."""
+    training = TrainingConfig(epochs=1, log_every=1)
+    recipe = masked(RECIPE).model_copy(update={"training": training})
+    manifest = train(TrainConfig(recipe=recipe), dataset, tmp_path / "model", tmp_path / "checkpoints")
+    lines = [json.loads(line) for line in (tmp_path / "model" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["loss/roi.mask"] > 0
+    assert {"AP", "mask_AP"} <= manifest.summary.keys()
+
+
+def test_objects_without_outlines_are_refused_by_a_recipe_that_learns_masks(dataset, tmp_path):
+    """A filled box learned as a mask would spoil the others; the same dataset is fine for boxes."""
+    annotations = json.loads((dataset.parent / "shapes/train/annotations.json").read_text())
+    for annotation in annotations["annotations"][:3]:
+        del annotation["segmentation"]
+    (tmp_path / "annotations.json").write_text(json.dumps(annotations))
+    images = str(dataset.parent / "shapes/train/images")
+    source = SourceConfig(annotations=str(tmp_path / "annotations.json"), images=images)
+    prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
+    with pytest.raises(UserError, match=r"split 'train' of .*dataset: 3 annotations have no outline"):
+        train(TrainConfig(recipe=masked(RECIPE)), tmp_path / "dataset", tmp_path / "model", tmp_path / "checkpoints")
     assert not (tmp_path / "checkpoints").exists()
 
 

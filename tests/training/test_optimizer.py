@@ -12,7 +12,17 @@ from codetr.weights.official import official_name
 from codetr.zoo import recipe
 
 
-@pytest.mark.parametrize("name", ["co_deformable_detr_r50_1x_coco", "co_dino_5scale_r50_1x_coco"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "co_deformable_detr_r50_1x_coco",
+        "co_dino_5scale_lsj_swin_large_3x_coco",
+        "co_dino_5scale_lsj_vit_large_lvis",
+        "co_dino_5scale_r50_1x_coco",
+        "co_dino_5scale_vit_large_coco",
+        "co_dino_5scale_vit_large_coco_instance",
+    ],
+)
 def test_every_parameter_gets_the_official_learning_rate_and_weight_decay(golden, name):
     """Else training a published recipe would not be the published training. The models are of full size."""
     expected = json.loads((golden / "optim" / f"{name}.json").read_text())["params"]
@@ -27,7 +37,8 @@ def test_every_parameter_gets_the_official_learning_rate_and_weight_decay(golden
         assert official[parameter].requires_grad == trainable, parameter
         rates = (pytest.approx(lr), pytest.approx(weight_decay)) if trainable else None
         assert found.get(id(official[parameter])) == rates, parameter
-    assert len(groups) == len({lr for lr, _, trainable in expected.values() if trainable}), "equal groups are one"
+    pairs = {(lr, weight_decay) for lr, weight_decay, trainable in expected.values() if trainable}
+    assert len(groups) == len(pairs), "equal groups are one"
 
 
 def test_adamw_has_the_official_betas_and_epsilon(golden):

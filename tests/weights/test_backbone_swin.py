@@ -90,6 +90,6 @@ def test_weights_of_another_size_are_refused_with_every_key(tmp_path: Path) -> N
         assert part in str(error.value)
 
 
-def test_names_are_for_resnets_only() -> None:
-    with pytest.raises(UserError, match="'IMAGENET1K_V1' is not a file"):
+def test_names_of_torchvision_mean_nothing_here() -> None:
+    with pytest.raises(UserError, match="'IMAGENET1K_V1' is neither a file"):
         load_backbone(Swin(tiny_swin()), "IMAGENET1K_V1")

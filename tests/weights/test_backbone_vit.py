@@ -120,5 +120,5 @@ def test_weights_of_another_network_are_refused_with_every_key(tmp_path: Path) -
 
 
 def test_names_of_torchvision_mean_nothing_here() -> None:
-    with pytest.raises(UserError, match="'IMAGENET1K_V1' is not a file"):
+    with pytest.raises(UserError, match="'IMAGENET1K_V1' is neither a file"):
         load_backbone(ViT(CONFIG), "IMAGENET1K_V1")

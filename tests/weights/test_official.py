@@ -18,7 +18,14 @@ from codetr.weights.official import from_official, load_official, to_official
 from codetr.weights.official_config import read_official_config
 from tests.reference.golden_case import GoldenCase
 
-CASES = ("co_deformable_s0", "co_dino_s0", "co_dino_swin_s0", "co_dino_vit_s0")
+CASES = (
+    "co_deformable_s0",
+    "co_deformable_mask_s0",
+    "co_dino_s0",
+    "co_dino_swin_s0",
+    "co_dino_vit_s0",
+    "co_dino_vit_instance_s0",
+)
 
 
 @pytest.fixture(params=CASES)
@@ -84,7 +91,6 @@ def test_half_precision_weights_are_read(case: GoldenCase) -> None:
     [
         ("query_head.type", "DETRHead", r"query_head.type is 'DETRHead'.*CoDINOHead"),
         ("backbone.type", "HRNet", "backbone.type is 'HRNet'"),
-        ("mask_head", {"type": "SimpleRefineMaskHead"}, "mask_head is not supported"),
         ("query_head.mixed_selection", False, "query_head.mixed_selection is False"),
         ("query_head.loss_cls.gamma", 1.5, "query_head.loss_cls.gamma is 1.5"),
         ("query_head.loss_cls.type", "FocalLoss", "loss_cls.type is 'FocalLoss', only 'QualityFocalLoss'"),
@@ -92,6 +98,10 @@ def test_half_precision_weights_are_read(case: GoldenCase) -> None:
         ("query_head.use_zero_padding", True, "use_zero_padding is True"),
         ("query_head.num_classes", "many", "num_classes.*many"),
         ("neck.out_channels", None, "channels"),
+        ("mask_head", {"type": "SimpleRefineMaskHead"}, "mask_head and mask_iou_head"),
+        ("roi_head.0.mask_head", {"type": "FusedSemanticHead"}, "roi_head.mask_head.type is 'FusedSemanticHead'"),
+        ("roi_head.0.mask_head", {"conv_out_channels": 32}, "mask_head.conv_out_channels is 32, only 64"),
+        ("eval_module", "three-stage", "eval_module is 'three-stage', only 'detr' or 'one-stage' or 'two-stage'"),
     ],
 )
 def test_what_cannot_be_built_is_named(golden: Path, path: str, value: Any, message: str) -> None:
@@ -99,7 +109,7 @@ def test_what_cannot_be_built_is_named(golden: Path, path: str, value: Any, mess
     node = config
     *parents, last = path.split(".")
     for parent in parents:
-        node = node[parent]
+        node = node[int(parent) if isinstance(node, list) else parent]
     node[last] = value
     with pytest.raises(UserError, match=message):
         read_official_config(config)
@@ -176,3 +186,10 @@ def test_auxiliary_heads_that_an_official_configuration_leaves_out(golden: Path)
     assert read.atss is not None
     assert read.atss.max_detections == 12
     assert not any("aux_pos_trans.1" in name for name in to_official(CoDETR(read)))
+
+
+@pytest.mark.parametrize(("module", "head"), [("detr", "query"), ("one-stage", "atss"), ("two-stage", "roi")])
+def test_the_head_that_detects_is_read(golden: Path, module: str, head: str) -> None:
+    config = json.loads((golden / "models" / "co_deformable_mask_s0" / "config.json").read_text())
+    assert read_official_config(config).detect_head == "query"
+    assert read_official_config({**config, "eval_module": module}).detect_head == head

@@ -91,8 +91,11 @@ class CoDeformableHead(nn.Module):
 
     def loss(
         self, encoded: Encoded, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
-    ) -> dict[str, Tensor]:
-        """Losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer; nothing is drawn."""
+    ) -> tuple[dict[str, Tensor], Predictions]:
+        """Losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer; nothing is drawn.
+
+        With them the predictions of every decoder layer.
+        """
         decoded, proposals = self(encoded)
         proposed = Predictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
         objects = [Target(target.boxes, torch.zeros_like(target.labels)) for target in targets]
@@ -110,7 +113,7 @@ class CoDeformableHead(nn.Module):
                 batch,
                 normalizer(positives, batch.pixels.device),
             )
-        return losses
+        return losses, decoded
 
     def auxiliary_loss(
         self, name: str, queries: AuxiliaryQueries, encoded: Encoded, batch: ImageBatch, normalizer: Normalizer

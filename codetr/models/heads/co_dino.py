@@ -82,8 +82,11 @@ class CoDINOHead(nn.Module):
 
     def loss(
         self, encoded: Encoded, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
-    ) -> dict[str, Tensor]:
-        """Losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every decoder layer."""
+    ) -> tuple[dict[str, Tensor], Predictions]:
+        """Losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every decoder layer.
+
+        With them the predictions of every decoder layer, the denoising queries first.
+        """
         denoising = denoising_queries(targets, batch, self.config.denoising, self.num_classes, draws)
         decoded, selected = self(encoded, denoising)
         noisy, matching = decoded.split(0 if denoising is None else len(denoising))
@@ -104,10 +107,12 @@ class CoDINOHead(nn.Module):
         positives = 0 if denoising is None else denoising.positives
         divisor = normalizer(positives, batch.pixels.device)
         if denoising is not None:
-            return losses | self.set_loss(self._names("dn"), noisy, denoising.targets, batch, divisor)
+            losses |= self.set_loss(self._names("dn"), noisy, denoising.targets, batch, divisor)
+            return losses, decoded
         # Without objects there is nothing to denoise; every parameter still takes part, for the sake of all-reduce.
         nothing = self.label_embedding.weight.sum() * 0
-        return losses | {f"{name}.{part}": nothing for name in self._names("dn") for part in ("cls", "l1", "giou")}
+        losses |= {f"{name}.{part}": nothing for name in self._names("dn") for part in ("cls", "l1", "giou")}
+        return losses, decoded
 
     def auxiliary_loss(
         self, name: str, queries: AuxiliaryQueries, encoded: Encoded, batch: ImageBatch, normalizer: Normalizer

@@ -39,6 +39,12 @@ def to_original(boxes: Tensor, batch: ImageBatch, image: int) -> Tensor:
     return boxes / boxes.new_tensor((x, y, x, y))
 
 
+def to_network(boxes: Tensor, batch: ImageBatch, image: int) -> Tensor:
+    """Boxes (..., 4) xyxy from pixels of the original image to pixels of the network's input."""
+    x, y = batch.scale_factors[image]
+    return boxes * boxes.new_tensor((x, y, x, y))
+
+
 def best_first(scores: Tensor, count: int, threshold: float) -> Tensor:
     """Indices of the `count` highest of (n,) scores above `threshold`, best first, equal ones in their order.
 

@@ -1,9 +1,8 @@
-"""The box head of Faster R-CNN (Ren et al., NeurIPS 2015; Girshick, "Fast R-CNN", ICCV 2015)."""
+"""The box head of Faster R-CNN (Ren et al., NeurIPS 2015; Girshick, "Fast R-CNN", ICCV 2015), and its masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,14 @@ from codetr.models.box_coder import BoxCoder
 from codetr.models.config import RoIHeadConfig
 from codetr.models.conv import ConvNorm
 from codetr.models.heads.auxiliary import AuxiliaryQueries, auxiliary_queries
-from codetr.models.heads.dense import Proposals, to_original
+from codetr.models.heads.dense import Proposals, to_network, to_original
+from codetr.models.heads.mask_fcn import FCNMaskHead
+from codetr.models.heads.regions import SampledRegions, sample_regions
 from codetr.models.heads.roi_pooling import pool_regions
 from codetr.models.losses.cross_entropy import cross_entropy_loss
 from codetr.models.losses.giou import giou_loss
+from codetr.models.losses.mask import mask_loss
+from codetr.models.masks import RegionMasks
 from codetr.models.normalizer import Normalizer
 from codetr.models.samplers import Permute, RandomSampler
 from codetr.models.structures import Detections, ImageBatch, Target
@@ -26,23 +29,8 @@ from codetr.ops.nms import multiclass_nms
 _MAX_AUXILIARY_CANDIDATES = 2000
 
 
-@dataclass
-class SampledRegions:
-    """Regions of one image that the loss sees, foreground first.
-
-    Attributes:
-        boxes: (regions, 4) xyxy pixels.
-        labels: (regions,) int64; the number of classes means background.
-        targets: (regions, 4) xyxy pixels of the object, zeros for background.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    targets: Tensor
-
-
 class RoIHead(nn.Module):
-    """Classifies proposals and refines their boxes.
+    """Classifies proposals and refines their boxes; with a mask head, gives the detections masks.
 
     Args:
         config: sizes, sampling, loss weights and test-time settings.
@@ -75,14 +63,23 @@ class RoIHead(nn.Module):
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
         nn.init.zeros_(self.deltas.bias)
+        self.mask: FCNMaskHead | None = None
+        if config.mask is not None:
+            self.mask = FCNMaskHead(config.mask, num_classes, channels)
 
-    def pool(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """(regions, channels, pool_size, pool_size) features of every image's boxes (n, 4) xyxy pixels."""
+    def pool(self, features: Sequence[Tensor], boxes: Sequence[Tensor], size: int | None = None) -> Tensor:
+        """(regions, channels, size, size) features of every image's boxes (n, 4) xyxy pixels.
+
+        Args:
+            features: maps (batch, channels, height, width), fine to coarse.
+            boxes: of every image.
+            size: cells per side, by default `pool_size` of the configuration.
+        """
         return pool_regions(
             features[: len(self.strides)],
             self.strides,
             boxes,
-            size=self.config.pool_size,
+            size=size or self.config.pool_size,
             finest_scale=self.config.finest_scale,
         )
 
@@ -108,17 +105,20 @@ class RoIHead(nn.Module):
         normalizer: Normalizer,
         permute: Permute,
     ) -> tuple[dict[str, Tensor], AuxiliaryQueries]:
-        """Weighted losses `roi.cls` and `roi.giou`, and the sampled regions as queries.
+        """Weighted losses `roi.cls`, `roi.giou` and with a mask head `roi.mask`, and the sampled regions as queries.
 
         Args:
             features: maps (batch, channels, height, width), fine to coarse.
             proposals: of the RPN.
             batch: the images.
-            targets: ground truth of every image; its boxes are proposals too.
-            normalizer: asked once, for the number of sampled regions.
+            targets: ground truth of every image; its boxes are proposals too. A mask head needs its masks.
+            normalizer: asked for the number of sampled regions, then with a mask head for that of foreground ones.
             permute: draws which regions are sampled, then which become queries.
         """
-        sampled = [self._sample(p.boxes, target, permute) for p, target in zip(proposals, targets, strict=True)]
+        sampled = [
+            sample_regions(p.boxes, target, self.assign, self.sample, permute, self.num_classes)
+            for p, target in zip(proposals, targets, strict=True)
+        ]
         pooled = self.pool(features, [regions.boxes for regions in sampled])
         logits, deltas = self(pooled)
         boxes = torch.cat([regions.boxes for regions in sampled])
@@ -132,6 +132,8 @@ class RoIHead(nn.Module):
             "roi.cls": self.config.classification_weight * cross_entropy_loss(logits, labels, None, divisor),
             "roi.giou": self.config.giou_weight * giou_loss(decoded, wanted[foreground], None, divisor),
         }
+        if self.mask is not None:
+            losses["roi.mask"] = self._mask_loss(self.mask, features, sampled, targets, normalizer)
         return losses, self._queries(sampled, pooled, batch, permute)
 
     @torch.no_grad()
@@ -153,20 +155,32 @@ class RoIHead(nn.Module):
                 limit=self.config.max_detections,
             )
             detections.append(Detections(*found))
+        if self.mask is not None:
+            self._add_masks(self.mask, features, detections, batch)
         return detections
 
-    def _sample(self, proposals: Tensor, target: Target, permute: Permute) -> SampledRegions:
-        objects = target.boxes
-        boxes = torch.cat((objects, proposals))
-        itself = torch.arange(1, len(objects) + 1, device=objects.device)
-        assigned = torch.cat((itself, self.assign(proposals, objects)))
-        positives, negatives = self.sample(assigned, permute)
-        owners = assigned[positives] - 1
-        return SampledRegions(
-            boxes[torch.cat((positives, negatives))],
-            F.pad(target.labels[owners], (0, len(negatives)), value=self.num_classes),
-            F.pad(objects[owners], (0, 0, 0, len(negatives))),
-        )
+    def _mask_loss(
+        self,
+        head: FCNMaskHead,
+        features: Sequence[Tensor],
+        sampled: Sequence[SampledRegions],
+        targets: Sequence[Target],
+        normalizer: Normalizer,
+    ) -> Tensor:
+        pooled = self.pool(features, [regions.foreground for regions in sampled], head.config.pool_size)
+        labels = torch.cat([regions.labels[: len(regions.owners)] for regions in sampled])
+        wanted = [regions.masks(target, head.mask_size) for regions, target in zip(sampled, targets, strict=True)]
+        divisor = normalizer(len(labels), pooled.device)
+        return head.config.weight * mask_loss(head(pooled, labels), torch.cat(wanted), divisor)
+
+    def _add_masks(
+        self, head: FCNMaskHead, features: Sequence[Tensor], detections: Sequence[Detections], batch: ImageBatch
+    ) -> None:
+        boxes = [to_network(found.boxes, batch, image) for image, found in enumerate(detections)]
+        pooled = self.pool(features, boxes, head.config.pool_size)
+        logits = head(pooled, torch.cat([found.labels for found in detections]))
+        for image, (found, grids) in enumerate(zip(detections, logits.split([len(b) for b in boxes]), strict=True)):
+            found.masks = RegionMasks(grids.sigmoid(), found.boxes, batch.original_sizes[image])
 
     def _queries(
         self, sampled: Sequence[SampledRegions], pooled: Tensor, batch: ImageBatch, permute: Permute

@@ -1,0 +1,65 @@
+"""Recipes of Co-DINO with ResNet-50, five scales."""
+
+from __future__ import annotations
+
+from codetr.models.config import DetectorConfig
+from codetr.models.presets import co_dino_5scale_9encoder_lsj_r50, co_dino_5scale_r50
+from codetr.recipe import Recipe
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, on_canvas, published
+
+_WEIGHTS = "IMAGENET1K_V1"
+_CANVAS = 1024
+
+
+def co_dino_5scale_r50_1x_coco() -> Recipe:
+    """DETR's augmentation."""
+    model = co_dino_5scale_r50(COCO_CLASSES)
+    return published("co_dino_5scale_r50_1x_coco", "Co-DINO, ResNet-50", model, backbone_weights=_WEIGHTS)
+
+
+def co_dino_5scale_r50_1x_lvis() -> Recipe:
+    """For LVIS, DETR's augmentation."""
+    model = co_dino_5scale_r50(LVIS_CLASSES)
+    return published("co_dino_5scale_r50_1x_lvis", "Co-DINO, ResNet-50", model, backbone_weights=_WEIGHTS, lvis=True)
+
+
+def co_dino_5scale_lsj_r50_1x_coco() -> Recipe:
+    """Large-scale jitter."""
+    return _jitter("co_dino_5scale_lsj_r50_1x_coco", co_dino_5scale_r50(COCO_CLASSES, lsj=True))
+
+
+def co_dino_5scale_lsj_r50_3x_coco() -> Recipe:
+    """Large-scale jitter, longer."""
+    return _jitter("co_dino_5scale_lsj_r50_3x_coco", co_dino_5scale_r50(COCO_CLASSES, lsj=True))
+
+
+def co_dino_5scale_lsj_r50_1x_lvis() -> Recipe:
+    """For LVIS, large-scale jitter."""
+    return _jitter("co_dino_5scale_lsj_r50_1x_lvis", co_dino_5scale_r50(LVIS_CLASSES, lsj=True))
+
+
+def co_dino_5scale_9encoder_lsj_r50_1x_coco() -> Recipe:
+    """Large-scale jitter, nine encoder layers."""
+    return _jitter("co_dino_5scale_9encoder_lsj_r50_1x_coco", co_dino_5scale_9encoder_lsj_r50(COCO_CLASSES))
+
+
+def co_dino_5scale_9encoder_lsj_r50_3x_coco() -> Recipe:
+    """Large-scale jitter, nine encoder layers, longer."""
+    return _jitter("co_dino_5scale_9encoder_lsj_r50_3x_coco", co_dino_5scale_9encoder_lsj_r50(COCO_CLASSES))
+
+
+def _jitter(name: str, model: DetectorConfig) -> Recipe:
+    preprocess, augment = on_canvas(_CANVAS)
+    layers = model.query.transformer.encoder_layers
+    longer = "_3x_" in name
+    return published(
+        name,
+        f"Co-DINO, ResNet-50, {layers} encoder layers, large-scale jitter",
+        model,
+        backbone_weights=_WEIGHTS,
+        epochs=36 if longer else 12,
+        drop_before_end=6 if longer else 1,
+        preprocess=preprocess,
+        augment=augment,
+        lvis=name.endswith("lvis"),
+    )

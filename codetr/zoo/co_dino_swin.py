@@ -1,0 +1,109 @@
+"""Recipes of Co-DINO with Swin-L, five scales."""
+
+from __future__ import annotations
+
+from codetr.models.config import DetectorConfig
+from codetr.models.presets import (
+    co_dino_5scale_lsj_swin_large_o365tolvis,
+    co_dino_5scale_swin_large,
+    co_dino_5scale_swin_large_o365tococo,
+)
+from codetr.recipe import Recipe
+from codetr.training.config import OptimizerConfig
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+
+_WEIGHTS = "swin_large_patch4_window12_384_22k"
+_SCHEDULES = {"1x": (12, 1), "2x": (24, 4), "3x": (36, 6)}
+"""Epochs, and how many before the end the learning rate drops."""
+
+
+def co_dino_5scale_swin_large_1x_coco() -> Recipe:
+    """DETR's augmentation."""
+    return _swin("co_dino_5scale_swin_large_1x_coco", "1x", co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.3))
+
+
+def co_dino_5scale_swin_large_2x_coco() -> Recipe:
+    """DETR's augmentation, longer."""
+    return _swin("co_dino_5scale_swin_large_2x_coco", "2x", co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.5))
+
+
+def co_dino_5scale_swin_large_3x_coco() -> Recipe:
+    """DETR's augmentation, longest."""
+    return _swin("co_dino_5scale_swin_large_3x_coco", "3x", co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.6))
+
+
+def co_dino_5scale_lsj_swin_large_1x_coco() -> Recipe:
+    """Large-scale jitter."""
+    model = co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.3, lsj=True)
+    return _swin("co_dino_5scale_lsj_swin_large_1x_coco", "1x", model)
+
+
+def co_dino_5scale_lsj_swin_large_2x_coco() -> Recipe:
+    """Large-scale jitter, longer."""
+    model = co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.5, lsj=True)
+    return _swin("co_dino_5scale_lsj_swin_large_2x_coco", "2x", model)
+
+
+def co_dino_5scale_lsj_swin_large_3x_coco() -> Recipe:
+    """Large-scale jitter, longest."""
+    model = co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.5, lsj=True)
+    return _swin("co_dino_5scale_lsj_swin_large_3x_coco", "3x", model)
+
+
+def co_dino_5scale_lsj_swin_large_3x_lvis() -> Recipe:
+    """For LVIS, large-scale jitter. In spite of its name the official configuration is of 12 epochs."""
+    model = co_dino_5scale_swin_large(LVIS_CLASSES, drop_path=0.3, lsj=True)
+    return _swin("co_dino_5scale_lsj_swin_large_3x_lvis", "1x", model)
+
+
+def _swin(name: str, schedule: str, model: DetectorConfig) -> Recipe:
+    epochs, drop_before_end = _SCHEDULES[schedule]
+    preprocess, augment = (None, None) if model.padding_mask else on_canvas(1280)
+    jitter = "" if model.padding_mask else ", large-scale jitter"
+    return published(
+        name,
+        f"Co-DINO, Swin-L{jitter}",
+        model,
+        backbone_weights=_WEIGHTS,
+        batch_size=1,
+        epochs=epochs,
+        drop_before_end=drop_before_end,
+        preprocess=preprocess,
+        augment=augment,
+        lvis=name.endswith("lvis"),
+    )
+
+
+def co_dino_5scale_swin_large_16e_o365tococo() -> Recipe:
+    """Large images; meant to start from a detector pretrained on Objects365."""
+    preprocess, augment = large_images(2048)
+    return published(
+        "co_dino_5scale_swin_large_16e_o365tococo",
+        "Co-DINO, Swin-L, after Objects365",
+        co_dino_5scale_swin_large_o365tococo(COCO_CLASSES),
+        backbone_weights=_WEIGHTS,
+        batch_size=1,
+        epochs=16,
+        drop_before_end=8,
+        optimizer=OptimizerConfig(lr=1e-4),
+        preprocess=preprocess,
+        augment=augment,
+    )
+
+
+def co_dino_5scale_lsj_swin_large_16e_o365tolvis() -> Recipe:
+    """For LVIS, large-scale jitter; meant to start from a detector pretrained on Objects365."""
+    preprocess, augment = on_canvas(1536)
+    return published(
+        "co_dino_5scale_lsj_swin_large_16e_o365tolvis",
+        "Co-DINO, Swin-L, large-scale jitter, after Objects365",
+        co_dino_5scale_lsj_swin_large_o365tolvis(LVIS_CLASSES),
+        backbone_weights=_WEIGHTS,
+        batch_size=1,
+        epochs=16,
+        drop_before_end=8,
+        optimizer=OptimizerConfig(lr=1e-4),
+        preprocess=preprocess,
+        augment=augment,
+        lvis=True,
+    )

@@ -1,0 +1,80 @@
+"""Recipes of Co-DINO with the ViT-L of EVA-02. The published weights were pretrained on Objects365 as a whole."""
+
+from __future__ import annotations
+
+from codetr.models.config import DetectorConfig
+from codetr.models.presets import (
+    co_dino_vit_large_coco,
+    co_dino_vit_large_coco_instance,
+    co_dino_vit_large_lvis,
+    co_dino_vit_large_lvis_instance,
+)
+from codetr.recipe import Recipe
+from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+
+_WEIGHTS = "eva02_L_pt_m38m_p14to16"
+_WARMUP = 500
+
+
+def co_dino_5scale_vit_large_coco() -> Recipe:
+    """Large images, layer-wise learning rates, averaged weights."""
+    return _coco("co_dino_5scale_vit_large_coco", "Co-DINO, ViT-L", co_dino_vit_large_coco(COCO_CLASSES))
+
+
+def co_dino_5scale_vit_large_coco_instance() -> Recipe:
+    """The same with masks."""
+    model = co_dino_vit_large_coco_instance(COCO_CLASSES)
+    return _coco("co_dino_5scale_vit_large_coco_instance", "Co-DINO with masks, ViT-L", model)
+
+
+def co_dino_5scale_lsj_vit_large_lvis() -> Recipe:
+    """For LVIS, large-scale jitter."""
+    model = co_dino_vit_large_lvis(LVIS_CLASSES)
+    return _lvis("co_dino_5scale_lsj_vit_large_lvis", "Co-DINO, ViT-L, large-scale jitter", model)
+
+
+def co_dino_5scale_lsj_vit_large_lvis_instance() -> Recipe:
+    """For LVIS, large-scale jitter, with masks."""
+    model = co_dino_vit_large_lvis_instance(LVIS_CLASSES)
+    name = "co_dino_5scale_lsj_vit_large_lvis_instance"
+    return _lvis(name, "Co-DINO with masks, ViT-L, large-scale jitter", model)
+
+
+def _coco(name: str, description: str, model: DetectorConfig) -> Recipe:
+    preprocess, augment = large_images(2400)
+    recipe = published(
+        name,
+        description,
+        model,
+        backbone_weights=_WEIGHTS,
+        batch_size=1,
+        optimizer=OptimizerConfig(lr=5e-5, weight_decay=0.01, lr_multipliers={}, layer_decay=0.8),
+        preprocess=preprocess,
+        augment=augment,
+    )
+    return _trained(recipe, milestones=(-5,), ema=EmaConfig())
+
+
+def _lvis(name: str, description: str, model: DetectorConfig) -> Recipe:
+    preprocess, augment = on_canvas(1536)
+    recipe = published(
+        name,
+        description,
+        model,
+        backbone_weights=_WEIGHTS,
+        batch_size=1,
+        epochs=16,
+        optimizer=OptimizerConfig(lr=5e-5, weight_decay=0.05),
+        preprocess=preprocess,
+        augment=augment,
+        lvis=True,
+    )
+    return _trained(recipe, milestones=(-7, -1), ema=None)
+
+
+def _trained(recipe: Recipe, *, milestones: tuple[int, ...], ema: EmaConfig | None) -> Recipe:
+    """The recipe with a warm-up, its milestones, and perhaps averaged weights."""
+    schedule = ScheduleConfig(warmup_iterations=_WARMUP, milestones=milestones)
+    training = recipe.training.model_copy(update={"schedule": schedule, "ema": ema})
+    return recipe.model_copy(update={"training": training})

@@ -1,0 +1,195 @@
+"""Masks from the detector to the report: predictions, metrics, pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from typer.testing import CliRunner
+
+from codetr.cli.app import app
+from codetr.data.batch import collate
+from codetr.data.config import SourceConfig
+from codetr.data.dataset import Split
+from codetr.data.sample import ANNOTATIONS, SHAPES, draw_sample_data
+from codetr.data.segmentation import decode
+from codetr.data.transforms import preprocess_image
+from codetr.errors import UserError
+from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.config import EvaluateConfig
+from codetr.evaluation.measure import measure
+from codetr.evaluation.pictures import compare
+from codetr.evaluation.predict import coco_results
+from codetr.evaluation.results import read_predictions
+from codetr.models.masks import RegionMasks
+from codetr.models.structures import Detections
+from codetr.steps.evaluate import evaluate
+from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.weights.files import load_model
+from tests.evaluation.small import PREPROCESS, masked, write_dataset, write_model
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `images` and annotations of which every one has an outline."""
+    folder = tmp_path_factory.mktemp("masks") / "shapes"
+    draw_sample_data(folder, 4, val_fraction=0.75, seed=2, sides=(48, 80))
+    return folder / "val"
+
+
+@pytest.fixture(scope="module")
+def dataset(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = SourceConfig(annotations=str(drawn / ANNOTATIONS), images=str(drawn / "images"))
+    folder = tmp_path_factory.mktemp("prepared") / "dataset"
+    prepare(PrepareConfig(train=source, val=source), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "model", tuple(SHAPES), **masked())
+
+
+@pytest.fixture(scope="module")
+def evaluation(dataset: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "evaluation"
+    evaluate(EvaluateConfig(workers=0, pictures=1), model, dataset, output)
+    return output
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_every_prediction_has_the_mask_of_its_detection(evaluation: Path, dataset: Path, model: Path) -> None:
+    """A mask of another detection, or with rows and columns exchanged, gives an AP near zero and no error."""
+    detector, _ = load_model(model)
+    split = Split.open(dataset, "val")
+    predictions = iter(read(evaluation / "predictions.json"))
+    for i in range(len(split)):
+        record = split.record(i)
+        pixels, sizes = preprocess_image(record.read(), PREPROCESS)
+        (found,) = detector.detect(collate([pixels], [sizes], [record.image_id]))
+        assert found.masks is not None
+        for score, mask in zip(found.scores.tolist(), found.masks, strict=True):
+            entry = next(predictions)
+            assert entry["image_id"] == record.image_id
+            assert entry["score"] == pytest.approx(score, abs=1e-6)
+            assert entry["mask_score"] == entry["score"]  # this kind of mask head predicts no overlap
+            assert (decode(entry["segmentation"], record.height, record.width) == mask.numpy()).all()
+    assert next(predictions, None) is None
+
+
+def pycocotools_summary(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> list[float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(ground_truth)
+        truth.createIndex()
+        run = COCOeval(truth, truth.loadRes(copy.deepcopy(results)), "segm")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run.stats.tolist()
+
+
+def test_mask_metrics_are_those_of_pycocotools(evaluation: Path, drawn: Path) -> None:
+    """As the programs ask for them that published numbers come from: masks without boxes, with their own scores."""
+    predictions = read(evaluation / "predictions.json")
+    results = [
+        {"image_id": p["image_id"], "category_id": p["category_id"], "score": p["mask_score"]}
+        | {"segmentation": p["segmentation"]}
+        for p in predictions
+    ]
+    expected = pycocotools_summary(read(drawn / ANNOTATIONS), results)
+    metrics = read(evaluation / "metrics.json")
+    assert [metrics[f"mask_{name}"] for name in SUMMARY_NAMES] == [None if v == -1 else v for v in expected]
+    assert {"AP", "score_threshold"} <= metrics.keys()
+
+
+def test_scoring_the_predictions_gives_the_same_numbers(evaluation: Path, drawn: Path) -> None:
+    metrics = read(evaluation / "metrics.json")
+    for arguments, prefix in (([], ""), (["--masks"], "mask_")):
+        files = [str(drawn / ANNOTATIONS), str(evaluation / "predictions.json")]
+        result = CliRunner().invoke(app, ["score", *files, *arguments])
+        assert result.exit_code == 0, result.output
+        scored = json.loads(result.stdout)
+        assert [scored[name] for name in SUMMARY_NAMES] == [metrics[prefix + name] for name in SUMMARY_NAMES]
+
+
+def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
+    assert all({"AP", "mask_AP", "mask_AP50"} <= row.keys() for row in read(evaluation / "per_class.json"))
+    assert (evaluation / "plots/mask_precision_recall.png").is_file()
+    report = (evaluation / "report.html").read_text()
+    assert "mask AP, IoU 0.50 to 0.95" in report
+    assert "Mask AP50" in report
+    assert "not measured" not in report
+
+
+def test_without_outlines_boxes_are_measured_and_the_report_says_so(tmp_path: Path) -> None:
+    """Boxes as masks would be measured as masks; an error would withhold the numbers there are."""
+    dataset, model = write_dataset(tmp_path, 2), write_model(tmp_path / "model", **masked())
+    evaluate(EvaluateConfig(workers=0, pictures=0), model, dataset, tmp_path / "out")
+    assert not any(name.startswith("mask") for name in read(tmp_path / "out/metrics.json"))
+    assert "Masks were not measured: 6 of the objects" in (tmp_path / "out/report.html").read_text()
+
+
+def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
+    """Also those whose boxes are wrong; with mask scores of their own, the best of two masks counts."""
+    truth = Split.open(dataset, "val").to_coco()
+    images = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
+    predictions = []
+    for entry in truth["annotations"]:
+        mask = torch.from_numpy(decode(entry["segmentation"], *images[entry["image_id"]]))
+        height, width = mask.shape
+        # A grid as fine as the image over the whole image is the mask itself.
+        side = max(height, width)
+        square = torch.zeros(side, side)
+        square[:height, :width] = mask
+        box = torch.tensor([[0.0, 0.0, side, side]])
+        for probabilities, score, mask_score in ((square, 0.8, 0.9), (1 - square, 0.9, 0.1)):
+            grid = RegionMasks(probabilities[None], box, (height, width))
+            found = Detections(box, torch.tensor([score]), torch.tensor([0]), grid, torch.tensor([mask_score]))
+            predictions += coco_results(found, entry["image_id"], np.array([entry["category_id"]]))
+    measured = measure(truth, predictions, masks=True)
+    assert measured.masks is not None
+    assert measured.masks.summary["AP"] == pytest.approx(1.0)
+    assert measured.flat["mask_AP"] == measured.masks.summary["AP"]
+    assert measured.boxes.summary["AP"] < 0.5
+    assert "mask_AP" not in measure(truth, predictions, masks=False).flat
+    for entry in predictions:
+        entry["mask_score"] = entry["score"]
+    assert evaluate_coco(truth, predictions, "segm").summary["AP"] < 0.9
+
+
+def test_a_mask_score_that_is_none_is_refused(evaluation: Path, drawn: Path, tmp_path: Path) -> None:
+    predictions = read(evaluation / "predictions.json")[:2]
+    predictions[1]["mask_score"] = 1.5
+    (tmp_path / "results.json").write_text(json.dumps(predictions))
+    with pytest.raises(UserError, match=r"\[1\].mask_score: 1.5 is not a number in"):
+        read_predictions(tmp_path / "results.json", read(drawn / ANNOTATIONS))
+
+
+def test_pictures_show_the_masks_of_both_sides(dataset: Path) -> None:
+    split = Split.open(dataset, "val")
+    record = split.record(0)
+    image = np.zeros((record.height, record.width, 3), np.uint8)
+    truth = split.to_coco()
+    truth["images"] = [entry for entry in truth["images"] if entry["id"] == record.image_id]
+    truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] == record.image_id]
+    found = [{**entry, "score": 0.9} for entry in truth["annotations"]]
+    plain, tinted = (
+        np.asarray(compare(image, truth, found, 0.5, masks=masks, long_side=400)).astype(int) for masks in (False, True)
+    )
+    changed = (plain != tinted).any(axis=2)
+    half = changed.shape[1] // 2
+    assert changed[:, :half].any()
+    assert changed[:, half:].any()
