@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from codetr.models.initialisation import PRIOR_LOGIT
