@@ -20,6 +20,7 @@ METADATA_KEY = "codetr"
 OPSET = 20
 """The first one with GridSample as the transformer needs it and everything else."""
 
+
 def require_onnx() -> None:
     """Raise `UserError` unless the packages for ONNX are installed."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class DetectionProgram(nn.Module):
         if detector.config.detect_head == "atss":
             hint = "Detectors are exported with the head 'query', Co-DETR proper, or 'roi'."
             raise UserError("is 'atss', which cannot be exported", where="model.detect_head", hint=hint)
-        self.detector, self.rule = detector, CanvasRule.of(detector.config)
+        self.detector, self.rule = _needed(detector), CanvasRule.of(detector.config)
 
     def forward(self, images: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> dict[str, Tensor]:
         """Detect.
@@ -104,6 +105,17 @@ class DetectionProgram(nn.Module):
         return suppress(Found(boxes, scores, labels), labels, config.nms, limit)
 
 
+def _needed(detector: CoDETR) -> CoDETR:
+    """The detector without the heads that do not run, whose weights would be in the file."""
+    slim = copy.copy(detector)
+    slim._modules = dict(detector._modules)
+    by_regions = detector.config.detect_head == "roi"
+    idle = ("query_head", "instance_head") if by_regions else ("rpn_head", "roi_head", "downsample")
+    for name in (*idle, "atss_head"):
+        setattr(slim, name, None)
+    return slim
+
+
 def export_program(detector: CoDETR) -> ExportedProgram:
     """The detector as a torch.export program with any batch size and any canvas that `CanvasRule.of` it allows."""
     program = DetectionProgram(detector).eval()
@@ -116,11 +128,9 @@ def export_program(detector: CoDETR) -> ExportedProgram:
     shapes: dict[str, dict[int, Any]] = {name: {0: batch} for name in INPUTS}
     if rule.fixed is None:
         shapes["images"] |= {2: Dim("height", min=rule.minimum), 3: Dim("width", min=rule.minimum)}
-    # Without these two a batch of one image, or a map of one cell, would be a case of its own: in shapes, and in how
-    # this machine would compute a convolution.
-    oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)
-    unaccelerated = torch.backends.mkldnn.flags(enabled=False)
-    with torch.no_grad(), oblivious, unaccelerated:
+    # Otherwise a batch of one image, or a map of one cell, would be a case of its own.
+    oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with torch.no_grad(), oblivious:
         # The two tensors of sizes must not be one: the program would take both inputs for the same.
         exported = torch.export.export(program, (images, sizes, 2 * sizes), dynamic_shapes=shapes)
     for module in exported.graph_module.modules():

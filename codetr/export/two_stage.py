@@ -61,8 +61,7 @@ def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> Found:
     for level, (logits, deltas) in enumerate(zip(*head(maps), strict=True)):
         # A level may have fewer anchors than are picked; those that make up the number are none.
         missing = (0, config.candidates)
-        ranked, order = F.pad(logits.sigmoid(), missing, value=GONE).sort(dim=1, descending=True, stable=True)
-        order = order[:, : config.candidates]
+        ranked, order = F.pad(logits.sigmoid(), missing, value=GONE).topk(config.candidates, dim=1)
         boxes = _decode(
             head.coder,
             F.pad(anchors[level], (0, 0, *missing))[order],
@@ -70,7 +69,7 @@ def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> Found:
             frames[:, None],
         )
         usable = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-        scores = torch.where(usable, ranked[:, : config.candidates], GONE)
+        scores = torch.where(usable, ranked, GONE)
         levels.append(Found(boxes, scores, torch.full_like(order, level)))
     candidates = Found(
         torch.cat([found.boxes for found in levels], dim=1),

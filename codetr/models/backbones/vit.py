@@ -19,6 +19,7 @@ from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
 from codetr.models.backbones.windows import crop, pad_to_windows
+from codetr.ops.exporting import plain_layout
 
 _EPSILON = 1e-6
 """Of the normalisations within blocks; the last one has PyTorch's default."""
@@ -84,7 +85,7 @@ class ViT(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
-        return [self.out_norm(x).permute(0, 3, 1, 2)]
+        return [plain_layout(self.out_norm(x).permute(0, 3, 1, 2))]
 
 
 class PatchEmbedding(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.ops.deformable_attention import multi_scale_deformable_attention
-from codetr.ops.precision import full_precision
+from codetr.ops.exporting import full_precision
 
 
 class DeformableAttention(nn.Module):

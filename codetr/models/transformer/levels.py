@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from codetr.ops.exporting import plain_layout
+
 
 @dataclass
 class Levels:
@@ -57,7 +59,7 @@ class Levels:
     def split(self, tokens: Tensor) -> list[Tensor]:
         """Tokens (batch, tokens, channels) back to maps (batch, channels, height, width), a level each."""
         return [
-            part.transpose(1, 2).unflatten(2, shape)
+            plain_layout(part.transpose(1, 2).unflatten(2, shape))
             for part, shape in zip(tokens.split(self.sizes, dim=1), self.shapes, strict=True)
         ]
 

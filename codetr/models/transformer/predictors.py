@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from codetr.models.initialisation import PRIOR_LOGIT
 from codetr.models.transformer.positions import inverse_sigmoid
-from codetr.ops.precision import full_precision
+from codetr.ops.exporting import full_precision
 
 
 @dataclass
