@@ -128,15 +128,26 @@ def export_program(detector: CoDETR) -> ExportedProgram:
     shapes: dict[str, dict[int, Any]] = {name: {0: batch} for name in INPUTS}
     if rule.fixed is None:
         shapes["images"] |= {2: Dim("height", min=rule.minimum), 3: Dim("width", min=rule.minimum)}
+    # The two tensors of sizes must not be one: the program would take both inputs for the same.
+    return trace(program, (images, sizes, 2 * sizes), shapes)
+
+
+def trace(module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, dict[int, Any]]) -> ExportedProgram:
+    """A module as a torch.export program that knows neither sizes of `inputs` nor places in our code.
+
+    Args:
+        module: in evaluation mode.
+        inputs: an example.
+        shapes: by name of the input and by axis, the `Dim` of what is not as in the example.
+    """
     # Otherwise a batch of one image, or a map of one cell, would be a case of its own.
     oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with torch.no_grad(), oblivious:
-        # The two tensors of sizes must not be one: the program would take both inputs for the same.
-        exported = torch.export.export(program, (images, sizes, 2 * sizes), dynamic_shapes=shapes)
-    for module in exported.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            for node in module.graph.nodes:
-                node.meta.pop("stack_trace", None)  # it names files of this machine
+        exported = torch.export.export(module, inputs, dynamic_shapes=shapes)
+    for graph in exported.graph_module.modules():
+        if isinstance(graph, torch.fx.GraphModule):
+            for node in graph.graph.nodes:
+                node.meta.pop("stack_trace", None)
     return exported
 
 
