@@ -17,6 +17,7 @@ import fcntl
 import os
 import pickle
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -205,6 +206,7 @@ def exclusive(folder: Path, *, patience: float = 60.0) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     end = time.monotonic() + patience
+    told = False
     try:
         while True:
             try:
@@ -214,6 +216,9 @@ def exclusive(folder: Path, *, patience: float = 60.0) -> Iterator[None]:
                 if time.monotonic() > end:
                     hint = "Wait for it to end, stop it, or give this run another folder."
                     raise UserError("is in use by another training run", where=str(folder), hint=hint) from None
+                if not told:
+                    print(f"{folder} is in use by another training run: waiting for it to end", file=sys.stderr)
+                    told = True
                 time.sleep(0.2)
         yield
     finally:

@@ -144,6 +144,12 @@ class Trainer:
                 device=self._processes.device,
                 quiet=not self._processes.is_main,
             ) as progress:
+                total, warmup = self._config.epochs * self._steps_per_epoch, self._schedule.warmup_iterations
+                if warmup >= total:
+                    progress.say(
+                        f"train  warning: the warm-up takes {warmup} of {total} steps, so the full learning rate is "
+                        "never reached: train for more epochs, or lower training.schedule.warmup_iterations"
+                    )
                 if self._position.step:
                     progress.say(f"train  goes on after step {self._position.step}, as if it had not stopped")
                 while self._position.epoch < self._config.epochs:

@@ -51,6 +51,13 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     backbone.load_state_dict(given)
 
 
+def _first_line(error: Exception) -> str:
+    # What PyTorch makes of a file that is none of its own says nothing in a KeyError's message.
+    if isinstance(error, KeyError) or not str(error):
+        return "it is not a file of PyTorch"
+    return str(error).splitlines()[0]
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
@@ -60,7 +67,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError("there is no such file", where=str(path), hint="Check backbone_weights.") from None
     except (OSError, SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"cannot be read as weights: {_first_line(error)}",
             where=str(path),
             hint="Give a .safetensors file, or a .pth file that holds nothing but tensors by name.",
         ) from None
