@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from codetr.config import Settings
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
+from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import DetectorConfig
 from codetr.training.config import TrainingConfig
 
@@ -48,10 +49,14 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _a_canvas_is_one_throughout(self) -> Self:
-        jitter = isinstance(self.augment, JitterConfig)
-        if jitter and (self.preprocess.canvas is None or self.model.padding_mask):
-            raise ValueError(
-                "augment.kind 'jitter' trains on canvases that count as image wholly: set preprocess.canvas to the "
-                "same side, and model.padding_mask to false"
-            )
+        if isinstance(self.augment, JitterConfig) and self.model.padding_mask:
+            raise ValueError("with augment.kind 'jitter' the canvas counts as image: set model.padding_mask to false")
+        sides = {"preprocess.canvas": self.preprocess.canvas}
+        if isinstance(self.augment, JitterConfig):
+            sides["augment.canvas"] = self.augment.canvas
+        if isinstance(self.model.backbone, ViTConfig) and self.model.backbone.canvas is not None:
+            sides["model.backbone.canvas"] = self.model.backbone.canvas
+        if len(set(sides.values())) > 1:
+            shown = ", ".join(f"{name} is {side}" for name, side in sides.items())
+            raise ValueError(f"{shown}: a model is trained and tested on one canvas, so they must be equal")
         return self

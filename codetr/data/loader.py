@@ -24,7 +24,7 @@ from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import ImageRecord, Split
-from codetr.data.jitter import jittered
+from codetr.data.jitter import Unreduced, jittered
 from codetr.data.oversampling import oversampled
 from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
 from codetr.errors import UserError
@@ -81,7 +81,8 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         index = int(self.order[position])
         record = self.split.record(index)
         if isinstance(self.augmentation, JitterConfig):
-            sample = jittered(self._with_masks, index, len(self.split), self.augmentation, random)
+            # Images to draw from are those of an epoch: repeated ones come more often here, too.
+            sample = jittered(self._unreduced, position, len(self.order), self.augmentation, random)
         else:
             sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
@@ -95,8 +96,9 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         sizes = ImageSizes((height, width), padded, (record.height, record.width))
         return pixels, sizes, target, record.image_id
 
-    def _with_masks(self, index: int) -> Sample:
-        return training_sample(self.split.record(index), with_masks=True)
+    def _unreduced(self, position: int) -> Unreduced:
+        record = self.split.record(int(self.order[position]))
+        return Unreduced(training_sample(record), (record.mask(int(k)) for k in np.flatnonzero(record.trainable)))
 
 
 def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:

@@ -26,6 +26,7 @@ from codetr.recipe import Recipe
 from codetr.steps.prepare import PrepareConfig, prepare
 from codetr.steps.train import TrainConfig, train
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.step import TrainStep
 from codetr.weights.files import load_model
 from tests.training.tiny import tiny_config
 
@@ -218,15 +219,14 @@ def test_another_configuration_in_an_unfinished_runs_folder_is_refused_by_field(
     assert sorted(path.name for path in checkpoints.iterdir()) == before
 
 
-def test_a_finished_run_is_published_again_without_training(dataset, reference, tmp_path):
+def test_a_finished_run_is_published_again_without_training(dataset, reference, tmp_path, monkeypatch):
     """A pipeline that lost the model's folder, but not the checkpoints, gets it back in seconds."""
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(reference.parent / "checkpoints", checkpoints)
-    began = time.monotonic()
+    monkeypatch.setattr(TrainStep, "__call__", lambda *_, **__: pytest.fail("a step was taken"))
     train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model", checkpoints)
     assert weights(tmp_path / "model") == weights(reference)
     assert Manifest.read(tmp_path / "model", "model").digest == Manifest.read(reference, "model").digest
-    assert time.monotonic() - began < 5
 
 
 def test_the_backbone_starts_from_its_weights_and_they_are_lineage(dataset, tmp_path):
