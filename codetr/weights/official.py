@@ -88,7 +88,9 @@ def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
     detector.load_state_dict(renamed_weights(detector, state_dict))
 
 
-def renamed_weights(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def renamed_weights(
+    detector: CoDETR, state_dict: Mapping[str, Tensor], *, where: str = "official weights"
+) -> dict[str, Tensor]:
     """Weights under official names as a state dict of the detector, which may be on PyTorch's meta device.
 
     Constants, which official files hold among the weights, may be missing. If they are there they must have the right
@@ -97,12 +99,21 @@ def renamed_weights(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> dict[
     Raises:
         UserError: weights are missing, unexpected or of the wrong shape; all of them are named.
     """
-    own = detector.state_dict()
-    names = {official_name(name, detector.config): name for name in own}
-    expected = {name: own[ours] for name, ours in names.items()}
-    expected |= {name: value for name, value in _official_constants(detector).items() if name in state_dict}
-    KeyReport.compare(expected, state_dict).require_match("official weights")
-    return {ours: state_dict[name].to(own[ours].dtype) for name, ours in names.items()}
+    official_report(detector, state_dict).require_match(where)
+    return {
+        name: state_dict[official_name(name, detector.config)].to(value.dtype)
+        for name, value in detector.state_dict().items()
+    }
+
+
+def official_report(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> KeyReport:
+    """How weights under official names differ from those of the detector; constants may be missing."""
+    config = detector.config
+    expected = {official_name(name, config): value for name, value in detector.state_dict().items()}
+    for name, value in constants(detector).items():
+        if (official := official_name(name, config)) in state_dict:
+            expected[official] = value
+    return KeyReport.compare(expected, state_dict)
 
 
 def to_official(detector: CoDETR) -> dict[str, Tensor]:
@@ -110,10 +121,6 @@ def to_official(detector: CoDETR) -> dict[str, Tensor]:
     values = detector.state_dict() | constants(detector)
     names = {official_name(name, detector.config): name for name in names_with_constants(detector)}
     return {name: values[names[name]] for name in in_official_order(names)}
-
-
-def _official_constants(detector: CoDETR) -> dict[str, Tensor]:
-    return {official_name(name, detector.config): value for name, value in constants(detector).items()}
 
 
 def official_name(name: str, config: DetectorConfig) -> str:

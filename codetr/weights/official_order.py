@@ -1,6 +1,6 @@
 """The order in which the official implementation lists its weights, which differs from ours.
 
-Nothing that reads a state dict needs it; optimisers do that number parameters in their order, and so do people who compare
+Nothing that reads a state dict by name needs it. Optimisers, which number parameters, do, and so do people who compare
 two files line by line.
 """
 
