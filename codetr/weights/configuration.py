@@ -205,4 +205,4 @@ def _usual_preprocess(config: DetectorConfig) -> tuple[PreprocessConfig, str]:
     if isinstance(config.backbone, ViTConfig) and config.backbone.canvas is not None:
         return PreprocessConfig(canvas=config.backbone.canvas), "the backbone's canvas"
     usual = PreprocessConfig()
-    return usual, f"assumed to be as usual, {usual.short_side} × {usual.long_side}"
+    return usual, f"assumed to be as usual, {usual.short_side}x{usual.long_side}"
