@@ -294,7 +294,7 @@ def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the
         kill(process)
     shutil.move(tmp_path / "other", tmp_path / "away")
     other_model(tmp_path / "other", ("yak", names[0]))
-    with pytest.raises(UserError, match=r"unfinished run of another configuration \(inputs\.init_from: sha256"):
+    with pytest.raises(UserError, match=r"unfinished run of another configuration \(inputs\.init_from: 'sha256"):
         train(config, dataset, tmp_path / "model", tmp_path / "checkpoints")
     shutil.rmtree(tmp_path / "other")
     shutil.move(tmp_path / "away", tmp_path / "other")
