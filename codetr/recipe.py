@@ -22,6 +22,8 @@ class Recipe(Settings):
         model: the detector's architecture, losses and test-time settings.
         backbone_weights: what the backbone starts from: a file of pretrained weights, or for a ResNet the
             name of torchvision weights to download, e.g. "IMAGENET1K_V1"; None to start from random weights.
+        init_from: what the whole detector starts from, instead of that: a model folder, or a file of official or our
+            own weights. Classes that the dataset has too, by name, are kept; the others start at random.
         preprocess: how images are resized and normalised at test time; travels with the weights.
         augment: how training images are varied.
         loader: batch size for each process, and workers.
@@ -32,6 +34,7 @@ class Recipe(Settings):
     description: str
     model: DetectorConfig
     backbone_weights: str | None
+    init_from: str | None = None
     preprocess: PreprocessConfig
     augment: Augmentation
     loader: LoaderConfig

@@ -17,6 +17,8 @@ from codetr.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
 
+COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "score", "sample-data", "doctor", "zoo")
+
 
 def call(capsys, *arguments) -> tuple[int, str, str]:
     """Run the command in this process: exit code, stdout, stderr."""
@@ -48,13 +50,27 @@ def test_help_teaches_and_does_not_load_torch():
     )
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert "LOADED []" in process.stdout
-    for command in ("prepare", "train", "evaluate", "register", "predict", "sample-data", "doctor", "zoo", "registry"):
+    for command in (
+        "prepare",
+        "train",
+        "evaluate",
+        "register",
+        "predict",
+        "convert",
+        "sample-data",
+        "doctor",
+        "zoo",
+        "registry",
+    ):
         assert command in process.stdout
 
 
 @pytest.mark.parametrize(
     "command",
-    [[name] for name in ("prepare", "train", "evaluate", "register", "predict", "sample-data", "doctor", "zoo")]
+    [
+        [name]
+        for name in ("prepare", "train", "evaluate", "register", "predict", "convert", "sample-data", "doctor", "zoo")
+    ]
     + [["registry", name] for name in ("list", "show", "rollback")],
     ids=" ".join,
 )

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from codetr import __version__
-from codetr.cli import registry, steps, tools
+from codetr.cli import conversion, registry, steps, tools
 from codetr.cli.output import plain
 from codetr.errors import UserError
 
@@ -69,6 +69,7 @@ TOOLS = "Using a model and looking at data"
 for command in (steps.prepare, steps.train, steps.evaluate, steps.register):
     app.command(rich_help_panel=STEPS, no_args_is_help=True)(command)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.predict)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(conversion.convert)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.score)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.sample_data)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.doctor)
