@@ -19,8 +19,8 @@ class Recipe(Settings):
         name: as in `codetr zoo`; changed settings do not change it.
         description: one line for people.
         model: the detector's architecture, losses and test-time settings.
-        backbone_weights: what the backbone starts from: a file of pretrained weights, or for a ResNet the
-            name of torchvision weights to download, e.g. "IMAGENET1K_V1"; None to start from random weights.
+        backbone_weights: what the backbone starts from: a file of pretrained weights, or the name of weights to
+            download, e.g. "IMAGENET1K_V1" (see `load_backbone`); None to start from random weights.
         preprocess: how images are resized and normalised at test time; travels with the weights.
         augment: how training images are varied.
         loader: batch size for each process, and workers.
