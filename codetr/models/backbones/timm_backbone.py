@@ -91,7 +91,8 @@ class TimmBackbone(nn.Module):
             with torch.enable_grad():
                 maps = self.eval()(torch.zeros(1, 3, height, width))
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            problem = f"'{self.config.name}' fails for an image of {width} by {height} pixels ({error or type(error).__name__})"
+            reason = str(error) or type(error).__name__
+            problem = f"'{self.config.name}' fails for an image of {width} by {height} pixels ({reason})"
             raise UserError(problem, where=_WHERE, hint="Choose a model that takes images of any size.") from None
         expected = [(c, height // s, width // s) for c, s in zip(self.out_channels, strides, strict=True)]
         if [tuple(x.shape[1:]) for x in maps] != expected:
