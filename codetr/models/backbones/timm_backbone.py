@@ -56,7 +56,11 @@ class TimmBackbone(nn.Module):
             norm.requires_grad_(False)
         self._try_out()
         if config.checkpointing:
-            self.model.set_grad_checkpointing(True)
+            try:
+                self.model.set_grad_checkpointing(True)
+            except (AssertionError, AttributeError):
+                problem = f"'{config.name}' cannot compute activations again"
+                raise UserError(problem, where="backbone.checkpointing", hint="Set it to false.") from None
         self.train()
 
     def _batch_norms(self) -> list[nn.Module]:
