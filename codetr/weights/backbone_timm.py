@@ -35,7 +35,7 @@ def fetch_timm(model: str, tag: str) -> dict[str, Tensor]:
         source = timm.get_pretrained_cfg(f"{model}.{tag}")
         file = f"model.safetensors of https://huggingface.co/{source.hf_hub_id}" if source.hf_hub_id else source.url
         raise UserError(
-            f"downloading timm's '{model}.{tag}' failed: {error}",
+            f"downloading timm's '{model}.{tag}' failed: {str(error).rstrip('.')}",
             where="backbone_weights",
             hint=f"Download {file} elsewhere and give its path instead.",
         ) from None
