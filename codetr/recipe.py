@@ -20,8 +20,8 @@ class Recipe(Settings):
         name: as in `codetr zoo`; changed settings do not change it.
         description: one line for people.
         model: the detector's architecture, losses and test-time settings.
-        backbone_weights: what the backbone starts from: a file of pretrained weights, or for a ResNet the
-            name of torchvision weights to download, e.g. "IMAGENET1K_V1"; None to start from random weights.
+        backbone_weights: what the backbone starts from: a file of pretrained weights, or the name of weights to
+            download, e.g. "IMAGENET1K_V1" (see `load_backbone`); None to start from random weights.
         init_from: what the whole detector starts from, instead of that: a model folder, or a file of official or our
             own weights. Classes that the dataset has too, by name, are kept; the others start at random.
         preprocess: how images are resized and normalised at test time; travels with the weights.

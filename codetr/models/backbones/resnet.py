@@ -75,7 +75,7 @@ class ResNet(nn.Module):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         base_width, norm = config.base_width, config.norm
-        self.depth, self.out_stages = config.depth, config.out_stages
+        self.depth, self.out_stages, self.out_channels = config.depth, config.out_stages, config.out_channels
         self.conv1 = nn.Conv2d(3, base_width, 7, stride=2, padding=3, bias=False)
         self.bn1 = _norm(norm, base_width)
         channels = base_width

@@ -252,7 +252,8 @@ class Swin(nn.Module):
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
-        self.out_stages, self.frozen_stages = config.out_stages, config.frozen_stages
+        self.out_stages, self.out_channels = config.out_stages, config.out_channels
+        self.frozen_stages = config.frozen_stages
         self.patch_embed = PatchEmbedding(config.width)
         # Stages after the last one that is put out would be parameters without a purpose.
         last = config.out_stages[-1]

@@ -32,7 +32,7 @@ class ViT(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.out_channels = config, config.out_channels
         channels, heads = config.channels, config.attention_heads
         # The first entry belonged to the class token of the pretraining; it is not used.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pretrained_grid**2, channels))
