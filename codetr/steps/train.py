@@ -196,11 +196,15 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON values.
 
-        How often the run saves and how many workers load images do not: it may be resumed with other values.
+        A run may be resumed with other values of what does not: how often it saves, how many workers load images,
+        what is computed twice to save memory. Nor does the way its processes share the work, but for rounding.
         """
         settings = self.recipe.model_dump(mode="json")
-        del settings["description"], settings["training"]["checkpoint"]
+        del settings["description"], settings["training"]["checkpoint"], settings["training"]["distribution"]
         del settings["loader"]["workers"], settings["loader"]["prefetch"]
+        del settings["model"]["backbone"]["checkpointing"]
+        for part in ("encoder", "decoder"):
+            del settings["model"]["query"]["transformer"][f"checkpointed_{part}_layers"]
         return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:

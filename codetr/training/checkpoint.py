@@ -3,7 +3,7 @@
 A folder of checkpoints belongs to one run and holds
 
     run.json                 what the run is: dataset, recipe, number of processes; whether it has finished
-    step-00000120/state.pt   weights, optimiser, average, position in the data, statistics
+    step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; all tensors whole
     step-00000120/info.json  the digest of state.pt and its position
     metrics.jsonl            the curves so far
 
@@ -148,7 +148,8 @@ class CheckpointFolder:
             hint = "All processes of a run must see the same checkpoint folder."
             raise UserError(damage, where=str(path), hint=hint)
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, not read: the processes of a machine share the memory, and each copies only its share.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise UserError(f"cannot be read as a checkpoint ({error})", where=str(path)) from None
 

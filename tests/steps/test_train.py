@@ -24,8 +24,9 @@ from codetr.models.config import MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.recipe import Recipe
 from codetr.steps.prepare import PrepareConfig, prepare
-from codetr.steps.train import TrainConfig, train
+from codetr.steps.train import Run, TrainConfig, train
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.distributed import Processes
 from codetr.training.step import TrainStep
 from codetr.weights.files import ModelInfo, load_model, save_model
 from tests.training.tiny import tiny_config
@@ -175,6 +176,41 @@ def test_two_processes_stopped_and_killed_end_with_the_same_bits(dataset, refere
     assert weights(whole / "model") != weights(reference), "two processes are twice the batch: another run"
     assert log.count("goes on after step") == 2
     assert "Traceback" not in log
+
+
+def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(dataset, tmp_path_factory):
+    """FSDP adds gradients and gathers weights in an order of its own; it must be the same after a restart."""
+    whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
+    short = {"epochs": 1, "accumulate": 1, "schedule": ScheduleConfig(), "validate_every": 0, "distribution": "fsdp"}
+    training = RECIPE.training.model_copy(update={**short, "checkpoint": CheckpointConfig()})
+    code, log = finish(whole, dataset, processes=2, training=training)
+    assert code == 0, log
+    training = training.model_copy(update={"checkpoint": CheckpointConfig(every_steps=2)})
+    with started(broken, dataset, processes=2, training=training) as process:
+        wait_for_step(broken, 3, process)
+        kill(process)
+    assert not (broken / "model").exists()
+    code, log = finish(broken, dataset, processes=2, training=training)
+    assert code == 0, log
+    assert "goes on after step" in log
+    assert weights(broken / "model") == weights(whole / "model")
+    assert (broken / "model" / "metrics.jsonl").read_text() == (whole / "model" / "metrics.jsonl").read_text()
+
+
+def test_a_run_may_go_on_with_other_settings_of_memory(tmp_path):
+    """A run that no longer fits must not have to start over."""
+    group, paths = Processes(0, 2, torch.device("cpu")), (tmp_path,) * 3
+    saving = RECIPE.changed(
+        [
+            ("training.distribution", "fsdp"),
+            ("model.backbone.checkpointing", True),
+            ("model.query.transformer.checkpointed_encoder_layers", 1),
+            ("model.query.transformer.checkpointed_decoder_layers", 2),
+        ]
+    )
+    assert Run(saving, {}, *paths, group, None).identity == Run(RECIPE, {}, *paths, group, None).identity
+    other = RECIPE.changed([("training.seed", 3)])
+    assert Run(other, {}, *paths, group, None).identity != Run(RECIPE, {}, *paths, group, None).identity
 
 
 def test_the_model_folder_says_what_it_is(dataset, reference):

@@ -46,6 +46,8 @@ class ResNetConfig(Settings):
         out_stages: stages (0..3, strides 4..32) whose maps go to the neck, in ascending order.
         frozen_stages: -1 trains everything, 0 freezes the stem, n the stem and the first n stages.
         norm: "frozen_batch" keeps pretrained statistics, as published; "group" for training from random weights.
+        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
+            and costs time.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -54,6 +56,7 @@ class ResNetConfig(Settings):
     out_stages: OutStages = (1, 2, 3)
     frozen_stages: FrozenStages = 1
     norm: NormKind = "frozen_batch"
+    checkpointing: bool = False
 
     @property
     def out_channels(self) -> tuple[int, ...]:

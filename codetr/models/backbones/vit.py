@@ -12,12 +12,12 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from codetr.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
+from codetr.models.checkpointing import run_layer
 
 _EPSILON = 1e-6
 """Of the normalisations within blocks; the last one has PyTorch's default."""
@@ -79,10 +79,7 @@ class ViT(nn.Module):
         x = self.patch_embed(pixels)
         x = x + resize_positions(self.pos_embed, x.shape[1], x.shape[2])
         for block in self.blocks:
-            if self.config.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = run_layer(block, x, checkpointing=self.config.checkpointing)
         return [self.out_norm(x).permute(0, 3, 1, 2)]
 
 
