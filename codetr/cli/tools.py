@@ -100,7 +100,7 @@ def predict(
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option("--tile", metavar="PIXELS", min=1, help="Look at large images in tiles of this side as well."),
+        typer.Option("--tile", metavar="PIXELS", min=32, help="Look at large images in tiles of this side as well."),
     ] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Stop after so many frames of each video or stream.")

@@ -31,6 +31,6 @@ class TilesConfig(Settings):
         batch_size: tiles that are detected at once.
     """
 
-    size: PositiveInt
+    size: Annotated[int, Field(ge=32)]
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     batch_size: PositiveInt = 1

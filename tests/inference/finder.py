@@ -1,4 +1,4 @@
-"""A predictor that makes no mistakes: it finds rectangles by their colour, for tests of what is done with its answers."""
+"""A predictor that makes no mistakes: it finds rectangles by their colour."""
 
 from __future__ import annotations
 

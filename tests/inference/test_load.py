@@ -9,30 +9,17 @@ import pytest
 
 import codetr
 from codetr.errors import UserError
-from codetr.files import write_json
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.load import wrapped
-from codetr.manifest import Manifest
 from codetr.registry.address import model_folder
-from codetr.registry.store import Registry
 from tests.evaluation.small import NAMES, write_model
 from tests.inference.finder import Finder
+from tests.inference.registries import write_registry
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model@home") / "model")
-
-
-def write_registry(root: Path, model: Path) -> Path:
-    evaluation = root / "evaluation"
-    evaluation.mkdir(parents=True)
-    write_json(evaluation / "metrics.json", {"AP": 0.5})
-    Manifest.of(evaluation, "evaluation").write(evaluation)
-    registry = Registry.open(root / "registry", create=True)
-    version = registry.add(model, evaluation)
-    registry.record("promote", version, "the first", seen=None)
-    return root / "registry"
 
 
 def test_folders_and_weights_files_are_models(model: Path) -> None:
@@ -73,7 +60,7 @@ def test_a_recipe_is_a_model_that_has_learnt_nothing() -> None:
 def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"co_dino_r51: there is no such model.*recipe"):
         codetr.load("co_dino_r51")
-    with pytest.raises(UserError, match="holds no model.json"):
+    with pytest.raises(UserError, match=r"holds no model\.json"):
         codetr.load(tmp_path)
 
 
