@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import box_iou
 
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 
 _CHUNK = 256
-"""Masks that are resampled at a time."""
+"""Detections that are compared, and masks that are resampled, at a time."""
 
 
 def fuse(views: Sequence[Detections], iou_threshold: float) -> Detections:
@@ -32,21 +32,23 @@ def fuse(views: Sequence[Detections], iou_threshold: float) -> Detections:
         views: detections in pixels of the same image, at least one view.
         iou_threshold: overlap with the best detection of an object from which another of its class belongs to it.
     """
-    together, groups, leaders = _match(views, iou_threshold)
-    count = len(leaders)
-    weights = together.scores.clamp(min=1e-6)
-    totals = weights.new_zeros(count).index_add_(0, groups, weights)
-    shares = weights / totals[groups]
-    alone = torch.bincount(groups, minlength=count) == 1
-    boxes = together.boxes.new_zeros(count, 4).index_add_(0, groups, together.boxes * shares[:, None])
+    together, views_of, owners = _match(views, iou_threshold)
+    leaders, rows = owners.unique(return_inverse=True)
+    members = owners.new_full((len(leaders), len(views)), -1)
+    members[rows, views_of] = torch.arange(len(owners), device=owners.device)
+    present = members >= 0
+    scores = together.scores[members] * present
+    weights = scores.clamp(min=1e-6) * present
+    shares = weights / weights.sum(dim=1, keepdim=True)
+    alone = present.sum(dim=1) == 1
+    boxes = (together.boxes[members] * shares[:, :, None]).sum(dim=1)
     boxes = torch.where(alone[:, None], together.boxes[leaders], boxes)
-    scores = weights.new_zeros(count).index_add_(0, groups, together.scores) / len(views)
-    fused = Detections(boxes, scores, together.labels[leaders])
+    fused = Detections(boxes, scores.sum(dim=1) / len(views), together.labels[leaders])
     if together.masks is not None:
-        fused.masks = _fuse_masks(together.masks, boxes, groups, leaders, shares, alone)
+        fused.masks = _fuse_masks(together.masks, boxes, leaders, members, shares)
     if together.mask_scores is not None:
-        fused.mask_scores = weights.new_zeros(count).index_add_(0, groups, together.mask_scores) / len(views)
-    return fused[scores.argsort(descending=True, stable=True)[: max(map(len, views))]]
+        fused.mask_scores = (together.mask_scores[members] * present).sum(dim=1) / len(views)
+    return fused[fused.scores.argsort(descending=True, stable=True)[: max(map(len, views))]]
 
 
 def suppress(views: Sequence[Detections], iou_threshold: float) -> Detections:
@@ -56,8 +58,8 @@ def suppress(views: Sequence[Detections], iou_threshold: float) -> Detections:
         views: detections in pixels of the same image, at least one view.
         iou_threshold: overlap from which detections of a class are one object.
     """
-    together, _, leaders = _match(views, iou_threshold)
-    return together[leaders]
+    together, _, owners = _match(views, iou_threshold)
+    return together[owners.unique()]
 
 
 def _match(views: Sequence[Detections], iou_threshold: float) -> tuple[Detections, Tensor, Tensor]:
@@ -67,32 +69,46 @@ def _match(views: Sequence[Detections], iou_threshold: float) -> tuple[Detection
     that has one of the same view already; what fits nowhere is an object of its own.
 
     Returns:
-        All detections, best first; (detections,) int64, the object of each; (objects,) int64, the best of each.
+        All detections, best first; (detections,) int64, the view each is from; (detections,) int64, the best detection
+        of its object.
     """
-    views_of = torch.cat([torch.full((len(view),), number) for number, view in enumerate(views)])
     together = _concatenate(views)
-    order = together.scores.argsort(descending=True, stable=True)
-    together, views_of = together[order], views_of[order.cpu()]
-    boxes, labels = together.boxes.float().cpu().numpy(), together.labels.cpu().numpy()
-    groups = np.zeros(len(boxes), np.int64)
-    leaders: list[int] = []
-    # The first rows of these are the objects so far.
-    heads, kinds = np.zeros_like(boxes), np.zeros_like(labels)
-    seen = np.zeros((len(boxes), len(views)), bool)
-    for index, view in enumerate(views_of.tolist()):
-        group = count = len(leaders)
-        if count:
-            overlaps = _overlaps(boxes[index], heads[:count])
-            overlaps[(kinds[:count] != labels[index]) | seen[:count, view]] = -1
-            best = int(overlaps.argmax())
-            group = best if overlaps[best] >= iou_threshold else count
-        if group == count:
-            leaders.append(index)
-            heads[group], kinds[group] = boxes[index], labels[index]
-        groups[index] = group
-        seen[group, view] = True
     device = together.boxes.device
-    return together, torch.from_numpy(groups).to(device), torch.tensor(leaders, dtype=torch.int64, device=device)
+    order = together.scores.argsort(descending=True, stable=True)
+    together = together[order]
+    lengths = torch.tensor([len(view) for view in views], device=device)
+    views_of = torch.arange(len(views), device=device).repeat_interleave(lengths)[order]
+    owners = list(range(len(order)))
+    from_view = views_of.tolist()
+    taken = set()
+    for detection, better in _overlapping(together, views_of, iou_threshold):
+        place = better, from_view[detection]
+        if owners[detection] == detection and owners[better] == better and place not in taken:
+            owners[detection] = better
+            taken.add(place)
+    return together, views_of, torch.tensor(owners, dtype=torch.int64, device=device)
+
+
+def _overlapping(together: Detections, views_of: Tensor, iou_threshold: float) -> list[tuple[int, int]]:
+    """Pairs of one class and different views that overlap: a detection and a better one, whose number is lower.
+
+    Ordered by the first, and for each from the largest overlap down.
+    """
+    found = []
+    for label in together.labels.unique():
+        members = (together.labels == label).nonzero().squeeze(1)
+        for rows in members.split(_CHUNK):
+            overlaps = box_iou(together.boxes[rows], together.boxes[members])
+            pairs = (
+                (overlaps >= iou_threshold) & (members < rows[:, None]) & (views_of[members] != views_of[rows][:, None])
+            )
+            row, column = pairs.nonzero(as_tuple=True)
+            found.append((rows[row], members[column], overlaps[row, column]))
+    if not found:
+        return []
+    first, second, overlap = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+    order = np.lexsort((second, -overlap, first))
+    return list(zip(first[order].tolist(), second[order].tolist(), strict=True))
 
 
 def _concatenate(views: Sequence[Detections]) -> Detections:
@@ -114,25 +130,16 @@ def _concatenate(views: Sequence[Detections]) -> Detections:
     return together
 
 
-def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) intersection over union of a box (4,) with others (n, 4), all xyxy."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    intersection = sides.clip(min=0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    return intersection / np.maximum((box[2:] - box[:2]).prod() + areas - intersection, 1e-9)
-
-
-def _fuse_masks(
-    masks: RegionMasks, boxes: Tensor, groups: Tensor, leaders: Tensor, shares: Tensor, alone: Tensor
-) -> RegionMasks:
+def _fuse_masks(masks: RegionMasks, boxes: Tensor, leaders: Tensor, members: Tensor, shares: Tensor) -> RegionMasks:
     """Mean probabilities over the fused boxes (objects, 4); masks of one view only are taken over."""
+    together = (members >= 0).sum(dim=1) > 1
     grids = masks.probabilities[leaders]
-    grids[~alone] = 0
-    members = (~alone[groups]).nonzero().squeeze(1)
-    for part in members.split(_CHUNK):
-        owners = groups[part]
-        resampled = _resample(masks.probabilities[part], masks.boxes[part], boxes[owners])
-        grids.index_add_(0, owners, resampled * shares[part, None, None])
+    grids[together] = 0
+    for of_view, share in zip(members.unbind(dim=1), shares.unbind(dim=1), strict=True):
+        for rows in (together & (of_view >= 0)).nonzero().squeeze(1).split(_CHUNK):
+            chosen = of_view[rows]
+            resampled = _resample(masks.probabilities[chosen], masks.boxes[chosen], boxes[rows])
+            grids[rows] += resampled * share[rows, None, None]
     return RegionMasks(grids, boxes, masks.size)
 
 
