@@ -136,6 +136,23 @@ class _EvalBatches(Dataset[ImageBatch | _Failure]):
         return collate(pixels, sizes, [record.image_id for record in records])
 
 
+_RawBatch = tuple[list[NDArray[np.uint8]], list[int]]
+
+
+class _RawBatches(Dataset[_RawBatch | _Failure]):
+    """Decoded images and their ids, by image indices."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __getitem__(self, indices: Sequence[int]) -> _RawBatch | _Failure:
+        try:
+            records = [self.split.record(int(index)) for index in indices]
+            return [record.read() for record in records], [record.image_id for record in records]
+        except UserError as error:
+            return _Failure.of(error)
+
+
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
     """What the loader processes are asked for; set before every epoch."""
 
@@ -231,8 +248,7 @@ class EvalLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        starts = range(rank * batch_size, len(split), world_size * batch_size)
-        schedule = [list(range(start, min(start + batch_size, len(split)))) for start in starts]
+        schedule = _in_order(split, batch_size, rank, world_size)
         self._batches = len(schedule)
         dataset = _EvalBatches(split, preprocess)
         self._loader = _data_loader(dataset, schedule, workers=workers, prefetch=2, persistent=False)
@@ -244,6 +260,24 @@ class EvalLoader:
     def __iter__(self) -> Iterator[ImageBatch]:
         """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
         return _unwrap(self._loader)
+
+
+class RawLoader:
+    """The images of a split as they are, with their ids, in the batches of `EvalLoader`, whose arguments these are."""
+
+    def __init__(self, split: Split, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1) -> None:
+        schedule = _in_order(split, batch_size, rank, world_size)
+        self._loader = _data_loader(_RawBatches(split), schedule, workers=workers, prefetch=2, persistent=False)
+
+    def __iter__(self) -> Iterator[_RawBatch]:
+        """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
+        return _unwrap(self._loader)
+
+
+def _in_order(split: Split, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """The batches of a rank, of image indices."""
+    starts = range(rank * batch_size, len(split), world_size * batch_size)
+    return [list(range(start, min(start + batch_size, len(split)))) for start in starts]
 
 
 def _data_loader(
