@@ -8,6 +8,8 @@ import sys
 import time
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from codetr import zoo
 from codetr.cli import main
@@ -378,3 +380,22 @@ def test_predict_passes_its_options_on_and_says_what_it_found(capsys, tmp_path):
     )
     assert code == 2
     assert "device: 'tpu9' cannot be used" in err
+
+
+class Killed(torch.utils.data.Dataset):
+    """Its only entry takes the process that reads it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loader_process_that_the_system_kills_is_explained(capsys, monkeypatch, tmp_path):
+    """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
+    monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
+    code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")
+    assert code == 2
+    assert "a process that loads images was killed" in err
+    assert "fewer workers" in err

@@ -92,6 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app(args=given, obj=given)
     except UserError as error:
         fail(error)
+    except RuntimeError as error:
+        # PyTorch raises this in the middle of whatever is running when the system kills a process that loads images.
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        hint = "Is memory, or the shared memory of the container, too small? Started again, training goes on from its "
+        hint += "checkpoint; fewer workers (loader.workers, for evaluate workers) need less."
+        fail(UserError(f"a process that loads images was killed: {error}", hint=hint))
     raise AssertionError("unreachable: typer always exits")
 
 
