@@ -90,7 +90,9 @@ def test_numbers_of_numpy_in_the_notes_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("place", ["meta", "state_dict", "optimizer"])
 @pytest.mark.parametrize(
-    ("function", "named"), [(os.mkdir, r"posix\.mkdir"), (exec, "exec"), (Path.touch, "getattr|Path")], ids=str
+    ("function", "named"),
+    [(os.mkdir, r"posix\.mkdir"), (exec, "exec"), (Path.touch, "getattr|Path")],
+    ids=["mkdir", "exec", "touch"],
 )
 def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, place: str, function: Any, named: str) -> None:
     marker = tmp_path / "executed"
