@@ -102,7 +102,8 @@ def test_weights_of_no_recipe_ask_for_a_configuration() -> None:
 
 def test_every_setting_called_training_only_exists() -> None:
     """A renamed one would make recipes look different, and `convert` ask where it need not."""
-    configs: list[Settings] = [tiny_config(), tiny_config("co_deformable"), co_dino_5scale_swin_large(3, drop_path=0.1)]
+    masks = tiny_config().override(["roi.mask={}", "instance={}"])
+    configs: list[Settings] = [masks, tiny_config("co_deformable"), co_dino_5scale_swin_large(3, drop_path=0.1)]
     dumped = [config.model_dump() for config in configs]
 
     def exists(node: Any, path: str) -> bool:
