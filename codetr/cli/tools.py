@@ -96,7 +96,7 @@ def predict(
         float, typer.Option("--score", min=0, max=1, help="Leave out detections with a lower score.")
     ] = 0.3,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Look at every image at several sizes and mirrored: slower, and finds more.")
+        bool, typer.Option("--tta", help="Look at every image at several sizes and mirrored: slower, and more exact.")
     ] = False,
     tile: Annotated[
         int | None,

@@ -18,6 +18,7 @@ from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 
 _IOU_THRESHOLD = 0.6
+_SOFT_THRESHOLD = 0.7
 _CANVAS_DIVISOR = 32
 """Canvases of any scale are multiples of this, as the published ones are."""
 
@@ -57,7 +58,7 @@ class TestTimeAugmentation(Predictor):
             if self.flip:
                 mirrored = self.model.detect([np.ascontiguousarray(image[:, ::-1]) for image in images], sized)
                 views.append([mirror(found, image.shape[1]) for found, image in zip(mirrored, images, strict=True)])
-        return [fuse(of_image, _IOU_THRESHOLD) for of_image in zip(*views, strict=True)]
+        return [fuse(of_image, _IOU_THRESHOLD, _SOFT_THRESHOLD) for of_image in zip(*views, strict=True)]
 
 
 def scaled(preprocess: PreprocessConfig, scale: float) -> PreprocessConfig:

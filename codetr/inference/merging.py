@@ -16,22 +16,27 @@ from torchvision.ops import box_iou
 
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
+from codetr.ops.nms import batched_nms
 
 _CHUNK = 256
 """Detections that are compared, and masks that are resampled, at a time."""
 
 
-def fuse(views: Sequence[Detections], iou_threshold: float) -> Detections:
+def fuse(views: Sequence[Detections], iou_threshold: float, soft_threshold: float) -> Detections:
     """Average views that each show the whole image ("weighted boxes fusion", Solovyev et al., 2021, with masks).
 
     A box is the mean of the boxes that were brought together, weighted by their scores, and so is a mask, as
-    probabilities. A score is the mean over all views, where a view without the object counts as zero. An image
-    keeps as many detections as the view with the most.
+    probabilities. A score is the mean over all views, where a view without the object counts as zero. Where views
+    disagree about what are two objects, soft-NMS then lowers the scores of those that overlap a better one. An image
+    keeps at most as many detections as the view with the most.
 
     Args:
         views: detections in pixels of the same image, at least one view.
         iou_threshold: overlap with the best detection of an object from which another of its class belongs to it.
+        soft_threshold: overlap of objects of one class from which soft-NMS lowers a score.
     """
+    if len(views) == 1:
+        return views[0]
     together, views_of, owners = _match(views, iou_threshold)
     leaders, rows = owners.unique(return_inverse=True)
     members = owners.new_full((len(leaders), len(views)), -1)
@@ -48,7 +53,15 @@ def fuse(views: Sequence[Detections], iou_threshold: float) -> Detections:
         fused.masks = _fuse_masks(together.masks, boxes, leaders, members, shares)
     if together.mask_scores is not None:
         fused.mask_scores = (together.mask_scores[members] * present).sum(dim=1) / len(views)
-    return fused[fused.scores.argsort(descending=True, stable=True)[: max(map(len, views))]]
+    scores, kept = batched_nms(
+        boxes, fused.scores, fused.labels, soft_threshold, method="soft_nms", limit=max(map(len, views))
+    )
+    lowered = scores / fused.scores[kept].clamp(min=1e-12)
+    fused = fused[kept]
+    if fused.mask_scores is not None:
+        fused.mask_scores = fused.mask_scores * lowered
+    fused.scores = scores
+    return fused
 
 
 def suppress(views: Sequence[Detections], iou_threshold: float) -> Detections:

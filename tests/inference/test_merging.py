@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from codetr.inference.merging import fuse, suppress
+from codetr.inference import merging
+from codetr.inference.merging import suppress
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 
 SIZE = (100, 100)
+
+
+def fuse(views: list[Detections], iou_threshold: float, soft_threshold: float = 1.0) -> Detections:
+    return merging.fuse(views, iou_threshold, soft_threshold)
 
 
 def view(*found: tuple[list[float], float, int], masks: list[torch.Tensor] | None = None) -> Detections:
@@ -75,6 +80,18 @@ def test_an_object_takes_one_detection_of_each_view() -> None:
     assert len(suppress([blurred, sharp], 0.5)) == 2
     fused = fuse([sharp, blurred], 0.5)
     assert torch.allclose(fused.scores, torch.tensor([0.925, 0.4]))
+
+
+def test_objects_that_only_differ_between_views_lower_each_other() -> None:
+    """What one view takes for one object and another for two would else be counted as three."""
+    first = view(([10, 10, 30, 30], 0.9, 0))
+    second = view(([10, 10, 30, 30], 0.8, 0), ([10, 10, 30, 27], 0.6, 0), ([10, 10, 30, 27], 0.6, 1))
+    for found in (first, second):
+        found.mask_scores = found.scores / 2
+    fused = fuse([first, second], 0.5, 0.7)
+    assert fused.labels.tolist() == [0, 1, 0]
+    assert torch.allclose(fused.scores, torch.tensor([0.85, 0.3, 0.3 * 0.15]), atol=1e-4)
+    assert torch.allclose(fused.mask_scores, fused.scores / 2)
 
 
 def test_masks_are_averaged_as_probabilities_in_the_frame_of_the_image() -> None:
