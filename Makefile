@@ -16,7 +16,7 @@ AIRFLOW := .venv-airflow
 BIN := $(VENV)/bin
 LOCK := requirements/constraints.txt
 SAMPLE := data/sample
-export WANDB_DIR ?= outputs
+export WANDB_DIR ?= .
 
 .PHONY: help demo test lint clean
 
@@ -27,7 +27,7 @@ demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train
 	source $(BIN)/activate && dvc repro
 	@printf '\nReport    %s\nModel     %s\n' $(CURDIR)/outputs/evaluation/report.html $(CURDIR)/outputs/model
 	@printf 'W&B run   %s\n' "$$(ls -d $(WANDB_DIR)/wandb/*-$$(sed -n 's/.*"run_id": "\(.*\)".*/\1/p' \
-		outputs/checkpoints/wandb.json) 2>/dev/null || echo 'none (WANDB_MODE is disabled)')"
+		outputs/checkpoints/wandb.json) 2>/dev/null || echo 'none in $(WANDB_DIR)/wandb')"
 	@printf 'Registry  %s\n' $(CURDIR)/outputs/registry
 	@$(BIN)/codetr registry list outputs/registry
 

@@ -1,3 +1,57 @@
-"""Co-DETR, the collaborative-hybrid-assignment detector, and the steps that keep it trained."""
+"""Co-DETR, the collaborative-hybrid-assignment detector, and the steps that keep it trained.
+
+import codetr
+
+model = codetr.load("outputs/model")
+result = model.predict("photo.jpg")
+result.draw().show()
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codetr.errors import UserError
+    from codetr.inference.augmented import TestTimeAugmentation
+    from codetr.inference.load import load
+    from codetr.inference.predictor import Model, Predictor
+    from codetr.inference.result import FoundObject, Result
+    from codetr.inference.tiled import TiledInference
 
 __version__ = "0.1.0"
+__all__ = [
+    "FoundObject",
+    "Model",
+    "Predictor",
+    "Result",
+    "TestTimeAugmentation",
+    "TiledInference",
+    "UserError",
+    "__version__",
+    "load",
+]
+
+# PyTorch takes seconds to import, and much of the package does without: each name is imported when it is first used.
+_HOMES = {
+    "FoundObject": "codetr.inference.result",
+    "Model": "codetr.inference.predictor",
+    "Predictor": "codetr.inference.predictor",
+    "Result": "codetr.inference.result",
+    "TestTimeAugmentation": "codetr.inference.augmented",
+    "TiledInference": "codetr.inference.tiled",
+    "UserError": "codetr.errors",
+    "load": "codetr.inference.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'codetr' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -81,6 +81,8 @@ class Manifest(Settings):
             UserError: no manifest, one of another kind, or (with `verify`) a missing or changed file.
         """
         path = folder / NAME
+        if not folder.is_dir():
+            raise UserError("there is no such folder", where=str(folder))
         if not path.is_file():
             hint = (
                 f"A folder of kind '{kind}' is written by a codetr step; is it the right one, and did the step finish?"

@@ -1,41 +1,35 @@
-"""Detection on any images: files and folders in, one JSON file and drawn pictures out."""
+"""Detection on any images and videos: files and folders in, one JSON file and drawn pictures out."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from codetr.data.batch import collate
-from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
 from codetr.data.progress import track
-from codetr.data.segmentation import decode
-from codetr.data.transforms import preprocess_image
-from codetr.drawing import Box, draw_boxes, elide
 from codetr.errors import UserError
-from codetr.evaluation.predict import coco_results
 from codetr.files import atomic_directory, require_replaceable, write_json
-from codetr.models.detector import CoDETR
-from codetr.weights.files import load_model
+from codetr.inference.config import TilesConfig, TTAConfig
+from codetr.inference.load import load, wrapped
+from codetr.inference.predictor import Predictor, require_arguments
+from codetr.inference.result import Result
+from codetr.inference.sources import Sources, find_sources
+from codetr.inference.video import VideoReader, VideoWriter, import_av
 
-PREDICTIONS, PICTURES = "predictions.json", "pictures"
-
-# What counts as an image in a folder; a file named by itself is read whatever it is called.
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+PREDICTIONS, PICTURES, VIDEOS = "predictions.json", "pictures", "videos"
 
 _SMALLEST, _LARGEST = 960, 1920
 
 
 @dataclass(frozen=True)
-class FoundObject:
+class ListedObject:
     """One detection: class (label and name), score in [0, 1], box [x, y, width, height] in pixels of the image.
 
     A model with masks adds a run-length code {size [height, width], counts} over the image and a score of the mask.
@@ -56,13 +50,38 @@ class PredictedImage:
     file: str
     width: int
     height: int
-    detections: list[FoundObject]
+    detections: list[ListedObject]
     picture: str
 
 
 @dataclass(frozen=True)
-class SkippedImage:
-    """An image that could not be read, and why."""
+class PredictedVideo:
+    """What was found in one video, and where it is within the output folder.
+
+    Attributes:
+        file: the file or address.
+        width: of the frames, in pixels.
+        height: of the frames, in pixels.
+        rate: frames per second.
+        frames: how many there were.
+        objects: detections in all frames together.
+        lines: a file with a line of JSON for every frame: its number `frame`, its `time` in seconds, `detections`.
+        video: the drawn video.
+    """
+
+    file: str
+    width: int
+    height: int
+    rate: float
+    frames: int
+    objects: int
+    lines: str
+    video: str
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that could not be read, and why."""
 
     file: str
     reason: str
@@ -77,145 +96,149 @@ class Prediction:
         classes: class names in label order.
         threshold: detections with at least this score are listed and drawn.
         images: every image that could be read, in the order of the sources.
-        skipped: every image that could not.
+        videos: every video that could be read.
+        skipped: every image and video that could not.
     """
 
     recipe: str
     classes: list[str]
     threshold: float
     images: list[PredictedImage] = field(default_factory=list)
-    skipped: list[SkippedImage] = field(default_factory=list)
+    videos: list[PredictedVideo] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+
+    @property
+    def objects(self) -> int:
+        """Detections in all images and videos together."""
+        return sum(len(image.detections) for image in self.images) + sum(video.objects for video in self.videos)
 
 
 def predict(
-    model: Path, sources: Sequence[Path], output: Path, *, threshold: float = 0.3, device: torch.device | None = None
+    model: str | Path,
+    sources: Sequence[str | Path],
+    output: Path,
+    *,
+    threshold: float = 0.3,
+    tta: TTAConfig | None = None,
+    tiles: TilesConfig | None = None,
+    frames: int | None = None,
+    device: str | torch.device = "auto",
 ) -> Prediction:
-    """Detect objects in images and write `predictions.json` and drawn `pictures/`.
+    """Detect objects in images and videos; write `predictions.json`, drawn `pictures/` and drawn `videos/`.
 
     Args:
-        model: a model folder, or the weights file in it.
-        sources: image files, and folders that are searched for images.
+        model: see `codetr.load`.
+        sources: see `find_sources`.
         output: folder to write; it appears as a whole at the end. It may exist if it is empty or an earlier output
             of this function, which is replaced.
         threshold: lowest score in [0, 1].
-        device: where to compute; `None` takes a GPU when there is one.
+        tta: look at every image several times.
+        tiles: look at large images in tiles.
+        frames: stop after so many frames of each video; None takes all there are.
+        device: see `codetr.load`.
 
     Returns:
-        The content of `predictions.json`. Images that cannot be read are listed as skipped, with the reason.
+        The content of `predictions.json`. What cannot be read is listed as skipped, with the reason.
 
     Raises:
-        UserError: no model, no such source, no image in the sources or none that can be read, a threshold outside
+        UserError: no model, no such source, nothing in the sources or nothing that can be read, a threshold outside
             [0, 1], or an output folder that holds something else.
     """
-    if not 0 <= threshold <= 1:
-        raise UserError(f"{threshold} is not in [0, 1]", where="threshold")
+    require_arguments(threshold)
     output = output.resolve()
-    files = find_images(sources)
-    check_output(output, files)
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    detector, info = load_model(model, device)
-    result = Prediction(info.recipe, list(info.class_names), threshold)
+    found = find_sources(sources)
+    check_output(output, found)
+    if found.videos:
+        import_av()
+    predictor = wrapped(load(model, device=device), tta, tiles)
+    result = Prediction(predictor.info.recipe, list(predictor.class_names), threshold)
     with atomic_directory(output) as folder:
-        (folder / PICTURES).mkdir()
-        for number, file in enumerate(track(files, len(files), "detect images"), start=1):
-            try:
-                image = read_image(file)
-            except UserError as error:
-                result.skipped.append(SkippedImage(str(file), error.problem))
-                continue
-            found = detect(detector, image, info.preprocess, result.classes, threshold, device)
-            picture = f"{PICTURES}/{picture_name(number, file)}"
-            draw(image, found, folder / picture)
-            result.images.append(PredictedImage(str(file), image.shape[1], image.shape[0], found, picture))
-        if not result.images:
-            first = result.skipped[0]
-            raise UserError(f"none of {len(files)} images can be read; the first {first.reason}", where=first.file)
+        if found.images:
+            _predict_images(predictor, found.images, result, folder)
+        for number, video in enumerate(found.videos, start=1):
+            _predict_video(predictor, video, number, frames, result, folder)
+        if not result.images and not result.videos:
+            first, count = result.skipped[0], len(result.skipped)
+            what = "videos" if not found.images else "images" if not found.videos else "files"
+            raise UserError(f"none of {count} {what} can be read; the first {first.reason}", where=first.file)
         write_json(folder / PREDICTIONS, asdict(result))
     return result
 
 
-def find_images(sources: Sequence[Path]) -> list[Path]:
-    """The image files among sources: files as they are, folders searched in alphabetical order; none twice.
-
-    Raises:
-        UserError: a source does not exist, or there is no image at all.
-    """
-    files: dict[Path, Path] = {}
-    for source in sources:
-        if not source.exists():
-            raise UserError("no such file or folder", where=str(source))
-        for file in _walk(source) if source.is_dir() else [source]:
-            files.setdefault(file.resolve(), file)
-    if not files:
-        hint = f"Folders are searched for files ending in {', '.join(sorted(SUFFIXES))}."
-        raise UserError("no images", where=", ".join(map(str, sources)), hint=hint)
-    return list(files.values())
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    # Links to folders are not followed: one that leads upwards would never end.
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(root) / name for name in sorted(names) if Path(name).suffix.lower() in SUFFIXES)
-
-
-def check_output(output: Path, files: Sequence[Path]) -> None:
+def check_output(output: Path, sources: Sources) -> None:
     """Raise `UserError` unless `output` may be replaced: it does not exist, is empty, or an earlier output.
 
     Args:
         output: absolute path.
-        files: images that are going to be read.
+        sources: files that are going to be read.
     """
     require_replaceable(output, "output of predict", _is_output)
-    if any(file.resolve().is_relative_to(output) for file in files):
+    if any(file.resolve().is_relative_to(output) for file in [*sources.images, *map(Path, sources.videos)]):
         hint = "Give another output folder."
-        raise UserError("holds images to be read, which would be replaced", where=str(output), hint=hint)
+        raise UserError("holds files to be read, which would be replaced", where=str(output), hint=hint)
 
 
 def _is_output(folder: Path) -> bool:
     names = {entry.name for entry in folder.iterdir()}
-    return PREDICTIONS in names and not names - {PREDICTIONS, PICTURES}
+    return PREDICTIONS in names and not names - {PREDICTIONS, PICTURES, VIDEOS}
 
 
-def detect(
-    detector: CoDETR,
-    image: NDArray[np.uint8],
-    preprocess: PreprocessConfig,
-    names: Sequence[str],
-    threshold: float,
-    device: torch.device,
-) -> list[FoundObject]:
-    """Objects in one (height, width, 3) RGB image with at least the given score, best first."""
-    pixels, sizes = preprocess_image(image, preprocess)
-    with torch.no_grad():
-        (detections,) = detector.detect(collate([pixels], [sizes], [0]).to(device))
-    results = coco_results(detections[detections.scores >= threshold], 0, np.arange(len(names)))
+def _predict_images(predictor: Predictor, files: Sequence[Path], into: Prediction, folder: Path) -> None:
+    (folder / PICTURES).mkdir()
+    for number, file in enumerate(track(files, len(files), "detect images"), start=1):
+        try:
+            image = read_image(file)
+        except UserError as error:
+            into.skipped.append(SkippedFile(str(file), error.problem))
+            continue
+        result = predictor.predict(image, threshold=into.threshold)
+        height, width = result.size
+        picture = f"{PICTURES}/{safe_name(number, file.stem)}.jpg"
+        # Small images are enlarged so that labels can be read.
+        result.save(folder / picture, long_side=min(max(height, width, _SMALLEST), _LARGEST))
+        into.images.append(PredictedImage(str(file), width, height, listed(result), picture))
+
+
+def _predict_video(
+    predictor: Predictor, video: str, number: int, limit: int | None, into: Prediction, folder: Path
+) -> None:
+    (folder / VIDEOS).mkdir(exist_ok=True)
+    try:
+        reader = VideoReader(video)
+    except UserError as error:
+        into.skipped.append(SkippedFile(video, error.problem))
+        return
+    name = f"{VIDEOS}/{safe_name(number, Path(video).stem)}"
+    drawn, lines = f"{name}.mp4", f"{name}.jsonl"
+    count = objects = 0
+    with reader, VideoWriter(folder / drawn, reader.rate) as writer, (folder / lines).open("w") as stream:
+        total = min(filter(None, (limit, reader.expected)), default=None)
+        frames = islice(reader, limit)
+        for result in track(predictor.predict_frames(frames, threshold=into.threshold), total, f"detect in {video}"):
+            found = [asdict(entry) for entry in listed(result)]
+            stream.write(json.dumps({"frame": result.frame, "time": result.time, "detections": found}) + "\n")
+            writer.write(result.draw(), result.time or 0.0)
+            count, objects = count + 1, objects + len(result)
+        height, width = reader.size
+        into.videos.append(PredictedVideo(video, width, height, float(reader.rate), count, objects, lines, drawn))
+
+
+def listed(result: Result) -> list[ListedObject]:
+    """The objects of a result, as they are written to files."""
     return [
-        FoundObject(
+        ListedObject(
             entry["category_id"],
-            names[entry["category_id"]],
+            result.class_names[entry["category_id"]],
             entry["score"],
             tuple(entry["bbox"]),
             entry.get("segmentation"),
             entry.get("mask_score"),
         )
-        for entry in results
+        for entry in result.to_coco()
     ]
 
 
-def draw(image: NDArray[np.uint8], found: Sequence[FoundObject], path: Path) -> None:
-    """Write a picture of an image with its detections; small images are enlarged so that labels can be read."""
-    boxes = []
-    for entry in reversed(found):
-        x, y, width, height = entry.bbox
-        caption = f"{elide(entry.name, 32)} {entry.score:.2f}"
-        mask = None if entry.segmentation is None else decode(entry.segmentation, *image.shape[:2])
-        boxes.append(Box((x, y, x + width, y + height), entry.label, caption, mask=mask))
-    long_side = min(max(*image.shape[:2], _SMALLEST), _LARGEST)
-    draw_boxes(image, boxes, long_side=long_side).save(path, quality=90)
-
-
-def picture_name(number: int, file: Path) -> str:
-    """A name that is unique by its number and safe on every file system, whatever the image is called."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem).strip("._")[:80]
-    return f"{number:05d}_{stem}.jpg" if stem else f"{number:05d}.jpg"
+def safe_name(number: int, stem: str) -> str:
+    """A name that is unique by its number and safe on every file system, whatever the file is called."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
+    return f"{number:05d}_{stem}" if stem else f"{number:05d}"

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from codetr.config import Settings
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
+from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import DetectorConfig
 from codetr.training.config import TrainingConfig
 
@@ -19,8 +20,10 @@ class Recipe(Settings):
         name: as in `codetr zoo`; changed settings do not change it.
         description: one line for people.
         model: the detector's architecture, losses and test-time settings.
-        backbone_weights: what the backbone starts from: a file of pretrained weights, or for a ResNet the
-            name of torchvision weights to download, e.g. "IMAGENET1K_V1"; None to start from random weights.
+        backbone_weights: what the backbone starts from: a file of pretrained weights, or the name of weights to
+            download, e.g. "IMAGENET1K_V1" (see `load_backbone`); None to start from random weights.
+        init_from: what the whole detector starts from, instead of that: a model folder, or a file of official or our
+            own weights. Classes that the dataset has too, by name, are kept; the others start at random.
         preprocess: how images are resized and normalised at test time; travels with the weights.
         augment: how training images are varied.
         loader: batch size for each process, and workers.
@@ -31,6 +34,7 @@ class Recipe(Settings):
     description: str
     model: DetectorConfig
     backbone_weights: str | None
+    init_from: str | None = None
     preprocess: PreprocessConfig
     augment: Augmentation
     loader: LoaderConfig
@@ -48,10 +52,14 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _a_canvas_is_one_throughout(self) -> Self:
-        jitter = isinstance(self.augment, JitterConfig)
-        if jitter and (self.preprocess.canvas is None or self.model.padding_mask):
-            raise ValueError(
-                "augment.kind 'jitter' trains on canvases that count as image wholly: set preprocess.canvas to the "
-                "same side, and model.padding_mask to false"
-            )
+        if isinstance(self.augment, JitterConfig) and self.model.padding_mask:
+            raise ValueError("with augment.kind 'jitter' the canvas counts as image: set model.padding_mask to false")
+        sides = {"preprocess.canvas": self.preprocess.canvas}
+        if isinstance(self.augment, JitterConfig):
+            sides["augment.canvas"] = self.augment.canvas
+        if isinstance(self.model.backbone, ViTConfig) and self.model.backbone.canvas is not None:
+            sides["model.backbone.canvas"] = self.model.backbone.canvas
+        if len(set(sides.values())) > 1:
+            shown = ", ".join(f"{name} is {side}" for name, side in sides.items())
+            raise ValueError(f"{shown}: a model is trained and tested on one canvas, so they must be equal")
         return self

@@ -47,7 +47,7 @@ def pipeline_command(engine: str, run_name: str, params: dict[str, Any]) -> list
     if params["recipe"]:
         command += ["--recipe", params["recipe"]]
     for override in params["overrides"]:
-        command += ["--override", override]
+        command += ["--set", override]
     return command
 
 

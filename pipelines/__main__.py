@@ -15,6 +15,7 @@ from pipelines.values import step_settings
 
 app = typer.Typer(
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="The pipeline prepare → train → evaluate → register: compile it, run it here, or submit it.",
@@ -28,7 +29,7 @@ RecipeOption = Annotated[
 ]
 OverrideOption = Annotated[
     list[str] | None,
-    typer.Option("--override", metavar="A.B=VALUE", help="Change one setting of the recipe, by its path. Repeatable."),
+    typer.Option("--set", metavar="A.B=VALUE", help="Change one setting of the recipe, by its path. Repeatable."),
 ]
 ProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes of training and evaluation.")]
 
@@ -126,9 +127,20 @@ def submit(
         wait_for(server, run_id, timeout=timeout * 3600)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line; a user's mistake ends it with code 2 and without a traceback."""
     try:
         app()
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("kfp", "kfp_server_api"):
+            raise
+        install = 'pip install -c requirements/constraints.txt -e ".[kubeflow]"'
+        print(f"Error: pipelines need {error.name}, which is not installed. Install it: {install}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

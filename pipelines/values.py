@@ -12,6 +12,8 @@ from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.register import RegisterConfig
 
 STEPS = ("prepare", "train", "evaluate", "register")
+_WITH_DEFAULTS = ("evaluate", "register")
+"""Steps of which every setting has a default."""
 
 
 def step_settings(params: Path, recipe: str | None = None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -29,17 +31,17 @@ def step_settings(params: Path, recipe: str | None = None, overrides: Sequence[s
         `{"prepare_settings": {...}, "train_settings": {...}, ...}`
 
     Raises:
-        UserError: no such file, a missing or unusable section, a value that its step does not take, or an
-            override without `=`.
+        UserError: no such file, a missing or unusable section of prepare or train, a value that its step does not
+            take, or an override without `=`.
     """
-    arguments = {f"{step}_settings": section(params, step) for step in STEPS}
+    arguments = {f"{step}_settings": section(params, step, optional=step in _WITH_DEFAULTS) for step in STEPS}
     train = arguments["train_settings"]
     if recipe is not None:
         train["recipe"] = recipe
     if overrides:
         train["set"] = {
             **(train.get("set") or {}),
-            **dict(parse_assignment(text, where="--override") for text in overrides),
+            **dict(parse_assignment(text) for text in overrides),
         }
     chosen_recipe(recipe, params, overrides)
     EvaluateConfig.parse(arguments["evaluate_settings"], where=f"{params}: evaluate")

@@ -1,5 +1,6 @@
 """The command line as a person or an engine meets it: real processes where exit codes and streams count."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import time
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from codetr import zoo
 from codetr.cli import main
@@ -16,8 +19,13 @@ from codetr.errors import UserError
 from codetr.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
+from tests.evaluation.small import write_images, write_model
+from tests.inference.clips import write_clip
+from tests.inference.registries import write_registry
 
-COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "export", "sample-data", "doctor", "zoo")
+COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "score", "sample-data", "doctor", "zoo")
+
+COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "export", "sample-data", "doctor", "zoo")
 
 
 def call(capsys, *arguments) -> tuple[int, str, str]:
@@ -56,8 +64,7 @@ def test_help_teaches_and_does_not_load_torch():
 
 @pytest.mark.parametrize(
     "command",
-    [[name] for name in COMMANDS]
-    + [["registry", name] for name in ("list", "show", "rollback")],
+    [[name] for name in COMMANDS] + [["registry", name] for name in ("list", "show", "rollback")],
     ids=" ".join,
 )
 def test_every_commands_help_has_an_example(capsys, command):
@@ -338,3 +345,44 @@ def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_pat
     assert process.wait(timeout=60) == 75
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
     assert left.stdout == ""
+
+
+def test_predict_passes_its_options_on_and_says_what_it_found(capsys, tmp_path):
+    write_images(tmp_path / "in", 2)
+    write_clip(tmp_path / "clip.mp4", 5)
+    registry = write_registry(tmp_path / "r", write_model(tmp_path / "model"))
+    inputs = [tmp_path / "in", tmp_path / "clip.mp4"]
+    options = ["-m", f"{registry}@champion", "-o", tmp_path / "out", "--score", 0, "--tta", "--tile", 32, "--frames", 3]
+    code, out, _ = call(capsys, "predict", *inputs, *options, "--device", "cpu")
+    assert code == 0
+    assert "objects in 2 images and 3 frames of 1 videos" in out
+    written = json.loads((tmp_path / "out/predictions.json").read_text())
+    # Tiles of images this small give more objects than the model by itself ever does.
+    assert all(len(image["detections"]) > 20 for image in written["images"])
+    code, _, err = call(capsys, "predict", *inputs, "-m", f"{registry}@v9", "-o", tmp_path / "out")
+    assert code == 2
+    assert "there is no version 'v9'" in err
+    code, _, err = call(
+        capsys, "predict", *inputs, "-m", tmp_path / "model", "-o", tmp_path / "out", "--device", "tpu9"
+    )
+    assert code == 2
+    assert "device: 'tpu9' cannot be used" in err
+
+
+class Killed(torch.utils.data.Dataset):
+    """Its only entry takes the process that reads it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loader_process_that_the_system_kills_is_explained(capsys, monkeypatch, tmp_path):
+    """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
+    monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
+    code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")
+    assert code == 2
+    assert "a process that loads images was killed" in err
+    assert "fewer workers" in err

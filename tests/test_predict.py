@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,12 @@ from PIL import Image
 
 from codetr.data.segmentation import decode
 from codetr.errors import UserError
+from codetr.inference.config import TilesConfig, TTAConfig
+from codetr.inference.video import VideoReader, VideoWriter
 from codetr.predict import predict
 from tests.evaluation.small import NAMES, masked, write_images, write_model
+from tests.inference.clips import write_clip
+from tests.inference.registries import write_registry
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +142,83 @@ def test_a_model_with_masks_writes_and_draws_them(model: Path, tmp_path: Path) -
     assert written["images"][0]["detections"][0]["segmentation"]["size"] == [image.height, image.width]
     (boxes,) = predict(model, [tmp_path / "in"], tmp_path / "boxes", threshold=0.0).images
     assert {entry.segmentation for entry in boxes.detections} == {None}
+
+
+def test_videos_become_drawn_videos_and_a_line_for_every_frame(model: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 1)
+    clip = write_clip(tmp_path / "a clip.mp4", 5)
+    result = predict(model, [tmp_path / "in", clip], tmp_path / "out", threshold=0.0)
+    (video,) = result.videos
+    assert (video.width, video.height, video.frames, video.rate) == (64, 48, 5, 25.0)
+    assert len(result.images) == 1
+    lines = [json.loads(line) for line in (tmp_path / "out" / video.lines).read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(5))
+    assert [round(line["time"], 3) for line in lines] == [0.0, 0.04, 0.08, 0.12, 0.16]
+    assert sum(len(line["detections"]) for line in lines) == video.objects > 0
+    assert result.objects == video.objects + len(result.images[0].detections)
+    with VideoReader(tmp_path / "out" / video.video) as reader:
+        frames = list(reader)
+    assert len(frames) == 5
+    assert frames[0].pixels.shape == (48, 64, 3)
+    written = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert written["videos"][0]["lines"] == "videos/00001_a_clip.jsonl"
+    again = predict(model, [clip], tmp_path / "out", frames=2)
+    assert again.videos[0].frames == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"predictions.json", "videos"}
+
+
+def test_a_video_comes_from_standard_input_too(model: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 3)
+    command = [sys.executable, "-m", "codetr", "predict", "-", "-m", str(model), "-o", str(tmp_path / "out")]
+    with clip.open("rb") as stream:
+        subprocess.run(command, stdin=stream, check=True, capture_output=True)
+    written = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [(video["file"], video["frames"]) for video in written["videos"]] == [("pipe:0", 3)]
+
+
+def test_a_broken_video_is_an_error_and_among_others_skipped(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match=r"broken\.mp4: none of 1 videos can be read; the first cannot be read as a v"):
+        predict(model, [tmp_path / "broken.mp4"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    result = predict(model, [tmp_path / "broken.mp4", clip], tmp_path / "out")
+    assert [Path(entry.file).name for entry in result.skipped] == ["broken.mp4"]
+    assert [video.frames for video in result.videos] == [2]
+
+
+def test_an_interrupted_video_leaves_nothing_behind(model: Path, tmp_path: Path, monkeypatch) -> None:
+    """Half a video would be taken for the whole one."""
+    clip = write_clip(tmp_path / "in/clip.mp4", 5)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, [clip], tmp_path / "out/here")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_videos_without_pyav_are_refused_before_anything_is_done(model: Path, tmp_path: Path, monkeypatch) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 1)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"codetr\[video\]"):
+        predict(tmp_path / "no model", [clip], tmp_path / "out")
+
+
+def test_tiles_and_test_time_augmentation_are_options(model: Path, tmp_path: Path) -> None:
+    """They change what is found; that they were ignored would be seen nowhere else."""
+    write_images(tmp_path / "in", 1)
+    scores = []
+    for tta, tiles in ((None, None), (TTAConfig(), None), (None, TilesConfig(size=32))):
+        result = predict(model, [tmp_path / "in"], tmp_path / "out", threshold=0.0, tta=tta, tiles=tiles)
+        scores.append([entry.score for entry in result.images[0].detections])
+    assert scores[0] != scores[1]
+    assert len(scores[2]) > len(scores[0])
+
+
+def test_a_version_in_a_registry_is_a_model(model: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "in", 1)
+    registry = write_registry(tmp_path / "r", model)
+    assert predict(f"{registry}@champion", [tmp_path / "in"], tmp_path / "out").recipe == "small"

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from codetr import __version__
-from codetr.cli import registry, steps, tools
+from codetr.cli import conversion, registry, steps, tools
 from codetr.cli.output import plain
 from codetr.errors import UserError
 
@@ -70,6 +70,7 @@ for command in (steps.prepare, steps.train, steps.evaluate, steps.register):
     app.command(rich_help_panel=STEPS, no_args_is_help=True)(command)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.predict)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.export)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(conversion.convert)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.score)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.sample_data)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.doctor)
@@ -92,6 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app(args=given, obj=given)
     except UserError as error:
         fail(error)
+    except RuntimeError as error:
+        # PyTorch raises this in the middle of whatever is running when the system kills a process that loads images.
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        hint = "Is memory, or the shared memory of the container, too small? Started again, training goes on from its "
+        hint += "checkpoint; fewer workers (loader.workers, for evaluate workers) need less."
+        fail(UserError(f"a process that loads images was killed: {error}", hint=hint))
     raise AssertionError("unreachable: typer always exits")
 
 

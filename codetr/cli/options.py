@@ -7,11 +7,20 @@ from typing import Annotated
 
 import typer
 
+from codetr.registry.address import model_folder
+
 DatasetOption = Annotated[
     Path, typer.Option("--dataset", "-d", metavar="FOLDER", help="The dataset: what [bold]codetr prepare[/] wrote.")
 ]
 ModelOption = Annotated[
-    Path, typer.Option("--model", "-m", metavar="FOLDER", help="The model: what [bold]codetr train[/] wrote.")
+    Path,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="FOLDER",
+        parser=model_folder,
+        help="The model: what [bold]codetr train[/] wrote, or REGISTRY@VERSION, e.g. outputs/registry@champion.",
+    ),
 ]
 OutputOption = Annotated[
     Path,

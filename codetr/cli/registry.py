@@ -47,7 +47,7 @@ def list_versions(
 def show(
     registry: RegistryArgument,
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="v3, champion, previous, or the beginning of a digest.")
+        str, typer.Argument(metavar="VERSION", help="v3, champion, previous, or six digits or more of a digest.")
     ] = "champion",
 ) -> None:
     """One version: where it comes from, what it measured, what the gate and people decided about it.

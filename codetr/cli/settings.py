@@ -38,8 +38,8 @@ SetOption = Annotated[
 ]
 
 
-def section(params: Path | None, name: str) -> dict[str, Any]:
-    """The settings under `name` in a params file; empty without a file.
+def section(params: Path | None, name: str, *, optional: bool = False) -> dict[str, Any]:
+    """The settings under `name` in a params file; empty without a file, and if the section is `optional` without it.
 
     Raises:
         UserError: no such file or section, or the section is not a mapping.
@@ -48,6 +48,8 @@ def section(params: Path | None, name: str) -> dict[str, Any]:
         return {}
     values = read_yaml(params)
     if name not in values:
+        if optional:
+            return {}
         there = ", ".join(map(str, values)) or "none"
         raise UserError(f"has no section '{name}'", where=str(params), hint=f"Sections: {there}.")
     if values[name] is None:

@@ -182,6 +182,8 @@ def read_report(dataset: Path) -> Report:
         UserError: there is none, or it was written by another version.
     """
     path = dataset / NAME
+    if not dataset.is_dir():
+        raise UserError("there is no such folder", where=str(dataset))
     if not path.is_file():
         raise UserError(f"holds no {NAME}", where=str(dataset), hint="A dataset folder is made by `codetr prepare`.")
     values = read_json(path)

@@ -78,15 +78,32 @@ def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
         UserError: missing, empty, not an image, damaged, too large, or with pixels of no known range.
     """
     with _open(path) as image:
-        orientation = _orientation(image) if upright else 1
-        try:
-            image.load()
-            rgb = _to_rgb(image, path)
-        # Decoders of broken data raise almost anything: OSError, SyntaxError, ValueError, struct.error, ...
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"is damaged: {_reason(error)}", where=str(path)) from None
+        return decode_image(image, str(path), upright=upright)
+
+
+def decode_image(image: Image.Image, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
+    """The pixels of an opened image, converted as those of a file are.
+
+    Args:
+        image: of any mode.
+        where: what to call it in errors.
+        upright: apply the EXIF orientation.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        UserError: damaged, or with pixels of no known range.
+    """
+    orientation = _orientation(image) if upright else 1
+    try:
+        image.load()
+        rgb = _to_rgb(image, where)
+    # Decoders of broken data raise almost anything: OSError, SyntaxError, ValueError, struct.error, ...
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"is damaged: {_reason(error)}", where=where) from None
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     return np.array(rgb)
@@ -130,13 +147,13 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         hint = "Convert it to 8 bits per channel; what its values mean is not recorded in the file."
-        raise UserError(f"has 32-bit pixels ({image.mode})", where=str(path), hint=hint)
+        raise UserError(f"has 32-bit pixels ({image.mode})", where=where, hint=hint)
     if image.mode == "P":
         image = image.convert("RGBA")  # a transparent palette cannot be converted to RGB at once
     return image.convert("RGB")

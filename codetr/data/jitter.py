@@ -6,7 +6,8 @@ flip, grey canvas, then objects of a second image that went through the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,69 +21,79 @@ _MIN_VISIBLE_PIXELS = 300
 _MAX_DRAWS = 1000
 
 
+class Unreduced(NamedTuple):
+    """An image as annotated, with masks that are decoded one by one: all those of a photograph take gigabytes.
+
+    Attributes:
+        sample: without masks.
+        masks: (height, width) bool for every object, in order.
+    """
+
+    sample: Sample
+    masks: Iterable[NDArray[np.bool_]]
+
+
 def jittered(
-    load: Callable[[int], Sample], index: int, count: int, config: JitterConfig, random: np.random.Generator
+    load: Callable[[int], Unreduced], index: int, count: int, config: JitterConfig, random: np.random.Generator
 ) -> Sample:
     """A canvas from image `index`, with objects of another image pasted onto it.
 
     An image of which no object is left is replaced by another one, drawn at random.
 
     Args:
-        load: gives an image with its masks by index.
+        load: gives an image by index.
         index: of the image.
-        count: number of images.
+        count: number of images to draw from.
         config: sizes and probabilities.
         random: what to draw from.
 
     Returns:
-        A sample of (canvas, canvas) pixels.
+        A sample of (canvas, canvas) pixels, with masks.
     """
-    canvas = _canvas(load, index, count, config, random)
+    onto = on_canvas(_reduced(load, index, count, config, random), config.canvas)
     if not config.max_pasted:
-        return canvas
+        return onto
     # Unlike the official code this never draws an index past the last image.
-    source = _canvas(load, int(random.integers(count)), count, config, random)
+    source = _reduced(load, int(random.integers(count)), count, config, random)
     pasted = int(random.integers(min(len(source.labels) + 1, config.max_pasted)))
-    return paste(canvas, select(source, random.choice(len(source.labels), pasted, replace=False)))
+    chosen = select(source, random.choice(len(source.labels), pasted, replace=False))
+    return paste(onto, on_canvas(chosen, config.canvas))
 
 
-def _canvas(
-    load: Callable[[int], Sample], index: int, count: int, config: JitterConfig, random: np.random.Generator
+def _reduced(
+    load: Callable[[int], Unreduced], index: int, count: int, config: JitterConfig, random: np.random.Generator
 ) -> Sample:
+    """An image resized, cropped to fit the canvas, and perhaps flipped."""
     for _ in range(_MAX_DRAWS):
-        sample = load(index)
+        image = load(index)
         side = int(config.canvas * random.uniform(*config.scale))
-        size = rescaled_size(sample.image.shape[0], sample.image.shape[1], side, side)
-        sample = cut(sample, size, draw_crop(*size, (config.canvas, config.canvas), random))
+        size = rescaled_size(image.sample.image.shape[0], image.sample.image.shape[1], side, side)
+        sample = cut(image, size, draw_crop(*size, (config.canvas, config.canvas), random))
         if len(sample.labels):
-            if random.random() < config.flip_probability:
-                sample = flip(sample)
-            return on_canvas(sample, config.canvas)
+            return flip(sample) if random.random() < config.flip_probability else sample
         index = int(random.integers(count))
-    return on_canvas(sample, config.canvas)
+    return sample
 
 
-def cut(sample: Sample, size: tuple[int, int], window: tuple[int, int, int, int]) -> Sample:
+def cut(image: Unreduced, size: tuple[int, int], window: tuple[int, int, int, int]) -> Sample:
     """Resize, cut out a window, and draw boxes anew around what is left of every mask.
 
     Args:
-        sample: with masks.
+        image: as annotated.
         size: (height, width) to resize to.
         window: (top, left, height, width) in the resized image.
 
     Returns:
         the objects of which something is left; their boxes are whole pixels.
     """
-    assert sample.masks is not None
     top, left, height, width = window
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    # One mask at a time is resized as a whole: many of a large image would not fit into memory.
-    masks = np.zeros((len(sample.masks), height, width), bool)
-    for place, mask in zip(masks, sample.masks, strict=True):
-        place[:] = resize_mask(mask, *size)[rows, columns]
+    place = slice(top, top + height), slice(left, left + width)
+    masks = np.zeros((len(image.sample.labels), height, width), bool)
+    for reduced, mask in zip(masks, image.masks, strict=True):
+        reduced[:] = resize_mask(mask, *size, place)
     boxes = boxes_around(masks)
-    image = np.ascontiguousarray(resize(sample.image, *size)[rows, columns])
-    return select(Sample(image, boxes, sample.labels, masks), np.flatnonzero(boxes[:, 2] > boxes[:, 0]))
+    pixels = np.ascontiguousarray(resize(image.sample.image, *size)[place])
+    return select(Sample(pixels, boxes, image.sample.labels, masks), np.flatnonzero(boxes[:, 2] > boxes[:, 0]))
 
 
 def on_canvas(sample: Sample, side: int) -> Sample:

@@ -24,7 +24,7 @@ from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import ImageRecord, Split
-from codetr.data.jitter import jittered
+from codetr.data.jitter import Unreduced, jittered
 from codetr.data.oversampling import oversampled
 from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
 from codetr.errors import UserError
@@ -81,7 +81,8 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         index = int(self.order[position])
         record = self.split.record(index)
         if isinstance(self.augmentation, JitterConfig):
-            sample = jittered(self._with_masks, index, len(self.split), self.augmentation, random)
+            # Images to draw from are those of an epoch: repeated ones come more often here, too.
+            sample = jittered(self._unreduced, position, len(self.order), self.augmentation, random)
         else:
             sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
@@ -95,8 +96,9 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         sizes = ImageSizes((height, width), padded, (record.height, record.width))
         return pixels, sizes, target, record.image_id
 
-    def _with_masks(self, index: int) -> Sample:
-        return training_sample(self.split.record(index), with_masks=True)
+    def _unreduced(self, position: int) -> Unreduced:
+        record = self.split.record(int(self.order[position]))
+        return Unreduced(training_sample(record), (record.mask(int(k)) for k in np.flatnonzero(record.trainable)))
 
 
 def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:
@@ -132,6 +134,23 @@ class _EvalBatches(Dataset[ImageBatch | _Failure]):
             return _Failure.of(error)
         pixels, sizes = zip(*images, strict=True)
         return collate(pixels, sizes, [record.image_id for record in records])
+
+
+_RawBatch = tuple[list[NDArray[np.uint8]], list[int]]
+
+
+class _RawBatches(Dataset[_RawBatch | _Failure]):
+    """Decoded images and their ids, by image indices."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __getitem__(self, indices: Sequence[int]) -> _RawBatch | _Failure:
+        try:
+            records = [self.split.record(int(index)) for index in indices]
+            return [record.read() for record in records], [record.image_id for record in records]
+        except UserError as error:
+            return _Failure.of(error)
 
 
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
@@ -229,8 +248,7 @@ class EvalLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        starts = range(rank * batch_size, len(split), world_size * batch_size)
-        schedule = [list(range(start, min(start + batch_size, len(split)))) for start in starts]
+        schedule = _in_order(split, batch_size, rank, world_size)
         self._batches = len(schedule)
         dataset = _EvalBatches(split, preprocess)
         self._loader = _data_loader(dataset, schedule, workers=workers, prefetch=2, persistent=False)
@@ -242,6 +260,24 @@ class EvalLoader:
     def __iter__(self) -> Iterator[ImageBatch]:
         """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
         return _unwrap(self._loader)
+
+
+class RawLoader:
+    """The images of a split as they are, with their ids, in the batches of `EvalLoader`, whose arguments these are."""
+
+    def __init__(self, split: Split, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1) -> None:
+        schedule = _in_order(split, batch_size, rank, world_size)
+        self._loader = _data_loader(_RawBatches(split), schedule, workers=workers, prefetch=2, persistent=False)
+
+    def __iter__(self) -> Iterator[_RawBatch]:
+        """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
+        return _unwrap(self._loader)
+
+
+def _in_order(split: Split, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """The batches of a rank, of image indices."""
+    starts = range(rank * batch_size, len(split), world_size * batch_size)
+    return [list(range(start, min(start + batch_size, len(split)))) for start in starts]
 
 
 def _data_loader(

@@ -15,13 +15,13 @@ LINE_SECONDS = 30.0
 """Seconds between lines where there is no terminal, e.g. in the log of a cluster."""
 
 
-def track(items: Iterable[T], total: int, label: str, console: Console | None = None) -> Iterator[T]:
-    """Yield `items` and show how far it is, on standard error."""
+def track(items: Iterable[T], total: int | None, label: str, console: Console | None = None) -> Iterator[T]:
+    """Yield `items` and show how far it is, on standard error. `total` is None where nobody knows, as of a stream."""
     console = console or Console(stderr=True)
     yield from _bar(items, total, label, console) if console.is_terminal else _lines(items, total, label, console)
 
 
-def _bar(items: Iterable[T], total: int, label: str, console: Console) -> Iterator[T]:
+def _bar(items: Iterable[T], total: int | None, label: str, console: Console) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,21 +34,30 @@ def _bar(items: Iterable[T], total: int, label: str, console: Console) -> Iterat
         task = progress.add_task(label, total=total, speed="")
         for count, item in enumerate(items, start=1):
             yield item
-            speed = count / max(time.monotonic() - started, 1e-6)
-            progress.update(task, advance=1, speed=f"{speed:.0f}/s")
+            progress.update(task, advance=1, speed=_speed(count, started))
 
 
-def _lines(items: Iterable[T], total: int, label: str, console: Console) -> Iterator[T]:
+def _lines(items: Iterable[T], total: int | None, label: str, console: Console) -> Iterator[T]:
     started = last = time.monotonic()
     count = 0
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= LINE_SECONDS and count < total:
+        if now - last >= LINE_SECONDS and count != total:
             last = now
-            speed = count / (now - started)
-            line = f"{label}: {count}/{total}, {speed:.0f}/s, {(total - count) / speed:.0f} s left"
+            left = "" if total is None else f", {max(total - count, 0) * (now - started) / count:.0f} s left"
+            line = f"{label}: {_of(count, total)}, {_speed(count, started)}{left}"
             console.print(line, highlight=False, soft_wrap=True)
     seconds = time.monotonic() - started
-    line = f"{label}: {count}/{total}, {count / max(seconds, 1e-6):.0f}/s, done in {seconds:.1f} s"
+    line = f"{label}: {_of(count, total)}, {_speed(count, started)}, done in {seconds:.1f} s"
     console.print(line, highlight=False, soft_wrap=True)
+
+
+def _of(count: int, total: int | None) -> str:
+    return str(count) if total is None else f"{count}/{total}"
+
+
+def _speed(count: int, started: float) -> str:
+    """Items per second, with a digit after the point where there are few."""
+    speed = count / max(time.monotonic() - started, 1e-6)
+    return f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s"

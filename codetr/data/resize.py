@@ -69,12 +69,17 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     return np.ascontiguousarray(result.reshape(height, width, 4)[..., :3])
 
 
-def resize_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """Resize a (mask_height, mask_width) bool mask: every pixel takes the value at its rounded-down source position."""
+def resize_mask(
+    mask: NDArray[np.bool_], height: int, width: int, window: tuple[slice, slice] = (slice(None), slice(None))
+) -> NDArray[np.bool_]:
+    """Resize a (mask_height, mask_width) bool mask: every pixel takes the value at its rounded-down source position.
+
+    Only the `window`, rows and columns of the (height, width) result, is computed and given back.
+    """
     rows, columns = mask.shape
     row = np.minimum((np.arange(height) * (rows / height)).astype(np.int64), rows - 1)
     column = np.minimum((np.arange(width) * (columns / width)).astype(np.int64), columns - 1)
-    return mask[row[:, None], column]
+    return mask[row[window[0], None], column[window[1]]]
 
 
 def _gather(words: NDArray[np.uint32], columns: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from codetr.config import Settings
+from codetr.inference.config import TilesConfig, TTAConfig
 
 
 class EvaluateConfig(Settings):
@@ -19,6 +20,8 @@ class EvaluateConfig(Settings):
         workers: processes that read images, for each process that computes; 0 reads them in the process itself.
         threads: CPU threads of each process. Sums depend on it in their last bits, as on the batch size.
         pictures: how many of the best and how many of the worst images to draw.
+        tta: look at every image several times; None for once.
+        tiles: look at large images in tiles as well; None to look at the whole only.
     """
 
     split: str = "val"
@@ -26,3 +29,5 @@ class EvaluateConfig(Settings):
     workers: Annotated[int, Field(ge=0)] = 2
     threads: Annotated[int, Field(gt=0)] = 1
     pictures: Annotated[int, Field(ge=0)] = 8
+    tta: TTAConfig | None = None
+    tiles: TilesConfig | None = None

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import nn
 
 from codetr.data.config import PreprocessConfig
-from codetr.data.loader import EvalLoader
+from codetr.data.loader import EvalLoader, RawLoader
 from codetr.data.progress import track
-from codetr.data.segmentation import encode_mask
 from codetr.errors import UserError
 from codetr.files import read_json, write_json
+from codetr.inference.coco import coco_results
+from codetr.inference.predictor import Predictor
 from codetr.models.structures import Detections
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def ranks() -> tuple[int, int]:
 
 
 def predict_split(
-    detector: nn.Module,
+    detector: nn.Module | Predictor,
     split: Split,
     preprocess: PreprocessConfig,
     *,
@@ -56,7 +56,8 @@ def predict_split(
     """Run a detector over every image of a split. Every rank of the process group calls it.
 
     Args:
-        detector: called with an `ImageBatch`, gives `list[Detections]` in pixels of the original images.
+        detector: called with an `ImageBatch`, gives `list[Detections]` in pixels of the original images. Or a
+            predictor, which is shown the images as they are.
         split: images and class ids.
         preprocess: how images are resized and normalised for this detector.
         device: where the detector is.
@@ -74,8 +75,11 @@ def predict_split(
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
     _wait()
-    loader = EvalLoader(split, preprocess, batch_size=batch_size, workers=workers, rank=rank, world_size=world_size)
-    results = _detections(detector, loader, device)
+    sizes = {"batch_size": batch_size, "workers": workers, "rank": rank, "world_size": world_size}
+    if isinstance(detector, Predictor):
+        results = _predictions(detector, RawLoader(split, **sizes))
+    else:
+        results = _detections(detector, EvalLoader(split, preprocess, **sizes), device)
     if progress and rank == 0:
         starts = range(0, len(split), world_size * batch_size)
         mine = sum(min(batch_size, len(split) - start) for start in starts)
@@ -84,7 +88,8 @@ def predict_split(
     category_ids = np.asarray(split.category_ids, dtype=np.int64)
     found: dict[str, list[dict[str, Any]]] = {}
     try:
-        with evaluating(detector):
+        # A predictor sees to its model itself.
+        with nullcontext() if isinstance(detector, Predictor) else evaluating(detector):
             for image_id, entry in results:
                 found[str(image_id)] = coco_results(entry, image_id, category_ids)
         write_json(work / f"rank-{rank}.json", found, indent=None)
@@ -100,6 +105,12 @@ def _detections(detector: nn.Module, loader: EvalLoader, device: torch.device) -
     for batch in loader:
         detections: list[Detections] = detector(batch.to(device, non_blocking=True))
         yield from zip(batch.image_ids, detections, strict=True)
+
+
+def _predictions(predictor: Predictor, loader: RawLoader) -> Iterator[tuple[int, Detections]]:
+    """The same of a predictor."""
+    for images, image_ids in loader:
+        yield from zip(image_ids, predictor.detect(images), strict=True)
 
 
 def merge(shards: list[Path], split: Split) -> list[dict[str, Any]]:
@@ -122,49 +133,6 @@ def merge(shards: list[Path], split: Split) -> list[dict[str, Any]]:
             hint="All processes must see this folder, and only one run may use it at a time.",
         )
     return [entry for image_id in split.image_ids.tolist() for entry in found[str(image_id)]]
-
-
-def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """One image's detections as COCO results, masks as run-length codes in `segmentation` with a `mask_score`.
-
-    Numbers are float32 and are written with the fewest digits that read back as the same float32, so nothing is
-    rounded away and `0.9` does not become `0.8999999761581421`.
-
-    Args:
-        detections: boxes xyxy in pixels of the original image.
-        image_id: id in the annotation file.
-        category_ids: (classes,) id in the annotation file of every label.
-
-    Raises:
-        UserError: a box or score is not finite.
-    """
-    boxes = detections.boxes.detach().float().cpu().numpy().copy()
-    boxes[:, 2:] -= boxes[:, :2]
-    categories = category_ids[detections.labels.cpu().numpy()].tolist()
-    scores = detections.scores.detach().float().cpu().numpy()
-    finite = np.isfinite(boxes).all() and np.isfinite(scores).all()
-    mask_scores = scores
-    if detections.mask_scores is not None:
-        mask_scores = detections.mask_scores.detach().float().cpu().numpy()
-        finite &= np.isfinite(mask_scores).all()
-    if not finite:
-        hint = "The weights are damaged, or training diverged."
-        raise UserError("the detector gave boxes or scores that are not finite", where=f"image {image_id}", hint=hint)
-    results: list[dict[str, Any]] = [
-        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
-        for category_id, box, score in zip(categories, _shortest(boxes), _shortest(scores), strict=True)
-    ]
-    if detections.masks is not None:
-        # One mask in pixels at a time.
-        for entry, mask, score in zip(results, detections.masks, _shortest(mask_scores), strict=True):
-            entry["segmentation"] = encode_mask(mask.cpu().numpy())
-            entry["mask_score"] = score
-    return results
-
-
-def _shortest(values: NDArray[np.float32]) -> Any:
-    """Nested lists of the floats with the fewest decimal digits that are the same float32."""
-    return values.astype(str).astype(np.float64).tolist()
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class TransformerConfig(Settings):
         sampling_points: points each deformable attention head samples per level.
         checkpointed_encoder_layers: the first n encoder layers keep no activations for the backward pass but
             compute them again, which saves memory and costs time.
+        checkpointed_decoder_layers: the same for the first n decoder layers.
     """
 
     encoder_layers: PositiveInt = 6
@@ -48,6 +49,7 @@ class TransformerConfig(Settings):
     sampling_points: PositiveInt = 4
     feedforward_channels: PositiveInt = 2048
     checkpointed_encoder_layers: NonNegativeInt = 0
+    checkpointed_decoder_layers: NonNegativeInt = 0
 
 
 class SetCosts(Settings):

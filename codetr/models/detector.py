@@ -45,7 +45,7 @@ class CoDETR(nn.Module):
         channels, levels, classes = config.channels, len(config.strides), config.num_classes
         groups = config.norm_groups
         self.backbone = build_backbone(config.backbone)
-        self.neck = build_neck(config.backbone, channels=channels, groups=groups)
+        self.neck = build_neck(config.backbone, self.backbone.out_channels, channels=channels, groups=groups)
         self.encoder = Encoder(
             config.query.transformer,
             channels=channels,

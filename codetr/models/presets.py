@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codetr.models.backbones.config import BackboneConfig, ResNetConfig, SwinConfig, ViTConfig
+from codetr.models.backbones.config import BackboneConfig, ResNetConfig, SwinConfig, TimmConfig, ViTConfig
 from codetr.models.config import (
     ATSSHeadConfig,
     CoDeformableHeadConfig,
@@ -181,11 +181,16 @@ def _co_dino_vit(num_classes: int, backbone: ViTConfig, *, queries: int, roi: Ro
 
 
 def backbone_name(backbone: BackboneConfig) -> str:
-    """What people call a backbone, e.g. "Swin-L"; of an unusual one the family and the width."""
+    """What people call a backbone, e.g. "Swin-L"; of an unusual one the family and the width.
+
+    Models of timm have the name they have there.
+    """
     if isinstance(backbone, ResNetConfig):
         return f"ResNet-{backbone.depth}"
     if isinstance(backbone, ViTConfig):
         return "ViT-L" if (backbone.channels, backbone.depth) == (1024, 24) else f"ViT, {backbone.channels} channels"
+    if isinstance(backbone, TimmConfig):
+        return backbone.name
     for size, build in (("T", swin_tiny), ("S", swin_small), ("B", swin_base), ("L", swin_large)):
         preset = build(drop_path=0)
         if (preset.width, preset.depths) == (backbone.width, backbone.depths):

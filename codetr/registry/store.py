@@ -203,14 +203,17 @@ class Registry:
         version again that was rolled back from.
 
         Raises:
-            UserError: there is nothing to roll back to, the version is champion already, or its content is damaged.
+            UserError: there is nothing to roll back to, no reason is given, the version is champion already, or its
+                content is damaged.
         """
+        if not why.strip():
+            raise UserError("the reason is empty", hint="Say why: it is what people will read in a year.")
         while True:
             seen = self.latest()
             aliases = seen.after if seen else Aliases()
             target = to or aliases.previous
             if target is None:
-                hint = "Name a version: `codetr registry list` shows them."
+                hint = "Name a version with `--to`: `codetr registry list` shows them."
                 raise UserError("there was no champion before the present one", where=str(self.storage), hint=hint)
             version = self.version(target)
             if version.name == aliases.champion:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from codetr.data.dataset import Split
 from codetr.errors import UserError
@@ -16,6 +17,8 @@ from codetr.evaluation.measure import measure
 from codetr.evaluation.pictures import choose
 from codetr.evaluation.predict import predict_split
 from codetr.files import atomic_directory
+from codetr.inference.load import wrapped
+from codetr.inference.predictor import Model, Predictor
 from codetr.manifest import Manifest, code_version, require_output
 from codetr.tracking import Box, BoxedImage, Tracker
 from codetr.training.distributed import processes
@@ -52,10 +55,13 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             group.on_main(lambda: check_inputs(model, dataset, config.split))
             split = Split.open(dataset, config.split)
             detector, info = load_model(model, group.device)
+            predictor: nn.Module | Predictor = detector
+            if config.tta or config.tiles:
+                predictor = wrapped(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
             predictions = predict_split(
-                detector,
+                predictor,
                 split,
                 info.preprocess,
                 device=group.device,

@@ -189,6 +189,8 @@ def _with_val(splits: dict[str, _Split], config: PrepareConfig) -> dict[str, _Sp
 def _require_usable(name: str, split: _Split) -> None:
     if any(entry.trainable for entry in split.objects):
         return
+    if not split.listed_annotations:
+        raise UserError(f"the split '{name}' lists no annotation", where=split.where)
     problem = (
         f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, {len(split.objects)} were "
         f"kept, and those are crowds or smaller than a pixel; found: {split.findings.summary()}"

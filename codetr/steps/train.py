@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +32,11 @@ from codetr.training.randomness import derive_seed, make_deterministic, seed_all
 from codetr.training.signals import StopRequest, stop_on_signal
 from codetr.weights.backbone import load_backbone
 from codetr.weights.files import ModelInfo, save_model
+from codetr.weights.init_from import Start, init_from, model_folder, source_digest
 
 SUMMARY = "summary.json"
+
+logger = logging.getLogger(__name__)
 
 
 class TrainConfig(Settings):
@@ -63,8 +68,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
 
     Raises:
         UserError: no such dataset, or it changed, or its objects have no outlines and the detector learns masks;
-            `output` holds something else; the folder of checkpoints is another run's; training cannot go on (a loss is
-            not finite or stays zero).
+            weights to start from that do not fit; `output` holds something else; the folder of checkpoints is another
+            run's; training cannot go on (a loss is not finite or stays zero).
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process ends with exit code 75.
     """
     training = config.recipe.training
@@ -77,20 +82,28 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         recipe = with_classes(config.recipe, len(split.names))
         if recipe.model.needs_masks:
             group.on_main(lambda: require_outlines(split))
-        detector = initial_detector(recipe, group)
         inputs = {"dataset": data.digest}
-        if recipe.backbone_weights is not None:
+        if recipe.init_from is not None:
+            inputs["init_from"] = group.on_main(partial(source_digest, recipe.init_from))
+        detector, start = initial_detector(recipe, split.names, group)
+        if recipe.init_from is None and recipe.backbone_weights is not None:
             inputs["backbone"] = state_digest(detector.backbone)
-        run = Run(recipe, inputs, dataset, output, checkpoints, group)
+        run = Run(recipe, inputs, dataset, output, checkpoints, group, start)
 
         def claim() -> None:
             held.enter_context(exclusive(checkpoints))
             run.folder.claim(run.identity)
 
         group.on_main(claim)
-        settings, identity = recipe.model_dump(mode="json"), checkpoints / "wandb.json"
+        settings, identity = recipe.model_dump(mode="json") | {"inputs": inputs}, checkpoints / "wandb.json"
+        if start is not None:
+            settings["start"] = start.to_json()
+            if group.is_main:
+                logger.info("starts from %s:\n  %s", recipe.init_from, "\n  ".join(start.lines()))
         with Tracker.start("train", config=settings, identity=identity, rank=group.rank) as tracker:
             tracker.uses(dataset, "dataset")
+            if recipe.init_from is not None and (folder := model_folder(recipe.init_from)) is not None:
+                tracker.uses(folder, "model")
             outcome = run.train(detector, split, stop, tracker.log)
             group.on_main(lambda: run.publish(split, outcome))
             tracker.summary({**outcome.validation, "best": outcome.best})
@@ -118,21 +131,29 @@ def require_outlines(split: Split) -> None:
         )
 
 
-def initial_detector(recipe: Recipe, group: Processes) -> CoDETR:
-    """The detector as training starts: the same random weights on every rank, and the backbone's given ones.
+def initial_detector(recipe: Recipe, class_names: Sequence[str], group: Processes) -> tuple[CoDETR, Start | None]:
+    """The detector as training starts: the same random weights on every rank, and the given ones.
+
+    Returns:
+        It, and what it took over from the detector it starts from, if from one.
 
     Raises:
-        UserError: the backbone's weights cannot be had or do not fit.
+        UserError: the given weights cannot be had or do not fit.
     """
     seed_all(derive_seed(recipe.training.seed, "weights"))
     detector = build_detector(recipe.model)
-    source = recipe.backbone_weights
-    if source is not None:
+    source, start = recipe.backbone_weights, None
+    if recipe.init_from is not None:
+        # Rank 0 first: its message is enough if they do not fit.
+        start = group.on_main(partial(init_from, detector, recipe.init_from, class_names))
+        if not group.is_main:
+            init_from(detector, recipe.init_from, class_names)
+    elif source is not None:
         # Rank 0 first: it may download them, and its message is enough if it cannot.
         group.on_main(lambda: load_backbone(detector.backbone, source))
         if not group.is_main:
             load_backbone(detector.backbone, source)
-    return detector.to(group.device)
+    return detector.to(group.device), start
 
 
 def state_digest(module: nn.Module) -> str:
@@ -150,11 +171,12 @@ class Run:
 
     Attributes:
         recipe: with the dataset's number of classes.
-        inputs: digests of the dataset's manifest, and of the weights the backbone starts from if there are any.
+        inputs: digests of the dataset's manifest, and of the weights it starts from if there are any.
         dataset: folder of the dataset.
         output: folder to publish the model in.
         checkpoints: the run's own folder.
         group: this process and the others.
+        start: what was taken over from the detector that `recipe.init_from` names.
     """
 
     recipe: Recipe
@@ -163,6 +185,7 @@ class Run:
     output: Path
     checkpoints: Path
     group: Processes
+    start: Start | None
 
     @property
     def folder(self) -> CheckpointFolder:
@@ -173,11 +196,15 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, as JSON values.
 
-        How often the run saves and how many workers load images do not: it may be resumed with other values.
+        A run may be resumed with other values of what does not: how often it saves, how many workers load images,
+        what is computed twice to save memory. Nor does the way its processes share the work, but for rounding.
         """
         settings = self.recipe.model_dump(mode="json")
-        del settings["description"], settings["training"]["checkpoint"]
+        del settings["description"], settings["training"]["checkpoint"], settings["training"]["distribution"]
         del settings["loader"]["workers"], settings["loader"]["prefetch"]
+        del settings["model"]["backbone"]["checkpointing"]
+        for part in ("encoder", "decoder"):
+            del settings["model"]["query"]["transformer"][f"checkpointed_{part}_layers"]
         return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
@@ -240,6 +267,8 @@ class Run:
                 "validation": outcome.validation,
                 "best": outcome.best,
             }
+            if self.start is not None:
+                summary["init_from"] = self.start.to_json()
             write_json(folder / SUMMARY, summary)
             Manifest.of(
                 folder,

@@ -123,8 +123,9 @@ class Tracker:
 
     def images(self, key: str, images: Sequence[BoxedImage], step: int | None = None) -> None:
         """Show pictures with their boxes under `key`."""
-        pictures = list(images)
-        self._submit(lambda run: run.log({key: [wandb_image(picture) for picture in pictures]}, step=step))
+        # Each by itself: W&B shows a list of pictures of different sizes distorted.
+        pictures = {f"{key}/{number:02d}": picture for number, picture in enumerate(images, start=1)}
+        self._submit(lambda run: run.log({name: wandb_image(picture) for name, picture in pictures.items()}, step=step))
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Show a table under `key`; every row has a value (number, text or None) per column."""

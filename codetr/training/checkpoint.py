@@ -3,7 +3,7 @@
 A folder of checkpoints belongs to one run and holds
 
     run.json                 what the run is: dataset, recipe, number of processes; whether it has finished
-    step-00000120/state.pt   weights, optimiser, average, position in the data, statistics
+    step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; all tensors whole
     step-00000120/info.json  the digest of state.pt and its position
     metrics.jsonl            the curves so far
 
@@ -17,6 +17,7 @@ import fcntl
 import os
 import pickle
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -147,7 +148,8 @@ class CheckpointFolder:
             hint = "All processes of a run must see the same checkpoint folder."
             raise UserError(damage, where=str(path), hint=hint)
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, not read: the processes of a machine share the memory, and each copies only its share.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise UserError(f"cannot be read as a checkpoint ({error})", where=str(path)) from None
 
@@ -205,6 +207,7 @@ def exclusive(folder: Path, *, patience: float = 60.0) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     end = time.monotonic() + patience
+    told = False
     try:
         while True:
             try:
@@ -214,6 +217,9 @@ def exclusive(folder: Path, *, patience: float = 60.0) -> Iterator[None]:
                 if time.monotonic() > end:
                     hint = "Wait for it to end, stop it, or give this run another folder."
                     raise UserError("is in use by another training run", where=str(folder), hint=hint) from None
+                if not told:
+                    print(f"{folder} is in use by another training run: waiting for it to end", file=sys.stderr)
+                    told = True
                 time.sleep(0.2)
         yield
     finally:

@@ -97,6 +97,9 @@ class TrainingConfig(Settings):
         seed: of the initial weights, the order of images, augmentation and every draw in the losses.
         accumulate: micro-batches for each optimiser step, with the gradient of the large batch.
         clip_norm: upper bound of the gradient's L2 norm; None for no clipping.
+        distribution: with several processes, "ddp" keeps all weights on each and exchanges gradients; "fsdp" shards
+            weights, gradients and optimiser states, for models that leave too little memory otherwise. The results
+            differ in rounding only, and a run may be resumed with the other.
         precision: "auto" is bf16 on GPUs that have it and fp32 elsewhere; CPUs compute in fp32 only.
         threads: CPU threads of each process. Sums depend on it in their last bits, so it is part of the
             recipe rather than of the machine.
@@ -116,6 +119,7 @@ class TrainingConfig(Settings):
     seed: NonNegativeInt = 0
     accumulate: PositiveInt = 1
     clip_norm: PositiveFloat | None = 0.1
+    distribution: Literal["ddp", "fsdp"] = "ddp"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: PositiveInt = 1
     deterministic: bool = True

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.training.config import EmaConfig
+from codetr.training.sharding import like, local
 
 
 def ema_momentum(config: EmaConfig, iteration: int) -> float:
@@ -25,7 +26,7 @@ class Ema:
     """The average of parameters and floating-point buffers; other buffers are those of the detector.
 
     Attributes:
-        average: name in the detector's state dict → averaged tensor, on the detector's device.
+        average: name in the detector's state dict → averaged tensor, placed and sharded like the detector's.
     """
 
     def __init__(self, detector: nn.Module, config: EmaConfig) -> None:
@@ -40,17 +41,20 @@ class Ema:
         averages, values = [], []
         for name, value in detector.state_dict().items():
             if value.is_floating_point():
-                averages.append(self.average[name])
-                values.append(value)
+                averages.append(local(self.average[name]))
+                values.append(local(value))
             else:
                 self.average[name].copy_(value)
         # a + m (x - a): frozen weights, x = a, do not drift by rounding.
         torch._foreach_lerp_(averages, values, ema_momentum(self._config, iteration))
 
     def load(self, average: Mapping[str, Tensor]) -> None:
-        """Take over a saved average."""
-        for name, value in self.average.items():
-            value.copy_(average[name])
+        """Take over a saved average of whole tensors.
+
+        Raises:
+            KeyError, ValueError: it lacks a tensor, or one has another shape.
+        """
+        self.average = {name: like(average[name], value) for name, value in self.average.items()}
 
 
 @contextmanager

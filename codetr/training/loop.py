@@ -15,9 +15,10 @@ from codetr.training.config import TrainingConfig
 from codetr.training.distributed import Processes
 from codetr.training.ema import Ema, averaged_weights
 from codetr.training.metrics import MetricsFile
-from codetr.training.optimizer import build_optimizer
+from codetr.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
 from codetr.training.progress import Progress, memory_gib
 from codetr.training.schedule import set_learning_rate
+from codetr.training.sharding import gathered, like, shard, whole
 from codetr.training.signals import PreemptedError, StopRequest
 from codetr.training.statistics import Statistics
 from codetr.training.step import MicroBatch, StepResult, TrainStep, use_bf16
@@ -51,7 +52,7 @@ class Outcome:
     """What a finished run left.
 
     Attributes:
-        state: the weights to publish, by name.
+        state: the weights to publish, by name; on rank 0 alone if they are sharded.
         steps: optimiser steps done.
         published_step: the step `state` is from.
         validation: the last validation's figures; empty without validation.
@@ -84,8 +85,8 @@ class Trainer:
         """Prepare optimiser, average and distribution, and take over the newest checkpoint.
 
         Args:
-            detector: on the device of `processes`; called with an `ImageBatch`, targets and a normaliser it
-                gives named losses.
+            detector: on the device of `processes`, equal on all ranks; called with an `ImageBatch`, targets and a
+                normaliser it gives named losses. It is sharded if the configuration says so.
             batches: this rank's share of the training images.
             config: see `TrainingConfig`.
             processes: this process and the others.
@@ -109,6 +110,9 @@ class Trainer:
         self._steps_per_epoch = len(batches) // config.accumulate
         self._images_per_step = images_per_step
         self._detector = detector
+        if config.distribution == "fsdp":
+            shard(detector, processes)
+        self._parameters = dict(detector.named_parameters())
         self._optimizer = build_optimizer(detector, config.optimizer)
         self._ema = Ema(detector, config.ema) if config.ema else None
         self._position = Position()
@@ -144,6 +148,12 @@ class Trainer:
                 device=self._processes.device,
                 quiet=not self._processes.is_main,
             ) as progress:
+                total, warmup = self._config.epochs * self._steps_per_epoch, self._schedule.warmup_iterations
+                if warmup >= total:
+                    progress.say(
+                        f"train  warning: the warm-up takes {warmup} of {total} steps, so the full learning rate is "
+                        "never reached: train for more epochs, or lower training.schedule.warmup_iterations"
+                    )
                 if self._position.step:
                     progress.say(f"train  goes on after step {self._position.step}, as if it had not stopped")
                 while self._position.epoch < self._config.epochs:
@@ -198,7 +208,7 @@ class Trainer:
     def _run_validation(self, progress: Progress) -> None:
         if self._validate is None:
             return
-        with averaged_weights(self._detector, self._ema):
+        with averaged_weights(self._detector, self._ema), gathered(self._detector):
             figures = self._processes.broadcast(self._validate(self._detector))
         self._validation = dict(figures or {})
         average_precision = self._validation.get("AP")
@@ -227,14 +237,18 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint of the present position on rank 0; the others wait, and end with it if it cannot."""
-        self._processes.on_main(self._write_checkpoint)
+        tensors = {
+            "model": self._detector.state_dict(),
+            "optimizer": optimizer_state(self._optimizer, self._parameters),
+            "ema": self._ema.average if self._ema else None,
+        }
+        tensors = whole(tensors, wanted=self._processes.is_main)
+        self._processes.on_main(lambda: self._write_checkpoint(tensors))
 
-    def _write_checkpoint(self) -> None:
+    def _write_checkpoint(self, tensors: Mapping[str, Any]) -> None:
         assert self._metrics is not None
         state = {
-            "model": self._detector.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "ema": self._ema.average if self._ema else None,
+            **tensors,
             "position": asdict(self._position),
             "statistics": self._statistics.state(),
             "validation": self._validation,
@@ -251,8 +265,9 @@ class Trainer:
             return 0
         state = self._checkpoints.load(step)
         try:
-            self._detector.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            own = self._detector.state_dict()
+            self._detector.load_state_dict({name: like(value, own[name]) for name, value in state["model"].items()})
+            load_optimizer_state(self._optimizer, self._parameters, state["optimizer"])
             if self._ema:
                 self._ema.load(state["ema"])
             self._position = Position(**state["position"])
@@ -268,14 +283,14 @@ class Trainer:
 
     def _outcome(self) -> Outcome:
         """Choose the weights to publish."""
-        state = self._ema.average if self._ema else self._detector.state_dict()
+        state = whole(self._ema.average if self._ema else self._detector.state_dict(), wanted=self._processes.is_main)
         published = self._position.step
         if self._config.publish == "best" and self._best and int(self._best["step"]) != published:
             published = int(self._best["step"])
             saved: dict[str, Any] = self._checkpoints.load(published)
             state = saved["ema"] if self._ema else saved["model"]
         return Outcome(
-            {name: value.detach().clone() for name, value in state.items()},
+            {name: value.detach().clone() for name, value in state.items() if value is not None},
             self._position.step,
             published,
             self._validation,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from codetr.errors import UserError
 from codetr.models.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer, effective_counts
 from codetr.models.structures import ImageBatch, Target
 from codetr.training.distributed import Processes
-from codetr.training.gradients import mean_in_order_of_ranks
+from codetr.training.gradients import clip_gradients, mean_in_order_of_ranks
 from codetr.training.randomness import derive_seed, seed_all
 
 MicroBatch = tuple[ImageBatch, list[Target]]
@@ -40,12 +41,12 @@ class StepResult:
 
 
 def distribute(detector: nn.Module, processes: Processes) -> nn.Module:
-    """Wrap `detector` so that gradients are averaged over ranks; it is itself with one process.
+    """Wrap `detector` so that gradients are averaged over ranks; it is itself with one process or if it is sharded.
 
     Every trainable parameter takes part in every step, also with images without objects, so no parameter has
     to be searched for. Buffers are constants of the detector and not exchanged.
     """
-    if processes.world_size == 1:
+    if processes.world_size == 1 or isinstance(detector, FSDPModule):
         return detector
     # Newer releases of PyTorch have another name for it, and warn about the older one on every rank.
     known = inspect.signature(DistributedDataParallel).parameters
@@ -56,6 +57,18 @@ def distribute(detector: nn.Module, processes: Processes) -> nn.Module:
     if processes.device.type == "cpu":
         model.register_comm_hook(processes.world_size, mean_in_order_of_ranks)
     return model
+
+
+@contextmanager
+def local_gradients(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Inside the block gradients are added up on every rank and not exchanged, if that is wanted."""
+    if wanted and isinstance(model, DistributedDataParallel):
+        with model.no_sync():
+            yield
+        return
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(not wanted)
+    yield
 
 
 class TrainStep:
@@ -76,11 +89,14 @@ class TrainStep:
         bf16: bool,
         seed: int,
     ) -> None:
-        """Args: see `TrainingConfig`; `detector` is on the device of `processes`."""
+        """Args: see `TrainingConfig`; `detector` is on the device of `processes`, sharded or not."""
         self.detector = detector
         self._model = distribute(detector, processes)
         self._optimizer, self._processes = optimizer, processes
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+        # What is too small to be sharded is left to us.
+        sharded = isinstance(self._model, FSDPModule)
+        self._unsharded = [p for p in self._parameters if sharded and not isinstance(p, DTensor)]
         self._clip_norm, self._bf16, self._seed = clip_norm, bf16, seed
 
     def __call__(self, batches: Sequence[MicroBatch], *, step: int, stop: bool = False) -> StepResult:
@@ -101,7 +117,7 @@ class TrainStep:
         ]
         self._optimizer.zero_grad(set_to_none=True)
         losses = self.backward(moved, step=step)
-        norm = clip_grad_norm_(self._parameters, self._clip_norm if self._clip_norm is not None else float("inf"))
+        norm = clip_gradients(self._parameters, self._clip_norm)
         # One exchange and one copy to the host carry everything that is decided by numbers of this step.
         own = torch.stack([*losses.values(), norm.to(torch.float32), norm.new_tensor(float(stop), dtype=torch.float32)])
         *values, grad_norm, stops = self._processes.mean(own).double().tolist()
@@ -118,21 +134,27 @@ class TrainStep:
             self._seed_for(step, 0)
             losses = self._forward(self._model, batches[0], Normalizer())
             torch.stack(list(losses.values())).sum().backward()
+            self._average_unsharded()
             return {name: loss.detach().float() for name, loss in losses.items()}
         counts = self._count(batches, step=step)
         sums: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
             self._seed_for(step, index)
             # Gradients are exchanged once, with the last micro-batch.
-            last = index == len(batches) - 1
-            local = isinstance(self._model, DistributedDataParallel) and not last
-            with cast(DistributedDataParallel, self._model).no_sync() if local else nullcontext():
+            with local_gradients(self._model, index < len(batches) - 1):
                 losses = self._forward(self._model, batch, ReplayNormalizer(counts, len(batches)))
                 (torch.stack(list(losses.values())).sum() / len(batches)).backward()
             for name, loss in losses.items():
                 value = loss.detach().float() / len(batches)
                 sums[name] = sums[name] + value if name in sums else value
+        self._average_unsharded()
         return sums
+
+    def _average_unsharded(self) -> None:
+        """Average the gradients that FSDP leaves alone."""
+        if self._unsharded:
+            gradients = [parameter.grad for parameter in self._unsharded if parameter.grad is not None]
+            torch._foreach_copy_(gradients, list(self._processes.mean(torch.stack(gradients))))
 
     @torch.no_grad()
     def _count(self, batches: Sequence[MicroBatch], *, step: int) -> Tensor:
@@ -147,7 +169,10 @@ class TrainStep:
 
     def _forward(self, model: nn.Module, batch: MicroBatch, normalizer: Normalizer) -> dict[str, Tensor]:
         images, targets = batch
-        with torch.autocast(images.pixels.device.type, torch.bfloat16, enabled=self._bf16):
+        # Without autocast's cache every use of a weight rounds it anew. So its gradients are added up in fp32 where it
+        # is used several times, and no copies of sharded or checkpointed layers' weights stay in memory.
+        device = images.pixels.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._bf16, cache_enabled=False):
             losses: dict[str, Tensor] = model(images, targets, normalizer)
         return losses
 

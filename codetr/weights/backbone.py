@@ -15,8 +15,10 @@ from codetr.errors import UserError
 from codetr.models.backbones.build import Backbone
 from codetr.models.backbones.resnet import ResNet
 from codetr.models.backbones.swin import Swin
+from codetr.models.backbones.timm_backbone import TimmBackbone
 from codetr.weights.backbone_resnet import fetch_torchvision, resnet_weights
 from codetr.weights.backbone_swin import swin_weights
+from codetr.weights.backbone_timm import fetch_timm, timm_weights
 from codetr.weights.backbone_vit import vit_weights
 from codetr.weights.keys import KeyReport
 from codetr.weights.published import fetch_published
@@ -33,8 +35,8 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     Args:
         backbone: where they go.
         source: path of a .safetensors file or of a .pth file with a state dict, by itself or under "model", "module"
-            or "state_dict"; or a name, whose weights are downloaded into torch's cache: for a ResNet one of torchvision
-            such as "IMAGENET1K_V1", else one of `codetr.weights.published`.
+            or "state_dict"; or a name, whose weights are downloaded: for a ResNet one of torchvision such as
+            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `codetr.weights.published`.
 
     Raises:
         UserError: there is no such file or name, the file cannot be read or holds something else, the download
@@ -44,11 +46,20 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     is_file = path.suffix in (".safetensors", ".pth", ".pt") or path.exists()
     if isinstance(backbone, ResNet):
         given = resnet_weights(backbone, _read(path) if is_file else fetch_torchvision(backbone, source))
+    elif isinstance(backbone, TimmBackbone):
+        given = timm_weights(backbone, _read(path) if is_file else fetch_timm(backbone.config.name, source))
     else:
         content = _read(path if is_file else fetch_published(source))
         given = swin_weights(backbone, content) if isinstance(backbone, Swin) else vit_weights(backbone, content)
     KeyReport.compare(backbone.state_dict(), given).require_match(source)
     backbone.load_state_dict(given)
+
+
+def _first_line(error: Exception) -> str:
+    # What PyTorch makes of a file that is none of its own says nothing in a KeyError's message.
+    if isinstance(error, KeyError) or not str(error):
+        return "it is not a file of PyTorch"
+    return str(error).splitlines()[0]
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -60,7 +71,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError("there is no such file", where=str(path), hint="Check backbone_weights.") from None
     except (OSError, SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"cannot be read as weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"cannot be read as weights: {_first_line(error)}",
             where=str(path),
             hint="Give a .safetensors file, or a .pth file that holds nothing but tensors by name.",
         ) from None

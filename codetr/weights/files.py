@@ -6,6 +6,7 @@ order, and how images are prepared. Nothing in either file is executed when they
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -50,17 +51,29 @@ class ModelInfo(Settings):
         return self
 
 
-def save_model(folder: Path, state: dict[str, torch.Tensor], info: ModelInfo) -> str:
+def save_model(folder: Path, state: Mapping[str, torch.Tensor], info: ModelInfo) -> str:
     """Write weights and their description into `folder`; returns the digest of the weights.
 
     The file holds nothing that changes from run to run, so equal weights have equal digests.
     """
     path = folder / WEIGHTS
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(_separate(state), temporary)
     write_json(folder / INFO, info.model_dump(mode="json"))
     return sha256_file(path)
+
+
+def _separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors on the CPU of which no two share memory, as the format wants it; only those that do are copied."""
+    separate, taken = {}, set()
+    for name, tensor in state.items():
+        value = tensor.detach().cpu().contiguous()
+        storage = value.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != value.nbytes:
+            value = value.clone()
+        taken.add(value.untyped_storage().data_ptr())
+        separate[name] = value
+    return separate
 
 
 def read_info(folder: Path) -> ModelInfo:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from codetr.errors import UserError
+from codetr.models.config import DetectorConfig
+from codetr.models.detector import CoDETR
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class KeyReport:
             ),
         )
 
+    @property
+    def fits(self) -> bool:
+        """Whether there is no difference at all."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
     def require_match(self, where: str) -> None:
         """Raise `UserError` that lists every missing, unexpected and mismatched key, if there is any."""
         lines = [f"missing: {key}" for key in self.missing]
@@ -51,6 +59,12 @@ class KeyReport:
                 where=where,
                 hint="The weights belong to another configuration, or the configuration was changed.",
             )
+
+
+def skeleton(config: DetectorConfig) -> CoDETR:
+    """A detector without values, on PyTorch's meta device: its names and shapes, in a moment and without memory."""
+    with torch.device("meta"):
+        return CoDETR(config)
 
 
 def constants(module: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
 from codetr.weights.keys import KeyReport, constants
 from codetr.weights.official_config import read_official_config
+from codetr.weights.official_order import in_official_order, names_with_constants
 
 # Our name to the official one; every rule that matches is applied, in this order.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -97,29 +98,45 @@ def from_official(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -
 def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
     """Give a detector weights under official names.
 
+    Raises:
+        UserError: as `renamed_weights`; the detector is left as it was.
+    """
+    detector.load_state_dict(renamed_weights(detector, state_dict))
+
+
+def renamed_weights(
+    detector: CoDETR, state_dict: Mapping[str, Tensor], *, where: str = "official weights"
+) -> dict[str, Tensor]:
+    """Weights under official names as a state dict of the detector, which may be on PyTorch's meta device.
+
     Constants, which official files hold among the weights, may be missing. If they are there they must have the right
-    shape; the detector keeps its own.
+    shape, and are left out. Tensors of the detector's type are shared, not copied.
 
     Raises:
-        UserError: weights are missing, unexpected or of the wrong shape; all of them are named, and the detector
-            is left as it was.
+        UserError: weights are missing, unexpected or of the wrong shape; all of them are named.
     """
-    own = detector.state_dict()
-    names = {official_name(name, detector.config): name for name in own}
-    expected = {name: own[ours] for name, ours in names.items()}
-    expected |= {name: value for name, value in _official_constants(detector).items() if name in state_dict}
-    KeyReport.compare(expected, state_dict).require_match("official weights")
-    detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
+    official_report(detector, state_dict).require_match(where)
+    return {
+        name: state_dict[official_name(name, detector.config)].to(value.dtype)
+        for name, value in detector.state_dict().items()
+    }
+
+
+def official_report(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> KeyReport:
+    """How weights under official names differ from those of the detector; constants may be missing."""
+    config = detector.config
+    expected = {official_name(name, config): value for name, value in detector.state_dict().items()}
+    for name, value in constants(detector).items():
+        if (official := official_name(name, config)) in state_dict:
+            expected[official] = value
+    return KeyReport.compare(expected, state_dict)
 
 
 def to_official(detector: CoDETR) -> dict[str, Tensor]:
-    """The detector's weights and constants under official names. The tensors are shared, not copied."""
-    weights = {official_name(name, detector.config): value for name, value in detector.state_dict().items()}
-    return weights | _official_constants(detector)
-
-
-def _official_constants(detector: CoDETR) -> dict[str, Tensor]:
-    return {official_name(name, detector.config): value for name, value in constants(detector).items()}
+    """The detector's weights and constants under official names and in their order. Tensors are shared, not copied."""
+    values = detector.state_dict() | constants(detector)
+    names = {official_name(name, detector.config): name for name in names_with_constants(detector)}
+    return {name: values[names[name]] for name in in_official_order(names)}
 
 
 def official_name(name: str, config: DetectorConfig) -> str:

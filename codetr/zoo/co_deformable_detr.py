@@ -20,8 +20,6 @@ from codetr.zoo.base import COCO_CLASSES, published
 # The sampling offsets learn as slowly as the backbone. No parameter is called reference_points in a two-stage model.
 _LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
 
-_LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
-
 
 def co_deformable_detr_r50_1x_coco() -> Recipe:
     """ResNet-50."""

@@ -30,12 +30,12 @@ def co_dino_5scale_lsj_r50_1x_coco() -> Recipe:
 
 def co_dino_5scale_lsj_r50_3x_coco() -> Recipe:
     """Large-scale jitter, longer."""
-    return _jitter("co_dino_5scale_lsj_r50_3x_coco", co_dino_5scale_r50(COCO_CLASSES, lsj=True))
+    return _jitter("co_dino_5scale_lsj_r50_3x_coco", co_dino_5scale_r50(COCO_CLASSES, lsj=True), longer=True)
 
 
 def co_dino_5scale_lsj_r50_1x_lvis() -> Recipe:
     """For LVIS, large-scale jitter."""
-    return _jitter("co_dino_5scale_lsj_r50_1x_lvis", co_dino_5scale_r50(LVIS_CLASSES, lsj=True))
+    return _jitter("co_dino_5scale_lsj_r50_1x_lvis", co_dino_5scale_r50(LVIS_CLASSES, lsj=True), lvis=True)
 
 
 def co_dino_5scale_9encoder_lsj_r50_1x_coco() -> Recipe:
@@ -45,13 +45,13 @@ def co_dino_5scale_9encoder_lsj_r50_1x_coco() -> Recipe:
 
 def co_dino_5scale_9encoder_lsj_r50_3x_coco() -> Recipe:
     """Large-scale jitter, nine encoder layers, longer."""
-    return _jitter("co_dino_5scale_9encoder_lsj_r50_3x_coco", co_dino_5scale_9encoder_lsj_r50(COCO_CLASSES))
+    model = co_dino_5scale_9encoder_lsj_r50(COCO_CLASSES)
+    return _jitter("co_dino_5scale_9encoder_lsj_r50_3x_coco", model, longer=True)
 
 
-def _jitter(name: str, model: DetectorConfig) -> Recipe:
+def _jitter(name: str, model: DetectorConfig, *, longer: bool = False, lvis: bool = False) -> Recipe:
     preprocess, augment = on_canvas(_CANVAS)
     layers = model.query.transformer.encoder_layers
-    longer = "_3x_" in name
     return published(
         name,
         f"Co-DINO, ResNet-50, {layers} encoder layers, large-scale jitter",
@@ -61,5 +61,5 @@ def _jitter(name: str, model: DetectorConfig) -> Recipe:
         drop_before_end=6 if longer else 1,
         preprocess=preprocess,
         augment=augment,
-        lvis=name.endswith("lvis"),
+        lvis=lvis,
     )

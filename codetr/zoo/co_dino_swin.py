@@ -53,10 +53,10 @@ def co_dino_5scale_lsj_swin_large_3x_coco() -> Recipe:
 def co_dino_5scale_lsj_swin_large_3x_lvis() -> Recipe:
     """For LVIS, large-scale jitter. In spite of its name the official configuration is of 12 epochs."""
     model = co_dino_5scale_swin_large(LVIS_CLASSES, drop_path=0.3, lsj=True)
-    return _swin("co_dino_5scale_lsj_swin_large_3x_lvis", "1x", model)
+    return _swin("co_dino_5scale_lsj_swin_large_3x_lvis", "1x", model, lvis=True)
 
 
-def _swin(name: str, schedule: str, model: DetectorConfig) -> Recipe:
+def _swin(name: str, schedule: str, model: DetectorConfig, *, lvis: bool = False) -> Recipe:
     epochs, drop_before_end = _SCHEDULES[schedule]
     preprocess, augment = (None, None) if model.padding_mask else on_canvas(1280)
     jitter = "" if model.padding_mask else ", large-scale jitter"
@@ -70,7 +70,7 @@ def _swin(name: str, schedule: str, model: DetectorConfig) -> Recipe:
         drop_before_end=drop_before_end,
         preprocess=preprocess,
         augment=augment,
-        lvis=name.endswith("lvis"),
+        lvis=lvis,
     )
 
 

@@ -17,7 +17,7 @@ RUN /opt/codetr/bin/pip install --index-url "${TORCH_INDEX}" --extra-index-url h
     -c requirements/constraints.txt torch torchvision
 COPY pyproject.toml LICENSE README.md ./
 COPY codetr codetr
-RUN /opt/codetr/bin/pip install -c requirements/constraints.txt ".[wandb,dvc,kubeflow]"
+RUN /opt/codetr/bin/pip install -c requirements/constraints.txt ".[wandb,dvc,kubeflow,timm]"
 
 FROM ${BASE_IMAGE}
 COPY --from=build /opt/codetr /opt/codetr

@@ -55,7 +55,7 @@ def test_parameters_become_the_commands_arguments(airflow: Airflow, tmp_path: Pa
     assert record.read_text().splitlines() == [
         *("-m", "pipelines", "run-local", "--output", "outputs/pipeline", "--registry", "outputs/registry"),
         *("--params", "params.yaml", "--nproc", "2", "--recipe", "tiny; rm -rf /"),
-        *("--override", "training.epochs=2", "--override", "a=b c"),
+        *("--set", "training.epochs=2", "--set", "a=b c"),
         str(tmp_path),
     ]
     # Exit code 2 is a mistake in the settings: trying again would not mend it.

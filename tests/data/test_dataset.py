@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,7 @@ def test_a_split_pickles_as_its_location(train_split: Split) -> None:
 
 
 def test_the_index_is_mapped_and_not_writable(train_split: Split) -> None:
-    started = time.perf_counter()
     split = Split.open(train_split.dataset, "train")
-    assert time.perf_counter() - started < 0.5
     assert isinstance(split.labels, np.memmap)
     assert not split.labels.flags.writeable
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from codetr.data.config import JitterConfig, PreprocessConfig
-from codetr.data.jitter import boxes_around, cut, jittered, on_canvas, paste
+from codetr.data.jitter import Unreduced, boxes_around, cut, jittered, on_canvas, paste
 from codetr.data.resize import rescaled_size
 from codetr.data.transforms import Sample, preprocess_image
 
@@ -19,6 +19,10 @@ def stage(path: Path, prefix: str) -> Sample:
     names = ("img", "gt_bboxes", "gt_labels", "gt_masks")
     image, boxes, labels, masks = (arrays[f"{prefix}_{name}"] for name in names)
     return Sample(image[..., ::-1], boxes, labels, masks)
+
+
+def unreduced(sample: Sample) -> Unreduced:
+    return Unreduced(Sample(sample.image, sample.boxes, sample.labels), iter(sample.masks))
 
 
 def assert_same(ours: Sample, official: Sample) -> None:
@@ -39,7 +43,7 @@ def test_jitter_equals_official(golden: Path, case: str) -> None:
     ratio = 0.1 + official["draws_resizeratio_croph_cropw_offh_offw"][0] * 1.9
     assert int(96 * ratio) == side
     size = rescaled_size(*before.image.shape[:2], side, side)
-    cropped = cut(before, size, (int(top), int(left), int(height), int(width)))
+    cropped = cut(unreduced(before), size, (int(top), int(left), int(height), int(width)))
     assert_same(cropped, stage(path, "cropped"))
     assert_same(on_canvas(cropped, 96), stage(path, "out"))
 
@@ -82,7 +86,7 @@ def test_boxes_and_masks_follow_their_pixels() -> None:
     config = JitterConfig(canvas=64, scale=(0.4, 2.0))
     counts = set()
     for seed in range(40):
-        result = jittered(images.__getitem__, seed % 2, 2, config, np.random.default_rng(seed))
+        result = jittered(lambda index: unreduced(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
         assert result.image.shape == (64, 64, 3)
         assert result.masks is not None
         assert result.masks.any(axis=(1, 2)).all()
@@ -102,5 +106,7 @@ def test_an_image_without_objects_gives_way_to_another() -> None:
         np.zeros((0, 20, 30), bool),
     )
     images = [empty, square(1, 10, 10)]
-    result = jittered(images.__getitem__, 0, 2, JitterConfig(canvas=32, max_pasted=0), np.random.default_rng(0))
+    result = jittered(
+        lambda index: unreduced(images[index]), 0, 2, JitterConfig(canvas=32, max_pasted=0), np.random.default_rng(0)
+    )
     assert result.labels.tolist() == [1]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from codetr.data import loader as loader_module
 from codetr.data.config import AugmentConfig, CropConfig, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader, TrainLoader, training_sample
@@ -69,6 +70,19 @@ def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> Non
         assert images.canvas_size == (64, 64)
         assert images.image_sizes == images.padded_sizes == [(64, 64)] * 2
         assert all(target.masks.shape == (len(target), 64, 64) for target in targets)
+
+
+def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rare objects would be pasted as seldom as they occur in the dataset, not in the epoch."""
+    counts = []
+    monkeypatch.setattr(
+        loader_module, "jittered", lambda load, position, count, *_: counts.append(count) or load(position)[0]
+    )
+    config = LoaderConfig(batch_size=1, workers=0, oversample_below=1.0)
+    batches = TrainLoader(train_split, JitterConfig(canvas=64), PreprocessConfig(canvas=64), config, seed=7)
+    list(batches.epoch(0))
+    assert set(counts) == {len(batches)}
+    assert len(batches) > len(train_split)
 
 
 def test_images_with_rare_classes_are_repeated_and_vary(train_split: Split) -> None:
@@ -201,6 +215,7 @@ def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: 
 _SIGNALLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
+from codetr.data import loader as loader_module
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader

@@ -28,8 +28,8 @@ from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.measure import measure
 from codetr.evaluation.pictures import compare
-from codetr.evaluation.predict import coco_results
 from codetr.evaluation.results import read_predictions
+from codetr.inference.coco import coco_results
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate

@@ -13,8 +13,9 @@ from codetr.data.batch import collate
 from codetr.data.dataset import Split
 from codetr.data.transforms import preprocess_image
 from codetr.errors import UserError
-from codetr.evaluation.predict import coco_results, merge, predict_split
+from codetr.evaluation.predict import merge, predict_split
 from codetr.evaluation.validate import validate
+from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections
 from codetr.weights.files import load_model
 from tests.evaluation.small import CATEGORY_IDS, PREPROCESS, write_dataset, write_model

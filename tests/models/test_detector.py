@@ -170,17 +170,36 @@ def test_losses_stay_float32_under_bfloat16_autocast(kind: DetectorKind) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_recomputing_encoder_layers_changes_no_gradient(kind: DetectorKind) -> None:
-    gradients = []
-    for layers in (0, 1):
-        config = tiny_config(kind)
-        transformer = config.query.transformer.model_copy(update={"checkpointed_encoder_layers": layers})
-        query = config.query.model_copy(update={"transformer": transformer})
-        detector = build(kind, query=query).train()
+@pytest.mark.parametrize(
+    "part",
+    [
+        ("backbone.checkpointing", True),
+        ("query.transformer.checkpointed_encoder_layers", 2),
+        ("query.transformer.checkpointed_decoder_layers", 2),
+    ],
+    ids=["backbone", "encoder", "decoder"],
+)
+def test_checkpointing_a_part_keeps_less_and_changes_no_gradient(kind: DetectorKind, part: tuple[str, object]) -> None:
+    gradients, kept = [], []
+    for changes in ([], [part]):
+        torch.manual_seed(0)
+        detector = build_detector(tiny_config(kind).changed(changes)).train()
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
         torch.manual_seed(1)
-        torch.stack(list(detector(*random_batch((2, 3))).values())).sum().backward()
-        gradients.append(detector.get_parameter("encoder.level_embeds").grad)
-    torch.testing.assert_close(*gradients)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            total = torch.stack(list(detector(*random_batch((2, 3))).values())).sum()
+        total.backward()
+        gradients.append({name: p.grad for name, p in detector.named_parameters() if p.grad is not None})
+        kept.append(sum(sizes))
+    assert kept[1] < 0.95 * kept[0]
+    assert gradients[1].keys() == gradients[0].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
 @pytest.mark.parametrize("kind", KINDS)

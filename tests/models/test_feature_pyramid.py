@@ -27,7 +27,7 @@ def test_sizes(size: tuple[int, int], sizes: list[tuple[int, int]]) -> None:
 def test_it_is_the_neck_of_a_vision_transformer() -> None:
     """With as many maps as the configuration states strides; its width need not fit any group normalisation."""
     config = ViTConfig(channels=24, attention_heads=2)
-    maps = build_neck(config, channels=20, groups=32)([torch.randn(1, 24, 16, 16)])
+    maps = build_neck(config, config.out_channels, channels=20, groups=32)([torch.randn(1, 24, 16, 16)])
     assert [256 // x.shape[-1] for x in maps] == list(config.pyramid_strides)
     assert {x.shape[1] for x in maps} == {20}
 

@@ -18,3 +18,16 @@ def test_settings_are_checked_and_runs_submitted_without_pytorch() -> None:
     loaded = set(result.stdout.split())
     assert "kfp" in loaded
     assert HEAVY.isdisjoint(loaded)
+
+
+def test_without_kfp_the_command_says_what_to_install() -> None:
+    """The environment of the demo has none; a traceback would not tell what to do."""
+    hide = (
+        "import sys; sys.modules['kfp'] = None; from pipelines.__main__ import main; sys.argv[1:] = ['compile']; main()"
+    )
+    root = Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", hide], cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "pipelines need kfp" in result.stderr
+    assert "[kubeflow]" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -39,7 +39,7 @@ def test_recipe_and_overrides_win_over_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("sections", "problem"),
     [
-        ({name: SECTIONS[name] for name in ("prepare", "train", "evaluate")}, "has no section 'register'"),
+        ({name: SECTIONS[name] for name in ("prepare", "evaluate", "register")}, "has no section 'train'"),
         ({**SECTIONS, "train": ["tiny"]}, "train: is a list, expected a mapping"),
         ([], "expected a mapping"),
         ({**SECTIONS, "train": {"recipe": "huge"}}, "there is no recipe 'huge'"),
@@ -54,10 +54,16 @@ def test_what_cannot_work_is_an_error_before_anything_runs(tmp_path, sections, p
 
 
 def test_an_override_without_a_value_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"--override: 'training.epochs' is not of the form"):
+    with pytest.raises(UserError, match=r"--set: 'training.epochs' is not of the form"):
         step_settings(write(tmp_path / "params.yaml", SECTIONS), overrides=["training.epochs"])
 
 
 def test_the_repositorys_own_params_are_usable():
     settings = step_settings(Path(__file__).parents[2] / "params.yaml")
     assert settings["train_settings"]["recipe"]
+
+
+def test_sections_of_which_everything_has_a_default_may_be_left_out(tmp_path):
+    sections = {name: SECTIONS[name] for name in ("prepare", "train")}
+    settings = step_settings(write(tmp_path / "params.yaml", sections))
+    assert settings["evaluate_settings"] == settings["register_settings"] == {}

@@ -26,7 +26,7 @@ REFUSED = {
     "empty_file": "is empty",
     "empty_images": "the list 'images' is empty",
     "latin1": "is not utf-8 text (byte 667)",
-    "no_annotations": "no usable annotation: of 0 listed",
+    "no_annotations": "lists no annotation",
     "no_categories": "the list 'categories' is empty",
     "no_file_name": "found: image_missing 1, annotation_image_dropped 1",
     "only_images_key": "has no 'annotations'",

@@ -7,16 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from codetr.errors import UserError
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.manifest import Manifest
 from codetr.steps.evaluate import EvaluateConfig, evaluate
 from tests.evaluation.small import NAMES, write_dataset, write_model
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
+MORE_VIEWS = {"tta": TTAConfig(scales=(1.0, 0.8)), "tiles": TilesConfig(size=50)}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluation(dataset: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "evaluation"
     evaluate(CONFIG, model, dataset, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def thorough(dataset: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with tiles and test-time augmentation."""
+    output = tmp_path_factory.mktemp("out") / "evaluation"
+    evaluate(CONFIG.model_copy(update=MORE_VIEWS), model, dataset, output)
     return output
 
 
@@ -73,13 +84,28 @@ def test_the_predictions_give_the_metrics_against_the_original_annotations(evalu
     assert json.loads((evaluation / "metrics.json").read_text()) == metrics.flat
 
 
-def test_processes_do_not_change_a_byte(evaluation: Path, dataset: Path, model: Path, tmp_path: Path) -> None:
+def test_tiles_and_augmentation_are_measured_and_recorded(evaluation: Path, thorough: Path) -> None:
+    """Numbers of another way to infer must not pass for those of the model as it is."""
+    plain, more = (json.loads((folder / "predictions.json").read_text()) for folder in (evaluation, thorough))
+    assert len(more) > len(plain)
+    assert {entry["image_id"] for entry in more} == {entry["image_id"] for entry in plain}
+    config = Manifest.read(thorough, "evaluation").config
+    assert config["tta"] == {"scales": [1.0, 0.8], "flip": True}
+    assert config["tiles"]["size"] == 50
+    assert Manifest.read(evaluation, "evaluation").config["tta"] is None
+
+
+@pytest.mark.parametrize(("expected", "changes"), [("evaluation", {}), ("thorough", MORE_VIEWS)])
+def test_processes_do_not_change_a_byte(
+    expected: str, changes: dict[str, Any], dataset: Path, model: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Five images in batches of two on two processes: neither the last batch nor the images divide evenly."""
+    config = CONFIG.model_copy(update=changes)
     script = tmp_path / "run.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from codetr.steps.evaluate import EvaluateConfig, evaluate\n"
-        "evaluate(EvaluateConfig(batch_size=2, workers=0, pictures=1), *map(Path, sys.argv[1:]))\n"
+        f"evaluate(EvaluateConfig.parse({config.model_dump()}), *map(Path, sys.argv[1:]))\n"
     )
     output = tmp_path / "evaluation"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
@@ -88,7 +114,7 @@ def test_processes_do_not_change_a_byte(evaluation: Path, dataset: Path, model: 
         [*command, str(model), str(dataset), str(output)], check=False, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert contents(output) == contents(evaluation)
+    assert contents(output) == contents(request.getfixturevalue(expected))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

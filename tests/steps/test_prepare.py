@@ -163,7 +163,7 @@ def test_shared_images_are_noticed(drawn: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(annotations=[]), "the split 'train' has no usable annotation: of 0 listed"),
+        (lambda content: content.update(annotations=[]), "the split 'train' lists no annotation"),
         (
             lambda content: [annotation.update(bbox=[0, 0, 0, 0]) for annotation in content["annotations"]],
             "box_empty",

@@ -74,7 +74,7 @@ def test_the_evaluation_of_another_model_is_refused_before_anything_is_written(m
 
 def test_no_evaluation_no_registration(make_candidate, registry, tmp_path):
     candidate = make_candidate()
-    with pytest.raises(UserError, match="holds no manifest"):
+    with pytest.raises(UserError, match="there is no such folder"):
         register(RegisterConfig(), candidate.model, tmp_path / "never-evaluated", registry, tmp_path / "out")
     with pytest.raises(UserError, match="is a folder of kind 'model', expected 'evaluation'"):
         register(RegisterConfig(), candidate.model, candidate.model, registry, tmp_path / "out")

@@ -28,8 +28,8 @@ STEPS_PER_EPOCH = 3
 class Drawn:
     """A few images as batches of one, in another order every epoch."""
 
-    def __init__(self, count):
-        self.parts = cut(*images(count), count)
+    def __init__(self, count, seed=0):
+        self.parts = cut(*images(count, seed=seed), count)
 
     def __len__(self):
         return len(self.parts)

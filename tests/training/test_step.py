@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from codetr.training.config import OptimizerConfig
 from codetr.training.distributed import Processes
 from codetr.training.optimizer import build_optimizer
 from codetr.training.step import TrainStep, use_bf16
+from tests.training.ranks import run_on_ranks
 from tests.training.tiny import Pinned, cut, images, tiny_config
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -108,14 +106,6 @@ with processes() as group:
     else:
         raise AssertionError("a mistake rank 0 found must end every rank")
 """
-
-
-def run_on_ranks(script, count, path):
-    path.write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path):

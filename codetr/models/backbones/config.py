@@ -13,15 +13,21 @@ NormKind = Literal["frozen_batch", "group"]
 PATCH_SIZE = 16
 """Side in pixels of the patches that a vision transformer makes tokens of."""
 
+PLAIN_PYRAMID = (4, 8, 16, 32, 64)
+"""Strides of the pyramid that is made of one map of stride 16, in input pixels."""
 
-def _ascending(stages: tuple[int, ...]) -> tuple[int, ...]:
-    if not stages or list(stages) != sorted(set(stages)):
-        raise ValueError("must be ascending stages without repetition")
-    return stages
+
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or list(values) != sorted(set(values)):
+        raise ValueError("must be ascending and without repetition")
+    return values
 
 
 OutStages = Annotated[tuple[Annotated[int, Field(ge=0, le=3)], ...], AfterValidator(_ascending)]
 """Stages of a backbone with four stages (0..3, strides 4..32) that are put out."""
+
+OutStrides = Annotated[tuple[Literal[4, 8, 16, 32, 64], ...], AfterValidator(_ascending)]
+"""Strides of maps that are put out, in input pixels."""
 
 FrozenStages = Annotated[int, Field(ge=-1, le=4)]
 
@@ -40,6 +46,8 @@ class ResNetConfig(Settings):
         out_stages: stages (0..3, strides 4..32) whose maps go to the neck, in ascending order.
         frozen_stages: -1 trains everything, 0 freezes the stem, n the stem and the first n stages.
         norm: "frozen_batch" keeps pretrained statistics, as published; "group" for training from random weights.
+        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
+            and costs time.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -48,6 +56,7 @@ class ResNetConfig(Settings):
     out_stages: OutStages = (1, 2, 3)
     frozen_stages: FrozenStages = 1
     norm: NormKind = "frozen_batch"
+    checkpointing: bool = False
 
     @property
     def out_channels(self) -> tuple[int, ...]:
@@ -155,8 +164,38 @@ class ViTConfig(Settings):
     @property
     def pyramid_strides(self) -> tuple[int, ...]:
         """Strides of the maps the neck makes of it, in input pixels."""
-        return (4, 8, 16, 32, 64)
+        return PLAIN_PYRAMID
 
 
-BackboneConfig = Annotated[ResNetConfig | SwinConfig | ViTConfig, Field(discriminator="kind")]
+class TimmConfig(Settings):
+    """Any model of timm that gives feature maps and takes images of any size, e.g. ConvNeXt.
+
+    Attributes:
+        name: timm's, without a tag of weights: "convnext_tiny", "efficientnet_b0", "vit_small_patch16_dinov3".
+        out_strides: strides of the maps that go to the neck, in input pixels, in ascending order. `(16,)` is for plain
+            vision transformers: one map, of which the neck makes five.
+        drop_path: probability that the last block's residual branches are left out for an image in training, where the
+            model has it; it grows linearly from 0.
+        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
+            and costs time.
+    """
+
+    kind: Literal["timm"] = "timm"
+    name: Annotated[str, Field(pattern=r"^\w+$")]
+    out_strides: OutStrides = (8, 16, 32)
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    checkpointing: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the one map that is put out becomes a pyramid, as a plain vision transformer's does."""
+        return self.out_strides == (PATCH_SIZE,)
+
+    @property
+    def pyramid_strides(self) -> tuple[int, ...]:
+        """Strides of the maps the neck makes of them, in input pixels."""
+        return PLAIN_PYRAMID if self.plain else (*self.out_strides, self.out_strides[-1] * 2)
+
+
+BackboneConfig = Annotated[ResNetConfig | SwinConfig | ViTConfig | TimmConfig, Field(discriminator="kind")]
 """Any backbone; `kind` tells which."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codetr.models.backbones.config import NormKind, ResNetConfig
+from codetr.models.checkpointing import run_layer
 
 _BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of the four stages by depth."""
@@ -65,6 +66,25 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
+class Stage(nn.Sequential):
+    """Blocks one after another.
+
+    Args:
+        blocks: of the stage.
+        checkpointing: see `ResNetConfig`.
+    """
+
+    def __init__(self, *blocks: nn.Module, checkpointing: bool) -> None:
+        super().__init__(*blocks)
+        self.checkpointing = checkpointing
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A map (batch, channels, height, width) through all blocks."""
+        for block in self:
+            x = run_layer(block, x, checkpointing=self.checkpointing)
+        return x
+
+
 class ResNet(nn.Module):
     """Feature maps of some stages.
 
@@ -75,7 +95,7 @@ class ResNet(nn.Module):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         base_width, norm = config.base_width, config.norm
-        self.depth, self.out_stages = config.depth, config.out_stages
+        self.depth, self.out_stages, self.out_channels = config.depth, config.out_stages, config.out_channels
         self.conv1 = nn.Conv2d(3, base_width, 7, stride=2, padding=3, bias=False)
         self.bn1 = _norm(norm, base_width)
         channels = base_width
@@ -86,7 +106,7 @@ class ResNet(nn.Module):
             for block in range(blocks):
                 layers.append(Bottleneck(channels, width, 2 if stage and not block else 1, norm))
                 channels = width * _EXPANSION
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+            self.add_module(f"layer{stage + 1}", Stage(*layers, checkpointing=config.checkpointing))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -13,11 +13,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.windows import crop, pad_to_windows
+from codetr.models.checkpointing import run_layer
 
 _PATCH = 4
 """Side of a patch, in pixels."""
@@ -265,10 +265,7 @@ class Stage(nn.Module):
         """(batch, height, width, channels) to the map of the same shape and what the next stage gets."""
         masks = border_masks(self.window, x.device)
         for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, masks, use_reentrant=False)
-            else:
-                x = block(x, masks)
+            x = run_layer(block, x, masks, checkpointing=self.checkpointing)
         return x, x if self.downsample is None else self.downsample(x)
 
 
@@ -281,7 +278,8 @@ class Swin(nn.Module):
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
-        self.out_stages, self.frozen_stages = config.out_stages, config.frozen_stages
+        self.out_stages, self.out_channels = config.out_stages, config.out_channels
+        self.frozen_stages = config.frozen_stages
         self.patch_embed = PatchEmbedding(config.width)
         # Stages after the last one that is put out would be parameters without a purpose.
         last = config.out_stages[-1]
@@ -324,7 +322,8 @@ class Swin(nn.Module):
         x = self.patch_embed(pixels)
         maps = []
         for stage, layer in enumerate(self.layers):
-            out, x = layer(x)
+            # Autocast ends embedding and merging in bf16; the sum over a stage's branches needs more digits.
+            out, x = layer(x.float())
             if stage in self.out_stages:
                 maps.append(self.get_submodule(f"norm{stage}")(out).permute(0, 3, 1, 2).contiguous())
         return maps

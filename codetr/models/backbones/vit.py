@@ -12,13 +12,13 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from codetr.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
 from codetr.models.backbones.windows import crop, pad_to_windows
+from codetr.models.checkpointing import run_layer
 from codetr.ops.exporting import plain_layout
 
 _EPSILON = 1e-6
@@ -34,7 +34,7 @@ class ViT(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.out_channels = config, config.out_channels
         channels, heads = config.channels, config.attention_heads
         # The first entry belonged to the class token of the pretraining; it is not used.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pretrained_grid**2, channels))
@@ -81,10 +81,7 @@ class ViT(nn.Module):
         x = self.patch_embed(pixels)
         x = x + resize_positions(self.pos_embed, x.shape[1], x.shape[2])
         for block in self.blocks:
-            if self.config.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = run_layer(block, x, checkpointing=self.config.checkpointing)
         return [plain_layout(self.out_norm(x).permute(0, 3, 1, 2))]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codetr.models.checkpointing import run_layer
 from codetr.models.config import TransformerConfig
 from codetr.models.initialisation import xavier
 from codetr.models.transformer.layers import DecoderLayer
@@ -62,6 +63,7 @@ class DeformableDecoder(nn.Module):
     def __init__(self, config: TransformerConfig, channels: int, levels: int) -> None:
         super().__init__()
         self.layers = _layers(config, channels, levels)
+        self.checkpointed = config.checkpointed_decoder_layers
 
     def forward(
         self, queries: Tensor, positions: Tensor, boxes: Tensor, encoded: Encoded, predictors: Predictors
@@ -78,7 +80,8 @@ class DeformableDecoder(nn.Module):
         hidden, references = [], [boxes]
         for index, layer in enumerate(self.layers):
             on_levels = _on_levels(boxes, encoded.levels.valid_ratios)
-            queries = layer(queries, positions, on_levels, encoded)
+            inputs = queries, positions, on_levels, encoded
+            queries = run_layer(layer, *inputs, checkpointing=index < self.checkpointed)
             refined = predictors.refine(index, queries, boxes, self.EPS)
             hidden.append(queries)
             references.append(refined)
@@ -95,6 +98,7 @@ class DINODecoder(nn.Module):
     def __init__(self, config: TransformerConfig, channels: int, levels: int) -> None:
         super().__init__()
         self.layers = _layers(config, channels, levels)
+        self.checkpointed = config.checkpointed_decoder_layers
         self.position_expand = nn.Linear(2 * channels, channels)
         self.position_contract = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
@@ -122,7 +126,8 @@ class DINODecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             on_levels = _on_levels(boxes, encoded.levels.valid_ratios)
             positions = self._positions(on_levels[:, :, 0])
-            queries = layer(queries, positions, on_levels, encoded, attention_mask)
+            inputs = queries, positions, on_levels, encoded, attention_mask
+            queries = run_layer(layer, *inputs, checkpointing=index < self.checkpointed)
             refined = predictors.refine(index, queries, boxes, self.EPS)
             hidden.append(self.norm(queries))
             references.append(refined)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from codetr.models.checkpointing import run_layer
 from codetr.models.config import TransformerConfig
 from codetr.models.transformer.layers import EncoderLayer
 from codetr.models.transformer.levels import Encoded, Levels, flatten_maps
@@ -51,12 +51,8 @@ class Encoder(nn.Module):
         )
         points = reference_points(levels)
         for index, layer in enumerate(self.layers):
-            if index < self.checkpointed and torch.is_grad_enabled():
-                tokens = checkpoint(
-                    layer, tokens, positions, points, padding, levels, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                tokens = layer(tokens, positions, points, padding, levels)
+            inputs = tokens, positions, points, padding, levels
+            tokens = run_layer(layer, *inputs, checkpointing=index < self.checkpointed)
         return Encoded(tokens, padding, levels)
 
 

@@ -1,0 +1,123 @@
+"""Images as people have them, files, Pillow images, arrays and tensors, as 8-bit RGB pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from codetr.data.images import decode_image, read_image
+from codetr.errors import UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+ImageInput: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
+"""One image: a path, a Pillow image, an array (height, width, 3) or a tensor (3, height, width).
+
+Arrays and tensors are RGB, uint8 in 0..255 or floating point in 0..1.
+"""
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One image, decoded.
+
+    Attributes:
+        pixels: (height, width, 3) uint8 RGB.
+        path: the file it was read from, if it was.
+    """
+
+    pixels: NDArray[np.uint8]
+    path: Path | None = None
+
+
+def is_single(images: ImageInput | Iterable[ImageInput]) -> TypeIs[ImageInput]:
+    """Whether this is one image, rather than several: arrays and tensors with four axes are several."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim < 4
+    return isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable)
+
+
+def as_rgb(image: ImageInput, where: str) -> RawImage:
+    """Decode one image.
+
+    Files and Pillow images are turned upright by their EXIF orientation.
+
+    Args:
+        image: see `ImageInput`.
+        where: what to call it in errors if it is not a file.
+
+    Raises:
+        UserError: it cannot be read, or has a shape, a type or values that are not those of an image.
+    """
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        return RawImage(read_image(path), path)
+    if isinstance(image, Image.Image):
+        pixels = decode_image(image, where)
+    elif isinstance(image, Tensor):
+        pixels = _from_tensor(image, where)
+    elif isinstance(image, np.ndarray):
+        pixels = _from_array(image, where)
+    else:
+        hint = "An image is a path, a Pillow image, an array (height, width, 3) or a tensor (3, height, width)."
+        raise UserError(f"is a {type(image).__name__}", where=where, hint=hint)
+    if not pixels.size:
+        raise UserError("has no pixels", where=where)
+    return RawImage(pixels)
+
+
+def _from_tensor(image: Tensor, where: str) -> NDArray[np.uint8]:
+    if image.ndim != 3 or image.shape[0] != 3:
+        hint = "A tensor is (3, height, width); arrays of NumPy are (height, width, 3)."
+        raise UserError(f"is a tensor of shape {tuple(image.shape)}", where=where, hint=hint)
+    image = image.detach().cpu()
+    # NumPy has no bfloat16.
+    values = (image.float() if image.is_floating_point() else image).permute(1, 2, 0).numpy()
+    return _as_bytes(values, where)
+
+
+def _from_array(image: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    if image.ndim != 3 or image.shape[2] != 3:
+        hint = "An array is (height, width, 3), RGB; Pillow converts other kinds: Image.fromarray(array)."
+        raise UserError(f"is an array of shape {image.shape}", where=where, hint=hint)
+    return _as_bytes(image, where)
+
+
+def _as_bytes(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 of uint8, or of floating point values in 0..1."""
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    hint = "Give uint8 in 0..255, or floating point in 0..1."
+    if not np.issubdtype(values.dtype, np.floating):
+        raise UserError(f"has values of type {values.dtype}", where=where, hint=hint)
+    if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN is not in the range either
+        problem = f"has values from {values.min():.4g} to {values.max():.4g}, expected 0 to 1"
+        raise UserError(problem, where=where, hint=f"{hint} The model normalises by itself.")
+    return np.ascontiguousarray((values * 255 + 0.5).astype(np.uint8))
+
+
+def device_named(name: str | torch.device) -> torch.device:
+    """The device of a name such as "cpu" or "cuda:1"; "auto" is a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"'{name}' cannot be used: {reason}", where="device", hint='"auto" is always one.') from None
+    return device

@@ -1,0 +1,69 @@
+"""Models by name: a folder, a version in a registry, or a recipe."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import torch
+
+from codetr import zoo
+from codetr.errors import UserError
+from codetr.inference.augmented import TestTimeAugmentation
+from codetr.inference.config import TilesConfig, TTAConfig
+from codetr.inference.inputs import device_named
+from codetr.inference.predictor import Model, Predictor
+from codetr.inference.tiled import TiledInference
+from codetr.models.detector import build_detector
+from codetr.registry.address import model_folder
+from codetr.registry.store import MARKER
+from codetr.weights.files import INFO, ModelInfo, load_model
+
+
+def load(model: str | os.PathLike[str], *, device: str | torch.device = "auto") -> Model:
+    """Load a model.
+
+    Args:
+        model: one of
+
+            - a model folder, or the weights file in it: `"outputs/model"`, `"outputs/model/model.safetensors"`;
+            - a version in a registry, by name, alias or digest: `"outputs/registry@champion"`,
+              `"outputs/registry@v3"`;
+            - the name of a recipe, as `codetr zoo` lists them: a detector with random weights, of use only for its
+              shapes and speed. A warning says so.
+        device: "auto" takes a GPU when there is one; or "cpu", "cuda:1", …
+
+    Raises:
+        UserError: there is no such model or device, or its files are damaged.
+    """
+    place = device_named(device)
+    address = os.fspath(model)
+    if address in zoo.ENTRIES and not Path(address).exists():
+        return _untrained(address, place)
+    folder = model_folder(address)
+    if not folder.exists():
+        hint = "A model is a folder that `codetr train` wrote, REGISTRY@VERSION, or a recipe of `codetr zoo`."
+        raise UserError("there is no such model", where=address, hint=hint)
+    if (folder / MARKER).is_file() and not (folder / INFO).exists():
+        raise UserError("is a registry, not a model", where=address, hint=f"Name a version: {address}@champion.")
+    return Model(*load_model(folder, place))
+
+
+def wrapped(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig | None) -> Predictor:
+    """A model with the wrappers that are configured: with both, every tile is augmented."""
+    if tta is not None:
+        model = TestTimeAugmentation(model, scales=tta.scales, flip=tta.flip)
+    if tiles is not None:
+        model = TiledInference(model, tile=tiles.size, overlap=tiles.overlap, batch_size=tiles.batch_size)
+    return model
+
+
+def _untrained(name: str, device: torch.device) -> Model:
+    warnings.warn(
+        f"'{name}' is a recipe: its detector has random weights, and what it finds means nothing", stacklevel=3
+    )
+    recipe = zoo.recipe(name)
+    classes = tuple(f"class {label}" for label in range(recipe.model.num_classes))
+    info = ModelInfo(recipe=name, class_names=classes, model=recipe.model, preprocess=recipe.preprocess)
+    return Model(build_detector(recipe.model).to(device), info)

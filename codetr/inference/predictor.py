@@ -1,0 +1,181 @@
+"""Models and what wraps them: one interface, from images of any kind to results."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from os import PathLike
+from typing import Self, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codetr.data.batch import collate
+from codetr.data.config import PreprocessConfig
+from codetr.data.transforms import preprocess_image
+from codetr.errors import UserError
+from codetr.inference.coco import require_finite
+from codetr.inference.inputs import ImageInput, RawImage, as_rgb, device_named, is_single
+from codetr.inference.result import Result
+from codetr.inference.video import Frame, VideoReader
+from codetr.models.detector import CoDETR
+from codetr.models.structures import Detections
+from codetr.weights.files import ModelInfo
+
+T = TypeVar("T")
+
+
+class Predictor(ABC):
+    """What finds objects in images: a model, or a wrapper that shows a model several views of each image.
+
+    Attributes:
+        info: recipe, class names, architecture and preprocessing of the model.
+    """
+
+    info: ModelInfo
+
+    @abstractmethod
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
+    ) -> list[Detections]:
+        """Everything found in decoded images, which are given to the network as one batch.
+
+        Args:
+            images: (height, width, 3) uint8 RGB each.
+            preprocess: how they are resized and normalised, if not as the model does.
+
+        Returns:
+            For every image, on the model's device: boxes in pixels of the image, best first.
+        """
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.info.class_names
+
+    # A string is an iterable of strings, too.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, images: ImageInput, *, threshold: float = 0.3, batch_size: int = 1
+    ) -> Result: ...
+    @overload
+    def predict(self, images: Iterable[ImageInput], *, threshold: float = 0.3, batch_size: int = 1) -> list[Result]: ...
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], *, threshold: float = 0.3, batch_size: int = 1
+    ) -> Result | list[Result]:
+        """Find objects: a result for an image, a list of results for several.
+
+        An image is a path, a Pillow image, an array (height, width, 3), or a tensor (3, height, width), where arrays
+        and tensors are RGB, uint8 or floating point in 0..1. Several are a list or any other iterable of these, or
+        an array or tensor with one axis more.
+
+        Args:
+            images: one image or several. Files and Pillow images are turned upright by their EXIF orientation.
+            threshold: lowest score, in [0, 1].
+            batch_size: how many images the network is given at a time. Images of a batch are padded to a common
+                size, which changes scores and boxes a little; one at a time they depend on nothing but themselves.
+
+        Raises:
+            UserError: names the image and what is wrong with it, or the argument.
+        """
+        require_arguments(threshold, batch_size)
+        if is_single(images):
+            (result,) = self._results([as_rgb(images, "image")], threshold)
+            return result
+        decoded = (as_rgb(image, f"images[{position}]") for position, image in enumerate(images))
+        return [result for batch in batched(decoded, batch_size) for result in self._results(batch, threshold)]
+
+    def predict_video(
+        self, video: str | PathLike[str], *, threshold: float = 0.3, batch_size: int = 1
+    ) -> Iterator[Result]:
+        """Find objects in a video, frame by frame; only the frames at hand are in memory.
+
+        Args:
+            video: a file, or an address that FFmpeg reads, e.g. "rtsp://…", "https://…" or "pipe:0" (standard input).
+            threshold: see `predict`.
+            batch_size: see `predict`.
+
+        Returns:
+            A result for every frame in order of time, with `frame` and `time` set.
+
+        Raises:
+            UserError: it cannot be opened, holds no frame that can be decoded, or breaks off.
+        """
+        require_arguments(threshold, batch_size)
+        with VideoReader(video) as reader:
+            yield from self.predict_frames(reader, threshold=threshold, batch_size=batch_size)
+
+    def predict_frames(
+        self, frames: Iterable[Frame], *, threshold: float = 0.3, batch_size: int = 1
+    ) -> Iterator[Result]:
+        """Find objects in a stream of frames, from wherever they come: `predict_video` for other sources.
+
+        Raises:
+            UserError: an argument out of range.
+        """
+        require_arguments(threshold, batch_size)
+        for batch in batched(frames, batch_size):
+            found = self._results([RawImage(frame.pixels) for frame in batch], threshold)
+            for frame, result in zip(batch, found, strict=True):
+                yield replace(result, frame=frame.index, time=frame.time)
+
+    def _results(self, images: Sequence[RawImage], threshold: float) -> list[Result]:
+        results = []
+        for image, found in zip(images, self.detect([image.pixels for image in images]), strict=True):
+            require_finite(found, str(image.path or "detections"))
+            kept = found[found.scores >= threshold].to("cpu")
+            pixels = image.pixels if image.path is None else None
+            results.append(Result(kept, self.class_names, image.pixels.shape[:2], image.path, pixels=pixels))
+        return results
+
+
+class Model(Predictor):
+    """A detector with what it takes to use it.
+
+    Args:
+        detector: the network; it is put into evaluation mode.
+        info: class names and preprocessing.
+    """
+
+    def __init__(self, detector: CoDETR, info: ModelInfo) -> None:
+        self.detector, self.info = detector.eval(), info
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.detector.parameters()).device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the weights to a device, e.g. "cpu" or "cuda:1".
+
+        Raises:
+            UserError: there is no such device.
+        """
+        self.detector.to(device_named(device))
+        return self
+
+    def detect(
+        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
+    ) -> list[Detections]:
+        """See `Predictor.detect`."""
+        prepared = [preprocess_image(image, preprocess or self.info.preprocess) for image in images]
+        pixels, sizes = zip(*prepared, strict=True)
+        return self.detector.detect(collate(pixels, sizes, range(len(images))).to(self.device))
+
+
+def require_arguments(threshold: float, batch_size: int = 1) -> None:
+    """Raise `UserError` unless a score and a batch can be like this."""
+    if not 0 <= threshold <= 1:
+        raise UserError(f"{threshold} is not in [0, 1]", where="threshold")
+    if batch_size < 1:
+        raise UserError(f"{batch_size} is not at least 1", where="batch_size")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last of which may be shorter."""
+    iterator = iter(items)
+    for first in iterator:
+        yield [first, *islice(iterator, size - 1)]

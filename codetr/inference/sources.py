@@ -1,0 +1,68 @@
+"""What there is to look at: images and videos named one by one, and images in folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from codetr.errors import UserError
+
+# What counts as an image in a folder; a file named by itself is read whatever it is called.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv"}
+)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files and addresses, each once.
+
+    Attributes:
+        images: image files.
+        videos: video files and addresses of streams.
+    """
+
+    images: list[Path]
+    videos: list[str]
+
+
+def find_sources(sources: Sequence[str | Path]) -> Sources:
+    """Sort out what was named.
+
+    Args:
+        sources: image and video files; folders, which are searched for images in alphabetical order; addresses of
+            streams, such as "rtsp://camera/stream"; "-" for a video on standard input.
+
+    Raises:
+        UserError: a source does not exist, or there is nothing at all.
+    """
+    images: dict[Path, Path] = {}
+    videos: dict[str, None] = {}
+    for source in map(str, sources):
+        path = Path(source)
+        if source == "-" or re.match(r"[a-z0-9+]+:(//|\d+$)", source):
+            videos["pipe:0" if source == "-" else source] = None
+        elif not path.exists():
+            raise UserError("no such file or folder", where=source)
+        elif path.is_dir():
+            for file in _walk(path):
+                images.setdefault(file.resolve(), file)
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            videos[source] = None
+        else:
+            images.setdefault(path.resolve(), path)
+    if not images and not videos:
+        hint = f"Folders are searched for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}."
+        raise UserError("no images", where=", ".join(map(str, sources)), hint=hint)
+    return Sources(list(images.values()), list(videos))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    # Links to folders are not followed: one that leads upwards would never end.
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(root) / name for name in sorted(names) if Path(name).suffix.lower() in IMAGE_SUFFIXES)

@@ -1,0 +1,35 @@
+"""The guide's Python runs as it is written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.evaluation.small import masked, write_images, write_model
+from tests.inference.clips import write_clip
+
+GUIDE = Path(__file__).parents[2] / "docs" / "inference.md"
+
+
+def test_the_snippets_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """What a reader copies first must not fail."""
+    (tmp_path / "outputs").mkdir()
+    write_model(tmp_path / "outputs/model", **masked())
+    write_images(tmp_path / "images", 1)
+    Image.open(tmp_path / "images/0.png").resize((150, 90)).save(tmp_path / "photo.jpg")
+    Image.open(tmp_path / "images/0.png").resize((1100, 40)).save(tmp_path / "aerial.jpg")
+    write_clip(tmp_path / "clip.mp4", 3)
+    monkeypatch.chdir(tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(snippets) >= 5
+    names: dict[str, Any] = {}
+    for snippet in snippets:
+        exec(compile(snippet, GUIDE.name, "exec"), names)
+    assert isinstance(names["several"], list)
+    assert len(names["batch"]) == 2
+    assert (tmp_path / "found.png").is_file()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 0.08")

@@ -1,0 +1,213 @@
+"""FSDP2 with real processes: the same training as DDP's, checkpoints for either, exact resume."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from codetr.models.backbones.config import SwinConfig, ViTConfig
+from codetr.models.detector import build_detector
+from codetr.training.checkpoint import CheckpointFolder
+from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.ema import Ema, averaged_weights
+from codetr.training.loop import Trainer
+from codetr.training.optimizer import build_optimizer
+from codetr.training.sharding import gathered, local, shard, whole
+from codetr.training.signals import PreemptedError
+from codetr.training.step import TrainStep
+from tests.training.ranks import run_on_ranks
+from tests.training.test_loop import Drawn, Figures, Stop
+from tests.training.tiny import cut, images, tiny_config
+
+SWIN = SwinConfig(
+    width=8,
+    depths=(1, 1, 2, 1),
+    attention_heads=(1, 1, 2, 2),
+    window_size=4,
+    drop_path=0.3,
+    frozen_stages=1,
+    checkpointing=True,
+)
+VIT = ViTConfig(
+    channels=16,
+    depth=3,
+    attention_heads=2,
+    feedforward_channels=24,
+    window_size=2,
+    global_blocks=(2,),
+    pretrained_grid=4,
+    drop_path=0.3,
+)
+
+
+def config_with(kind, backbone):
+    """Everything that takes part in sharding: checkpointed layers of every part, frozen stages, shared tables."""
+    config = tiny_config(kind)
+    return config.model_copy(update={"backbone": backbone or config.backbone}).changed(
+        [(f"query.transformer.checkpointed_{part}_layers", 1) for part in ("encoder", "decoder")]
+    )
+
+
+def make_step(config, group, *, sharded, bf16=False):
+    torch.manual_seed(0)
+    detector = build_detector(config).train()
+    if sharded:
+        shard(detector, group)
+    optimizer = build_optimizer(detector, OptimizerConfig(lr=1e-3))
+    return TrainStep(detector, optimizer, group, clip_norm=0.1, bf16=bf16, seed=0)
+
+
+def assert_close(found, expected, *, tolerance):
+    """Tensors by name; the tolerance is relative to the largest entry of each."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = value.abs().max().item() if value.numel() else 0.0
+        bound = tolerance * scale + 1e-6
+        torch.testing.assert_close(found[name], value, rtol=0, atol=bound, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def check_steps(group):
+    """Gradients, their norm and the losses are those of DDP, whatever the backbone, in fp32 and in bf16."""
+    cases = [
+        ("co_deformable", None, 1, False),
+        ("co_dino", SWIN, 1, False),
+        ("co_dino", VIT, 2, False),
+        ("co_dino", VIT, 1, True),
+    ]
+    for kind, backbone, accumulate, bf16 in cases:
+        parts = cut(*images(2 * accumulate), 2 * accumulate)[group.rank :: 2]
+        results = []
+        for sharded in (False, True):
+            step = make_step(config_with(kind, backbone), group, sharded=sharded, bf16=bf16)
+            with torch.backends.mkldnn.flags(enabled=not bf16):  # its bf16 gradients are wrong on CPUs
+                step.backward(parts, step=0)
+                named = step.detector.named_parameters()
+                gradients = whole({name: p.grad for name, p in named if p.requires_grad}, wanted=True)
+                results.append((gradients, step(parts, step=0)))
+        (expected, ddp), (found, fsdp) = results
+        assert_close(found, expected, tolerance=0.05 if bf16 else 1e-3)
+        assert fsdp.grad_norm == pytest.approx(ddp.grad_norm, rel=0.02 if bf16 else 1e-4)
+        assert fsdp.losses == pytest.approx(ddp.losses, rel=0.02 if bf16 else 1e-4)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def check_memory(group):
+    """Else nothing would be gained: each rank has about half of the weights and of what belongs to them."""
+    step = make_step(config_with("co_dino", VIT), group, sharded=True)
+    step([images(1, seed=group.rank)], step=0)
+    ema = Ema(step.detector, EmaConfig())
+    total = sum(parameter.numel() for parameter in step.detector.parameters())
+    states = [state["exp_avg"] for state in step._optimizer.state.values()]
+    gradients = [parameter.grad for parameter in step.detector.parameters()]
+    for tensors in (step.detector.parameters(), states, gradients, ema.average.values()):
+        assert sum(local(tensor).numel() for tensor in tensors) < 0.55 * total
+
+
+def check_validation(group):
+    """Ranks with shares of different size must not wait for each other; the average is what is validated."""
+    config = config_with("co_dino", SWIN)
+    step = make_step(config, group, sharded=True)
+    torch.manual_seed(0)
+    plain = build_detector(config).eval()
+    batch = images(1)[0]
+    ema = Ema(step.detector, EmaConfig(momentum=1.0))
+    for trained in (False, True):
+        if trained:
+            step([images(1, seed=group.rank)], step=0)
+            ema.update(step.detector, 0)
+            plain.load_state_dict(whole(ema.average, wanted=True))
+        own = whole(step.detector.state_dict(), wanted=True)
+        step.detector.eval()
+        with averaged_weights(step.detector, ema), gathered(step.detector):
+            for _ in range(1 + group.rank):
+                found = step.detector(batch)
+        step.detector.train()
+        (expected,) = plain(batch)
+        torch.testing.assert_close(found[0].scores, expected.scores, rtol=1e-4, atol=1e-5)
+        assert same(whole(step.detector.state_dict(), wanted=True), own)
+    step([images(1, seed=group.rank)], step=1)
+
+
+# Few tensors: a sharded run's checkpoint takes an exchange for each of them.
+CONFIG = config_with("co_deformable", None).changed(
+    [("rpn", None), ("roi", None), ("query.transformer.decoder_layers", 1)]
+)
+NEVER = 10**9
+TRAINING = TrainingConfig(
+    epochs=1,
+    clip_norm=0.1,
+    optimizer=OptimizerConfig(lr=1e-3),
+    schedule=ScheduleConfig(warmup_iterations=2),
+    ema=EmaConfig(momentum=0.1, warmup_iterations=2),
+    checkpoint=CheckpointConfig(keep=1),
+)
+
+
+def train(folder, legs, group):
+    """Train in one leg after the other, each of one step but the last; what the last one leaves."""
+    for leg, distribution in enumerate(legs):
+        torch.manual_seed(0)
+        checkpoints = CheckpointFolder(folder, keep=1)
+        group.on_main(partial(checkpoints.claim, {}))
+        trainer = Trainer(
+            build_detector(CONFIG),
+            Drawn(3, seed=group.rank),
+            TRAINING.model_copy(update={"distribution": distribution}),
+            group,
+            checkpoints,
+            images_per_step=group.world_size,
+            validate=Figures(),
+            log=lambda figures, step: None,
+            stop=Stop(0 if leg < len(legs) - 1 else NEVER),
+        )
+        with suppress(PreemptedError):
+            outcome = trainer.run()
+    return outcome
+
+
+def check_resume(group, folder):
+    """The same bits with the same distribution; with the other one what rounding leaves of them."""
+    expected = train(folder / "whole", ["fsdp"], group)
+    resumed = train(folder / "resumed", ["fsdp", "fsdp"], group)
+    mixed = train(folder / "mixed", ["ddp", "fsdp", "ddp"], group)
+    if group.is_main:
+        assert same(resumed.state, expected.state)
+        assert resumed.validation == expected.validation
+        torch.manual_seed(0)
+        moved = distance(expected.state, build_detector(CONFIG).state_dict())
+        assert distance(mixed.state, expected.state) < 1e-3 * moved
+
+
+def distance(one, other):
+    return sum((one[name] - other[name]).double().square().sum().item() for name in one) ** 0.5
+
+
+WORKER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.training import test_sharding
+from codetr.training.distributed import processes
+
+with processes() as group:
+    {calls}
+"""
+
+
+def run(count, path, *calls):
+    root = str(Path(__file__).parents[2])
+    run_on_ranks(WORKER.format(root=root, calls="; ".join(f"test_sharding.{call}" for call in calls)), count, path)
+
+
+def test_sharded_steps_are_those_of_ddp(tmp_path):
+    run(2, tmp_path / "worker.py", "check_steps(group)", "check_memory(group)", "check_validation(group)")
+
+
+def test_runs_resume_exactly_and_with_the_other_distribution(tmp_path):
+    """Three processes, for with two every order of adding gives the same sum."""
+    run(3, tmp_path / "worker.py", f"check_resume(group, Path({str(tmp_path)!r}))")

@@ -1,0 +1,69 @@
+"""What the classes of official weights are called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codetr.errors import UserError
+from codetr.weights.checkpoint import Checkpoint
+from codetr.weights.class_names import names_of, read_names
+from tests.evaluation.small import NAMES, write_dataset
+
+
+def named(names: Any = None) -> Checkpoint:
+    return Checkpoint({}, {} if names is None else {"CLASSES": names})
+
+
+def test_the_checkpoint_names_them() -> None:
+    found = names_of(named(("cat", "dog")), 2)
+    assert (found.names, found.origin, found.known) == (("cat", "dog"), "the checkpoint", True)
+    assert names_of(named(["cat", "dog"]), 2).names == ("cat", "dog")
+
+
+def test_names_that_are_told_come_first_and_must_be_as_many() -> None:
+    assert names_of(named(("cat", "dog")), 2, told=["a", "b"]).names == ("a", "b")
+    with pytest.raises(UserError, match="--classes: 3 names for the 2 classes"):
+        names_of(named(), 2, told=["a", "b", "c"])
+
+
+def test_eighty_classes_without_names_are_cocos() -> None:
+    found = names_of(named(), 80)
+    assert (found.names[0], found.names[11], found.names[79]) == ("person", "stop sign", "toothbrush")
+    assert len(set(found.names)) == 80
+    assert names_of(named(tuple(f"mine {i}" for i in range(80))), 80).names[0] == "mine 0"
+
+
+@pytest.mark.parametrize("names", [None, ("only one",), (1, 2, 3), "abc", ("a", "", "c"), 3])
+def test_other_classes_are_numbered_and_not_known(names: Any) -> None:
+    """The official code writes COCO's names into every checkpoint of a dataset that does not say its own."""
+    found = names_of(named(names), 3)
+    assert found.names == ("class 0", "class 1", "class 2")
+    assert not found.known
+    assert ("names 1" in found.origin) == (names == ("only one",))
+
+
+def test_names_are_read_from_files_and_datasets(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("traffic light\n\n  car  \n")
+    assert read_names(tmp_path / "names.txt") == ("traffic light", "car")
+    (tmp_path / "list.json").write_text(json.dumps(["a", "b"]))
+    assert read_names(tmp_path / "list.json") == ("a", "b")
+    coco = {"categories": [{"id": 7, "name": "late"}, {"id": 2, "name": "early"}], "images": []}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    assert read_names(tmp_path / "coco.json") == ("early", "late")
+    dataset = write_dataset(tmp_path / "data", 1)
+    assert read_names(dataset) == read_names(dataset / "classes.json") == NAMES
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "[1]", '{"categories": [{"name": "a"}]}', '{"categories": [{"id": 1}]}', "nonsense"]
+)
+def test_files_without_names_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(UserError, match=r"x\.json"):
+        read_names(tmp_path / "x.json")
+    with pytest.raises(UserError, match=r"y\.txt"):
+        read_names(tmp_path / "y.txt")
