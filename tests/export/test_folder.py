@@ -24,9 +24,9 @@ from codetr.errors import UserError
 from codetr.export.folder import export
 from codetr.export.verify import Comparison
 from codetr.files import sha256_file
+from codetr.inference.load import load
 from codetr.models.masks import paste_mask
-from codetr.predict import detect
-from codetr.weights.files import ModelInfo, load_model, save_model
+from codetr.weights.files import ModelInfo, save_model
 from tests.export.exportable import boxes_and_masks, random_detector
 
 GUIDE = Path(__file__).parents[2] / "docs/export.md"
@@ -122,15 +122,12 @@ def test_the_program_in_the_guide_finds_what_predict_finds(
     """On an image that needs neither resizing nor padding, which neither of them does exactly as the other."""
     image = Image.open(photo).resize((192, 128))
     found = guide(image)["found"]
-    detector, info = load_model(model)
-    expected = detect(detector, np.array(image), info.preprocess, NAMES, 0.0, torch.device("cpu"))
-    boxes = found["boxes"][0].copy()
-    boxes[:, 2:] -= boxes[:, :2]
-    assert found["labels"][0].tolist() == [entry.label for entry in expected]
-    np.testing.assert_allclose(found["scores"][0], [entry.score for entry in expected], atol=1e-5)
-    np.testing.assert_allclose(boxes, [entry.bbox for entry in expected], atol=1e-2)
+    (expected,) = load(model, device="cpu").detect([np.array(image)])
+    assert found["labels"][0].tolist() == expected.labels.tolist()
+    np.testing.assert_allclose(found["scores"][0], expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found["boxes"][0], expected.boxes, atol=1e-2)
     printed = [line.rsplit(maxsplit=5)[0] for line in capsys.readouterr().out.splitlines()]
-    assert printed == [entry.name for entry in expected if entry.score >= 0.3]
+    assert printed == [NAMES[label] for label in expected.labels[expected.scores >= 0.3]]
 
 
 def test_pasting_in_the_guide_is_that_of_the_detector() -> None:
