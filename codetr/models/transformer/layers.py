@@ -95,6 +95,6 @@ class DecoderLayer(nn.Module):
             F.linear(x, weight, bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)
             for x, (weight, bias) in zip((placed, placed, queries), projections, strict=True)
         )
-        visible = None if mask is None else ~mask
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        hidden = None if mask is None else query.new_zeros(mask.shape).masked_fill(mask, float("-inf"))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=hidden)
         return module.out_proj(attended.transpose(1, 2).flatten(2))
