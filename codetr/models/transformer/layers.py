@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,6 +96,8 @@ class DecoderLayer(nn.Module):
             F.linear(x, weight, bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)
             for x, (weight, bias) in zip((placed, placed, queries), projections, strict=True)
         )
-        hidden = None if mask is None else query.new_zeros(mask.shape).masked_fill(mask, float("-inf"))
+        hidden: Tensor | None = None
+        if mask is not None:
+            hidden = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill(mask, float("-inf"))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=hidden)
         return module.out_proj(attended.transpose(1, 2).flatten(2))
