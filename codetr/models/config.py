@@ -319,6 +319,10 @@ class DetectorConfig(Settings):
             )
         return self
 
+    def with_classes(self, classes: int) -> Self:
+        """The same detector for so many classes."""
+        return self.changed([("num_classes", classes)])
+
     @property
     def kind(self) -> DetectorKind:
         """Which family the detector belongs to."""

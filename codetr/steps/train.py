@@ -21,7 +21,6 @@ from codetr.errors import UserError
 from codetr.evaluation.validate import validate
 from codetr.files import atomic_directory, write_json
 from codetr.manifest import Manifest, require_output
-from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.recipe import Recipe
 from codetr.tracking import Tracker
@@ -79,7 +78,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))
         split = Split.open(dataset, "train")
-        recipe = with_classes(config.recipe, len(split.names))
+        model = config.recipe.model.with_classes(len(split.names))
+        recipe = config.recipe.model_copy(update={"model": model})
         if recipe.model.needs_masks:
             group.on_main(lambda: require_outlines(split))
         inputs = {"dataset": data.digest}
@@ -109,12 +109,6 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
             tracker.summary({**outcome.validation, "best": outcome.best})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
-
-
-def with_classes(recipe: Recipe, classes: int) -> Recipe:
-    """The recipe for a dataset of so many classes."""
-    model = DetectorConfig.parse({**recipe.model.model_dump(), "num_classes": classes}, where="recipe.model")
-    return recipe.model_copy(update={"model": model})
 
 
 def require_outlines(split: Split) -> None:

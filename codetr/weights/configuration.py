@@ -99,7 +99,7 @@ def count_classes(weights: Mapping[str, Tensor], where: str) -> int:
 
 def from_recipe(recipe: Recipe, classes: int) -> Configuration:
     """A recipe's detector, for so many classes."""
-    model = with_classes(recipe.model, classes)
+    model = recipe.model.with_classes(classes)
     return Configuration(recipe.name, model, recipe.preprocess, f"the recipe {recipe.name}")
 
 
@@ -117,7 +117,7 @@ def from_official_json(content: Mapping[str, Any], name: str, classes: int, orig
         hint = "It has `model`, or is the part `model` itself, with `backbone`, `neck`, `query_head` and so on."
         raise UserError("is no configuration of a detector", where=origin, hint=hint)
     try:
-        config = with_classes(read_official_config(model), classes)
+        config = read_official_config(model).with_classes(classes)
         preprocess = read_official_preprocess(content)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         problem = f"holds a value of an unexpected kind ({type(error).__name__}: {error})"
@@ -147,18 +147,13 @@ def fits(config: DetectorConfig, weights: Mapping[str, Tensor]) -> bool:
     return official_report(skeleton(config), weights).fits
 
 
-def with_classes(config: DetectorConfig, classes: int) -> DetectorConfig:
-    """The same detector for so many classes."""
-    return config.changed([("num_classes", classes)])
-
-
 def _carried(meta: Mapping[str, Any], classes: int) -> Iterator[Configuration]:
     """What a checkpoint says about itself, as far as it can be read."""
     ours, text = meta.get(OUR_META), meta.get("config")
     if isinstance(ours, str):
         with suppress(UserError, ValueError, RecursionError):
             info = ModelInfo.parse(json.loads(ours), where=OUR_META)
-            yield Configuration(info.recipe, with_classes(info.model, classes), info.preprocess, "the checkpoint")
+            yield Configuration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
     if isinstance(text, str):
         with suppress(UserError):
             name = _experiment(meta) or "official"
