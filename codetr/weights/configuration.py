@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from codetr import zoo
+from codetr.config import without
 from codetr.data.config import PreprocessConfig
 from codetr.errors import UserError
 from codetr.models.backbones.config import ViTConfig
-from codetr.models.config import DetectorConfig
+from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
 from codetr.recipe import Recipe
 from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.files import ModelInfo
@@ -33,8 +34,7 @@ _CLASSIFIER = "query_head.cls_branches.0.weight"
 _TRAINING_ONLY = (
     "backbone.drop_path",
     "backbone.frozen_stages",
-    "backbone.checkpointing",
-    "query.transformer.checkpointed_encoder_layers",
+    *MEMORY_SETTINGS,
     "query.denoising",
     "query.costs",
     "query.loss_weights",
@@ -71,14 +71,7 @@ class Configuration:
     @property
     def at_test_time(self) -> dict[str, Any]:
         """All settings that detections depend on."""
-        model = self.model.model_dump(mode="json")
-        for path in _TRAINING_ONLY:
-            *parents, last = path.split(".")
-            node: Any = model
-            for parent in parents:
-                node = (node or {}).get(parent)
-            if node:
-                node.pop(last, None)
+        model = without(self.model.model_dump(mode="json"), _TRAINING_ONLY)
         return {"model": model, "preprocess": self.preprocess.model_dump(mode="json")}
 
 
