@@ -94,6 +94,17 @@ def set_path(values: dict[str, Any], path: str, value: Any, *, where: str) -> No
             node = node[part]
 
 
+def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """Nested values without those at dotted paths; a path of which a part is absent or None changes nothing."""
+    for path in paths:
+        part, _, rest = path.partition(".")
+        if rest and values.get(part) is not None:
+            values = {**values, part: without(values[part], [rest])}
+        elif not rest:
+            values = {name: value for name, value in values.items() if name != part}
+    return values
+
+
 def describe(error: ValidationError) -> str:
     """A pydantic error in one line per problem: dotted path, what is wrong, the value given."""
     problems = []

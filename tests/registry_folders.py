@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,8 +27,10 @@ def make_candidate(tmp_path) -> Callable[..., Candidate]:
         *,
         evaluation_set: str | None = "sha256:set",
         classes: tuple[str, ...] = ("square", "disc"),
+        settings: dict[str, Any] | None = None,
     ) -> Candidate:
-        root = tmp_path / "work" / f"{weights}-{ap}-{evaluation_set}-{'-'.join(classes)}".replace(":", "")
+        parts = (weights, ap, evaluation_set, "-".join(classes), len(settings or {}))
+        root = tmp_path / "work" / "-".join(map(str, parts)).replace(":", "")
         if root.exists():
             return Candidate(root / "model", root / "evaluation")
         model, evaluation = root / "model", root / "evaluation"
@@ -42,7 +44,10 @@ def make_candidate(tmp_path) -> Callable[..., Candidate]:
         (evaluation / "metrics.json").write_text(json.dumps({"AP": ap}))
         summary = {"AP": ap, "AP50": 0.6} | ({"evaluation_set": evaluation_set} if evaluation_set else {})
         inputs = {"model": trained.digest, "dataset": "sha256:data"}
-        Manifest.of(evaluation, "evaluation", inputs=inputs, summary=summary, code={"codetr": "0"}).write(evaluation)
+        measured = Manifest.of(
+            evaluation, "evaluation", inputs=inputs, config=settings or {}, summary=summary, code={"codetr": "0"}
+        )
+        measured.write(evaluation)
         return Candidate(model, evaluation)
 
     return write

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, PositiveInt
 
-from codetr.config import Settings, read_yaml
+from codetr.config import Settings, read_yaml, without
 from codetr.errors import UserError
 
 
@@ -74,3 +74,11 @@ def test_yaml_is_never_executed(tmp_path: Path) -> None:
     path.write_text("a: !!python/object/apply:os.system ['true']")
     with pytest.raises(UserError, match="not valid YAML"):
         read_yaml(path)
+
+
+def test_values_are_left_out_by_path():
+    """A part that is switched off has no fields to leave out; the values given stay whole."""
+    values = {"a": {"b": 1, "c": {"d": 2, "e": 3}}, "off": None, "f": 4}
+    left = without(values, ["a.b", "a.c.d", "off.x", "nowhere.y", "f"])
+    assert left == {"a": {"c": {"e": 3}}, "off": None}
+    assert values["a"] == {"b": 1, "c": {"d": 2, "e": 3}}

@@ -13,6 +13,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from codetr.config import Settings
 from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 
+MEMORY_SETTINGS = (
+    "backbone.checkpointing",
+    "query.transformer.checkpointed_encoder_layers",
+    "query.transformer.checkpointed_decoder_layers",
+)
+"""Settings of a detector that say what is computed twice to save memory, and change nothing else."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DetectorKind = Literal["co_deformable", "co_dino"]
 Head = Literal["query", "atss", "roi"]
@@ -318,6 +325,10 @@ class DetectorConfig(Settings):
                 f"detect_head is '{self.detect_head}', which is switched off; on are {', '.join(self.heads)}"
             )
         return self
+
+    def with_classes(self, classes: int) -> Self:
+        """The same detector for so many classes."""
+        return self.changed([("num_classes", classes)])
 
     @property
     def kind(self) -> DetectorKind:

@@ -1,15 +1,16 @@
 """The promotion gate: whether a new model may take the champion's place.
 
-It compares one number, measured on the same evaluation set for the same classes. Whatever makes the comparison
-meaningless (another evaluation set, other classes, a metric that is missing or not a number) is a refusal with its
-reason, never a guess.
+It compares one number, measured in the same way on the same evaluation set for the same classes. Whatever makes the
+comparison meaningless (another evaluation set, another way of measuring, other classes, a metric that is missing or
+not a number) is a refusal with its reason, never a guess.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from codetr.config import Settings
@@ -24,12 +25,14 @@ class Measured:
         evaluation_set: digest of the images and annotations it was measured on.
         class_names: the classes it detects, in order.
         model: digest of the model.
+        conditions: settings of the evaluation, by name, that change what is measured.
     """
 
     metrics: Mapping[str, Any]
     evaluation_set: str | None
     class_names: Sequence[str]
     model: str
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Verdict(Settings):
@@ -69,8 +72,8 @@ def judge(
 ) -> Verdict:
     """Compare a challenger with the champion.
 
-    The champion's own model, measured on another evaluation set, passes without a comparison: the model in use stays
-    the same, and later challengers are compared on the new set.
+    The champion's own model, measured on another evaluation set or in another way, passes without a comparison: the
+    model in use stays the same, and later challengers are compared with the new measurement.
 
     Args:
         challenger: the new model.
@@ -88,7 +91,9 @@ def judge(
     if new is not None and floor is not None and new < floor:
         refusals.append(f"{metric} {new:.4f} is below the floor of {floor:.4f}")
     if champion is not None and _measured_anew(challenger, champion):
-        grounds = f"the model of the champion {champion_version}, measured on another evaluation set"
+        other_set = challenger.evaluation_set != champion.evaluation_set
+        how = "on another evaluation set" if other_set else "in another way"
+        grounds = f"the model of the champion {champion_version}, measured {how}"
     elif champion is not None:
         who = f"the champion {champion_version}" if champion_version else "the champion"
         refusals += _incomparable(challenger, champion, who)
@@ -115,9 +120,10 @@ def judge(
 
 
 def _measured_anew(challenger: Measured, champion: Measured) -> bool:
-    """Whether both are one model, measured on two evaluation sets."""
+    """Whether both are one model, measured on two evaluation sets or in two ways."""
     known = challenger.evaluation_set is not None and champion.evaluation_set is not None
-    return challenger.model == champion.model and known and challenger.evaluation_set != champion.evaluation_set
+    anew = challenger.evaluation_set != champion.evaluation_set or challenger.conditions != champion.conditions
+    return challenger.model == champion.model and known and anew
 
 
 def _incomparable(challenger: Measured, champion: Measured, who: str) -> list[str]:
@@ -128,10 +134,15 @@ def _incomparable(challenger: Measured, champion: Measured, who: str) -> list[st
         reasons.append(f"it is not known on which evaluation set {missing} was measured")
     elif challenger.evaluation_set != champion.evaluation_set:
         reasons.append(f"{who} was measured on another evaluation set; evaluate it on this one first")
+    for name in sorted({*challenger.conditions, *champion.conditions}):
+        ours, theirs = (json.dumps(side.conditions.get(name), sort_keys=True) for side in (challenger, champion))
+        if ours != theirs:
+            # More views of an image raise the metric of any model, padding in batches lowers it.
+            reasons.append(f"it was evaluated with {name} {ours}, {who} with {theirs}; evaluate both in the same way")
     if list(challenger.class_names) != list(champion.class_names):
-        ours, theirs = set(challenger.class_names), set(champion.class_names)
-        changes = [f"'{name}' is new" for name in sorted(ours - theirs)]
-        changes += [f"'{name}' is gone" for name in sorted(theirs - ours)]
+        new, old = set(challenger.class_names), set(champion.class_names)
+        changes = [f"'{name}' is new" for name in sorted(new - old)]
+        changes += [f"'{name}' is gone" for name in sorted(old - new)]
         listed = ", ".join(changes[:6]) + (", …" if len(changes) > 6 else "")
         reasons.append(f"its classes are not those of {who}: {listed or 'the order differs'}")
     return reasons

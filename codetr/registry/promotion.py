@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from codetr.errors import UserError
+from codetr.evaluation.config import EvaluateConfig
 from codetr.files import read_json
 from codetr.manifest import Manifest
 from codetr.registry.gate import Measured, Verdict, judge
 from codetr.registry.records import Action, Entry, Version
 from codetr.registry.store import MovedMeanwhileError, Registry
+
+_CONDITIONS = {name: EvaluateConfig.model_fields[name].default for name in ("batch_size", "tta", "tiles")}
+"""Settings of the step evaluate that change what is measured, beside the split, and their defaults."""
 
 
 def measured(registry: Registry, version: Version) -> Measured:
@@ -16,14 +20,18 @@ def measured(registry: Registry, version: Version) -> Measured:
     Raises:
         UserError: the content is damaged, or the model does not say which classes it detects.
     """
-    summary = Manifest.read(registry.folder(version, "evaluation"), "evaluation").summary
+    evaluation = Manifest.read(registry.folder(version, "evaluation"), "evaluation")
     path = registry.folder(version, "model") / "model.json"
     info = read_json(path)
     names = info.get("class_names") if isinstance(info, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError("class_names is not a list of names", where=str(path))
     return Measured(
-        metrics=summary, evaluation_set=summary.get("evaluation_set"), class_names=names, model=version.model
+        metrics=evaluation.summary,
+        evaluation_set=evaluation.summary.get("evaluation_set"),
+        class_names=names,
+        model=version.model,
+        conditions={name: evaluation.config.get(name, default) for name, default in _CONDITIONS.items()},
     )
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from torch import nn
 
-from codetr.config import Settings
+from codetr.config import Settings, without
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader
 from codetr.errors import UserError
 from codetr.evaluation.validate import validate
 from codetr.files import atomic_directory, write_json
 from codetr.manifest import Manifest, require_output
-from codetr.models.config import DetectorConfig
+from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR, build_detector
 from codetr.recipe import Recipe
 from codetr.tracking import Tracker
@@ -35,6 +35,16 @@ from codetr.weights.files import ModelInfo, save_model
 from codetr.weights.init_from import Start, init_from, model_folder, source_digest
 
 SUMMARY = "summary.json"
+
+_NOT_OF_THE_RESULT = (
+    "description",
+    "training.checkpoint",
+    "training.distribution",
+    "loader.workers",
+    "loader.prefetch",
+    *(f"model.{setting}" for setting in MEMORY_SETTINGS),
+)
+"""Settings of a recipe with other values of which a run may go on."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +89,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))
         split = Split.open(dataset, "train")
-        recipe = with_classes(config.recipe, len(split.names))
+        model = config.recipe.model.with_classes(len(split.names))
+        recipe = config.recipe.model_copy(update={"model": model})
         if recipe.model.needs_masks:
             group.on_main(lambda: require_outlines(split))
         inputs = {"dataset": data.digest}
@@ -109,12 +120,6 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
             tracker.summary({**outcome.validation, "best": outcome.best})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
-
-
-def with_classes(recipe: Recipe, classes: int) -> Recipe:
-    """The recipe for a dataset of so many classes."""
-    model = DetectorConfig.parse({**recipe.model.model_dump(), "num_classes": classes}, where="recipe.model")
-    return recipe.model_copy(update={"model": model})
 
 
 def require_outlines(split: Split) -> None:
@@ -199,12 +204,7 @@ class Run:
         A run may be resumed with other values of what does not: how often it saves, how many workers load images,
         what is computed twice to save memory. Nor does the way its processes share the work, but for rounding.
         """
-        settings = self.recipe.model_dump(mode="json")
-        del settings["description"], settings["training"]["checkpoint"], settings["training"]["distribution"]
-        del settings["loader"]["workers"], settings["loader"]["prefetch"]
-        del settings["model"]["backbone"]["checkpointing"]
-        for part in ("encoder", "decoder"):
-            del settings["model"]["query"]["transformer"][f"checkpointed_{part}_layers"]
+        settings = without(self.recipe.model_dump(mode="json"), _NOT_OF_THE_RESULT)
         return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:

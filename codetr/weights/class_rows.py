@@ -44,5 +44,5 @@ def class_rows(config: DetectorConfig) -> dict[str, ClassRows]:
 
 
 def _shapes(config: DetectorConfig, classes: int) -> Mapping[str, tuple[int, ...]]:
-    detector = skeleton(config.changed([("num_classes", classes)]))
+    detector = skeleton(config.with_classes(classes))
     return {name: tuple(value.shape) for name, value in detector.state_dict().items()}

@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from codetr import zoo
+from codetr.config import without
 from codetr.data.config import PreprocessConfig
 from codetr.errors import UserError
 from codetr.models.backbones.config import ViTConfig
-from codetr.models.config import DetectorConfig
+from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
 from codetr.recipe import Recipe
 from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.files import ModelInfo
@@ -33,8 +34,7 @@ _CLASSIFIER = "query_head.cls_branches.0.weight"
 _TRAINING_ONLY = (
     "backbone.drop_path",
     "backbone.frozen_stages",
-    "backbone.checkpointing",
-    "query.transformer.checkpointed_encoder_layers",
+    *MEMORY_SETTINGS,
     "query.denoising",
     "query.costs",
     "query.loss_weights",
@@ -71,14 +71,7 @@ class Configuration:
     @property
     def at_test_time(self) -> dict[str, Any]:
         """All settings that detections depend on."""
-        model = self.model.model_dump(mode="json")
-        for path in _TRAINING_ONLY:
-            *parents, last = path.split(".")
-            node: Any = model
-            for parent in parents:
-                node = (node or {}).get(parent)
-            if node:
-                node.pop(last, None)
+        model = without(self.model.model_dump(mode="json"), _TRAINING_ONLY)
         return {"model": model, "preprocess": self.preprocess.model_dump(mode="json")}
 
 
@@ -99,7 +92,7 @@ def count_classes(weights: Mapping[str, Tensor], where: str) -> int:
 
 def from_recipe(recipe: Recipe, classes: int) -> Configuration:
     """A recipe's detector, for so many classes."""
-    model = with_classes(recipe.model, classes)
+    model = recipe.model.with_classes(classes)
     return Configuration(recipe.name, model, recipe.preprocess, f"the recipe {recipe.name}")
 
 
@@ -117,7 +110,7 @@ def from_official_json(content: Mapping[str, Any], name: str, classes: int, orig
         hint = "It has `model`, or is the part `model` itself, with `backbone`, `neck`, `query_head` and so on."
         raise UserError("is no configuration of a detector", where=origin, hint=hint)
     try:
-        config = with_classes(read_official_config(model), classes)
+        config = read_official_config(model).with_classes(classes)
         preprocess = read_official_preprocess(content)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         problem = f"holds a value of an unexpected kind ({type(error).__name__}: {error})"
@@ -147,18 +140,13 @@ def fits(config: DetectorConfig, weights: Mapping[str, Tensor]) -> bool:
     return official_report(skeleton(config), weights).fits
 
 
-def with_classes(config: DetectorConfig, classes: int) -> DetectorConfig:
-    """The same detector for so many classes."""
-    return config.changed([("num_classes", classes)])
-
-
 def _carried(meta: Mapping[str, Any], classes: int) -> Iterator[Configuration]:
     """What a checkpoint says about itself, as far as it can be read."""
     ours, text = meta.get(OUR_META), meta.get("config")
     if isinstance(ours, str):
         with suppress(UserError, ValueError, RecursionError):
             info = ModelInfo.parse(json.loads(ours), where=OUR_META)
-            yield Configuration(info.recipe, with_classes(info.model, classes), info.preprocess, "the checkpoint")
+            yield Configuration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
     if isinstance(text, str):
         with suppress(UserError):
             name = _experiment(meta) or "official"

@@ -137,7 +137,7 @@ def _read(detector: CoDETR, path: Path) -> tuple[dict[str, Tensor], Sequence[str
     if info is not None and info.model.num_classes != classes:
         problem = f"has weights for {classes} classes, and {info.model.num_classes} in {INFO}"
         raise UserError(problem, where=str(folder))
-    expected = skeleton(detector.config.changed([("num_classes", classes)]))
+    expected = skeleton(detector.config.with_classes(classes))
     if classifier is None:
         weights = renamed_weights(expected, weights, where=str(file))
     KeyReport.compare(expected.state_dict(), weights).require_match(str(file))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from codetr.data.config import Augmentation, AugmentConfig, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.models.config import DetectorConfig
 from codetr.recipe import Recipe
-from codetr.training.config import OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 
 COCO_CLASSES = 80
 LVIS_CLASSES = 1203
@@ -24,7 +24,9 @@ def published(
     backbone_weights: str,
     batch_size: int = 2,
     epochs: int = 12,
-    drop_before_end: int = 1,
+    milestones: tuple[int, ...] = (-1,),
+    warmup_iterations: int = 0,
+    ema: EmaConfig | None = None,
     optimizer: OptimizerConfig | None = None,
     preprocess: PreprocessConfig | None = None,
     augment: Augmentation | None = None,
@@ -39,7 +41,9 @@ def published(
         backbone_weights: see `Recipe`.
         batch_size: images per process.
         epochs: passes over the training split.
-        drop_before_end: epochs before the end at which the learning rate drops to a tenth.
+        milestones: epochs, counted from the end, from which on the learning rate is a tenth of what it was.
+        warmup_iterations: steps over which the learning rate rises linearly.
+        ema: see `TrainingConfig`.
         optimizer: learning rates and weight decay; by default the backbone has a tenth of 2e-4.
         preprocess: by default 800×1333 pixels at most.
         augment: by default that of DETR.
@@ -56,7 +60,8 @@ def published(
         training=TrainingConfig(
             epochs=epochs,
             optimizer=optimizer or OptimizerConfig(),
-            schedule=ScheduleConfig(milestones=(-drop_before_end,)),
+            schedule=ScheduleConfig(warmup_iterations=warmup_iterations, milestones=milestones),
+            ema=ema,
             # What is measured is COCO's AP, which over 1203 classes takes long and is not what LVIS reports.
             validate_every=0 if lvis else 1,
         ),

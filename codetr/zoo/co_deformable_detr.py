@@ -100,6 +100,6 @@ def _swin(variant: str, backbone: str, model: DetectorConfig) -> Recipe:
         model,
         backbone_weights=_SWIN_WEIGHTS[variant.split("_", maxsplit=1)[0]],
         epochs=36 if longer else 12,
-        drop_before_end=6 if longer else 1,
+        milestones=(-6,) if longer else (-1,),
         optimizer=OptimizerConfig(weight_decay=0.05, lr_multipliers=_LR_MULTIPLIERS),
     )

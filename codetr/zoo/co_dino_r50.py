@@ -58,7 +58,7 @@ def _jitter(name: str, model: DetectorConfig, *, longer: bool = False, lvis: boo
         model,
         backbone_weights=_WEIGHTS,
         epochs=36 if longer else 12,
-        drop_before_end=6 if longer else 1,
+        milestones=(-6,) if longer else (-1,),
         preprocess=preprocess,
         augment=augment,
         lvis=lvis,

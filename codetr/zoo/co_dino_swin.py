@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codetr.data.config import Augmentation, PreprocessConfig
 from codetr.models.config import DetectorConfig
 from codetr.models.presets import (
     co_dino_5scale_lsj_swin_large_o365tolvis,
@@ -13,8 +14,8 @@ from codetr.training.config import OptimizerConfig
 from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
 
 _WEIGHTS = "swin_large_patch4_window12_384_22k"
-_SCHEDULES = {"1x": (12, 1), "2x": (24, 4), "3x": (36, 6)}
-"""Epochs, and how many before the end the learning rate drops."""
+_SCHEDULES = {"1x": (12, -1), "2x": (24, -4), "3x": (36, -6)}
+"""Epochs, and the one, counted from the end, from which on the learning rate is a tenth."""
 
 
 def co_dino_5scale_swin_large_1x_coco() -> Recipe:
@@ -57,17 +58,16 @@ def co_dino_5scale_lsj_swin_large_3x_lvis() -> Recipe:
 
 
 def _swin(name: str, schedule: str, model: DetectorConfig, *, lvis: bool = False) -> Recipe:
-    epochs, drop_before_end = _SCHEDULES[schedule]
+    epochs, milestone = _SCHEDULES[schedule]
     preprocess, augment = (None, None) if model.padding_mask else on_canvas(1280)
-    jitter = "" if model.padding_mask else ", large-scale jitter"
     return published(
         name,
-        f"Co-DINO, Swin-L{jitter}",
+        f"Co-DINO, Swin-L{_jitter(model)}",
         model,
         backbone_weights=_WEIGHTS,
         batch_size=1,
         epochs=epochs,
-        drop_before_end=drop_before_end,
+        milestones=(milestone,),
         preprocess=preprocess,
         augment=augment,
         lvis=lvis,
@@ -76,34 +76,33 @@ def _swin(name: str, schedule: str, model: DetectorConfig, *, lvis: bool = False
 
 def co_dino_5scale_swin_large_16e_o365tococo() -> Recipe:
     """Large images; meant to start from a detector pretrained on Objects365."""
-    preprocess, augment = large_images(2048)
-    return published(
-        "co_dino_5scale_swin_large_16e_o365tococo",
-        "Co-DINO, Swin-L, after Objects365",
-        co_dino_5scale_swin_large_o365tococo(COCO_CLASSES),
-        backbone_weights=_WEIGHTS,
-        batch_size=1,
-        epochs=16,
-        drop_before_end=8,
-        optimizer=OptimizerConfig(lr=1e-4),
-        preprocess=preprocess,
-        augment=augment,
-    )
+    model = co_dino_5scale_swin_large_o365tococo(COCO_CLASSES)
+    return _after_objects365("co_dino_5scale_swin_large_16e_o365tococo", model, *large_images(2048))
 
 
 def co_dino_5scale_lsj_swin_large_16e_o365tolvis() -> Recipe:
     """For LVIS, large-scale jitter; meant to start from a detector pretrained on Objects365."""
-    preprocess, augment = on_canvas(1536)
+    model = co_dino_5scale_lsj_swin_large_o365tolvis(LVIS_CLASSES)
+    return _after_objects365("co_dino_5scale_lsj_swin_large_16e_o365tolvis", model, *on_canvas(1536), lvis=True)
+
+
+def _after_objects365(
+    name: str, model: DetectorConfig, preprocess: PreprocessConfig, augment: Augmentation, *, lvis: bool = False
+) -> Recipe:
     return published(
-        "co_dino_5scale_lsj_swin_large_16e_o365tolvis",
-        "Co-DINO, Swin-L, large-scale jitter, after Objects365",
-        co_dino_5scale_lsj_swin_large_o365tolvis(LVIS_CLASSES),
+        name,
+        f"Co-DINO, Swin-L{_jitter(model)}, after Objects365",
+        model,
         backbone_weights=_WEIGHTS,
         batch_size=1,
         epochs=16,
-        drop_before_end=8,
+        milestones=(-8,),
         optimizer=OptimizerConfig(lr=1e-4),
         preprocess=preprocess,
         augment=augment,
-        lvis=True,
+        lvis=lvis,
     )
+
+
+def _jitter(model: DetectorConfig) -> str:
+    return "" if model.padding_mask else ", large-scale jitter"

@@ -10,7 +10,7 @@ from codetr.models.presets import (
     co_dino_vit_large_lvis_instance,
 )
 from codetr.recipe import Recipe
-from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig
+from codetr.training.config import EmaConfig, OptimizerConfig
 from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
 
 _WEIGHTS = "eva02_L_pt_m38m_p14to16"
@@ -43,38 +43,34 @@ def co_dino_5scale_lsj_vit_large_lvis_instance() -> Recipe:
 
 def _coco(name: str, description: str, model: DetectorConfig) -> Recipe:
     preprocess, augment = large_images(2400)
-    recipe = published(
+    return published(
         name,
         description,
         model,
         backbone_weights=_WEIGHTS,
         batch_size=1,
+        milestones=(-5,),
+        warmup_iterations=_WARMUP,
+        ema=EmaConfig(),
         optimizer=OptimizerConfig(lr=5e-5, weight_decay=0.01, lr_multipliers={}, layer_decay=0.8),
         preprocess=preprocess,
         augment=augment,
     )
-    return _trained(recipe, milestones=(-5,), ema=EmaConfig())
 
 
 def _lvis(name: str, description: str, model: DetectorConfig) -> Recipe:
     preprocess, augment = on_canvas(1536)
-    recipe = published(
+    return published(
         name,
         description,
         model,
         backbone_weights=_WEIGHTS,
         batch_size=1,
         epochs=16,
+        milestones=(-7, -1),
+        warmup_iterations=_WARMUP,
         optimizer=OptimizerConfig(lr=5e-5, weight_decay=0.05),
         preprocess=preprocess,
         augment=augment,
         lvis=True,
     )
-    return _trained(recipe, milestones=(-7, -1), ema=None)
-
-
-def _trained(recipe: Recipe, *, milestones: tuple[int, ...], ema: EmaConfig | None) -> Recipe:
-    """The recipe with a warm-up, its milestones, and perhaps averaged weights."""
-    schedule = ScheduleConfig(warmup_iterations=_WARMUP, milestones=milestones)
-    training = recipe.training.model_copy(update={"schedule": schedule, "ema": ema})
-    return recipe.model_copy(update={"training": training})

@@ -10,9 +10,9 @@ from codetr.registry.gate import Measured, judge
 NUMBER = itertools.count()
 
 
-def measured(ap, evaluation_set="set", classes=("a", "b"), model=None) -> Measured:
+def measured(ap, evaluation_set="set", classes=("a", "b"), model=None, conditions=None) -> Measured:
     metrics = {} if ap == "absent" else {"AP": ap, "AP50": 0.9}
-    return Measured(metrics, evaluation_set, classes, model or f"model-{next(NUMBER)}")
+    return Measured(metrics, evaluation_set, classes, model or f"model-{next(NUMBER)}", conditions or {})
 
 
 def test_the_first_version_passes():
@@ -92,3 +92,28 @@ def test_every_reason_is_given():
 
 def test_another_metric_can_count():
     assert judge(measured(0.1), Measured({"AP": 0.4, "AP50": 0.8}, "set", ("a", "b"), "other"), metric="AP50").promoted
+
+
+PLAIN = {"batch_size": 1, "tta": None}
+AUGMENTED = {"batch_size": 1, "tta": {"scales": [1.0, 1.25], "flip": True}}
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion"), [(AUGMENTED, PLAIN), (PLAIN, AUGMENTED), (PLAIN, {**PLAIN, "batch_size": 4})]
+)
+def test_another_way_of_measuring_is_refused_however_good(challenger, champion):
+    """Test-time augmentation raises the AP of any model: a worse one would be promoted by it."""
+    verdict = judge(measured(0.9, conditions=challenger), measured(0.4, conditions=champion), "v1")
+    assert not verdict.promoted
+    assert "in the same way" in verdict.reasons[0]
+
+
+def test_models_measured_in_the_same_way_are_compared():
+    assert judge(measured(0.5, conditions=AUGMENTED), measured(0.4, conditions=AUGMENTED), "v1").promoted
+
+
+def test_the_champion_measured_in_another_way_takes_over_from_itself():
+    """Else nobody could begin to evaluate with test-time augmentation."""
+    verdict = judge(measured(0.3, model="m", conditions=AUGMENTED), measured(0.4, model="m", conditions=PLAIN), "v1")
+    assert verdict.promoted
+    assert "in another way" in verdict.reasons[0]

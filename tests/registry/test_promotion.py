@@ -26,12 +26,25 @@ def test_first_then_better_then_worse(registry, make_candidate):
 
 
 @pytest.mark.parametrize(
-    "other", [{"evaluation_set": "sha256:easy"}, {"classes": ("square",)}, {"evaluation_set": None}]
+    "other",
+    [
+        {"evaluation_set": "sha256:easy"},
+        {"classes": ("square",)},
+        {"evaluation_set": None},
+        {"settings": {"batch_size": 1, "tta": {"scales": [1.0, 1.25], "flip": True}, "tiles": None}},
+        {"settings": {"batch_size": 4}},
+    ],
 )
 def test_what_cannot_be_compared_does_not_move_the_alias(registry, make_candidate, other):
     consider(registry, registry.add(*make_candidate("a", 0.4)))
     assert not consider(registry, registry.add(*make_candidate("b", 0.9, **other))).promoted
     assert registry.aliases().champion == "v1"
+
+
+def test_how_many_pictures_were_drawn_does_not_matter(registry, make_candidate):
+    consider(registry, registry.add(*make_candidate("a", 0.4)))
+    settings = {"batch_size": 1, "pictures": 3, "threads": 2}
+    assert consider(registry, registry.add(*make_candidate("b", 0.5, settings=settings))).promoted
 
 
 def test_asking_again_changes_nothing(registry, make_candidate):

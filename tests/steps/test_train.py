@@ -289,7 +289,7 @@ def test_backbone_weights_that_do_not_exist_are_the_users_error(dataset, tmp_pat
 def other_model(folder, names):
     """A detector of the recipe's architecture that knows other classes, as `train` publishes one."""
     torch.manual_seed(7)
-    model = RECIPE.model.changed([("num_classes", len(names))])
+    model = RECIPE.model.with_classes(len(names))
     folder.mkdir()
     info = ModelInfo(recipe="test", class_names=names, model=model, preprocess=RECIPE.preprocess)
     save_model(folder, build_detector(model).state_dict(), info)

@@ -89,7 +89,7 @@ def test_of_recipes_that_detect_differently_none_is_taken_at_a_guess(recipes: An
 def test_a_recipe_for_as_many_classes_comes_first(recipes: Any) -> None:
     """COCO's and LVIS' recipes have the same detectors but for that number."""
     recipes(coco={}, lvis={"model.num_classes": 9, "model.query.max_detections": 5})
-    assert find_configuration(weights(tiny_config().changed([("num_classes", 9)])), "x.pth").recipe == "lvis"
+    assert find_configuration(weights(tiny_config().with_classes(9)), "x.pth").recipe == "lvis"
     assert find_configuration(weights(tiny_config()), "x.pth").recipe == "coco"
 
 

@@ -32,7 +32,7 @@ KINDS = ("co_dino", "co_deformable")
 def detector(kind: str, classes: int, seed: int) -> CoDETR:
     """One whose every weight is random, biases too, so that no two are equal by chance."""
     torch.manual_seed(seed)
-    built = build_detector(tiny_config(kind).changed([("num_classes", classes)]))
+    built = build_detector(tiny_config(kind).with_classes(classes))
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.normal_()

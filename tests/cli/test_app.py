@@ -2,23 +2,19 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
-import torch
-from torch.utils.data import DataLoader
 
 from codetr import zoo
 from codetr.cli import main
-from codetr.cli.launch import count
 from codetr.cli.settings import chosen_recipe, section, step_settings
 from codetr.errors import UserError
 from codetr.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
+from tests.cli.command import call, start
 from tests.evaluation.small import write_images, write_model
 from tests.inference.clips import write_clip
 from tests.inference.registries import write_registry
@@ -26,27 +22,6 @@ from tests.inference.registries import write_registry
 COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "score", "sample-data", "doctor", "zoo")
 
 COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "export", "sample-data", "doctor", "zoo")
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    """Run the command in this process: exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    code = ended.value.code
-    return (0 if code is None else code), out, err
-
-
-def start(*arguments, **environment) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "codetr", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=False,
-    )
 
 
 def test_help_teaches_and_does_not_load_torch():
@@ -243,110 +218,6 @@ def test_prepare_without_annotations_says_what_is_missing(capsys, tmp_path):
 # Processes
 
 
-def test_processes_are_a_number_or_gpus(monkeypatch):
-    import torch
-
-    assert count("3") == 3
-    for wrong in ("0", "-1", "two", "", "1.5"):
-        with pytest.raises(UserError, match="--nproc"):
-            count(wrong)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="PyTorch sees none"):
-        count("gpus")
-
-
-# Register and registry
-
-
-def register(capsys, candidate, registry, output, *more):
-    return call(
-        capsys, "register", "-m", candidate.model, "-e", candidate.evaluation, "-r", registry, "-o", output, *more
-    )
-
-
-def test_register_list_show_and_rollback(capsys, make_candidate, tmp_path):
-    registry = tmp_path / "registry"
-    for weights, ap in (("a", 0.4), ("b", 0.5), ("c", 0.45)):
-        code, out, _ = register(capsys, make_candidate(weights, ap), registry, tmp_path / f"out-{weights}")
-        # A refusal is a result, not an error: the pipeline did what it should.
-        assert code == 0
-    assert "not better than 0.5000 of the champion v2" in out
-
-    code, out, _ = call(capsys, "registry", "list", registry)
-    lines = out.splitlines()
-    assert code == 0
-    assert [line.split()[0] for line in lines[1:]] == ["v3", "v2", "v1"]
-    assert "champion" in lines[2]
-    assert "0.5" in lines[2]
-    assert "previous" in lines[3]
-
-    code, out, _ = call(capsys, "registry", "rollback", registry, "--why", "blind at night")
-    assert code == 0
-    assert "v2 → v1" in out
-    code, out, _ = call(capsys, "registry", "show", registry, "v2")
-    assert code == 0
-    assert "previous" in out
-    assert "rollback" in out
-    assert "blind at night" in out
-    assert "not better than" not in out
-    code, out, _ = call(capsys, "registry", "show", registry, "v3")
-    assert "not better than" in out
-
-
-def test_rollback_without_a_reason_is_refused(capsys, tmp_path):
-    code, _, err = call(capsys, "registry", "rollback", tmp_path)
-    assert code == 2
-    assert "--why" in err
-
-
-def test_a_setting_on_the_command_line_reaches_the_step(capsys, make_candidate, tmp_path):
-    _, out, _ = register(capsys, make_candidate("a", 0.4), tmp_path / "r", tmp_path / "o", "--set", "floor=0.5")
-    assert "below the floor" in out
-    code, _, err = register(capsys, make_candidate("a", 0.4), tmp_path / "r", tmp_path / "o", "--set", "flor=0.5")
-    assert code == 2
-    assert "Fields of the configuration: floor, metric, min_improvement" in err
-
-
-SPREAD = "import sys; from codetr.cli.launch import spread; spread('2', sys.argv[1:])"
-
-
-def test_a_command_runs_on_several_processes():
-    process = subprocess.run(
-        [sys.executable, "-c", SPREAD, "--version"], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert len(process.stdout.splitlines()) == 2
-
-
-def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path):
-    """torchrun would make it code 1, with its own report around it and the message once for every process."""
-    process = subprocess.run(
-        [sys.executable, "-c", SPREAD, "registry", "list", str(tmp_path / "nowhere")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert process.returncode == 2
-    assert len(process.stderr.splitlines()) == 1
-    assert process.stderr.startswith("Error: ")
-
-
-def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_path):
-    """A preempted machine sends SIGTERM to the launcher alone; code 75 is what its scheduler starts again on."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SPREAD, "sample-data", str(tmp_path / "many"), "--images", "100000"],
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob(".many.*"))) < 2:
-        assert time.monotonic() < deadline, "the processes do not start"
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 75
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
-
-
 def test_predict_passes_its_options_on_and_says_what_it_found(capsys, tmp_path):
     write_images(tmp_path / "in", 2)
     write_clip(tmp_path / "clip.mp4", 5)
@@ -367,22 +238,3 @@ def test_predict_passes_its_options_on_and_says_what_it_found(capsys, tmp_path):
     )
     assert code == 2
     assert "device: 'tpu9' cannot be used" in err
-
-
-class Killed(torch.utils.data.Dataset):
-    """Its only entry takes the process that reads it."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_loader_process_that_the_system_kills_is_explained(capsys, monkeypatch, tmp_path):
-    """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
-    monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
-    code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")
-    assert code == 2
-    assert "a process that loads images was killed" in err
-    assert "fewer workers" in err

@@ -1,0 +1,30 @@
+"""Running the command line in a test."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from codetr.cli import main
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    """Run the command in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    code = ended.value.code
+    return (0 if code is None else code), out, err
+
+
+def start(*arguments, **environment) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "codetr", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )

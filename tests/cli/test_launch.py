@@ -1,0 +1,89 @@
+"""Commands on several processes, and processes that are stopped or killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from codetr.cli.launch import count
+from codetr.errors import UserError
+from tests.cli.command import call
+
+
+def test_processes_are_a_number_or_gpus(monkeypatch):
+    import torch
+
+    assert count("3") == 3
+    for wrong in ("0", "-1", "two", "", "1.5"):
+        with pytest.raises(UserError, match="--nproc"):
+            count(wrong)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="PyTorch sees none"):
+        count("gpus")
+
+
+# Register and registry
+
+
+SPREAD = "import sys; from codetr.cli.launch import spread; spread('2', sys.argv[1:])"
+
+
+def test_a_command_runs_on_several_processes():
+    process = subprocess.run(
+        [sys.executable, "-c", SPREAD, "--version"], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert len(process.stdout.splitlines()) == 2
+
+
+def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path):
+    """torchrun would make it code 1, with its own report around it and the message once for every process."""
+    process = subprocess.run(
+        [sys.executable, "-c", SPREAD, "registry", "list", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1
+    assert process.stderr.startswith("Error: ")
+
+
+def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_path):
+    """A preempted machine sends SIGTERM to the launcher alone; code 75 is what its scheduler starts again on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPREAD, "sample-data", str(tmp_path / "many"), "--images", "100000"],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob(".many.*"))) < 2:
+        assert time.monotonic() < deadline, "the processes do not start"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert left.stdout == ""
+
+
+class Killed(torch.utils.data.Dataset):
+    """Its only entry takes the process that reads it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loader_process_that_the_system_kills_is_explained(capsys, monkeypatch, tmp_path):
+    """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
+    monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
+    code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")
+    assert code == 2
+    assert "a process that loads images was killed" in err
+    assert "fewer workers" in err
