@@ -19,9 +19,19 @@ from tests.evaluation.small import write_images, write_model
 from tests.inference.clips import write_clip
 from tests.inference.registries import write_registry
 
-COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "score", "sample-data", "doctor", "zoo")
-
-COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "export", "sample-data", "doctor", "zoo")
+COMMANDS = (
+    "prepare",
+    "train",
+    "evaluate",
+    "register",
+    "predict",
+    "convert",
+    "export",
+    "score",
+    "sample-data",
+    "doctor",
+    "zoo",
+)
 
 
 def test_help_teaches_and_does_not_load_torch():
