@@ -181,7 +181,17 @@ def export(
         model, output, formats=[kind for kind in FORMATS if kind in (formats or FORMATS)], images=images or ()
     )
     print_table(
-        ("file", "images", "canvas", "detections", "agreeing", "box difference", "score difference", "mask difference"),
+        (
+            "file",
+            "images",
+            "canvas",
+            "detections",
+            "agreeing",
+            "steady",
+            "box difference",
+            "score difference",
+            "mask difference",
+        ),
         [
             (
                 file.path.name,
@@ -189,6 +199,7 @@ def export(
                 "{} by {}".format(*compared.canvas),
                 compared.detections,
                 f"{compared.agreeing:.1%}",
+                f"{compared.steady:.1%}",
                 f"{compared.boxes:.1g} px",
                 f"{compared.scores:.1g}",
                 "-" if compared.cells is None else f"{compared.cells:.1g}",

@@ -110,7 +110,8 @@ def require_agreement(comparisons: Sequence[Comparison], name: str) -> None:
             raise UserError(
                 f"of {comparison.detections} detections in {comparison.images} images on a canvas of {height} by "
                 f"{width} pixels only {comparison.agreeing:.1%} agree with the detector's (largest difference "
-                f"{comparison.boxes:.3g} pixels, {comparison.scores:.3g} in scores); nothing was written",
+                f"{comparison.boxes:.3g} pixels, {comparison.scores:.3g} in scores), where {comparison.steady:.1%} "
+                "stay the same when pixels change by a rounding; nothing was written",
                 where=name,
                 hint="Weights that are not trained, or not finite, can cause this; a trained detector should agree.",
             )

@@ -145,7 +145,7 @@ def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, monkeyp
     output = tmp_path / "files"
     output.mkdir()
     (output / "model.pt2").write_text("an earlier one")
-    wrong = Comparison(1, (65, 65), 10, agreeing=0.5, boxes=20.0, scores=0.1, cells=None)
+    wrong = Comparison(1, (65, 65), 10, agreeing=0.5, steady=1.0, boxes=20.0, scores=0.1, cells=None)
     for name, replacement in {
         "export_program": lambda detector: None,
         "save_program": lambda exported, path, info: path.write_text("a wrong one"),

@@ -100,6 +100,21 @@ def test_one_wrong_detection_does_not_agree(detector: CoDETR, wrong: Callable[[O
     assert 0.9 < comparison(detector, wrong).agreeing < 1
 
 
+@pytest.mark.parametrize(
+    ("agreeing", "steady", "passed"),
+    [(0.99, 1.0, True), (0.97, 1.0, False), (0.97, 0.985, True), (0.93, 0.96, False), (0.5, 0.5, False)],
+)
+def test_a_file_may_be_as_unsteady_as_its_detector(agreeing: float, steady: float, passed: bool) -> None:
+    """Unless so much of it hangs on roundings that nothing can be said, as with numbers that are none."""
+    assert Comparison(1, (65, 65), 100, agreeing, steady, boxes=0.0, scores=0.0, cells=None).passed == passed
+
+
+def test_detections_that_hang_on_roundings_are_not_steady(detector: CoDETR, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert comparison(detector, lambda outputs: None).steady == 1
+    monkeypatch.setattr("codetr.export.verify.ROUNDING", 0.1)
+    assert comparison(detector, lambda outputs: None).steady < 1
+
+
 def test_an_image_that_is_wrong_fails(detector: CoDETR) -> None:
     """As when sizes of images are mixed up within a batch."""
 
