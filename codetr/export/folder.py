@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rich.console import Console
+
 from codetr import __version__
 from codetr.config import Settings
 from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
+from codetr.data.progress import track
 from codetr.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
@@ -86,17 +89,22 @@ def export(
         canvas=rule,
         weights=sha256_file(folder / WEIGHTS),
     ).model_dump_json()
+    progress = Console(stderr=True, highlight=False)
+    progress.print("tracing the detector: up to a minute for small ones, several for large ones")
     exported = export_program(detector)
     results = []
     with atomic_directory(output) as unfinished:
         for kind in formats:
             file = unfinished / FORMATS[kind]
+            progress.print(f"writing {file.name}")
             if kind == "onnx":
                 save_onnx(exported, file, description, output_names(info.model))
             else:
                 save_program(exported, file, description)
             run = load_onnx(file) if kind == "onnx" else load_program(file)
-            comparisons = [compare(detector, rule, run, batch) for batch in batches]
+            comparisons = [
+                compare(detector, rule, run, batch) for batch in track(batches, len(batches), f"comparing {file.name}")
+            ]
             require_agreement(comparisons, file.name)
             results.append(Exported(output / file.name, comparisons))
     return results
