@@ -69,6 +69,7 @@ TOOLS = "Using a model and looking at data"
 for command in (steps.prepare, steps.train, steps.evaluate, steps.register):
     app.command(rich_help_panel=STEPS, no_args_is_help=True)(command)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.predict)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.export)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(conversion.convert)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.score)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.sample_data)

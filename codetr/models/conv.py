@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codetr.ops.exporting import plain_layout
+
 
 class ConvNorm(nn.Module):
     """Convolution without bias, then group normalisation; no activation.
@@ -35,7 +37,8 @@ class ChannelLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width), the same out as in."""
-        return F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps).movedim(-1, 1)
+        x = F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return plain_layout(x.movedim(-1, 1))
 
 
 class ConvLayerNorm(nn.Module):

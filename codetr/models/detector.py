@@ -147,7 +147,8 @@ class CoDETR(nn.Module):
     def encode(self, batch: ImageBatch) -> Encoded:
         """The encoder's memory of a batch."""
         maps = self.neck(self.backbone(batch.pixels))
-        return self.encoder(maps, Levels.of(maps, batch))
+        sizes = torch.tensor(batch.image_sizes, device=batch.pixels.device)
+        return self.encoder(maps, Levels.of(maps, batch.canvas_size, sizes))
 
     def dense_maps(self, encoded: Encoded) -> list[Tensor]:
         """The maps auxiliary heads work on, (batch, channels, height, width): the memory and one coarser level."""

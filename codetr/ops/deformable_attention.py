@@ -31,7 +31,9 @@ def multi_scale_deformable_attention(
     Returns:
         (batch, queries, heads * channels).
     """
-    path = deformable_attention_cpu if value.device.type == "cpu" else reference_deformable_attention
+    # Exported programs know `grid_sample`, and run anywhere.
+    for_cpu = value.device.type == "cpu" and not torch.compiler.is_exporting()
+    path = deformable_attention_cpu if for_cpu else reference_deformable_attention
     return path(value, spatial_shapes, sampling_locations, attention_weights)
 
 

@@ -19,7 +19,19 @@ from tests.evaluation.small import write_images, write_model
 from tests.inference.clips import write_clip
 from tests.inference.registries import write_registry
 
-COMMANDS = ("prepare", "train", "evaluate", "register", "predict", "convert", "score", "sample-data", "doctor", "zoo")
+COMMANDS = (
+    "prepare",
+    "train",
+    "evaluate",
+    "register",
+    "predict",
+    "convert",
+    "export",
+    "score",
+    "sample-data",
+    "doctor",
+    "zoo",
+)
 
 
 def test_help_teaches_and_does_not_load_torch():
@@ -31,28 +43,13 @@ def test_help_teaches_and_does_not_load_torch():
     )
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert "LOADED []" in process.stdout
-    for command in (
-        "prepare",
-        "train",
-        "evaluate",
-        "register",
-        "predict",
-        "convert",
-        "sample-data",
-        "doctor",
-        "zoo",
-        "registry",
-    ):
+    for command in (*COMMANDS, "registry"):
         assert command in process.stdout
 
 
 @pytest.mark.parametrize(
     "command",
-    [
-        [name]
-        for name in ("prepare", "train", "evaluate", "register", "predict", "convert", "sample-data", "doctor", "zoo")
-    ]
-    + [["registry", name] for name in ("list", "show", "rollback")],
+    [[name] for name in COMMANDS] + [["registry", name] for name in ("list", "show", "rollback")],
     ids=" ".join,
 )
 def test_every_commands_help_has_an_example(capsys, command):

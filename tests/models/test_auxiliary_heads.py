@@ -13,6 +13,7 @@ from codetr.models.heads.atss import ATSSHead
 from codetr.models.heads.auxiliary import AuxiliaryQueries, auxiliary_queries
 from codetr.models.heads.dense import Proposals, best_first
 from codetr.models.heads.roi import RoIHead
+from codetr.models.heads.roi_pooling import number_regions
 from codetr.models.heads.rpn import RPNHead
 from codetr.models.normalizer import Normalizer, RecordingNormalizer
 from codetr.models.structures import ImageBatch, Target
@@ -163,7 +164,7 @@ def test_a_class_agnostic_convolutional_roi_head() -> None:
     head = RoIHead(config, CLASSES, CHANNELS, STRIDES, groups=4)
     features, batch = feature_maps(1), image_batch(CANVAS)
     proposals = [Proposals(torch.tensor([[8.0, 8, 40, 40], [50, 20, 90, 60]]), torch.ones(2))]
-    logits, deltas = head(head.pool(features, [proposals[0].boxes]))
+    logits, deltas = head(head.pool(features, number_regions([proposals[0].boxes])))
     assert logits.shape == (2, CLASSES + 1)
     assert deltas.shape == (2, 1, 4)
     losses, _ = head.loss(features, proposals, batch, [target((10, 10, 42, 38))], Normalizer(), shuffle)

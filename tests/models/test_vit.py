@@ -56,7 +56,7 @@ def test_windows_are_put_back_where_they_came_from(height: int, width: int) -> N
     windows = split_windows(x, 2)
     assert tuple(windows.shape) == (2 * -(-height // 2) * -(-width // 2), 2, 2, 3)
     assert torch.equal(windows[0], torch.nn.functional.pad(x[0, :2, :2], (0, 0, 0, 0, 0, max(0, 2 - height))))
-    assert torch.equal(join_windows(windows, height, width), x)
+    assert torch.equal(join_windows(windows, len(x), height, width), x)
 
 
 @pytest.mark.parametrize("everywhere", [False, True])

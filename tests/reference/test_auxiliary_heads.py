@@ -19,6 +19,7 @@ from codetr.models.heads.atss import ATSSHead
 from codetr.models.heads.auxiliary import AuxiliaryQueries
 from codetr.models.heads.dense import Proposals
 from codetr.models.heads.roi import RoIHead
+from codetr.models.heads.roi_pooling import number_regions
 from codetr.models.heads.rpn import RPNHead
 from codetr.models.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
@@ -123,7 +124,7 @@ def test_rpn_learns(case: Case) -> None:
 
 def test_roi_head_detects(case: Case) -> None:
     proposals = given_proposals(case, case.expected)
-    logits, deltas = case.roi(case.roi.pool(case.features, [found.boxes for found in proposals]))
+    logits, deltas = case.roi(case.roi.pool(case.features, number_regions([found.boxes for found in proposals])))
     close(logits, case.expected["rcnn_cls"])
     close(deltas.flatten(1), case.expected["rcnn_reg"])
     check_detections(case, case.roi.detect(case.features, proposals, case.batch), "twostage")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from codetr.models.detector import CoDETR
 from codetr.models.heads.dense import Proposals
+from codetr.models.heads.roi_pooling import number_regions
 from codetr.models.structures import Detections, ImageBatch
 from codetr.models.transformer.decoder import Decoded
 from codetr.models.transformer.levels import Encoded
@@ -173,9 +174,10 @@ def test_stages_of_the_instance_head(evaluated: Evaluated) -> None:
         return
     for image in range(len(evaluated.batch)):
         maps = [x[image : image + 1] for x in evaluated.detector.dense_maps(evaluated.seen["encoder"])]
-        boxes, labels = [expected[f"inst{image}_rois"][:, 1:]], expected[f"inst{image}_labels"]
-        pooled = head.pool(maps, boxes)
-        stages = head.mask(pooled, head.mask.semantic_maps(maps[0]), boxes, labels)
+        labels = expected[f"inst{image}_labels"]
+        regions = number_regions([expected[f"inst{image}_rois"][:, 1:]])
+        pooled = head.pool(maps, regions)
+        stages = head.mask(pooled, head.mask.semantic_maps(maps[0]), regions, labels)
         for stage, logits in enumerate(stages):
             stored = expected[f"inst{image}_stage{stage}_logits"][:, 0]
             close(logits[: len(stored)], stored)
@@ -219,7 +221,7 @@ def test_outputs_of_the_roi_head(evaluated: Evaluated) -> None:
     maps = evaluated.detector.dense_maps(evaluated.seen["encoder"])
     stored = [expected[f"proposals{image}"] for image in range(len(evaluated.batch))]
     proposals = [Proposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
-    pooled = head.pool(maps, [proposal.boxes for proposal in proposals])
+    pooled = head.pool(maps, number_regions([proposal.boxes for proposal in proposals]))
     close(pooled[:3], expected["rcnn_roi_feat_first"])
     close(torch.stack((pooled.mean(), pooled.std())), expected["rcnn_roi_feat_stats"])
     logits, deltas = head(pooled)

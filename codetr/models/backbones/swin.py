@@ -6,6 +6,7 @@ weights. Maps are (batch, height, width, channels) until they are put out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.drop_path import DropPath
+from codetr.models.backbones.windows import crop, pad_to_windows
 from codetr.models.checkpointing import run_layer
 
 _PATCH = 4
@@ -38,7 +40,8 @@ class PatchEmbedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) to (batch, height / 4, width / 4, channels), sizes rounded up."""
         height, width = pixels.shape[-2:]
-        pixels = F.pad(pixels, (0, -width % _PATCH, 0, -height % _PATCH))
+        rows, columns = ((side - 1) // _PATCH + 1 for side in (height, width))
+        pixels = F.pad(pixels, (0, columns * _PATCH - width, 0, rows * _PATCH - height))
         return self.norm(self.proj(pixels).permute(0, 2, 3, 1))
 
 
@@ -72,12 +75,18 @@ class WindowAttention(nn.Module):
 
         Args:
             windows: (..., tokens, channels), rows of a window one after another.
-            bias: (heads, tokens, tokens), see `bias`, with masked pairs lowered.
+            bias: (heads, tokens, tokens), see `bias`, with masked pairs lowered; in exported programs also (windows,
+                heads, tokens, tokens), for every window its own.
         """
         tokens = windows.flatten(0, -3)
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # The bias is the same for all windows, so nothing of the size of all logits has to be kept.
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype)[None])
+        if torch.compiler.is_exporting():
+            # The function below would have to know whether there is one window or more.
+            logits = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1]) + bias
+            attended = logits.softmax(dim=-1) @ value
+        else:
+            # The bias is the same for all windows, so nothing of the size of all logits has to be kept.
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype)[None])
         return self.proj(attended.transpose(1, 2).flatten(2)).view_as(windows)
 
 
@@ -157,20 +166,27 @@ class Block(nn.Module):
     def _attend(self, x: Tensor, masks: Tensor) -> Tensor:
         height, width = x.shape[1:3]
         # Padding comes after the normalisation and takes part in the attention, as in training of published weights.
-        x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
+        x, rows, columns = pad_to_windows(x, self.window)
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
-        windows = x.unflatten(2, (-1, self.window)).unflatten(1, (-1, self.window)).transpose(2, 3).flatten(3, 4)
+        windows = x.unflatten(2, (columns, self.window)).unflatten(1, (rows, self.window))
+        windows = windows.transpose(2, 3).clone(memory_format=torch.contiguous_format).flatten(3, 4)
         windows = self._attend_shifted(windows, masks) if self.shift else self.attn(windows, self.attn.bias())
-        x = windows.unflatten(3, (self.window, self.window)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        windows = windows.unflatten(3, (self.window, self.window)).transpose(2, 3)
+        windows = windows.clone(memory_format=torch.contiguous_format)
+        x = windows.flatten(3, 4).flatten(1, 2)
         if self.shift:
             x = x.roll((self.shift, self.shift), dims=(1, 2))
-        return x[:, :height, :width]
+        return crop(x, height, width)
 
     def _attend_shifted(self, windows: Tensor, masks: Tensor) -> Tensor:
         """(batch, rows, columns, tokens, channels) to the same shape; windows with the same mask go together."""
         bias = self.attn.bias()
         last_column, last_row, corner = bias + masks[:, None]
+        if torch.compiler.is_exporting():
+            # Which of the four kinds there are depends on the size of the map, which is not known.
+            kinds = torch.stack((bias, last_column, last_row, corner))
+            return self.attn(windows, _window_biases(kinds, *windows.shape[:3]))
         upper = self._attend_rows(windows[:, :-1], bias, last_column)
         lower = self._attend_rows(windows[:, -1:], last_row, corner)
         return torch.cat((*upper, *lower), dim=1)
@@ -183,6 +199,19 @@ class Block(nn.Module):
         if windows.shape[2] > 1:
             parts.insert(0, self.attn(windows[:, :, :-1], bias))
         return [torch.cat(parts, dim=2)]
+
+
+def _window_biases(kinds: Tensor, batch: int, rows: int, columns: int) -> Tensor:
+    """The bias of every window: (batch * rows * columns, heads, tokens, tokens).
+
+    Args:
+        kinds: (4, heads, tokens, tokens) of windows within the map, in the last column, the last row, the corner.
+        batch, rows, columns: how many windows there are.
+    """
+    last_row = torch.arange(rows, device=kinds.device) == rows - 1
+    last_column = torch.arange(columns, device=kinds.device) == columns - 1
+    kind = 2 * last_row.long()[:, None] + last_column.long()
+    return kinds[kind.flatten().repeat(batch)]
 
 
 class PatchMerging(nn.Module):

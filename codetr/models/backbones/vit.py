@@ -17,7 +17,9 @@ from codetr.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
+from codetr.models.backbones.windows import crop, pad_to_windows
 from codetr.models.checkpointing import run_layer
+from codetr.ops.exporting import plain_layout
 
 _EPSILON = 1e-6
 """Of the normalisations within blocks; the last one has PyTorch's default."""
@@ -80,7 +82,7 @@ class ViT(nn.Module):
         x = x + resize_positions(self.pos_embed, x.shape[1], x.shape[2])
         for block in self.blocks:
             x = run_layer(block, x, checkpointing=self.config.checkpointing)
-        return [self.out_norm(x).permute(0, 3, 1, 2)]
+        return [plain_layout(self.out_norm(x).permute(0, 3, 1, 2))]
 
 
 class PatchEmbedding(nn.Module):
@@ -102,8 +104,6 @@ def resize_positions(pos_embed: Tensor, height: int, width: int) -> Tensor:
     """
     side = math.isqrt(pos_embed.shape[1] - 1)
     grid = pos_embed[:, 1:].unflatten(1, (side, side))
-    if (height, width) == (side, side):
-        return grid
     resized = F.interpolate(grid.permute(0, 3, 1, 2), (height, width), mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1)
 
@@ -139,7 +139,7 @@ class Block(nn.Module):
         if self.window_size is None:
             return self.attn(x)
         windows = self.attn(split_windows(x, self.window_size))
-        return join_windows(windows, x.shape[1], x.shape[2])
+        return join_windows(windows, *x.shape[:3])
 
 
 def split_windows(x: Tensor, size: int) -> Tensor:
@@ -147,17 +147,17 @@ def split_windows(x: Tensor, size: int) -> Tensor:
 
     The padding is not masked: published weights were trained with attention to it.
     """
-    height, width = x.shape[1:3]
-    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-    return x.unflatten(2, (-1, size)).unflatten(1, (-1, size)).transpose(2, 3).flatten(0, 2)
+    x, rows, columns = pad_to_windows(x, size)
+    windows = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
+    return windows.clone(memory_format=torch.contiguous_format).flatten(0, 2)
 
 
-def join_windows(windows: Tensor, height: int, width: int) -> Tensor:
+def join_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
     """The inverse of `split_windows`: (batch * windows, size, size, channels) to (batch, height, width, channels)."""
     size = windows.shape[1]
-    rows, columns = -(-height // size), -(-width // size)
-    x = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return x[:, :height, :width]
+    rows, columns = (height + size - 1) // size, (width + size - 1) // size
+    x = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3).clone(memory_format=torch.contiguous_format)
+    return crop(x.flatten(3, 4).flatten(1, 2), height, width)
 
 
 class RotaryAttention(nn.Module):

@@ -82,11 +82,11 @@ class CoDeformableHead(nn.Module):
     def forward(self, encoded: Encoded) -> tuple[Predictions, Proposals]:
         """Predictions of every decoder layer, and the encoder's proposals."""
         proposals = self.proposals(encoded, self.predictors)
-        count = min(self.config.queries, proposals.logits.shape[1])
+        count = proposals.at_most(self.config.queries)
         # Logit 0 alone decides: in the loss of the proposals every object has class 0.
         selected = proposals.take(proposals.logits[..., 0].topk(count, dim=1).indices).box_logits.detach()
         embedded = self.position_norm(self.position(box_position_embedding(selected, self.channels)))
-        content = self.query_embedding.weight[:count].expand(len(selected), -1, -1)
+        content = self.query_embedding.weight[:count].repeat(selected.shape[0], 1, 1)
         return self._decode(content, embedded[..., : self.channels], selected.sigmoid(), encoded), proposals
 
     def loss(

@@ -67,9 +67,9 @@ class CoDINOHead(nn.Module):
     def forward(self, encoded: Encoded, denoising: DenoisingQueries | None = None) -> tuple[Predictions, Proposals]:
         """Predictions of every decoder layer, the denoising queries first, and the selected proposals."""
         proposals = self.proposals(encoded, self.predictors)
-        count = min(self.config.queries, proposals.logits.shape[1])
+        count = proposals.at_most(self.config.queries)
         selected = proposals.take(proposals.logits.max(-1).values.topk(count, dim=1).indices)
-        content = self.query_embedding.weight[:count].expand(len(encoded.memory), -1, -1)
+        content = self.query_embedding.weight[:count].repeat(encoded.memory.shape[0], 1, 1)
         references, mask = selected.box_logits.detach().sigmoid(), None
         if denoising is not None:
             labels = self.label_embedding(denoising.labels.clamp(max=self.num_classes - 1))

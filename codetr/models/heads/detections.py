@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from codetr.models.boxes import clip_boxes, cxcywh_to_xyxy
-from codetr.models.heads.dense import to_original
+import torch
+from torch import Tensor
+
+from codetr.models.boxes import cxcywh_to_xyxy
 from codetr.models.structures import Detections, ImageBatch
 from codetr.models.transformer.predictors import Predictions
 
@@ -19,12 +21,30 @@ def best_pairs(predictions: Predictions, limit: int, batch: ImageBatch) -> list[
     Returns:
         For every image boxes in pixels of the original image, clipped to it, best first.
     """
-    detections = []
-    for image, (logits, boxes) in enumerate(zip(predictions.logits[-1], predictions.boxes[-1], strict=True)):
-        scores, indices = logits.sigmoid().flatten().topk(min(limit, logits.numel()))
-        chosen = boxes[indices.div(logits.shape[-1], rounding_mode="floor")]
-        height, width = batch.image_sizes[image]
-        pixels = cxcywh_to_xyxy(chosen) * chosen.new_tensor([width, height, width, height])
-        original = to_original(clip_boxes(pixels, (height, width)), batch, image)
-        detections.append(Detections(original, scores, indices % logits.shape[-1]))
-    return detections
+    device = predictions.boxes.device
+    frames = torch.tensor([(w, h, w, h) for h, w in batch.image_sizes], dtype=torch.float32, device=device)
+    factors = torch.tensor([(x, y, x, y) for x, y in batch.scale_factors], dtype=torch.float32, device=device)
+    pairs = ranked_pairs(predictions, limit, frames, factors)
+    return [Detections(boxes, scores, labels) for boxes, scores, labels in zip(*pairs, strict=True)]
+
+
+def ranked_pairs(
+    predictions: Predictions, limit: int, frames: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as tensors over the batch.
+
+    Args:
+        predictions: of which the last layer counts.
+        limit: pairs kept per image.
+        frames: (batch, 4) width, height, width and height in pixels of what counts as the image.
+        factors: (batch, 4) from original pixels to these, for x, y, x and y.
+
+    Returns:
+        (batch, pairs, 4) boxes, (batch, pairs) scores and (batch, pairs) int64 labels.
+    """
+    logits, boxes = predictions.logits[-1], predictions.boxes[-1]
+    classes = logits.shape[-1]
+    scores, indices = logits.sigmoid().flatten(1).topk(min(limit, logits.shape[1] * classes))
+    chosen = boxes.gather(1, (indices // classes)[..., None].expand(-1, -1, 4))
+    pixels = cxcywh_to_xyxy(chosen) * frames[:, None]
+    return pixels.clamp(min=0).minimum(frames[:, None]) / factors[:, None], scores, indices % classes

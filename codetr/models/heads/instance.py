@@ -13,7 +13,7 @@ from codetr.models.heads.dense import to_network
 from codetr.models.heads.mask_iou import MaskIoUHead, mask_overlaps, overlap_loss
 from codetr.models.heads.refine_mask import RefineMaskHead
 from codetr.models.heads.regions import sample_regions
-from codetr.models.heads.roi_pooling import pool_regions
+from codetr.models.heads.roi_pooling import number_regions, pool_regions
 from codetr.models.losses.boundary import boundary_aware_losses, refine
 from codetr.models.masks import RegionMasks
 from codetr.models.normalizer import Normalizer
@@ -45,12 +45,12 @@ class InstanceHead(nn.Module):
         self.mask = RefineMaskHead(config, num_classes, channels, self.strides[0])
         self.iou = MaskIoUHead(config, num_classes, channels)
 
-    def pool(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """(regions, channels, pool_size, pool_size) features of every image's boxes (n, 4) xyxy pixels."""
+    def pool(self, features: Sequence[Tensor], regions: Tensor) -> Tensor:
+        """(regions, channels, pool_size, pool_size) features of regions (regions, 5): image and xyxy pixels."""
         return pool_regions(
             features[: len(self.strides)],
             self.strides,
-            boxes,
+            regions,
             size=self.config.pool_size,
             finest_scale=self.config.finest_scale,
         )
@@ -76,7 +76,7 @@ class InstanceHead(nn.Module):
             sample_regions(found, target, self.assign, self.sample, permute, self.num_classes)
             for found, target in zip(boxes, targets, strict=True)
         ]
-        regions = [image.foreground for image in sampled]
+        regions = number_regions([image.foreground for image in sampled])
         labels = torch.cat([image.labels[: len(image.owners)] for image in sampled])
         pooled = self.pool(features, regions)
         stages = self.mask(pooled, self.mask.semantic_maps(features[0]), regions, labels)
@@ -97,6 +97,25 @@ class InstanceHead(nn.Module):
         losses["instance.iou"] = self.config.iou_weight * overlap_loss(predicted, overlaps, normalizer)
         return losses
 
+    def masks(
+        self, features: Sequence[Tensor], semantic_maps: Sequence[Tensor], regions: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of regions, and how much they are expected to overlap their objects.
+
+        Args:
+            features: maps (batch, channels, height, width), fine to coarse.
+            semantic_maps: what `self.mask.semantic_maps` makes of the finest one.
+            regions: (regions, 5) index of the image and xyxy pixels.
+            labels: (regions,) int64, whose masks are wanted.
+
+        Returns:
+            (regions, side, side) probabilities and (regions,) overlaps, both in [0, 1].
+        """
+        pooled = self.pool(features, regions)
+        stages = self.mask(pooled, semantic_maps, regions, labels)
+        overlaps = self.iou(pooled, stages[_SCORED_STAGE]).gather(1, labels[:, None]).squeeze(1)
+        return refine(stages[_SCORED_STAGE:]).sigmoid(), overlaps
+
     @torch.no_grad()
     def add_masks(self, features: Sequence[Tensor], detections: Sequence[Detections], batch: ImageBatch) -> None:
         """Give the detections of every image masks and scores of these, in place.
@@ -112,9 +131,8 @@ class InstanceHead(nn.Module):
             grids, overlaps = [], []
             boxes = to_network(found.boxes, batch, image)
             for part, labels in zip(boxes.split(_CHUNK), found.labels.split(_CHUNK), strict=True):
-                pooled = self.pool(maps, [part])
-                stages = self.mask(pooled, semantic, [part], labels)
-                grids.append(refine(stages[_SCORED_STAGE:]).sigmoid())
-                overlaps.append(self.iou(pooled, stages[_SCORED_STAGE]).gather(1, labels[:, None]).squeeze(1))
+                grid, overlap = self.masks(maps, semantic, number_regions([part]), labels)
+                grids.append(grid)
+                overlaps.append(overlap)
             found.masks = RegionMasks(torch.cat(grids), found.boxes, batch.original_sizes[image])
             found.mask_scores = found.scores * torch.cat(overlaps)

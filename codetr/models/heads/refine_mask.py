@@ -94,15 +94,13 @@ class RefineMaskHead(nn.Module):
             finest = F.relu(conv(finest))
         return [F.relu(layer(finest)) for layer in self.semantic]
 
-    def forward(
-        self, pooled: Tensor, semantic_maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor
-    ) -> list[Tensor]:
+    def forward(self, pooled: Tensor, semantic_maps: Sequence[Tensor], regions: Tensor, labels: Tensor) -> list[Tensor]:
         """Logits (regions, side, side) of each region's class, float32, coarse to fine.
 
         Args:
             pooled: (regions, channels, pool_size, pool_size) features.
             semantic_maps: see the method.
-            boxes: regions (n, 4) xyxy pixels of every image.
+            regions: (regions, 5) index of the image and xyxy pixels.
             labels: (regions,) int64, whose masks are wanted.
         """
         x = pooled
@@ -112,7 +110,7 @@ class RefineMaskHead(nn.Module):
         for stage, layer, semantic in zip(self.stages, self.logits[:-1], semantic_maps, strict=True):
             masks.append(layer(x, labels))
             around = pool_regions(
-                [semantic], [self.stride], boxes, size=x.shape[-1], finest_scale=self.config.finest_scale
+                [semantic], [self.stride], regions, size=x.shape[-1], finest_scale=self.config.finest_scale
             )
             x = stage(x, around, masks[-1])
         last = self.logits[-1](x, labels)

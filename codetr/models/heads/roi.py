@@ -16,7 +16,7 @@ from codetr.models.heads.auxiliary import AuxiliaryQueries, auxiliary_queries
 from codetr.models.heads.dense import Proposals, to_network, to_original
 from codetr.models.heads.mask_fcn import FCNMaskHead
 from codetr.models.heads.regions import SampledRegions, sample_regions
-from codetr.models.heads.roi_pooling import pool_regions
+from codetr.models.heads.roi_pooling import number_regions, pool_regions
 from codetr.models.losses.cross_entropy import cross_entropy_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.losses.mask import mask_loss
@@ -67,18 +67,18 @@ class RoIHead(nn.Module):
         if config.mask is not None:
             self.mask = FCNMaskHead(config.mask, num_classes, channels)
 
-    def pool(self, features: Sequence[Tensor], boxes: Sequence[Tensor], size: int | None = None) -> Tensor:
-        """(regions, channels, size, size) features of every image's boxes (n, 4) xyxy pixels.
+    def pool(self, features: Sequence[Tensor], regions: Tensor, size: int | None = None) -> Tensor:
+        """(regions, channels, size, size) features of regions.
 
         Args:
             features: maps (batch, channels, height, width), fine to coarse.
-            boxes: of every image.
+            regions: (regions, 5) index of the image and xyxy pixels.
             size: cells per side, by default `pool_size` of the configuration.
         """
         return pool_regions(
             features[: len(self.strides)],
             self.strides,
-            boxes,
+            regions,
             size=size or self.config.pool_size,
             finest_scale=self.config.finest_scale,
         )
@@ -119,7 +119,7 @@ class RoIHead(nn.Module):
             sample_regions(p.boxes, target, self.assign, self.sample, permute, self.num_classes)
             for p, target in zip(proposals, targets, strict=True)
         ]
-        pooled = self.pool(features, [regions.boxes for regions in sampled])
+        pooled = self.pool(features, number_regions([regions.boxes for regions in sampled]))
         logits, deltas = self(pooled)
         boxes = torch.cat([regions.boxes for regions in sampled])
         labels = torch.cat([regions.labels for regions in sampled])
@@ -140,7 +140,7 @@ class RoIHead(nn.Module):
     def detect(self, features: Sequence[Tensor], proposals: Sequence[Proposals], batch: ImageBatch) -> list[Detections]:
         """Detections of every image in original pixels, best first."""
         counts = [len(p.boxes) for p in proposals]
-        logits, deltas = self(self.pool(features, [p.boxes for p in proposals]))
+        logits, deltas = self(self.pool(features, number_regions([p.boxes for p in proposals])))
         scores = logits.softmax(dim=-1)[:, :-1].split(counts)
         detections = []
         for image, (proposal, image_deltas) in enumerate(zip(proposals, deltas.split(counts), strict=True)):
@@ -167,7 +167,8 @@ class RoIHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
     ) -> Tensor:
-        pooled = self.pool(features, [regions.foreground for regions in sampled], head.config.pool_size)
+        foreground = number_regions([regions.foreground for regions in sampled])
+        pooled = self.pool(features, foreground, head.config.pool_size)
         labels = torch.cat([regions.labels[: len(regions.owners)] for regions in sampled])
         wanted = [regions.masks(target, head.mask_size) for regions, target in zip(sampled, targets, strict=True)]
         divisor = normalizer(len(labels), pooled.device)
@@ -177,7 +178,7 @@ class RoIHead(nn.Module):
         self, head: FCNMaskHead, features: Sequence[Tensor], detections: Sequence[Detections], batch: ImageBatch
     ) -> None:
         boxes = [to_network(found.boxes, batch, image) for image, found in enumerate(detections)]
-        pooled = self.pool(features, boxes, head.config.pool_size)
+        pooled = self.pool(features, number_regions(boxes), head.config.pool_size)
         logits = head(pooled, torch.cat([found.labels for found in detections]))
         for image, (found, grids) in enumerate(zip(detections, logits.split([len(b) for b in boxes]), strict=True)):
             found.masks = RegionMasks(grids.sigmoid(), found.boxes, batch.original_sizes[image])

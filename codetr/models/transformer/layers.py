@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,10 +78,26 @@ class DecoderLayer(nn.Module):
             (batch, queries, channels).
         """
         placed = queries + positions
-        attended, _ = self.self_attention(placed, placed, queries, attn_mask=attention_mask, need_weights=False)
-        queries = self.self_attention_norm(queries + attended)
+        queries = self.self_attention_norm(queries + self._attend_to_queries(placed, queries, attention_mask))
         attended = self.cross_attention(
             queries + positions, reference_boxes, encoded.memory, encoded.levels.shapes, encoded.padding
         )
         queries = self.cross_attention_norm(queries + attended)
         return self.feedforward_norm(self.feedforward(queries))
+
+    def _attend_to_queries(self, placed: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
+        """What `self.self_attention` computes of queries and keys `placed` and values `queries`.
+
+        The module itself moves the batch to the second axis and back, which cannot be exported for any batch size.
+        """
+        module = self.self_attention
+        projections = zip(module.in_proj_weight.chunk(3), module.in_proj_bias.chunk(3), strict=True)
+        query, key, value = (
+            F.linear(x, weight, bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)
+            for x, (weight, bias) in zip((placed, placed, queries), projections, strict=True)
+        )
+        hidden: Tensor | None = None
+        if mask is not None:
+            hidden = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill(mask, float("-inf"))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=hidden)
+        return module.out_proj(attended.transpose(1, 2).flatten(2))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from codetr.models.structures import ImageBatch
+from codetr.ops.exporting import plain_layout
 
 
 @dataclass
@@ -27,16 +26,20 @@ class Levels:
     valid_ratios: Tensor
 
     @classmethod
-    def of(cls, features: Sequence[Tensor], batch: ImageBatch) -> Levels:
-        """The geometry of `features` (batch, channels, height, width), maps of the images of `batch`."""
-        device = features[0].device
-        height, width = batch.canvas_size
-        sizes = torch.tensor(batch.image_sizes, device=device)
-        below = torch.arange(height, device=device) >= sizes[:, :1]
-        right = torch.arange(width, device=device) >= sizes[:, 1:]
-        canvas = (below[:, :, None] | right[:, None, :]).float()[:, None]
+    def of(cls, features: Sequence[Tensor], canvas_size: tuple[int, int], image_sizes: Tensor) -> Levels:
+        """The geometry of maps of a batch.
+
+        Args:
+            features: maps (batch, channels, height, width).
+            canvas_size: (height, width) of the images with their padding, in pixels.
+            image_sizes: (batch, 2) int64, height and width of every image without it.
+        """
         shapes = [(feature.shape[-2], feature.shape[-1]) for feature in features]
-        masks = [F.interpolate(canvas, size=shape, mode="nearest")[:, 0].bool() for shape in shapes]
+        masks = [
+            (_nearest(canvas_size[0], height, image_sizes.device) >= image_sizes[:, :1])[:, :, None]
+            | (_nearest(canvas_size[1], width, image_sizes.device) >= image_sizes[:, 1:])[:, None, :]
+            for height, width in shapes
+        ]
         ratios = [
             torch.stack(((~mask[:, 0, :]).sum(1) / mask.shape[2], (~mask[:, :, 0]).sum(1) / mask.shape[1]), dim=-1)
             for mask in masks
@@ -56,7 +59,7 @@ class Levels:
     def split(self, tokens: Tensor) -> list[Tensor]:
         """Tokens (batch, tokens, channels) back to maps (batch, channels, height, width), a level each."""
         return [
-            part.transpose(1, 2).unflatten(2, shape)
+            plain_layout(part.transpose(1, 2).unflatten(2, shape))
             for part, shape in zip(tokens.split(self.sizes, dim=1), self.shapes, strict=True)
         ]
 
@@ -74,6 +77,11 @@ class Encoded:
     memory: Tensor
     padding: Tensor
     levels: Levels
+
+
+def _nearest(pixels: int, cells: int, device: torch.device) -> Tensor:
+    """(cells,) int64, the pixel that stands for each cell, as "nearest" interpolation chooses it in float32."""
+    return (torch.arange(cells, dtype=torch.float32, device=device) * (pixels / cells)).floor().long()
 
 
 def flatten_maps(maps: Sequence[Tensor]) -> Tensor:

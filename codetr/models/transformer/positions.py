@@ -9,9 +9,8 @@ from torch import Tensor
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """The logit of `x`, which is first clamped to [0, 1]; `eps` bounds both sides of the odds away from zero."""
-    x = x.clamp(min=0, max=1)
-    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+    """The logit of `x`, where `x` and `1 - x` count as at least `eps` and as at most 1."""
+    return torch.log(x.clamp(eps, 1.0) / (1 - x).clamp(eps, 1.0))
 
 
 def sine_embedding(coordinates: Tensor, features: int, temperature: float = 10000.0) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from codetr.models.initialisation import PRIOR_LOGIT
 from codetr.models.transformer.positions import inverse_sigmoid
+from codetr.ops.exporting import full_precision
 
 
 @dataclass
@@ -55,12 +55,12 @@ class Predictors(nn.Module):
 
     def classify(self, layer: int, hidden: Tensor) -> Tensor:
         """Queries (..., channels) to logits (..., classes), float32."""
-        with torch.autocast(hidden.device.type, enabled=False):
+        with full_precision(hidden.device):
             return self.classifiers[layer](hidden.float())
 
     def delta(self, layer: int, hidden: Tensor) -> Tensor:
         """Queries (..., channels) to changes of box logits (..., 4), float32."""
-        with torch.autocast(hidden.device.type, enabled=False):
+        with full_precision(hidden.device):
             return self.boxes[layer](hidden.float())
 
     def refine(self, layer: int, hidden: Tensor, references: Tensor, eps: float) -> Tensor:

@@ -24,9 +24,14 @@ class Proposals:
     logits: Tensor
     box_logits: Tensor
 
+    def at_most(self, count: int) -> int:
+        """`count`, or the number of tokens if that is less, as it is for very small images."""
+        # Exported programs take canvases with enough tokens only: the number of queries is the same for all.
+        return count if torch.compiler.is_exporting() else min(count, self.logits.shape[1])
+
     def take(self, index: Tensor) -> Proposals:
         """The proposals at `index` (batch, selected)."""
-        rows = torch.arange(len(index), device=index.device)[:, None]
+        rows = torch.arange(index.shape[0], device=index.device)[:, None]
         return Proposals(self.logits[rows, index], self.box_logits[rows, index])
 
 

@@ -1,0 +1,172 @@
+"""`codetr export` from a model folder to files, and the program in the guide that uses them."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from codetr.cli import main
+from codetr.data.config import PreprocessConfig
+from codetr.data.images import read_image
+from codetr.data.resize import resize
+from codetr.errors import UserError
+from codetr.export.folder import export
+from codetr.export.verify import Comparison
+from codetr.files import sha256_file
+from codetr.inference.load import load
+from codetr.models.masks import paste_mask
+from codetr.weights.files import ModelInfo, save_model
+from tests.export.exportable import boxes_and_masks, random_detector
+
+GUIDE = Path(__file__).parents[2] / "docs/export.md"
+NAMES = ("square", "disc", "cross")
+PREPROCESS = PreprocessConfig(short_side=128, long_side=192)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    config = boxes_and_masks()
+    info = ModelInfo(recipe="small", class_names=NAMES, model=config, preprocess=PREPROCESS)
+    save_model(folder, random_detector(config).state_dict(), info)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of smooth colours."""
+    file = tmp_path_factory.mktemp("photo") / "photo.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((300, 200), Image.Resampling.BICUBIC).save(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def exported(model: Path, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes, after it compared both files with the model."""
+    output = tmp_path_factory.mktemp("exported") / "files"
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "-m", str(model), "-o", str(output), "--image", str(photo)])
+    assert not ended.value.code
+    return output
+
+
+def python_of(guide: Path, start: str) -> str:
+    """The Python block of a guide that begins with `start`."""
+    (block,) = re.findall(rf"```python\n({re.escape(start)}.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    return block
+
+
+def test_both_files_say_what_they_are(exported: Path, model: Path) -> None:
+    assert sorted(path.name for path in exported.iterdir()) == ["model.onnx", "model.pt2"]
+    session = onnxruntime.InferenceSession(exported / "model.onnx")
+    extra = {"codetr.json": ""}
+    program = torch.export.load(exported / "model.pt2", extra_files=extra)
+    info = json.loads(extra["codetr.json"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["codetr"]) == info
+    assert info["class_names"] == list(NAMES)
+    assert PreprocessConfig.parse(info["preprocess"]) == PREPROCESS
+    assert info["recipe"] == "small"
+    assert info["weights"] == sha256_file(model / "model.safetensors")
+    assert info["canvas"] == {"multiple": 64, "minimum": 65, "fixed": None}
+    # Heads that do not run would only make the files larger.
+    assert any("instance_head" in name for name in program.state_dict)
+    assert not any(head in name for name in program.state_dict for head in ("rpn_head", "roi_head", "atss_head"))
+
+
+def test_they_say_nothing_of_the_machine_that_made_them(exported: Path) -> None:
+    """torch.export notes for every operation which line of which file it comes from."""
+    content = (exported / "model.onnx").read_bytes()
+    with zipfile.ZipFile(exported / "model.pt2") as archive:
+        content += b"".join(archive.read(name) for name in archive.namelist())
+    assert str(Path(export.__code__.co_filename).parents[2]).encode() not in content
+
+
+@pytest.fixture
+def guide(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Image.Image], dict[str, Any]]:
+    """Runs the program in the guide on an image; gives its variables."""
+    (tmp_path / "guide.py").write_text(python_of(GUIDE, "import json"))
+    (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    def run(image: Image.Image) -> dict[str, Any]:
+        image.save("photo.jpg", format="PNG")
+        return runpy.run_path("guide.py")
+
+    return run
+
+
+def test_the_program_in_the_guide_resizes_as_the_model_was_trained(
+    guide: Callable[[Image.Image], dict[str, Any]], photo: Path
+) -> None:
+    """Pillow rounds by another rule, so that grey levels may differ by one; antialiasing would change them by tens."""
+    resized = np.asarray(guide(Image.open(photo))["resized"]).astype(int)
+    expected = resize(read_image(photo), 128, 192).astype(int)
+    assert np.abs(resized - expected).max() <= 1
+
+
+def test_the_program_in_the_guide_finds_what_predict_finds(
+    guide: Callable[[Image.Image], dict[str, Any]], model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On an image that needs neither resizing nor padding, which neither of them does exactly as the other."""
+    image = Image.open(photo).resize((192, 128))
+    found = guide(image)["found"]
+    (expected,) = load(model, device="cpu").detect([np.array(image)])
+    assert found["labels"][0].tolist() == expected.labels.tolist()
+    np.testing.assert_allclose(found["scores"][0], expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found["boxes"][0], expected.boxes, atol=1e-2)
+    printed = [line.rsplit(maxsplit=5)[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == [NAMES[label] for label in expected.labels[expected.scores >= 0.3]]
+
+
+def test_pasting_in_the_guide_is_that_of_the_detector() -> None:
+    names: dict[str, Any] = {"np": np, "Image": Image}
+    exec(python_of(GUIDE, "def paste"), names)
+    generator = torch.Generator().manual_seed(0)
+    for box in ([3.3, 4.7, 30.2, 17.9], [-5.0, 2.5, 12.0, 44.0], [7.0, 8.0, 7.0, 12.0], [60.0, 5.0, 70.0, 9.0]):
+        grid = torch.rand(14, 14, generator=generator)
+        pasted = torch.from_numpy(names["paste"](grid.numpy(), box, (40, 30)))
+        # Rounding decides about pixels whose probability is one half.
+        assert (pasted != paste_mask(grid, box, (30, 40))).sum() <= 1
+
+
+def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "files"
+    output.mkdir()
+    (output / "model.pt2").write_text("an earlier one")
+    wrong = Comparison(1, (65, 65), 10, agreeing=0.5, steady=1.0, boxes=20.0, scores=0.1, cells=None)
+    for name, replacement in {
+        "export_program": lambda detector: None,
+        "save_program": lambda exported, path, info: path.write_text("a wrong one"),
+        "load_program": lambda path: None,
+        "compare": lambda *_: wrong,
+    }.items():
+        monkeypatch.setattr(f"codetr.export.folder.{name}", replacement)
+    with pytest.raises(UserError, match=r"model\.pt2: of 10 detections .* only 50\.0% agree .* nothing was written"):
+        export(model, output, formats=["torch"])
+    assert [path.name for path in tmp_path.iterdir()] == ["files"]
+    assert (output / "model.pt2").read_text() == "an earlier one"
+
+
+def test_other_folders_are_not_replaced(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("somebody's")
+    with pytest.raises(UserError, match="no earlier output of export"):
+        export(model, tmp_path)
+
+
+def test_an_unknown_format_is_a_mistake(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "-m", str(model), "-o", str(tmp_path / "files"), "--format", "tflite"])
+    assert ended.value.code == 2
+    assert "--format: is tflite. Formats are onnx, torch." in capsys.readouterr().err

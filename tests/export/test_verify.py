@@ -1,0 +1,139 @@
+"""The comparison that decides whether a file is published: it must see what a wrong file does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from codetr.data.config import PreprocessConfig
+from codetr.export.canvas import CanvasRule
+from codetr.export.verify import Comparison, compare, drawn_batches
+from codetr.models.detector import CoDETR
+from codetr.models.structures import ImageBatch
+from tests.export.exportable import boxes_and_masks, random_detector
+
+PREPROCESS = PreprocessConfig(short_side=70, long_side=100)
+
+Outputs = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def detector() -> CoDETR:
+    return random_detector(boxes_and_masks())
+
+
+def honest(detector: CoDETR, batch: ImageBatch, places: int = 12) -> Outputs:
+    """What a program gives that detects what the detector does, with a few places more."""
+    rule = CanvasRule.of(detector.config)
+    outputs: dict[str, list[Tensor]] = {"boxes": [], "scores": [], "labels": [], "masks": [], "mask_scores": []}
+    for found in detector.detect(replace(batch, pixels=rule.pad(batch.pixels))):
+        assert found.masks is not None
+        assert found.mask_scores is not None
+        values = (found.boxes, found.scores, found.labels, found.masks.probabilities, found.mask_scores)
+        for (name, listed), value in zip(outputs.items(), values, strict=True):
+            filled = value.new_full((places, *value.shape[1:]), -1 if name == "labels" else 0)
+            filled[: len(value)] = value
+            listed.append(filled)
+    return {name: torch.stack(listed) for name, listed in outputs.items()}
+
+
+def comparison(detector: CoDETR, change: Callable[[Outputs], None]) -> Comparison:
+    rule = CanvasRule.of(detector.config)
+    batch = drawn_batches(PREPROCESS, rule)[0]
+    outputs = honest(detector, batch)
+    change(outputs)
+    return compare(detector, rule, lambda *_: outputs, batch)
+
+
+def test_the_same_detections_in_another_order_agree(detector: CoDETR) -> None:
+    """Near ties change places between runtimes."""
+
+    def swap(outputs: Outputs) -> None:
+        for value in outputs.values():
+            value[:, [2, 3]] = value[:, [3, 2]]
+
+    result = comparison(detector, swap)
+    assert result.passed
+    assert (result.agreeing, result.boxes, result.scores, result.cells) == (1.0, 0.0, 0.0, 0.0)
+    assert result.images == 2
+    assert result.detections == 20
+
+
+def shift(outputs: Outputs) -> None:
+    outputs["boxes"][1, 4, 2] += 0.2
+
+
+def lower(outputs: Outputs) -> None:
+    outputs["scores"][0, 0] -= 0.01
+
+
+def rename(outputs: Outputs) -> None:
+    outputs["labels"][0, 1] = (outputs["labels"][0, 1] + 1) % 3
+
+
+def lose(outputs: Outputs) -> None:
+    outputs["labels"][0, 9] = -1
+
+
+def invent(outputs: Outputs) -> None:
+    outputs["labels"][0, 10] = 0
+
+
+def invert(outputs: Outputs) -> None:
+    outputs["masks"][0, 0] = 1 - outputs["masks"][0, 0]
+
+
+def rescore(outputs: Outputs) -> None:
+    outputs["mask_scores"][0, 0] += 0.01
+
+
+def break_a_number(outputs: Outputs) -> None:
+    outputs["boxes"][0, 0, 0] = torch.nan
+
+
+@pytest.mark.parametrize("wrong", [shift, lower, rename, lose, invent, invert, rescore, break_a_number])
+def test_one_wrong_detection_does_not_agree(detector: CoDETR, wrong: Callable[[Outputs], None]) -> None:
+    assert 0.9 < comparison(detector, wrong).agreeing < 1
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "steady", "passed"),
+    [(0.99, 1.0, True), (0.97, 1.0, False), (0.97, 0.985, True), (0.93, 0.96, False), (0.5, 0.5, False)],
+)
+def test_a_file_may_be_as_unsteady_as_its_detector(agreeing: float, steady: float, passed: bool) -> None:
+    """Unless so much of it hangs on roundings that nothing can be said, as with numbers that are none."""
+    assert Comparison(1, (65, 65), 100, agreeing, steady, boxes=0.0, scores=0.0, cells=None).passed == passed
+
+
+def test_detections_that_hang_on_roundings_are_not_steady(detector: CoDETR, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert comparison(detector, lambda outputs: None).steady == 1
+    monkeypatch.setattr("codetr.export.verify.ROUNDING", 0.1)
+    assert comparison(detector, lambda outputs: None).steady < 1
+
+
+def test_an_image_that_is_wrong_fails(detector: CoDETR) -> None:
+    """As when sizes of images are mixed up within a batch."""
+
+    def stretch(outputs: Outputs) -> None:
+        outputs["boxes"][1] *= 1.5
+
+    result = comparison(detector, stretch)
+    assert result.agreeing <= 0.6
+    assert result.boxes > 1
+    assert not result.passed
+
+
+def test_batches_and_canvases_differ(detector: CoDETR) -> None:
+    """A program that knows one size of batches or images would otherwise pass."""
+    batches = drawn_batches(PREPROCESS, CanvasRule.of(detector.config))
+    assert sorted(len(batch) for batch in batches) == [1, 2, 3]
+    assert len({batch.canvas_size for batch in batches}) == 3
+    assert all(min(batch.canvas_size) >= 65 for batch in batches)
+    assert any(size != batch.canvas_size for batch in batches for size in batch.image_sizes)
+    square = PreprocessConfig(canvas=96)
+    on_one = drawn_batches(square, CanvasRule(multiple=64, minimum=96, fixed=96))
+    assert {batch.canvas_size for batch in on_one} == {(96, 96)}
