@@ -10,6 +10,7 @@ from torch import Tensor
 from codetr.export.suppression import Found
 from codetr.export.two_stage import number_batch
 from codetr.models.detector import CoDETR
+from codetr.ops.exporting import plain_layout
 
 _CHUNK = 128
 """Detections of every image that masks are computed for at a time."""
@@ -33,7 +34,7 @@ def masks_of(detector: CoDETR, maps: Sequence[Tensor], found: Found, factors: Te
     grids, overlaps = [], []
     boxes = found.boxes * factors[:, None]
     for part, labels in zip(boxes.split(_CHUNK, dim=1), found.labels.split(_CHUNK, dim=1), strict=True):
-        regions = number_batch(part)
+        regions, labels = number_batch(part), plain_layout(labels)
         if instance is not None:
             grid, overlap = instance.masks(maps, semantic, regions, labels.flatten())
             overlaps.append(overlap.view_as(labels))
