@@ -33,17 +33,17 @@ def masks_of(detector: CoDETR, maps: Sequence[Tensor], found: Found, factors: Te
     semantic = [] if instance is None else instance.mask.semantic_maps(maps[0])
     grids, overlaps = [], []
     boxes = found.boxes * factors[:, None]
-    for part, labels in zip(boxes.split(_CHUNK, dim=1), found.labels.split(_CHUNK, dim=1), strict=True):
-        regions, labels = number_batch(part), plain_layout(labels)
+    for part, classes in zip(boxes.split(_CHUNK, dim=1), found.labels.split(_CHUNK, dim=1), strict=True):
+        regions, labels = number_batch(part), plain_layout(classes).flatten()
         if instance is not None:
-            grid, overlap = instance.masks(maps, semantic, regions, labels.flatten())
-            overlaps.append(overlap.view_as(labels))
+            grid, overlap = instance.masks(maps, semantic, regions, labels)
+            overlaps.append(overlap.unflatten(0, tuple(classes.shape)))
         else:
             assert roi is not None
             assert roi.mask is not None
             pooled = roi.pool(maps, regions, roi.mask.config.pool_size)
-            grid = roi.mask(pooled, labels.flatten()).sigmoid()
-        grids.append(grid.unflatten(0, tuple(labels.shape)))
+            grid = roi.mask(pooled, labels).sigmoid()
+        grids.append(grid.unflatten(0, tuple(classes.shape)))
     outputs = {"masks": torch.where(found.there[..., None, None], torch.cat(grids, dim=1), 0.0)}
     if overlaps:
         outputs["mask_scores"] = torch.where(found.there, found.scores * torch.cat(overlaps, dim=1), 0.0)
