@@ -87,7 +87,7 @@ class ClassBalanced:
             raise UserError(
                 "has no objects to train on, so there are no classes to balance",
                 where=f"split '{split.name}' of {split.dataset}",
-                hint="Set loader.sampling.kind=shuffle.",
+                hint="Set 'loader.sampling={kind: shuffle}'.",
             )
         by_class = np.argsort(labels, kind="stable")
         self._images = np.split(images[by_class], np.flatnonzero(np.diff(labels[by_class])) + 1)

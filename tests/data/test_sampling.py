@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codetr.data.config import ClassBalancedConfig, LoaderConfig, RepeatFactorConfig, ShuffleConfig
+from codetr.data.config import ClassBalancedConfig, LoaderConfig, RepeatFactorConfig, Sampling, ShuffleConfig
 from codetr.data.sampling import build_sampler, images_per_class, repeated
 from codetr.errors import UserError
 
@@ -114,16 +114,20 @@ def test_images_of_a_class_are_counted_not_its_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("assignments", "expected"),
+    ("assignment", "expected"),
     [
-        (["sampling.kind=class_balanced"], ClassBalancedConfig()),
-        (["sampling.kind=repeat_factor"], RepeatFactorConfig(threshold=0.001)),
-        (["sampling={kind: repeat_factor, threshold: 0.01}"], RepeatFactorConfig(threshold=0.01)),
+        ("{kind: class_balanced}", ClassBalancedConfig()),
+        ("{kind: repeat_factor}", RepeatFactorConfig(threshold=0.001)),
+        ("{kind: repeat_factor, threshold: 0.01}", RepeatFactorConfig(threshold=0.01)),
+        ("{kind: shuffle}", ShuffleConfig()),
     ],
-    ids=["balanced", "repeated", "threshold"],
+    ids=["balanced", "repeated", "threshold", "shuffled"],
 )
-def test_one_setting_chooses_the_kind(assignments: list[str], expected: object) -> None:
-    assert LoaderConfig().override(assignments).sampling == expected
+@pytest.mark.parametrize("before", [ShuffleConfig(), RepeatFactorConfig()], ids=lambda config: config.kind)
+def test_one_setting_chooses_the_kind_whatever_the_recipe_has(
+    before: Sampling, assignment: str, expected: object
+) -> None:
+    assert LoaderConfig(sampling=before).override([f"sampling={assignment}"]).sampling == expected
 
 
 def test_a_wrong_kind_is_told_the_right_ones() -> None:
