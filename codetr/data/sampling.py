@@ -136,7 +136,7 @@ def images_with_classes(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int
     """Every pair of an image and a class that it has objects of, once: two arrays (pairs,), in the order of images."""
     images, labels = split.trained_on
     classes = len(split.names)
-    # Nearly sorted already: a hundred times faster than NumPy's unique, which hashes whole numbers.
+    # Nearly sorted already, of which NumPy's unique, which hashes whole numbers, makes no use.
     pairs = np.sort(images * classes + labels)
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     return pairs // classes, pairs % classes
