@@ -132,6 +132,42 @@ Augmentation = Annotated[AugmentConfig | JitterConfig, Field(discriminator="kind
 """Either training augmentation; `kind` tells which."""
 
 
+class ShuffleConfig(Settings):
+    """Every image once an epoch.
+
+    Attributes:
+        kind: tells it from the other ways to sample.
+    """
+
+    kind: Literal["shuffle"] = "shuffle"
+
+
+class RepeatFactorConfig(Settings):
+    """Images with rare classes repeatedly, all others once (Gupta et al., "LVIS", CVPR 2019, appendix B.2).
+
+    Attributes:
+        kind: tells it from the other ways to sample.
+        threshold: share of images below which a class counts as rare; for LVIS its authors take 0.001.
+    """
+
+    kind: Literal["repeat_factor"] = "repeat_factor"
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.001
+
+
+class ClassBalancedConfig(Settings):
+    """Every class equally often, with an image of it (Shen et al., "Relay Backpropagation", ECCV 2016, section 4).
+
+    Attributes:
+        kind: tells it from the other ways to sample.
+    """
+
+    kind: Literal["class_balanced"] = "class_balanced"
+
+
+Sampling = Annotated[ShuffleConfig | RepeatFactorConfig | ClassBalancedConfig, Field(discriminator="kind")]
+"""Which images an epoch takes, and how often; `kind` tells how."""
+
+
 class LoaderConfig(Settings):
     """How images reach the network.
 
@@ -139,11 +175,10 @@ class LoaderConfig(Settings):
         batch_size: images per process and forward pass.
         workers: loader processes per training process; 0 loads in the training process itself.
         prefetch: batches every worker prepares ahead.
-        oversample_below: share of images below which a class counts as rare (Gupta et al., "LVIS", CVPR 2019, appendix
-            B.2, who take 0.001); images with rare classes are repeated within an epoch. None repeats none.
+        sampling: which images an epoch takes, and how often.
     """
 
     batch_size: Positive = 2
     workers: Annotated[int, Field(ge=0)] = 2
     prefetch: Positive = 2
-    oversample_below: Annotated[float, Field(gt=0, le=1)] | None = None
+    sampling: Sampling = ShuffleConfig()
