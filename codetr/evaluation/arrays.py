@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.errors import UserError
-
-NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
-"""LVIS's lists of an image: classes that are verified to be absent, and classes whose objects are not all annotated."""
 
 
 @dataclass(frozen=True)

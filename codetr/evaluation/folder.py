@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.evaluation.arrays import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.evaluation.curves import RECALL_THRESHOLDS
 from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.matching import IOU_THRESHOLDS

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.errors import UserError
-from codetr.evaluation.arrays import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.files import read_json
 
 _SHOWN = 5

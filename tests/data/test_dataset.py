@@ -92,7 +92,11 @@ def test_a_changed_image_is_noticed(train_split: Split) -> None:
 
 
 def test_classes(dataset: Path) -> None:
-    assert read_classes(dataset) == (["circle", "square", "triangle", "star", "cross"], [1, 2, 3, 4, 5])
+    classes = read_classes(dataset)
+    assert (classes.names, classes.category_ids) == (["circle", "square", "triangle", "star", "cross"], [1, 2, 3, 4, 5])
+    # What is not known is not written: a dataset of another version would have another digest.
+    assert json.loads((dataset / "classes.json").read_text()).keys() == {"names", "category_ids"}
+    assert not (dataset / "train" / "verified.npy").exists()
 
 
 def test_the_report_is_shown_with_names_as_they_are(dataset: Path, copy: Path) -> None:
