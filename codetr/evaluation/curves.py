@@ -59,7 +59,7 @@ def trace(matching: Matching, object_labels: NDArray[np.int64], classes: int) ->
         before = np.cumsum(counted[order])
         offset = np.concatenate([[0], before])[begins]
         present = objects[:, a] > 0
-        needed = _needed(objects[:, a])
+        needed = hits_for_recall(objects[:, a])
         for t in range(thresholds):
             found = matching.found[a, t, by_place]
             hit = found >= 0
@@ -138,7 +138,7 @@ def _envelope(
     return np.append(precision, 0.0), first, hits
 
 
-def _needed(objects: NDArray[np.int64]) -> NDArray[np.int64]:
+def hits_for_recall(objects: NDArray[np.int64]) -> NDArray[np.int64]:
     """(classes, recalls) how many objects must be found for a recall: the least k ≥ 1 with k / objects ≥ recall."""
     count = np.maximum(objects, 1)[:, None]
     needed = np.ceil(RECALL_THRESHOLDS * count).astype(np.int64)
