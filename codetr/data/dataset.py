@@ -294,7 +294,8 @@ def read_classes(dataset: Path) -> Classes:
     else:
         groups = counts = [None] * len(names)
     if not names or written != values or len({len(part) for part in (names, ids, groups, counts)}) > 1:
-        raise UserError("needs 'names' and 'category_ids', two lists of one length", where=str(path))
+        fields_needed = "'names' and 'category_ids', two lists of one length, and of LVIS 'frequency' and 'image_count'"
+        raise UserError(f"needs {fields_needed}", where=str(path))
     return Classes(names, ids, [Frequency(*entry) for entry in zip(groups, counts, strict=True)])
 
 
