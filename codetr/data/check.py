@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codetr.data.entries import ImageEntry
+from codetr.data.entries import ImageEntry, Verified
 from codetr.data.findings import Findings
 from codetr.data.images import read_header, read_image
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
@@ -29,6 +29,7 @@ class CheckedImage:
         upright: the EXIF orientation is to be applied when decoding.
         digest: SHA-256 of the file, as `sha256:<hex>`.
         bytes: size of the file.
+        verified: what is known about its classes in a federated dataset, or None.
     """
 
     image_id: int
@@ -38,6 +39,7 @@ class CheckedImage:
     upright: bool
     digest: str
     bytes: int
+    verified: Verified | None = None
 
 
 @dataclass
@@ -109,7 +111,7 @@ def _check(entry: ImageEntry, root: Path) -> _Check:
         check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
     if header.frames > 1:
         check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
-    check.image = CheckedImage(entry.image_id, path, height, width, upright, digest, size)
+    check.image = CheckedImage(entry.image_id, path, height, width, upright, digest, size, entry.verified)
     return check
 
 

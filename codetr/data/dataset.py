@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data import segmentation
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE, Frequency
 from codetr.data.images import read_image
 from codetr.data.index import open_index
 from codetr.errors import UserError
-from codetr.files import read_json
+from codetr.files import read_json, write_json
 
 CLASSES = "classes.json"
+_UNKNOWN = Frequency(None, None)
 LOCATIONS = "locations.json"
 """The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest."""
 
@@ -39,6 +42,9 @@ class ImageRecord:
         iscrowd: (objects,) bool.
         trainable: (objects,) bool: to be trained on; the others (crowds, ignored, less than a pixel) only evaluated.
         annotation_ids: (objects,) int64.
+        outlines: polygons or run-length code of every object as JSON, empty where it has none.
+        negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
+        not_exhaustive: (n,) int32 labels of which not every object is annotated, likewise.
     """
 
     image_id: int
@@ -54,6 +60,8 @@ class ImageRecord:
     trainable: NDArray[np.bool_]
     annotation_ids: NDArray[np.int64]
     outlines: tuple[bytes, ...]
+    negative: NDArray[np.int32] | None = None
+    not_exhaustive: NDArray[np.int32] | None = None
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
         """Outline of object `k`: polygons, a run-length code, or None."""
@@ -96,11 +104,13 @@ class Split:
         name: the split.
         names: class names by label.
         category_ids: original category ids by label, ascending.
+        frequencies: how common the classes are, by label.
     """
 
     def __init__(self, dataset: Path, name: str) -> None:
         self.dataset, self.name = dataset, name
-        self.names, self.category_ids = read_classes(dataset)
+        classes = read_classes(dataset)
+        self.names, self.category_ids, self.frequencies = classes.names, classes.category_ids, classes.frequencies
         self._root = _image_root(dataset, name)
         self._arrays = open_index(dataset / name)
 
@@ -143,6 +153,11 @@ class Split:
         return images[trainable], self.labels[trainable]
 
     @property
+    def federated(self) -> bool:
+        """Whether images list which classes were verified, as in LVIS."""
+        return "verified" in self._arrays
+
+    @property
     def without_outline(self) -> int:
         """How many of the objects that are trained on have no outline."""
         return int(np.count_nonzero((np.diff(self._arrays["outline_offsets"]) == 0) & self._arrays["trainable"]))
@@ -175,24 +190,29 @@ class Split:
             trainable=np.array(arrays["trainable"][objects]),
             annotation_ids=np.array(arrays["annotation_ids"][objects]),
             outlines=tuple(arrays["outlines"][start:stop].tobytes() for start, stop in pairwise(bounds)),
+            negative=self._verified("negative", i),
+            not_exhaustive=self._verified("not_exhaustive", i),
         )
 
     def to_coco(self) -> dict[str, Any]:
         """The split as COCO ground truth: what the annotation file says about everything that was not dropped.
 
-        Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones.
+        Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones. Of a
+        federated dataset it is LVIS ground truth: images list verified categories, categories their frequency.
         """
         images, annotations = [], []
         for i in range(len(self)):
             record = self.record(i)
-            images.append(
-                {
-                    "id": record.image_id,
-                    "file_name": self._relative_path(i),
-                    "height": record.height,
-                    "width": record.width,
-                }
-            )
+            image = {
+                "id": record.image_id,
+                "file_name": self._relative_path(i),
+                "height": record.height,
+                "width": record.width,
+            }
+            for field, listed in ((NEGATIVE, record.negative), (NOT_EXHAUSTIVE, record.not_exhaustive)):
+                if listed is not None:
+                    image[field] = [self.category_ids[label] for label in listed]
+            images.append(image)
             for k in range(len(record.labels)):
                 annotation = {
                     "id": int(record.annotation_ids[k]),
@@ -206,16 +226,55 @@ class Split:
                 if outline is not None:
                     annotation["segmentation"] = outline
                 annotations.append(annotation)
-        categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.names, strict=True)]
+        categories = []
+        for identifier, name, known in zip(self.category_ids, self.names, self.frequencies, strict=True):
+            category = {"id": identifier, "name": name, "frequency": known.group, "image_count": known.image_count}
+            categories.append({field: value for field, value in category.items() if value is not None})
         return {"images": images, "annotations": annotations, "categories": categories}
+
+    def _verified(self, name: str, i: int) -> NDArray[np.int32] | None:
+        if not self.federated or not self._arrays["verified"][i]:
+            return None
+        start, stop = self._arrays[f"{name}_offsets"][i : i + 2]
+        return np.array(self._arrays[f"{name}_labels"][start:stop])
 
     def _relative_path(self, i: int) -> str:
         start, stop = self._arrays["path_offsets"][i : i + 2]
         return self._arrays["paths"][start:stop].tobytes().decode()
 
 
-def read_classes(dataset: Path) -> tuple[list[str], list[int]]:
-    """Class names and original category ids of a dataset, by label.
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a dataset, three lists by label.
+
+    Attributes:
+        names: unique.
+        category_ids: original ids, ascending.
+        frequencies: how common they are in LVIS's training set, where the annotation file says so.
+    """
+
+    names: list[str]
+    category_ids: list[int]
+    frequencies: list[Frequency]
+
+
+def write_classes(folder: Path, names: Mapping[int, str], frequencies: Mapping[int, Frequency]) -> None:
+    """Write the classes of a dataset.
+
+    Args:
+        folder: the dataset folder.
+        names: by category id, in ascending order.
+        frequencies: by category id, where known; nothing is written about them if there are none.
+    """
+    values: dict[str, list[Any]] = {"names": list(names.values()), "category_ids": list(names)}
+    if frequencies:
+        ordered = [frequencies.get(identifier, _UNKNOWN) for identifier in names]
+        values |= {"frequency": [entry.group for entry in ordered], "image_count": [e.image_count for e in ordered]}
+    write_json(folder / CLASSES, values)
+
+
+def read_classes(dataset: Path) -> Classes:
+    """The classes of a dataset.
 
     Raises:
         UserError: missing or damaged.
@@ -227,9 +286,17 @@ def read_classes(dataset: Path) -> tuple[list[str], list[int]]:
     fields = values if isinstance(values, dict) else {}
     names = [name for name in _list(fields.get("names")) if type(name) is str]
     ids = [identifier for identifier in _list(fields.get("category_ids")) if type(identifier) is int]
-    if not names or {"names": names, "category_ids": ids} != values or len(names) != len(ids):
-        raise UserError("needs 'names' and 'category_ids', two lists of one length", where=str(path))
-    return names, ids
+    groups = [group for group in _list(fields.get("frequency")) if group in ("r", "c", "f", None)]
+    counts = [count for count in _list(fields.get("image_count")) if count is None or type(count) is int]
+    written: dict[str, list[Any]] = {"names": names, "category_ids": ids}
+    if groups or counts:
+        written |= {"frequency": groups, "image_count": counts}
+    else:
+        groups = counts = [None] * len(names)
+    if not names or written != values or len({len(part) for part in (names, ids, groups, counts)}) > 1:
+        fields_needed = "'names' and 'category_ids', two lists of one length, and of LVIS 'frequency' and 'image_count'"
+        raise UserError(f"needs {fields_needed}", where=str(path))
+    return Classes(names, ids, [Frequency(*entry) for entry in zip(groups, counts, strict=True)])
 
 
 def _list(value: Any) -> list[Any]:

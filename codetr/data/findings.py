@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "category_repeated": Kind("repaired", "the same id and name listed twice; merged"),
     "category_renamed": Kind("repaired", "no printable name, or the name of another category; named after its id"),
     "category_id_converted": Kind("repaired", "an id given as text or decimal number; read as an integer"),
+    "category_frequency_invalid": Kind("dropped", "a frequency other than r, c and f, or an image_count that is none"),
     # Images.
     "image_malformed": Kind("dropped", "not an object, or no usable id"),
     "image_id_converted": Kind("repaired", "an id given as text or decimal number; read as an integer"),
@@ -45,7 +46,8 @@ KINDS: dict[str, Kind] = {
         "repaired", "the declared size is that before EXIF rotation, so the annotations are too; read as stored"
     ),
     "image_frames_ignored": Kind("kept", "several pages or animation frames; the first is used"),
-    "image_federated": Kind("kept", "LVIS's lists of verified categories; not used, the COCO metrics have none"),
+    "image_federated": Kind("kept", "LVIS's lists of verified categories; evaluation follows LVIS's rules"),
+    "image_verified_unknown": Kind("dropped", "an entry of LVIS's lists that is no listed category"),
     "image_file_shared": Kind("kept", "one file listed under several image ids"),
     "image_content_repeated": Kind("kept", "files of different names with identical content"),
     # Annotations.

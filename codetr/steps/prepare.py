@@ -15,8 +15,8 @@ from codetr.data.annotations import AnnotationReader, ObjectEntry
 from codetr.data.check import CheckedImage, check_images
 from codetr.data.coco_file import read_coco
 from codetr.data.config import Fraction, SourceConfig
-from codetr.data.dataset import CLASSES, LOCATIONS
-from codetr.data.entries import read_categories, read_image_entries
+from codetr.data.dataset import CLASSES, LOCATIONS, write_classes
+from codetr.data.entries import Frequency, read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.index import write_index
@@ -56,6 +56,7 @@ class _Split:
     images: list[CheckedImage]
     objects: list[ObjectEntry]
     categories: dict[int, str]
+    frequencies: dict[int, Frequency]
     findings: Findings
     listed_images: int
     listed_annotations: int
@@ -101,7 +102,7 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
         for name, split in splits.items():
             write_index(folder / name, split.images, split.objects, labels)
         report = _examine(splits, categories)
-        write_json(folder / CLASSES, {"names": list(categories.values()), "category_ids": list(categories)})
+        write_classes(folder, categories, _merge_frequencies(splits))
         write_json(folder / doctor.NAME, report.to_json())
         write_json(folder / LOCATIONS, {name: _location(split.root, folder) for name, split in splits.items()})
         manifest = Manifest.of(
@@ -122,6 +123,7 @@ def _read_split(name: str, source: SourceConfig, folder: Path, config: PrepareCo
     where = str(files.annotations)
     raw = read_coco(files.annotations, findings)
     categories = read_categories(raw.categories, findings, where)
+    frequencies = read_frequencies(raw.categories, categories, findings)
     ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
     entries = read_image_entries(raw, ids, findings, where)
     threads = min(32, 2 * (os.cpu_count() or 1))
@@ -144,7 +146,16 @@ def _read_split(name: str, source: SourceConfig, folder: Path, config: PrepareCo
         f"{name}.images": sha256_json(sorted([image.path, image.digest] for image in images)),
     }
     return _Split(
-        images, objects, categories, findings, listed_images, len(raw.annotations), files.images, where, inputs
+        images,
+        objects,
+        categories,
+        frequencies,
+        findings,
+        listed_images,
+        len(raw.annotations),
+        files.images,
+        where,
+        inputs,
     )
 
 
@@ -157,6 +168,14 @@ def _merge_categories(splits: dict[str, _Split]) -> dict[int, str]:
                 problem = f"category {identifier} is '{category}' in {name}, but '{merged[identifier]}' before"
                 raise UserError(problem, where=split.where, hint="All splits need the same category ids.")
     return dict(sorted(merged.items()))
+
+
+def _merge_frequencies(splits: dict[str, _Split]) -> dict[int, Frequency]:
+    """How common categories are; if splits differ, the first counts: LVIS's frequencies are those of its train."""
+    merged: dict[int, Frequency] = {}
+    for split in splits.values():
+        merged = {**split.frequencies, **merged}
+    return merged
 
 
 def _with_val(splits: dict[str, _Split], config: PrepareConfig) -> dict[str, _Split]:
