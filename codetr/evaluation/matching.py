@@ -79,30 +79,9 @@ def match(truth: GroundTruth, predictions: Predictions, rules: Rules, iou_type: 
     images, classes = len(truth.image_ids), len(truth.category_ids)
     own = predictions.mask_score if iou_type == "segm" else None
     scores = predictions.score if own is None else own
-    listed = predictions.label >= 0
-    if rules.per_image is not None:
-        # The limit comes first: detections that will not count take up places too.
-        order = np.lexsort((-scores, predictions.image))
-        listed[order[_ranks(predictions.image[order]) >= rules.per_image]] = False
-    chosen = np.flatnonzero(listed)
     objects = np.flatnonzero(truth.area > 0) if rules.federated else np.arange(len(truth.area))
-    if rules.federated:
-        present = truth.image[objects] * classes + truth.label[objects]
-        verified = np.union1d(truth.negative, present)
-        chosen = chosen[_member(predictions.image[chosen] * classes + predictions.label[chosen], verified)]
+    chosen, area = _participants(truth, objects, predictions, scores, rules, iou_type)
     group = predictions.label[chosen] * images + predictions.image[chosen]
-    chosen = chosen[np.lexsort((-scores[chosen], group))]
-    group = predictions.label[chosen] * images + predictions.image[chosen]
-    rank = _ranks(group)
-    area = predictions.area(iou_type, chosen)
-    taking_part = np.ones(len(chosen), bool)
-    if rules.per_class is not None:
-        taking_part &= rank < rules.per_class
-    if rules.federated:
-        taking_part &= area > 0
-    if not taking_part.all():
-        chosen, area, group = chosen[taking_part], area[taking_part], group[taking_part]
-        rank = _ranks(group)
 
     low, high = AREA_RANGES[:, :1], AREA_RANGES[:, 1:]
     uncounted = (area < low) | (area > high)
@@ -137,13 +116,42 @@ def match(truth: GroundTruth, predictions: Predictions, rules: Rules, iou_type: 
         image=predictions.image[chosen],
         label=predictions.label[chosen],
         score=scores[chosen],
-        rank=rank,
+        rank=_ranks(group),
         uncounted=uncounted,
         candidates=candidates,
         found=found,
         objects=objects,
         skipped=skipped,
     )
+
+
+def _participants(
+    truth: GroundTruth,
+    objects: NDArray[np.int64],
+    predictions: Predictions,
+    scores: NDArray[np.float64],
+    rules: Rules,
+    iou_type: IouType,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Positions of the detections that take part, by class, then image, then falling score; and their areas."""
+    images, classes = len(truth.image_ids), len(truth.category_ids)
+    listed = predictions.label >= 0
+    if rules.per_image is not None:
+        # The limit comes first: detections that will not count take up places too.
+        order = np.lexsort((-scores, predictions.image))
+        listed[order[_ranks(predictions.image[order]) >= rules.per_image]] = False
+    chosen = np.flatnonzero(listed)
+    if rules.federated:
+        present = truth.image[objects] * classes + truth.label[objects]
+        verified = np.union1d(truth.negative, present)
+        chosen = chosen[_member(predictions.image[chosen] * classes + predictions.label[chosen], verified)]
+    group = predictions.label[chosen] * images + predictions.image[chosen]
+    order = np.lexsort((-scores[chosen], group))
+    chosen = chosen[order]
+    if rules.per_class is not None:
+        chosen = chosen[_ranks(group[order]) < rules.per_class]
+    area = predictions.area(iou_type, chosen)
+    return (chosen[area > 0], area[area > 0]) if rules.federated else (chosen, area)
 
 
 def _choose(
