@@ -150,7 +150,7 @@ def open_split(dataset: Path) -> object:
 
 def prepared(annotations: Path, images: Path, output: Path) -> None:
     """`codetr prepare`."""
-    prepare(PrepareConfig(train=SourceConfig(annotations=str(annotations), images=str(images))), output)
+    prepare(PrepareConfig(train=(SourceConfig(annotations=str(annotations), images=str(images)),)), output)
 
 
 def checked(annotations: Path, images: Path) -> None:

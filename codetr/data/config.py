@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from codetr.config import Settings
 
@@ -13,17 +13,19 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class SourceConfig(Settings):
-    """Where the annotations and images of one split are.
+    """Where the annotations and images of one split are, or of a part of it.
 
     Attributes:
-        annotations: a COCO-format JSON file, plain or gzip-compressed.
-        images: the folder that the annotations' file names are relative to.
+        annotations: a COCO-format JSON file, plain or gzip-compressed; a Pascal VOC folder, or one of the lists in its
+            ImageSets/Main; or the data.yaml of a YOLO dataset.
+        images: the folder that file names are relative to. None for where the format has it: COCO in the current
+            folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
         repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
     """
 
     annotations: str
-    images: str
+    images: str | None = None
     repo: str | None = None
     rev: str | None = None
 
@@ -32,6 +34,21 @@ class SourceConfig(Settings):
         if self.rev is not None and self.repo is None:
             raise ValueError("rev is given without repo: only a DVC repository has revisions")
         return self
+
+
+def _as_sources(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_written(sources: tuple[SourceConfig, ...]) -> Any:
+    dumped = [source.model_dump() for source in sources]
+    return dumped[0] if len(dumped) == 1 else dumped
+
+
+SourceConfigs = Annotated[
+    tuple[SourceConfig, ...], BeforeValidator(_as_sources), PlainSerializer(_as_written), Field(min_length=1)
+]
+"""The sources of one split: a list of them or, as nearly always, a single one, which is written without the list."""
 
 
 class PreprocessConfig(Settings):

@@ -22,7 +22,9 @@ from codetr.files import read_json, write_json
 CLASSES = "classes.json"
 _UNKNOWN = Frequency(None, None)
 LOCATIONS = "locations.json"
-"""The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest."""
+"""The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest.
+
+A split of several sources has a list of folders, and the paths in its index begin with a position in it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Split:
         self.dataset, self.name = dataset, name
         classes = read_classes(dataset)
         self.names, self.category_ids, self.frequencies = classes.names, classes.category_ids, classes.frequencies
-        self._root = _image_root(dataset, name)
+        self._roots = _image_roots(dataset, name)
         self._arrays = open_index(dataset / name)
 
     @classmethod
@@ -164,7 +166,11 @@ class Split:
 
     def path(self, i: int) -> Path:
         """The file of image `i`."""
-        return self._root / self._relative_path(i)
+        path = self._relative_path(i)
+        if len(self._roots) == 1:
+            return self._roots[0] / path
+        source, _, path = path.partition("/")
+        return self._roots[int(source)] / path
 
     def digest(self, i: int) -> str:
         """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
@@ -303,15 +309,17 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _image_root(dataset: Path, split: str) -> Path:
+def _image_roots(dataset: Path, split: str) -> list[Path]:
     path = dataset / LOCATIONS
     locations = read_json(path)
-    if not isinstance(locations, dict) or not all(isinstance(value, str) for value in locations.values()):
+    values = locations.values() if isinstance(locations, dict) else [None]
+    if not all(isinstance(folder, str) for value in values for folder in (_list(value) or [value])):
         raise UserError("is not an object of image folders by split", where=str(path))
     if split not in locations:
         raise UserError(f"has no split '{split}' (it has {', '.join(locations) or 'none'})", where=str(dataset))
-    root = dataset / locations[split]
-    if not root.is_dir():
-        hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
-        raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
-    return root
+    roots = [dataset / folder for folder in _list(locations[split]) or [locations[split]]]
+    for root in roots:
+        if not root.is_dir():
+            hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
+            raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
+    return roots

@@ -30,6 +30,13 @@ class Verified:
     negative: tuple[int, ...]
     not_exhaustive: tuple[int, ...]
 
+    def renumbered(self, changed: Mapping[int, int]) -> Verified:
+        """The same with other category ids, by old id; those that are not in `changed` stay."""
+        negative, incomplete = (
+            tuple(sorted(changed.get(key, key) for key in part)) for part in (self.negative, self.not_exhaustive)
+        )
+        return Verified(negative, incomplete)
+
 
 @dataclass(frozen=True)
 class Frequency:

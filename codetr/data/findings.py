@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,16 +23,19 @@ class Kind:
 KINDS: dict[str, Kind] = {
     # The annotation file.
     "file_encoding": Kind("repaired", "a byte-order mark or UTF-16 instead of plain UTF-8; decoded"),
+    "label_file_missing": Kind("kept", "YOLO: no label file; an image without objects"),
     # Categories.
     "category_malformed": Kind("dropped", "not an object, or no usable id"),
     "category_repeated": Kind("repaired", "the same id and name listed twice; merged"),
     "category_renamed": Kind("repaired", "no printable name, or the name of another category; named after its id"),
     "category_id_converted": Kind("repaired", "an id given as text or decimal number; read as an integer"),
     "category_frequency_invalid": Kind("dropped", "a frequency other than r, c and f, or an image_count that is none"),
+    "category_id_renumbered": Kind("repaired", "another id than in an earlier source; that of the earlier one counts"),
     # Images.
     "image_malformed": Kind("dropped", "not an object, or no usable id"),
     "image_id_converted": Kind("repaired", "an id given as text or decimal number; read as an integer"),
     "image_id_numbered": Kind("repaired", "an id that is no number; a free integer takes its place everywhere"),
+    "image_id_renumbered": Kind("repaired", "an id that an image of an earlier source has; a free one takes its place"),
     "image_repeated": Kind("repaired", "the same id and file listed twice; merged"),
     "image_unnamed": Kind("dropped", "neither file_name nor coco_url"),
     "image_name_from_url": Kind("repaired", "no file_name; the end of coco_url names the file"),
@@ -50,16 +55,21 @@ KINDS: dict[str, Kind] = {
     "image_verified_unknown": Kind("dropped", "an entry of LVIS's lists that is no listed category"),
     "image_file_shared": Kind("kept", "one file listed under several image ids"),
     "image_content_repeated": Kind("kept", "files of different names with identical content"),
+    "image_in_several_sources": Kind("kept", "identical content in two sources of one split"),
     # Annotations.
-    "annotation_malformed": Kind("dropped", "not an object"),
+    "annotation_malformed": Kind("dropped", "not an object, or no row of a YOLO label file"),
     "annotation_image_unknown": Kind("dropped", "its image_id is missing or not listed"),
     "annotation_image_dropped": Kind("dropped", "its image was dropped"),
     "annotation_category_unknown": Kind("dropped", "its category_id is missing or not listed"),
     "annotation_id_assigned": Kind(
         "repaired", "its id is missing, no integer, 0 (which the COCO metrics take for 'no match') or used before"
     ),
+    "annotation_id_renumbered": Kind(
+        "repaired", "an id that an annotation of an earlier source has; a free one takes its place"
+    ),
     "annotation_repeated": Kind("kept", "same image, category and box as another annotation"),
     "annotation_ignored": Kind("kept", "marked with ignore; evaluated, not trained on"),
+    "annotation_difficult": Kind("kept", "marked as difficult in VOC; a crowd: evaluated as such, not trained on"),
     "box_missing": Kind("dropped", "neither bbox nor a segmentation to derive it from"),
     "box_from_segmentation": Kind("repaired", "no bbox; derived from the segmentation"),
     "box_malformed": Kind("dropped", "not four numbers"),
@@ -79,6 +89,9 @@ KINDS: dict[str, Kind] = {
     "segmentation_exceeds_image": Kind("kept", "polygon points outside the image"),
 }
 """Every finding there is, in the order in which records meet them. docs/data.md shows it as a table."""
+
+
+_POSITION = re.compile(r"(images|annotations|categories)\[(\d+)\](?: \(id [^)]*\))?")
 
 
 @dataclass
@@ -106,10 +119,16 @@ class Finding:
 
 
 class Findings:
-    """The findings of one split."""
+    """The findings of one split.
+
+    Attributes:
+        places: what `images[i]`, `annotations[i]` and `categories[i]` at the start of an example stand for where the
+            records were not read from a COCO file: by the name of the list, the file and line (or object) of each.
+    """
 
     def __init__(self) -> None:
         self._by_name: dict[str, Finding] = {}
+        self.places: Mapping[str, Sequence[str]] = {}
 
     def add(self, name: str, example: str) -> None:
         """Count a finding; the first examples are kept, shortened, with control characters made visible."""
@@ -118,7 +137,21 @@ class Findings:
         finding = self._by_name.setdefault(name, Finding(name))
         finding.count += 1
         if len(finding.examples) < MAX_EXAMPLES:
-            finding.examples.append(_printable(example))
+            finding.examples.append(_printable(self._placed(example)))
+
+    def extend(self, other: Findings, prefix: str) -> None:
+        """Count the findings of one source too; `prefix` says in its examples which one it is."""
+        for found in other.all():
+            finding = self._by_name.setdefault(found.name, Finding(found.name))
+            finding.count += found.count
+            room = MAX_EXAMPLES - len(finding.examples)
+            finding.examples += [_printable(f"{prefix}{example}") for example in found.examples[:room]]
+
+    def _placed(self, example: str) -> str:
+        match = _POSITION.match(example)
+        if match is None or match[1] not in self.places:
+            return example
+        return self.places[match[1]][int(match[2])] + example[match.end() :]
 
     def count(self, name: str) -> int:
         """How often a kind was found."""
