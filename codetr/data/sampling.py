@@ -4,8 +4,9 @@
   MMDetection does, whose name for it is `ClassBalancedDataset`; detectron2 rounds at random.
 * Class-balanced sampling: Shen, Lin and Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional
   Neural Networks", ECCV 2016, section 4, "class-aware sampling": a class is taken from a list of all, then an image
-  from the list of that class, and every list is gone through before it is shuffled anew. CenterNet2's
-  `ClassAwareSampler` has the same probabilities, but draws every image for itself, with replacement.
+  from the list of that class, and every list is gone through before it is shuffled anew (here within an epoch, see
+  `ClassBalanced`). CenterNet2's `ClassAwareSampler` has the same probabilities, but draws every image for itself, with
+  replacement.
 """
 
 from __future__ import annotations

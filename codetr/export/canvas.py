@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codetr.config import Settings
+from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import DetectorConfig
 
 
@@ -36,7 +37,7 @@ class CanvasRule(Settings):
         side = 2  # maps of a single cell would be a case of their own
         while side**2 * cells < config.query.queries:
             side += 1
-        fixed = getattr(config.backbone, "canvas", None)
+        fixed = config.backbone.canvas if isinstance(config.backbone, ViTConfig) else None
         return cls(multiple=multiple, minimum=fixed or (side - 1) * multiple + 1, fixed=fixed)
 
     def pad(self, images: Tensor) -> Tensor:

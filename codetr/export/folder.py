@@ -18,12 +18,15 @@ from codetr.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
 from codetr.export.program import export_program, load_program, output_names, save_program
-from codetr.export.verify import Comparison, batch_of, compare, drawn_batches
-from codetr.files import atomic_directory, require_replaceable, sha256_file
+from codetr.export.verify import Comparison, Reference, batch_of, compare, drawn_batches
+from codetr.files import atomic_directory, require_replaceable, sha256_file, write_text
 from codetr.weights.files import WEIGHTS, load_model
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 """Files by format: ONNX, which ONNX Runtime runs, and a torch.export program."""
+
+DESCRIPTION = "codetr.json"
+"""Beside them, what they say about themselves; by it an earlier output is known."""
 
 
 class ExportInfo(Settings):
@@ -78,9 +81,8 @@ def export(
         require_onnx()
     detector, info = load_model(model)
     rule = CanvasRule.of(info.model)
-    batches = drawn_batches(info.preprocess, rule) + [
-        batch_of([read_image(file)], info.preprocess, rule) for file in images
-    ]
+    given = [batch_of([read_image(file)], info.preprocess, rule) for file in images]
+    batches = [*drawn_batches(info.preprocess, rule), *given]
     folder = model.parent if model.name == WEIGHTS else model
     description = ExportInfo(
         recipe=info.recipe,
@@ -92,8 +94,15 @@ def export(
     progress = Console(stderr=True, highlight=False)
     progress.print("tracing the detector: up to a minute for small ones, several for large ones")
     exported = export_program(detector)
+    references = [
+        Reference.of(detector, rule, batch) for batch in track(batches, len(batches), "detecting with the model")
+    ]
+    if not any(len(found) for reference in references for found in reference.expected):
+        hint = "Give images with objects: --image."
+        raise UserError("found nothing in any image, so that nothing could be compared", where=str(model), hint=hint)
     results = []
     with atomic_directory(output) as unfinished:
+        write_text(unfinished / DESCRIPTION, description)
         for kind in formats:
             file = unfinished / FORMATS[kind]
             progress.print(f"writing {file.name}")
@@ -103,7 +112,7 @@ def export(
                 save_program(exported, file, description)
             run = load_onnx(file) if kind == "onnx" else load_program(file)
             comparisons = [
-                compare(detector, rule, run, batch) for batch in track(batches, len(batches), f"comparing {file.name}")
+                compare(reference, run) for reference in track(references, len(references), f"comparing {file.name}")
             ]
             require_agreement(comparisons, file.name)
             results.append(Exported(output / file.name, comparisons))
@@ -126,5 +135,7 @@ def require_agreement(comparisons: Sequence[Comparison], name: str) -> None:
 
 
 def _is_output(folder: Path) -> bool:
-    names = {entry.name for entry in folder.iterdir()}
-    return names <= {*FORMATS.values(), f"{FORMATS['onnx']}.data"}
+    entries = list(folder.iterdir())
+    names = {entry.name for entry in entries}
+    ours = {DESCRIPTION, *FORMATS.values(), f"{FORMATS['onnx']}.data"}
+    return DESCRIPTION in names and names <= ours and all(entry.is_file() for entry in entries)

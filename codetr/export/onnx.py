@@ -40,12 +40,15 @@ def save_onnx(exported: ExportedProgram, path: Path, info: str, outputs: Sequenc
         info: JSON, becomes the metadata `METADATA_KEY`.
         outputs: names of what the program returns.
     """
-    # It reports every node that it leaves as it is.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    with torch.no_grad():
+    reports = logging.getLogger("onnxscript")
+    level = reports.level
+    reports.setLevel(logging.ERROR)  # it reports every node that it leaves as it is
+    try:
         program = torch.onnx.export(
             exported, dynamo=True, opset_version=OPSET, output_names=list(outputs), verbose=False
         )
+    finally:
+        reports.setLevel(level)
     assert program is not None
     model = program.model
     model.metadata_props[METADATA_KEY] = info

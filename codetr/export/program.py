@@ -106,7 +106,8 @@ class DetectionProgram(nn.Module):
 
 
 def _needed(detector: CoDETR) -> CoDETR:
-    """The detector without the heads that do not run, whose weights would be in the file."""
+    """The detector without the heads that do not run, whose weights would be in the file. Those of training within the
+    query head stay: they are small."""
     slim = copy.copy(detector)
     slim._modules = dict(detector._modules)
     by_regions = detector.config.detect_head == "roi"
@@ -117,8 +118,11 @@ def _needed(detector: CoDETR) -> CoDETR:
 
 
 def export_program(detector: CoDETR) -> ExportedProgram:
-    """The detector as a torch.export program with any batch size and any canvas that `CanvasRule.of` it allows."""
-    program = DetectionProgram(detector).eval()
+    """The detector as a torch.export program with any batch size and any canvas that `CanvasRule.of` it allows.
+
+    Its parameters do not ask for gradients any more: a scan, which the program has, cannot give them.
+    """
+    program = DetectionProgram(detector).eval().requires_grad_(False)
     rule = program.rule
     # An example that looks like any other: no sizes that are equal, or 1, or a multiple of something.
     height, width = (rule.fixed or rule.minimum + steps * rule.multiple + 5 for steps in (3, 5))
@@ -161,7 +165,6 @@ def load_program(path: Path) -> Runner:
     module = torch.export.load(path).module()
 
     def run(images: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return module(images, image_sizes, original_sizes)
+        return module(images, image_sizes, original_sizes)
 
     return run

@@ -31,7 +31,7 @@ def multi_scale_deformable_attention(
     Returns:
         (batch, queries, heads * channels).
     """
-    # Exported programs know `grid_sample`, and run anywhere.
+    # Exported programs know `grid_sample`, and have to be the same for every device.
     for_cpu = value.device.type == "cpu" and not torch.compiler.is_exporting()
     path = deformable_attention_cpu if for_cpu else reference_deformable_attention
     return path(value, spatial_shapes, sampling_locations, attention_weights)

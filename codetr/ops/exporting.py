@@ -1,4 +1,5 @@
-"""What is done in another way when a program is exported: where torch.export does not see what holds for any size."""
+"""What several modules do in another way when a program is exported: where torch.export does not see what holds for any
+size. What only one of them does asks `torch.compiler.is_exporting` there."""
 
 from __future__ import annotations
 

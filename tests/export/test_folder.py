@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -21,11 +22,13 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
 from codetr.data.resize import resize
 from codetr.errors import UserError
+from codetr.export.canvas import CanvasRule
 from codetr.export.folder import export
-from codetr.export.verify import Comparison
+from codetr.export.verify import Comparison, batch_of
 from codetr.files import sha256_file
 from codetr.inference.load import load
 from codetr.models.masks import paste_mask
+from codetr.models.structures import Detections
 from codetr.weights.files import ModelInfo, save_model
 from tests.export.exportable import boxes_and_masks, random_detector
 
@@ -101,7 +104,7 @@ def guide(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     monkeypatch.chdir(tmp_path)
 
     def run(image: Image.Image) -> dict[str, Any]:
-        image.save("photo.jpg", format="PNG")
+        image.save("photo.jpg", format="PNG", exif=image.getexif())
         return runpy.run_path("guide.py")
 
     return run
@@ -141,28 +144,85 @@ def test_pasting_in_the_guide_is_that_of_the_detector() -> None:
         assert (pasted != paste_mask(grid, box, (30, 40))).sum() <= 1
 
 
-def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = tmp_path / "files"
-    output.mkdir()
-    (output / "model.pt2").write_text("an earlier one")
-    wrong = Comparison(1, (65, 65), 10, agreeing=0.5, steady=1.0, boxes=20.0, scores=0.1, cells=None)
+def test_the_program_of_the_guide_for_pytorch_finds_the_same(
+    exported: Path, photo: Path, guide: Callable[[Image.Image], dict[str, Any]], tmp_path: Path
+) -> None:
+    """As it stands there: with gradients on, as they are unless somebody turns them off."""
+    first = guide(Image.open(photo))
+    names: dict[str, Any] = {"images": torch.from_numpy(first["canvas"])}
+    names |= {name: torch.from_numpy(value) for name, value in first["sizes"].items()}
+    (tmp_path / "model.pt2").write_bytes((exported / "model.pt2").read_bytes())
+    exec(python_of(GUIDE, "import torch\n"), names)
+    for name, value in first["found"].items():
+        torch.testing.assert_close(names["found"][name], torch.from_numpy(value), atol=1e-3, rtol=1e-3)
+    torch.export.passes.move_to_device_pass(names["program"], "meta").module()(
+        *(names[name].to("meta") for name in ("images", "image_sizes", "original_sizes"))
+    )
+
+
+@pytest.mark.parametrize("canvas", [None, 160])
+def test_the_program_in_the_guide_prepares_images_as_predict_does(
+    canvas: int | None, model: Path, exported: Path, photo: Path, guide: Callable[[Image.Image], dict[str, Any]]
+) -> None:
+    """In a square for models that want one, and turned as the camera was held."""
+    preprocess = PREPROCESS.model_copy(update={"canvas": canvas})
+    session = onnxruntime.InferenceSession(exported / "model.onnx")
+    info = json.loads(session.get_modelmeta().custom_metadata_map["codetr"])
+    file = onnx.load("model.onnx")
+    info["preprocess"] = preprocess.model_dump(mode="json")
+    file.metadata_props[0].value = json.dumps(info)
+    onnx.save(file, "model.onnx")
+    image = Image.open(photo)
+    image.getexif()[0x0112] = 6
+    given = guide(image)["canvas"]
+    batch = batch_of([read_image(Path("photo.jpg"))], preprocess, CanvasRule(**info["canvas"]))
+    assert given.shape == tuple(batch.pixels.shape)
+    assert np.abs(given - batch.pixels.numpy()).max() <= 1.01 / min(PREPROCESS.std)  # Pillow rounds by another rule
+
+
+WRONG = Comparison(1, (65, 65), 10, agreeing=0.5, steady=1.0, boxes=20.0, scores=0.1, cells=None)
+
+
+@pytest.fixture
+def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that makes mistakes."""
     for name, replacement in {
         "export_program": lambda detector: None,
         "save_program": lambda exported, path, info: path.write_text("a wrong one"),
         "load_program": lambda path: None,
-        "compare": lambda *_: wrong,
+        "compare": lambda *_: WRONG,
     }.items():
         monkeypatch.setattr(f"codetr.export.folder.{name}", replacement)
+
+
+def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, spoilt: None) -> None:
+    output = tmp_path / "files"
+    output.mkdir()
+    (output / "codetr.json").write_text("{}")
+    (output / "model.pt2").write_text("an earlier one")
     with pytest.raises(UserError, match=r"model\.pt2: of 10 detections .* only 50\.0% agree .* nothing was written"):
         export(model, output, formats=["torch"])
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
     assert (output / "model.pt2").read_text() == "an earlier one"
 
 
+def test_nothing_found_is_nothing_checked(
+    model: Path, tmp_path: Path, spoilt: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    monkeypatch.setattr("codetr.models.detector.CoDETR.detect", lambda self, batch: [none] * len(batch))
+    with pytest.raises(UserError, match="found nothing in any image"):
+        export(model, tmp_path / "files", formats=["torch"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_folders_are_not_replaced(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_text("somebody's")
-    with pytest.raises(UserError, match="no earlier output of export"):
-        export(model, tmp_path)
+    """Not one with a file of the same name either: it is the most common there is."""
+    for name in ("photo.jpg", "model.onnx"):
+        (tmp_path / name).write_text("somebody's")
+        with pytest.raises(UserError, match="no earlier output of export"):
+            export(model, tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_an_unknown_format_is_a_mistake(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from codetr.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, save_onnx
 from codetr.export.program import DetectionProgram, export_program, load_program, output_names, save_program, trace
-from codetr.export.verify import compare, drawn_batches
+from codetr.export.verify import Reference, compare, drawn_batches
 from codetr.models.backbones.build import build_backbone
 from codetr.models.backbones.config import SwinConfig, ViTConfig
 from codetr.models.structures import ImageBatch
@@ -48,7 +48,7 @@ def test_boxes_and_masks_of_the_roi_head(tmp_path: Path, monkeypatch: pytest.Mon
     batches = [smallest, *drawn_batches(PreprocessConfig(short_side=200, long_side=250), rule)]
     for run in (load_program(tmp_path / "model.pt2"), load_onnx(tmp_path / "model.onnx")):
         for batch in batches:
-            result = compare(detector, rule, run, batch)
+            result = compare(Reference.of(detector, rule, batch), run)
             assert result.agreeing == 1, result
             assert result.detections == 10 * len(batch)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codetr.data.config import PreprocessConfig
 from codetr.export.canvas import CanvasRule
-from codetr.export.verify import Comparison, compare, drawn_batches
+from codetr.export.verify import Comparison, Reference, compare, drawn_batches
 from codetr.models.detector import CoDETR
 from codetr.models.structures import ImageBatch
 from tests.export.exportable import boxes_and_masks, random_detector
@@ -46,7 +46,7 @@ def comparison(detector: CoDETR, change: Callable[[Outputs], None]) -> Compariso
     batch = drawn_batches(PREPROCESS, rule)[0]
     outputs = honest(detector, batch)
     change(outputs)
-    return compare(detector, rule, lambda *_: outputs, batch)
+    return compare(Reference.of(detector, rule, batch), lambda *_: outputs)
 
 
 def test_the_same_detections_in_another_order_agree(detector: CoDETR) -> None:
@@ -93,6 +93,14 @@ def rescore(outputs: Outputs) -> None:
 
 def break_a_number(outputs: Outputs) -> None:
     outputs["boxes"][0, 0, 0] = torch.nan
+
+
+def test_detections_that_are_not_best_first_do_not_agree(detector: CoDETR) -> None:
+    def reverse(outputs: Outputs) -> None:
+        for value in outputs.values():
+            value[:, :10] = value[:, :10].flip(1)
+
+    assert comparison(detector, reverse).agreeing == 0
 
 
 @pytest.mark.parametrize("wrong", [shift, lower, rename, lose, invent, invert, rescore, break_a_number])
