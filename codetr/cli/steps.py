@@ -11,6 +11,7 @@ from codetr.cli.launch import ProcessesOption, spread
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption, RegistryOption
 from codetr.cli.output import console, show_step
 from codetr.cli.settings import ParamsOption, SetOption, chosen_recipe, step_settings
+from codetr.cli.sources import split_sources
 from codetr.errors import UserError
 
 
@@ -75,20 +76,10 @@ def prepare(
     from codetr.steps.prepare import PrepareConfig
     from codetr.steps.prepare import prepare as run
 
-    splits = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
-    sources = {
-        split: {"annotations": annotations, "images": own_images or images or ".", "repo": repo, "rev": rev}
-        for split, (annotations, own_images) in splits.items()
-        if annotations is not None
-    }
+    annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
+    sources = split_sources(annotations, images=images, repo=repo, rev=rev)
     if not sources and params is None:
         raise UserError("no annotations are named", hint="Give --train and --train-images, or --params.")
-    for split, (_, own_images) in splits.items():
-        if own_images is not None and split not in sources:
-            raise UserError(f"is given without --{split}", where=f"--{split}-images")
-    for option, value in (("--images", images), ("--repo", repo), ("--rev", rev)):
-        if value is not None and not sources:
-            raise UserError("is given without --train, --val or --test, which it belongs to", where=option)
     config = step_settings(PrepareConfig, "prepare", params, assignments, sources)
     manifest = run(config, output)
     print_report(read_report(output), console())

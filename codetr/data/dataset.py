@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -120,6 +121,11 @@ class Split:
         return len(self._arrays["image_ids"])
 
     @property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """All arrays of the index, by the names of `codetr.data.index.ARRAYS`."""
+        return self._arrays
+
+    @property
     def sizes(self) -> NDArray[np.int32]:
         """(images, 2) height and width of every image."""
         return self._arrays["sizes"]
@@ -149,7 +155,7 @@ class Split:
 
     def path(self, i: int) -> Path:
         """The file of image `i`."""
-        return self._root / self._relative_path(i)
+        return self._root / self.relative_path(i)
 
     def digest(self, i: int) -> str:
         """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
@@ -188,7 +194,7 @@ class Split:
             images.append(
                 {
                     "id": record.image_id,
-                    "file_name": self._relative_path(i),
+                    "file_name": self.relative_path(i),
                     "height": record.height,
                     "width": record.width,
                 }
@@ -209,7 +215,8 @@ class Split:
         categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.names, strict=True)]
         return {"images": images, "annotations": annotations, "categories": categories}
 
-    def _relative_path(self, i: int) -> str:
+    def relative_path(self, i: int) -> str:
+        """The file of image `i`, relative to the image folder."""
         start, stop = self._arrays["path_offsets"][i : i + 2]
         return self._arrays["paths"][start:stop].tobytes().decode()
 

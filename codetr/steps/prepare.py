@@ -21,7 +21,7 @@ from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.index import write_index
 from codetr.data.partition import partition
-from codetr.data.source import fetch
+from codetr.data.source import Source, fetch
 from codetr.errors import UserError
 from codetr.files import atomic_directory, sha256_file, sha256_json, write_json
 from codetr.manifest import Manifest, require_output
@@ -89,21 +89,16 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
 
 
 def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
-    sources = {name: source for name in ("train", "val", "test") if (source := getattr(config, name)) is not None}
     with atomic_directory(output) as folder:
-        splits = {name: _read_split(name, source, folder, config) for name, source in sources.items()}
+        splits = {
+            name: _read_split(name, source, folder, config.max_lost_images) for name, source in _sources(config).items()
+        }
         categories = _merge_categories(splits)
         if config.val is None:
             splits = _with_val(splits, config)
         for name, split in splits.items():
             _require_usable(name, split)
-        labels = {identifier: label for label, identifier in enumerate(categories)}
-        for name, split in splits.items():
-            write_index(folder / name, split.images, split.objects, labels)
-        report = _examine(splits, categories)
-        write_json(folder / CLASSES, {"names": list(categories.values()), "category_ids": list(categories)})
-        write_json(folder / doctor.NAME, report.to_json())
-        write_json(folder / LOCATIONS, {name: _location(split.root, folder) for name, split in splits.items()})
+        report = _write_splits(splits, categories, folder)
         manifest = Manifest.of(
             folder,
             "dataset",
@@ -116,7 +111,41 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     return manifest
 
 
-def _read_split(name: str, source: SourceConfig, folder: Path, config: PrepareConfig) -> _Split:
+def index_sources(config: PrepareConfig, folder: Path) -> dict[str, Source]:
+    """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
+
+    Args:
+        config: sources; its other settings are not used.
+        folder: an existing folder that becomes a dataset but for its manifest.
+
+    Returns:
+        The annotation file and the image folder of every split.
+
+    Raises:
+        UserError: sources that are missing or not COCO files, or contradictory ids.
+    """
+    splits = {name: _read_split(name, source, folder, 1.0) for name, source in _sources(config).items()}
+    _write_splits(splits, _merge_categories(splits), folder)
+    return {name: Source(Path(split.where), split.root) for name, split in splits.items()}
+
+
+def _sources(config: PrepareConfig) -> dict[str, SourceConfig]:
+    return {name: source for name in ("train", "val", "test") if (source := getattr(config, name)) is not None}
+
+
+def _write_splits(splits: dict[str, _Split], categories: dict[int, str], folder: Path) -> doctor.Report:
+    """Write everything but the manifest."""
+    labels = {identifier: label for label, identifier in enumerate(categories)}
+    for name, split in splits.items():
+        write_index(folder / name, split.images, split.objects, labels)
+    report = _examine(splits, categories)
+    write_json(folder / CLASSES, {"names": list(categories.values()), "category_ids": list(categories)})
+    write_json(folder / doctor.NAME, report.to_json())
+    write_json(folder / LOCATIONS, {name: _location(split.root, folder) for name, split in splits.items()})
+    return report
+
+
+def _read_split(name: str, source: SourceConfig, folder: Path, max_lost_images: float) -> _Split:
     files = fetch(source, folder / "sources" / name)
     findings = Findings()
     where = str(files.annotations)
@@ -129,7 +158,7 @@ def _read_split(name: str, source: SourceConfig, folder: Path, config: PrepareCo
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")
     lost = listed_images - len(images)
-    if lost > config.max_lost_images * listed_images:
+    if lost > max_lost_images * listed_images:
         examples = [
             example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
         ]
