@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -58,6 +58,10 @@ class Objects:
             np.asarray(arrays["crowds"]),
             bounds,
         )
+
+    def take(self, chosen: NDArray[np.bool_]) -> Self:
+        """Those objects for which (objects,) `chosen` is true."""
+        return type(self)(*(getattr(self, entry.name)[chosen] for entry in fields(self)))
 
     @property
     def inside(self) -> NDArray[np.float64]:

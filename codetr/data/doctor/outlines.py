@@ -87,12 +87,12 @@ def _measure_polygons(
     opening, closing = text == ord("["), text == ord("]")
     # A number ends at a comma or bracket that no bracket precedes; a polygon begins where no second bracket follows.
     after_bracket = np.concatenate([[True], closing[:-1]])
-    numbers_before = np.cumsum(((text == ord(",")) | closing) & ~after_bracket)
+    number_ends = np.flatnonzero(((text == ord(",")) | closing) & ~after_bracket)
     polygon_at = np.flatnonzero(opening & ~np.concatenate([opening[1:], [False]]))
     values = np.fromstring(text.tobytes().translate(_NUMBERS_ONLY), np.float64, sep=" ")
     x, y = values[0::2], values[1::2]
 
-    first_point = numbers_before[polygon_at] // 2
+    first_point = np.searchsorted(number_ends, polygon_at) // 2
     following = np.arange(1, len(x) + 1)
     following[np.concatenate([first_point[1:], [len(x)]]) - 1] = first_point
     # Relative to the polygon's first point, so that large coordinates do not cost digits.

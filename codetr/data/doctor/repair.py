@@ -254,8 +254,7 @@ class _Copy:
             else:
                 # That it is a copy is said anew, of what the repair leaves.
                 kept.append(_Repaired(position, entry, [name for name in findings if name != "annotation_repeated"]))
-        kept = self._mended(kept)
-        left = {repaired.position: repaired for repaired in self._without_copies(kept, removed)}
+        left = {repaired.position: repaired for repaired in self._mended(kept, removed)}
         for position, value in enumerate(values):
             if position in removed:
                 self.changes.remove("annotations", position, value, removed[position])
@@ -272,16 +271,19 @@ class _Copy:
         arrays = build_index(list(self._images.values()), [repaired.entry for repaired in kept], labels)
         return [by_id[int(k)] for k in arrays["annotation_ids"]], Objects.of(arrays), measure_outlines(arrays)
 
-    def _mended(self, kept: list[_Repaired]) -> list[_Repaired]:
-        """Outlines, boxes and areas put right, in this order, because each depends on those before it."""
-        for mend in (self._mend_outlines, self._mend_boxes, self._mend_areas):
-            kept, objects, outlines = self._measure(kept)
-            with np.errstate(invalid="ignore"):
-                mend(kept, objects, outlines)
-        return kept
+    def _mended(self, kept: list[_Repaired], removed: dict[int, list[str]]) -> list[_Repaired]:
+        """Outlines, boxes and areas put right, in this order because each depends on those before; then the copies."""
+        kept, objects, outlines = self._measure(kept)
+        with np.errstate(invalid="ignore"):
+            if self._mend_outlines(kept, objects, outlines):
+                kept, objects, outlines = self._measure(kept)
+            self._mend_boxes(kept, objects, outlines)
+            self._mend_areas(kept, objects, outlines)
+        return self._without_copies(kept, objects, removed)
 
-    def _mend_outlines(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
-        for k in np.flatnonzero(checks.outline_exceeds_image(objects, outlines)):
+    def _mend_outlines(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> bool:
+        exceeding = np.flatnonzero(checks.outline_exceeds_image(objects, outlines))
+        for k in exceeding:
             repaired = kept[k]
             width, height = (int(side) for side in objects.bounds[k])
             assert isinstance(repaired.entry.outline, list)  # a run-length code cannot leave its image
@@ -291,6 +293,7 @@ class _Copy:
             ]
             inside = [polygon for polygon in polygons if len(set(polygon[::2])) > 1 and len(set(polygon[1::2])) > 1]
             repaired.entry = replace(repaired.entry, outline=inside or None)
+        return len(exceeding) > 0
 
     def _mend_boxes(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
         disagree = checks.box_disagrees_with_outline(objects, outlines)
@@ -298,7 +301,9 @@ class _Copy:
         extents = checks.clip(outlines.extents, objects.bounds)
         for k in np.flatnonzero(disagree | exceed):
             x1, y1, x2, y2 = (float(number) for number in (extents if disagree[k] else objects.inside)[k])
-            kept[k].entry = replace(kept[k].entry, box=(x1, y1, x2 - x1, y2 - y1))
+            box = x1, y1, x2 - x1, y2 - y1
+            kept[k].entry = replace(kept[k].entry, box=box)
+            objects.xywh[k], objects.xyxy[k] = box, (x1, y1, x2, y2)
             if disagree[k]:
                 kept[k].findings.append("box_disagrees_with_outline")
 
@@ -316,13 +321,14 @@ class _Copy:
             if name not in kept[k].findings:
                 kept[k].findings.append(name)
 
-    def _without_copies(self, kept: list[_Repaired], removed: dict[int, list[str]]) -> list[_Repaired]:
+    def _without_copies(
+        self, kept: list[_Repaired], objects: Objects, removed: dict[int, list[str]]
+    ) -> list[_Repaired]:
         """What is left when objects without extent and copies of others are removed."""
-        kept, objects, _ = self._measure(kept)
         tiny = checks.is_tiny(objects)
         for k in np.flatnonzero(tiny):
             removed[kept[k].position] = list(dict.fromkeys([*kept[k].findings, "box_tiny"]))
-        kept, objects, _ = self._measure([repaired for k, repaired in enumerate(kept) if not tiny[k]])
+        kept, objects = [repaired for repaired, gone in zip(kept, tiny, strict=True) if not gone], objects.take(~tiny)
         repeated = checks.find_repeated(objects)
         same_class, _ = checks.find_same_place(objects, repeated)
         for name, partners in (("annotation_repeated", repeated), ("box_nearly_repeated", same_class)):
