@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from codetr.data.config import PreprocessConfig
@@ -19,7 +21,7 @@ from codetr.drawing import elide
 
 _INK, _SOFT, _LINE = "#1f2933", "#9aa5b1", "#e4e7eb"
 _COLOURS = ("#2667c9", "#e08a1e", "#7a4fd0")
-_MOST_BARS, _MOST_POINTS = 40, 20_000
+_MOST_BARS = 40
 
 
 def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
@@ -36,6 +38,8 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
             axes.plot(np.arange(1, len(ordered) + 1), counts, color=_COLOURS[number], label=split, **style)
         axes.axhline(RARE, color=_SOFT, lw=1, ls="--")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain)
+        axes.set_xlim(0, len(ordered) + 1)
         _style(axes, f"Objects of {len(ordered)} classes (dashed: {RARE})", "class, most frequent in train first", "")
     else:
         figure = Figure(figsize=(11, 1.2 + 0.28 * max(len(ordered), 3)), layout="constrained")
@@ -47,6 +51,7 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
             axes.barh(rows, lengths, height=height * 0.9, color=_COLOURS[number], label=split)
         axes.axvline(RARE, color=_SOFT, lw=1, ls="--")
         axes.set_xscale("symlog", linthresh=1)
+        axes.xaxis.set_major_formatter(_plain)
         axes.set_yticks(np.arange(len(ordered)), [elide(entry.name, 32) for entry in ordered], fontsize=9)
         for text in axes.get_yticklabels():
             text.set_parse_math(False)  # a class may be called "$5 note"
@@ -59,7 +64,7 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
 
 def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> bytes:
     """A PNG of four charts: objects at the network's input and within their image, image sizes, objects per image."""
-    figure = Figure(figsize=(11, 7.4), layout="constrained")
+    figure = Figure(figsize=(11, 7.6), layout=ConstrainedLayoutEngine(h_pad=0.12))
     (at_input, relative), (image_sizes, per_image) = figure.subplots(2, 2)
     sides_at_input, shares, counts = {}, {}, {}
     for number, (name, split) in enumerate(splits.items()):
@@ -71,15 +76,16 @@ def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> byt
         sides_at_input[name] = (sides * input_scales(split.sizes, preprocess)[image])[shown]
         shares[name] = (sides / np.sqrt(split.sizes.astype(float).prod(axis=1))[image])[shown]
         counts[name] = objects_per_image
-        step = max(1, len(split) // _MOST_POINTS)
-        height, width = split.sizes[::step].T
-        image_sizes.scatter(width, height, s=14, alpha=0.35, lw=0, color=_COLOURS[number], label=name)
+        sizes, repeated = np.unique(split.sizes, axis=0, return_counts=True)
+        height, width = sizes.T
+        areas = 12 + 25 * np.log(repeated)
+        image_sizes.scatter(width, height, s=areas, alpha=0.4, lw=0, color=_COLOURS[number], label=name)
     _log_histogram(at_input, sides_at_input, 60)
     at_input.axvline(LEAST_INPUT_AREA**0.5, color=_INK, lw=1, ls="--")
     _style(at_input, "Side of objects at the network's input (dashed: 8 pixels)", "pixels, root of the area", "share")
     _log_histogram(relative, shares, 60)
     _style(relative, "Side of objects relative to their image", "root of the share of the image's area", "share")
-    _style(image_sizes, "Image sizes", "width in pixels", "height in pixels")
+    _style(image_sizes, "Image sizes (larger where there are more)", "width in pixels", "height in pixels")
     image_sizes.set_xlim(left=0)
     image_sizes.set_ylim(bottom=0)
     most = max((int(values.max()) for values in counts.values() if len(values)), default=1)
@@ -97,7 +103,7 @@ def _log_histogram(axes: Axes, values: Mapping[str, NDArray[np.float64]], count:
     everything = everything[everything > 0]
     bins = np.geomspace(everything.min(), everything.max() * 1.01, count)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(_plain)
     for number, (name, chosen) in enumerate(values.items()):
         _histogram(axes, chosen, bins, number, name)
 
@@ -109,9 +115,16 @@ def _histogram(axes: Axes, values: NDArray[np.generic], bins: NDArray[np.float64
     axes.stairs(shares, bins, fill=fill, color=_COLOURS[number], alpha=0.45 if fill else 1, lw=1.8, label=name)
 
 
+def _plain(value: float, _: float) -> str:
+    """A tick of a logarithmic axis without powers."""
+    return f"{value:,.10g}"
+
+
 def _legend(axes: Axes, splits: Sequence[str]) -> None:
     if len(splits) > 1:
-        axes.legend(frameon=False, fontsize=9)
+        for handle in axes.legend(frameon=False, fontsize=9).legend_handles:
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([40])  # of points, whose first may be small or large
 
 
 def _style(axes: Axes, title: str, x: str, y: str) -> None:

@@ -55,7 +55,7 @@ def write_page(examination: Examination, path: Path, *, title: str) -> None:
         report=examination.report,
         shown=shown,
         severities=[(severity, examination.count(severity)) for severity in SEVERITIES],
-        classes=examination.classes,
+        classes=sorted(examination.classes, key=lambda entry: -entry.objects["train"]),
         log_share=lambda count: 100 * np.log1p(count) / np.log1p(max(most, 1)),
         charts=charts,
         resolution=_resolution(examination),
