@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from codetr.data.config import PreprocessConfig
-from codetr.data.doctor.examination import examine_dataset
+from codetr.data.config import PreprocessConfig, SourceConfig
+from codetr.data.doctor.examination import Examination, examine_dataset
 from codetr.data.doctor.repair import CHANGES, repair
+from codetr.data.source import Source
 from codetr.errors import UserError
+from codetr.steps.prepare import PrepareConfig, index_sources
 from tests.data.doctor.conftest import Patient
 from tests.data.doctor.faulty import index
 
@@ -88,3 +93,52 @@ def test_a_split_of_which_nothing_is_left_is_an_error(patient: Patient, tmp_path
     with pytest.raises(UserError, match="no image is left"):
         repair(sources, tmp_path / "index", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def annotation(random: Random, identifier: int) -> dict[str, Any]:
+    """An annotation of an image of 80 by 60 pixels in which anything may be wrong, in any combination."""
+
+    def number() -> float:
+        return random.choice([0, 1, -3, 40, 79.5, 85, 200, -0.5, random.uniform(-20, 100), random.uniform(0, 60)])
+
+    polygons = [[number() for _ in range(random.choice([4, 6, 8]))] for _ in range(random.choice([1, 2]))]
+    pixels = random.randint(0, 2000)
+    values = {
+        "id": random.choice([identifier, identifier, 0, "7", identifier - 1]),
+        "image_id": random.choice([0, 1, "1", 5]),
+        "category_id": random.choice([1, 2, 1.0, 9]),
+        "bbox": random.choice([[number() for _ in range(4)], [10, 10, random.choice([20, 20.4]), 30], None, [1, 2, 3]]),
+        "segmentation": random.choice(
+            [polygons, [[10, 10, 30, 10, 30, 40, 10, 40]], {"size": [60, 80], "counts": [pixels, 4800 - pixels]}, None]
+        ),
+        "area": random.choice([number(), 600, 1e5, True, "3"]),
+        "iscrowd": random.choice([0, 0, 1, True, "1"]),
+    }
+    return {name: value for name, value in values.items() if name == "id" or random.random() < 0.9}
+
+
+def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
+    """A box that is cut may become a copy or lose its extent, and its area with it: the order of repairs matters."""
+    for k in range(2):
+        pixels = np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    images = [{"id": k, "file_name": f"{k}.png", "width": 80, "height": 60} for k in range(2)]
+    categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+
+    def examine(name: str, file: Path) -> tuple[Examination, dict[str, Source]]:
+        folder = tmp_path / name
+        folder.mkdir()
+        source = SourceConfig(annotations=str(file), images=str(tmp_path))
+        sources = index_sources(PrepareConfig(train=source), folder)
+        return examine_dataset(folder, PreprocessConfig()), sources
+
+    for seed in range(25):
+        random = Random(seed)
+        annotations = [annotation(random, k + 1) for k in range(20)]
+        file = tmp_path / f"{seed}.json"
+        file.write_text(json.dumps({"images": images, "categories": categories, "annotations": annotations}))
+        examination, sources = examine(f"{seed}", file)
+        assert any(finding.kind.fix for finding in examination.findings)
+        repair(sources, examination.dataset, tmp_path / f"{seed}-copy")
+        again, _ = examine(f"{seed}-again", tmp_path / f"{seed}-copy" / "train.json")
+        assert [finding.name for finding in again.findings if finding.kind.fix] == [], f"seed {seed}"
