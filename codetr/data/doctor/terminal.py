@@ -18,10 +18,11 @@ def print_examination(examination: Examination, console: Console) -> None:
     print_splits(examination.report, console)
     print_classes(examination.report, console)
     splits = list(examination.report.splits)
-    table = Table("severity", "finding")
+    table = Table("severity")
+    table.add_column("finding", no_wrap=True)
     for split in splits:
         table.add_column(split, justify="right")
-    for heading in ("what it means", "what to do", "for example"):
+    for heading in ("what it means and what to do", "for example"):
         table.add_column(heading, overflow="fold")
     for finding in examination.findings:
         kind = finding.kind
@@ -32,8 +33,7 @@ def print_examination(examination: Examination, console: Console) -> None:
             f"[{_COLOURS[kind.severity]}]{kind.severity}[/]",
             finding.name,
             *counts,
-            escape(kind.meaning),
-            escape(what_to_do(finding.name)),
+            escape(f"{kind.meaning}. {what_to_do(finding.name)}".strip()),
             escape(finding.examples[0].text) if finding.examples else "",
         )
     if table.row_count:
