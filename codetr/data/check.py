@@ -124,7 +124,9 @@ def check_image(entry: ImageEntry, root: Path) -> ImageCheck:
         check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
     if header.frames > 1:
         check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
-    check.image = CheckedImage(entry.image_id, path, height, width, upright, digest, size, fingerprint(pixels))
+    check.image = CheckedImage(
+        entry.image_id, path, height, width, upright, digest, size, fingerprint=fingerprint(pixels)
+    )
     return check
 
 

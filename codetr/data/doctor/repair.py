@@ -372,5 +372,5 @@ def _checked(split: Split, i: int) -> CheckedImage:
         bool(arrays["upright"][i]),
         split.digest(i),
         int(arrays["file_sizes"][i]),
-        int(arrays["fingerprints"][i]),
+        fingerprint=int(arrays["fingerprints"][i]),
     )
