@@ -30,38 +30,47 @@ def doctor(
         Path | None,
         typer.Argument(
             metavar="DATASET|FILE",
-            help="A dataset, what [bold]codetr prepare[/] wrote; or COCO-format annotations, with --images.",
+            help="A dataset, what [bold]codetr prepare[/] wrote; or annotations: a COCO-format file, with --images, "
+            "a Pascal VOC folder, or a YOLO data.yaml.",
         ),
     ] = None,
     train: Annotated[
-        str | None, typer.Option("--train", metavar="FILE", help="Annotations to train on.", rich_help_panel=_RAW)
+        list[str] | None,
+        typer.Option(
+            "--train",
+            metavar="FILE|FOLDER",
+            help="Annotations to train on: COCO JSON, a Pascal VOC folder or list, or a YOLO data.yaml. Repeatable: "
+            "several sources are merged.",
+            rich_help_panel=_RAW,
+        ),
     ] = None,
     val: Annotated[
-        str | None, typer.Option("--val", metavar="FILE", help="Annotations to evaluate on.", rich_help_panel=_RAW)
+        list[str] | None,
+        typer.Option("--val", metavar="FILE|FOLDER", help="Annotations to evaluate on.", rich_help_panel=_RAW),
     ] = None,
     test: Annotated[
-        str | None,
-        typer.Option("--test", metavar="FILE", help="Annotations of a further split.", rich_help_panel=_RAW),
+        list[str] | None,
+        typer.Option("--test", metavar="FILE|FOLDER", help="Annotations of a further split.", rich_help_panel=_RAW),
     ] = None,
     images: Annotated[
         str | None,
         typer.Option(
             "--images",
             metavar="FOLDER",
-            help="What the annotations' file names are relative to.",
+            help="What the annotations' file names are relative to; VOC and YOLO know it themselves.",
             rich_help_panel=_RAW,
         ),
     ] = None,
     train_images: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--train-images", metavar="FOLDER", help="The same, for train only.", rich_help_panel=_RAW),
     ] = None,
     val_images: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--val-images", metavar="FOLDER", help="The same, for val only.", rich_help_panel=_RAW),
     ] = None,
     test_images: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--test-images", metavar="FOLDER", help="The same, for the further split.", rich_help_panel=_RAW),
     ] = None,
     repo: Annotated[
@@ -100,7 +109,7 @@ def doctor(
         typer.Option(
             "--fix",
             metavar="FOLDER",
-            help="Write repaired annotation files, and changes.jsonl with every change. Images stay where they are.",
+            help="Write repaired COCO files, and changes.jsonl with every change. Images stay where they are.",
             rich_help_panel=_REPORTS,
         ),
     ] = None,
@@ -122,6 +131,10 @@ def doctor(
 
         [cyan]codetr doctor --train train.json --val val.json --images images --fix repaired[/]
 
+        [cyan]codetr doctor --train VOC2012 --val VOC2012[/]
+
+        [cyan]codetr doctor --train coco8/data.yaml --val coco8/data.yaml --html doctor.html[/]
+
         [cyan]codetr doctor outputs/dataset --fail-on warning --json doctor.json[/]
 
     Errors: something is lost or measured wrongly. Warnings: it will probably hurt. Notes: worth knowing. A continuous
@@ -130,18 +143,20 @@ def doctor(
     from codetr.data.config import PreprocessConfig
     from codetr.data.doctor.examination import LEVELS, examine_dataset, fails
     from codetr.data.doctor.page import write_page
-    from codetr.data.doctor.repair import repair
+    from codetr.data.doctor.repair import repair, repairable
     from codetr.data.doctor.terminal import print_examination
+    from codetr.data.voc import ANNOTATIONS
     from codetr.files import write_json
+    from codetr.steps.prepare import index_sources
 
     if fail_on not in LEVELS:
         raise UserError(f"is '{fail_on}'", where="--fail-on", hint=f"It is one of {', '.join(LEVELS)}.")
     if dataset is not None and not dataset.exists():
         raise UserError("there is no such file or folder", where=str(dataset))
-    if dataset is not None and dataset.is_file():
-        if train is not None:
-            raise UserError("is given besides --train", where=str(dataset), hint="Name the file once.")
-        train, dataset = str(dataset), None
+    if dataset is not None and (dataset.is_file() or (dataset / ANNOTATIONS).is_dir()):
+        if train:
+            raise UserError("is given besides --train", where=str(dataset), hint="Name every source with --train.")
+        train, dataset = [str(dataset)], None
     annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
     given = split_sources(annotations, images=images, repo=repo, rev=rev)
     if (dataset is None) == (not given and params is None):
@@ -152,9 +167,12 @@ def doctor(
         raise UserError("needs annotation files", where="--fix", hint=hint)
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
     with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as name:
-        folder, sources = dataset or Path(name), {}
+        folder = dataset or Path(name)
+        sources = {} if dataset is not None else _fetch(given, params, folder)
+        # A refusal must not come after minutes of reading.
+        files = {} if fix is None else repairable(sources)
         if dataset is None:
-            sources = _index(given, params, folder)
+            index_sources(sources, folder)
         examination = examine_dataset(folder, preprocess)
         print_examination(examination, console())
         if json_file is not None:
@@ -164,23 +182,23 @@ def doctor(
             write_page(examination, html, title=_title(dataset, sources))
             console().print(f"open {plain(html.resolve())}")
         if fix is not None:
-            _show_changes(repair(sources, folder, fix), fix)
+            _show_changes(repair(files, folder, fix), fix)
     raise typer.Exit(FOUND if fails(examination, fail_on) else 0)
 
 
-def _index(given: dict[str, dict[str, Any]], params: Path | None, folder: Path) -> dict[str, Source]:
-    from codetr.steps.prepare import PrepareConfig, index_sources
+def _fetch(given: dict[str, list[dict[str, Any]]], params: Path | None, folder: Path) -> dict[str, tuple[Source, ...]]:
+    from codetr.steps.prepare import PrepareConfig, fetch_sources
 
     if given and "train" not in given and params is None:
         hint = "Name it with --train: a single file may be called so whatever it is for."
         raise UserError("no annotations to train on are named", hint=hint)
-    return index_sources(step_settings(PrepareConfig, "prepare", params, None, given), folder)
+    return fetch_sources(step_settings(PrepareConfig, "prepare", params, None, given), folder)
 
 
-def _title(dataset: Path | None, sources: dict[str, Source]) -> str:
-    return (
-        dataset.resolve().name if dataset is not None else ", ".join(str(s.annotations.name) for s in sources.values())
-    )
+def _title(dataset: Path | None, sources: dict[str, tuple[Source, ...]]) -> str:
+    if dataset is not None:
+        return dataset.resolve().name
+    return ", ".join(dict.fromkeys(source.annotations.name for several in sources.values() for source in several))
 
 
 def _show_changes(changes: list[Changes], output: Path) -> None:

@@ -19,31 +19,50 @@ def prepare(
     *,
     output: OutputOption,
     train: Annotated[
-        str | None, typer.Option("--train", metavar="FILE", help="COCO-format annotations to train on.")
+        list[str] | None,
+        typer.Option(
+            "--train",
+            metavar="FILE|FOLDER",
+            help="Annotations to train on: a COCO-format JSON file, a Pascal VOC folder (or a list in its "
+            "ImageSets/Main), or a YOLO data.yaml. Repeatable: several sources are merged, classes by name.",
+        ),
     ] = None,
     val: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--val",
-            metavar="FILE",
-            help="COCO-format annotations to evaluate on; drawn from the training set if not given.",
+            metavar="FILE|FOLDER",
+            help="Annotations to evaluate on, likewise; drawn from the training set if not given.",
         ),
     ] = None,
     test: Annotated[
-        str | None, typer.Option("--test", metavar="FILE", help="COCO-format annotations of a further split.")
+        list[str] | None,
+        typer.Option("--test", metavar="FILE|FOLDER", help="Annotations of a further split, likewise."),
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option("--images", metavar="FOLDER", help="What the annotations' file names are relative to."),
+        typer.Option(
+            "--images",
+            metavar="FOLDER",
+            help="What the annotations' file names are relative to. Default: COCO, the current folder; VOC, its "
+            "JPEGImages; YOLO, the [bold]path[/] of its data.yaml.",
+        ),
     ] = None,
     train_images: Annotated[
-        str | None, typer.Option("--train-images", metavar="FOLDER", help="The same, for the training split only.")
+        list[str] | None,
+        typer.Option(
+            "--train-images",
+            metavar="FOLDER",
+            help="The same, for the training split only; of several sources, one for each --train in their order.",
+        ),
     ] = None,
     val_images: Annotated[
-        str | None, typer.Option("--val-images", metavar="FOLDER", help="The same, for the validation split only.")
+        list[str] | None,
+        typer.Option("--val-images", metavar="FOLDER", help="The same, for the validation split only."),
     ] = None,
     test_images: Annotated[
-        str | None, typer.Option("--test-images", metavar="FOLDER", help="The same, for the further split only.")
+        list[str] | None,
+        typer.Option("--test-images", metavar="FOLDER", help="The same, for the further split only."),
     ] = None,
     repo: Annotated[
         str | None,
@@ -66,6 +85,16 @@ def prepare(
 
         [cyan]codetr prepare --train instances_train2017.json --train-images train2017 \\
             --val instances_val2017.json --val-images val2017 -o outputs/coco[/]
+
+        [cyan]codetr prepare --train VOC2012 --val VOC2012 -o outputs/voc[/]
+
+        [cyan]codetr prepare --train coco8/data.yaml --val coco8/data.yaml -o outputs/coco8[/]
+
+        [cyan]codetr prepare --train all.json --images images --set val_fraction=0.1 --set test_fraction=0.1 \\
+            -o outputs/dataset[/]
+
+        [cyan]codetr prepare --train a.json --train-images a --train b.json --train-images b \\
+            --val a_val.json --val-images a -o outputs/both[/]
 
         [cyan]codetr prepare --repo ssh://git@example.org/data.git --rev v3 \\
             --train train.json --val val.json --images images -o outputs/dataset[/]

@@ -202,22 +202,24 @@ def export(
 
 def score(
     *,
-    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="A COCO annotation file.")],
+    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="A COCO or LVIS annotation file.")],
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Detections as a COCO result file.")],
     masks: Annotated[bool, typer.Option("--masks", help="Compare masks instead of boxes.")] = False,
 ) -> None:
     """COCO metrics of any result file, of this or another program, as JSON: pycocotools' numbers to the last digit.
 
+    For an LVIS annotation file the metrics are LVIS's, equal to those of the package lvis.
+
     [cyan]codetr score instances_val2017.json results.json[/]
     """
     import json
 
-    from codetr.evaluation.coco import evaluate_coco
+    from codetr.evaluation.measure import evaluate_results
     from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
 
     ground_truth = read_ground_truth(annotations)
     predictions = read_predictions(results, ground_truth)
     if masks:
         check_masks(ground_truth, predictions)
-    metrics = evaluate_coco(ground_truth, predictions, "segm" if masks else "bbox")
+    metrics = evaluate_results(ground_truth, predictions, "segm" if masks else "bbox")
     typer.echo(json.dumps(metrics.flat, indent=2))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codetr.data.entries import ImageEntry
+from codetr.data.entries import ImageEntry, Verified
 from codetr.data.findings import Findings
 from codetr.data.fingerprint import PLAIN, fingerprint
 from codetr.data.images import read_header, read_image
@@ -30,6 +30,7 @@ class CheckedImage:
         upright: the EXIF orientation is to be applied when decoding.
         digest: SHA-256 of the file, as `sha256:<hex>`.
         bytes: size of the file.
+        verified: what is known about its classes in a federated dataset, or None.
         fingerprint: 64 bits that images which look alike share, see `codetr.data.fingerprint`.
     """
 
@@ -40,6 +41,7 @@ class CheckedImage:
     upright: bool
     digest: str
     bytes: int
+    verified: Verified | None = None
     fingerprint: int = PLAIN
 
 
@@ -125,7 +127,15 @@ def check_image(entry: ImageEntry, root: Path) -> ImageCheck:
     if header.frames > 1:
         check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
     check.image = CheckedImage(
-        entry.image_id, path, height, width, upright, digest, size, fingerprint=fingerprint(pixels)
+        entry.image_id,
+        path,
+        height,
+        width,
+        upright,
+        digest,
+        size,
+        entry.verified,
+        fingerprint=fingerprint(pixels),
     )
     return check
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from codetr.config import Settings
 
@@ -13,17 +13,19 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class SourceConfig(Settings):
-    """Where the annotations and images of one split are.
+    """Where the annotations and images of one split are, or of a part of it.
 
     Attributes:
-        annotations: a COCO-format JSON file, plain or gzip-compressed.
-        images: the folder that the annotations' file names are relative to.
+        annotations: a COCO-format JSON file, plain or gzip-compressed; a Pascal VOC folder, or one of the lists in its
+            ImageSets/Main; or the data.yaml of a YOLO dataset.
+        images: the folder that file names are relative to. None for where the format has it: COCO in the current
+            folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
         repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
     """
 
     annotations: str
-    images: str
+    images: str | None = None
     repo: str | None = None
     rev: str | None = None
 
@@ -32,6 +34,21 @@ class SourceConfig(Settings):
         if self.rev is not None and self.repo is None:
             raise ValueError("rev is given without repo: only a DVC repository has revisions")
         return self
+
+
+def _as_sources(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_written(sources: tuple[SourceConfig, ...]) -> Any:
+    dumped = [source.model_dump() for source in sources]
+    return dumped[0] if len(dumped) == 1 else dumped
+
+
+SourceConfigs = Annotated[
+    tuple[SourceConfig, ...], BeforeValidator(_as_sources), PlainSerializer(_as_written), Field(min_length=1)
+]
+"""The sources of one split: a list of them or, as nearly always, a single one, which is written without the list."""
 
 
 class PreprocessConfig(Settings):
@@ -132,6 +149,42 @@ Augmentation = Annotated[AugmentConfig | JitterConfig, Field(discriminator="kind
 """Either training augmentation; `kind` tells which."""
 
 
+class ShuffleConfig(Settings):
+    """Every image once an epoch.
+
+    Attributes:
+        kind: tells it from the other ways to sample.
+    """
+
+    kind: Literal["shuffle"] = "shuffle"
+
+
+class RepeatFactorConfig(Settings):
+    """Images with rare classes repeatedly, all others once (Gupta et al., "LVIS", CVPR 2019, appendix B.2).
+
+    Attributes:
+        kind: tells it from the other ways to sample.
+        threshold: share of images below which a class counts as rare; for LVIS its authors take 0.001.
+    """
+
+    kind: Literal["repeat_factor"] = "repeat_factor"
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.001
+
+
+class ClassBalancedConfig(Settings):
+    """Every class equally often, with an image of it (Shen et al., "Relay Backpropagation", ECCV 2016, section 4).
+
+    Attributes:
+        kind: tells it from the other ways to sample.
+    """
+
+    kind: Literal["class_balanced"] = "class_balanced"
+
+
+Sampling = Annotated[ShuffleConfig | RepeatFactorConfig | ClassBalancedConfig, Field(discriminator="kind")]
+"""Which images an epoch takes, and how often; `kind` tells how."""
+
+
 class LoaderConfig(Settings):
     """How images reach the network.
 
@@ -139,11 +192,10 @@ class LoaderConfig(Settings):
         batch_size: images per process and forward pass.
         workers: loader processes per training process; 0 loads in the training process itself.
         prefetch: batches every worker prepares ahead.
-        oversample_below: share of images below which a class counts as rare (Gupta et al., "LVIS", CVPR 2019, appendix
-            B.2, who take 0.001); images with rare classes are repeated within an epoch. None repeats none.
+        sampling: which images an epoch takes, and how often.
     """
 
     batch_size: Positive = 2
     workers: Annotated[int, Field(ge=0)] = 2
     prefetch: Positive = 2
-    oversample_below: Annotated[float, Field(gt=0, le=1)] | None = None
+    sampling: Sampling = ShuffleConfig()

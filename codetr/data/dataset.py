@@ -13,14 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data import segmentation
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE, Frequency
 from codetr.data.images import read_image
 from codetr.data.index import open_index
 from codetr.errors import UserError
-from codetr.files import read_json
+from codetr.files import read_json, write_json
 
 CLASSES = "classes.json"
+_UNKNOWN = Frequency(None, None)
 LOCATIONS = "locations.json"
-"""The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest."""
+"""The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest.
+
+A split of several sources has a list of folders, and the paths in its index begin with a position in it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class ImageRecord:
         iscrowd: (objects,) bool.
         trainable: (objects,) bool: to be trained on; the others (crowds, ignored, less than a pixel) only evaluated.
         annotation_ids: (objects,) int64.
+        outlines: polygons or run-length code of every object as JSON, empty where it has none.
+        negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
+        not_exhaustive: (n,) int32 labels of which not every object is annotated, likewise.
     """
 
     image_id: int
@@ -55,6 +62,8 @@ class ImageRecord:
     trainable: NDArray[np.bool_]
     annotation_ids: NDArray[np.int64]
     outlines: tuple[bytes, ...]
+    negative: NDArray[np.int32] | None = None
+    not_exhaustive: NDArray[np.int32] | None = None
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
         """Outline of object `k`: polygons, a run-length code, or None."""
@@ -97,12 +106,14 @@ class Split:
         name: the split.
         names: class names by label.
         category_ids: original category ids by label, ascending.
+        frequencies: how common the classes are, by label.
     """
 
     def __init__(self, dataset: Path, name: str) -> None:
         self.dataset, self.name = dataset, name
-        self.names, self.category_ids = read_classes(dataset)
-        self._root = _image_root(dataset, name)
+        classes = read_classes(dataset)
+        self.names, self.category_ids, self.frequencies = classes.names, classes.category_ids, classes.frequencies
+        self._roots = _image_roots(dataset, name)
         self._arrays = open_index(dataset / name)
 
     @classmethod
@@ -149,13 +160,19 @@ class Split:
         return images[trainable], self.labels[trainable]
 
     @property
+    def federated(self) -> bool:
+        """Whether images list which classes were verified, as in LVIS."""
+        return "verified" in self._arrays
+
+    @property
     def without_outline(self) -> int:
         """How many of the objects that are trained on have no outline."""
         return int(np.count_nonzero((np.diff(self._arrays["outline_offsets"]) == 0) & self._arrays["trainable"]))
 
     def path(self, i: int) -> Path:
         """The file of image `i`."""
-        return self._root / self.relative_path(i)
+        source, path = self._place(i)
+        return self._roots[source] / path
 
     def digest(self, i: int) -> str:
         """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
@@ -181,24 +198,29 @@ class Split:
             trainable=np.array(arrays["trainable"][objects]),
             annotation_ids=np.array(arrays["annotation_ids"][objects]),
             outlines=tuple(arrays["outlines"][start:stop].tobytes() for start, stop in pairwise(bounds)),
+            negative=self._verified("negative", i),
+            not_exhaustive=self._verified("not_exhaustive", i),
         )
 
     def to_coco(self) -> dict[str, Any]:
         """The split as COCO ground truth: what the annotation file says about everything that was not dropped.
 
-        Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones.
+        Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones. Of a
+        federated dataset it is LVIS ground truth: images list verified categories, categories their frequency.
         """
         images, annotations = [], []
         for i in range(len(self)):
             record = self.record(i)
-            images.append(
-                {
-                    "id": record.image_id,
-                    "file_name": self.relative_path(i),
-                    "height": record.height,
-                    "width": record.width,
-                }
-            )
+            image = {
+                "id": record.image_id,
+                "file_name": self.relative_path(i),
+                "height": record.height,
+                "width": record.width,
+            }
+            for field, listed in ((NEGATIVE, record.negative), (NOT_EXHAUSTIVE, record.not_exhaustive)):
+                if listed is not None:
+                    image[field] = [self.category_ids[label] for label in listed]
+            images.append(image)
             for k in range(len(record.labels)):
                 annotation = {
                     "id": int(record.annotation_ids[k]),
@@ -212,17 +234,67 @@ class Split:
                 if outline is not None:
                     annotation["segmentation"] = outline
                 annotations.append(annotation)
-        categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.names, strict=True)]
+        categories = []
+        for identifier, name, known in zip(self.category_ids, self.names, self.frequencies, strict=True):
+            category = {"id": identifier, "name": name, "frequency": known.group, "image_count": known.image_count}
+            categories.append({field: value for field, value in category.items() if value is not None})
         return {"images": images, "annotations": annotations, "categories": categories}
 
+    def source(self, i: int) -> int:
+        """The position of image `i`'s source among those of the split; 0 if it has a single one."""
+        return self._place(i)[0]
+
+    def _place(self, i: int) -> tuple[int, str]:
+        path = self.relative_path(i)
+        if len(self._roots) == 1:
+            return 0, path
+        source, _, path = path.partition("/")
+        return int(source), path
+
+    def _verified(self, name: str, i: int) -> NDArray[np.int32] | None:
+        if not self.federated or not self._arrays["verified"][i]:
+            return None
+        start, stop = self._arrays[f"{name}_offsets"][i : i + 2]
+        return np.array(self._arrays[f"{name}_labels"][start:stop])
+
     def relative_path(self, i: int) -> str:
-        """The file of image `i`, relative to the image folder."""
+        """The file of image `i`, relative to the image folder; of several sources, after the position of its own."""
         start, stop = self._arrays["path_offsets"][i : i + 2]
         return self._arrays["paths"][start:stop].tobytes().decode()
 
 
-def read_classes(dataset: Path) -> tuple[list[str], list[int]]:
-    """Class names and original category ids of a dataset, by label.
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a dataset, three lists by label.
+
+    Attributes:
+        names: unique.
+        category_ids: original ids, ascending.
+        frequencies: how common they are in LVIS's training set, where the annotation file says so.
+    """
+
+    names: list[str]
+    category_ids: list[int]
+    frequencies: list[Frequency]
+
+
+def write_classes(folder: Path, names: Mapping[int, str], frequencies: Mapping[int, Frequency]) -> None:
+    """Write the classes of a dataset.
+
+    Args:
+        folder: the dataset folder.
+        names: by category id, in ascending order.
+        frequencies: by category id, where known; nothing is written about them if there are none.
+    """
+    values: dict[str, list[Any]] = {"names": list(names.values()), "category_ids": list(names)}
+    if frequencies:
+        ordered = [frequencies.get(identifier, _UNKNOWN) for identifier in names]
+        values |= {"frequency": [entry.group for entry in ordered], "image_count": [e.image_count for e in ordered]}
+    write_json(folder / CLASSES, values)
+
+
+def read_classes(dataset: Path) -> Classes:
+    """The classes of a dataset.
 
     Raises:
         UserError: missing or damaged.
@@ -234,24 +306,34 @@ def read_classes(dataset: Path) -> tuple[list[str], list[int]]:
     fields = values if isinstance(values, dict) else {}
     names = [name for name in _list(fields.get("names")) if type(name) is str]
     ids = [identifier for identifier in _list(fields.get("category_ids")) if type(identifier) is int]
-    if not names or {"names": names, "category_ids": ids} != values or len(names) != len(ids):
-        raise UserError("needs 'names' and 'category_ids', two lists of one length", where=str(path))
-    return names, ids
+    groups = [group for group in _list(fields.get("frequency")) if group in ("r", "c", "f", None)]
+    counts = [count for count in _list(fields.get("image_count")) if count is None or type(count) is int]
+    written: dict[str, list[Any]] = {"names": names, "category_ids": ids}
+    if groups or counts:
+        written |= {"frequency": groups, "image_count": counts}
+    else:
+        groups = counts = [None] * len(names)
+    if not names or written != values or len({len(part) for part in (names, ids, groups, counts)}) > 1:
+        fields_needed = "'names' and 'category_ids', two lists of one length, and of LVIS 'frequency' and 'image_count'"
+        raise UserError(f"needs {fields_needed}", where=str(path))
+    return Classes(names, ids, [Frequency(*entry) for entry in zip(groups, counts, strict=True)])
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _image_root(dataset: Path, split: str) -> Path:
+def _image_roots(dataset: Path, split: str) -> list[Path]:
     path = dataset / LOCATIONS
     locations = read_json(path)
-    if not isinstance(locations, dict) or not all(isinstance(value, str) for value in locations.values()):
+    values = locations.values() if isinstance(locations, dict) else [None]
+    if not all(isinstance(folder, str) for value in values for folder in (_list(value) or [value])):
         raise UserError("is not an object of image folders by split", where=str(path))
     if split not in locations:
         raise UserError(f"has no split '{split}' (it has {', '.join(locations) or 'none'})", where=str(dataset))
-    root = dataset / locations[split]
-    if not root.is_dir():
-        hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
-        raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
-    return root
+    roots = [dataset / folder for folder in _list(locations[split]) or [locations[split]]]
+    for root in roots:
+        if not root.is_dir():
+            hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
+            raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
+    return roots

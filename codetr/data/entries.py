@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,44 @@ from codetr.data.coco_file import CocoFile
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer
 from codetr.errors import UserError
+
+NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
+"""LVIS's lists of an image: see `Verified`."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What is known about the classes of an image in a federated dataset (Gupta et al., "LVIS", 2019, section 2.2).
+
+    Of all other classes that have no object in the image nobody looked whether they are there.
+
+    Attributes:
+        negative: categories that were looked for and are not there.
+        not_exhaustive: categories of which not every object is annotated.
+    """
+
+    negative: tuple[int, ...]
+    not_exhaustive: tuple[int, ...]
+
+    def renumbered(self, changed: Mapping[int, int]) -> Verified:
+        """The same with other category ids, by old id; those that are not in `changed` stay."""
+        negative, incomplete = (
+            tuple(sorted(changed.get(key, key) for key in part)) for part in (self.negative, self.not_exhaustive)
+        )
+        return Verified(negative, incomplete)
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """How common a category is in LVIS's training set; None where the file does not say.
+
+    Attributes:
+        group: "r" in fewer than 10 images (rare), "c" in fewer than 100 (common), "f" in more (frequent).
+        image_count: number of images.
+    """
+
+    group: str | None
+    image_count: int | None
 
 
 @dataclass(frozen=True)
@@ -21,12 +60,14 @@ class ImageEntry:
         names: file names to try, relative to the image folder, best first; from outside, so not to be trusted.
         size: declared (height, width), or None.
         named_by_url: the names come from a URL because there was no file name.
+        verified: what is known about its classes in a federated dataset, or None.
     """
 
     image_id: int
     names: tuple[str, ...]
     size: tuple[int, int] | None
     named_by_url: bool = False
+    verified: Verified | None = None
 
 
 def read_categories(values: list[Any], findings: Findings, where: str) -> dict[int, str]:
@@ -72,6 +113,23 @@ def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
     return unique
 
 
+def read_frequencies(values: list[Any], categories: Mapping[int, str], findings: Findings) -> dict[int, Frequency]:
+    """How common categories are, by id, where the file says so; of a category listed twice the first counts."""
+    frequencies: dict[int, Frequency] = {}
+    for position, value in enumerate(values):
+        identifier = as_integer(value.get("id")) if isinstance(value, dict) else None
+        if identifier is None or identifier not in categories or identifier in frequencies:
+            continue
+        group, count = value.get("frequency"), value.get("image_count")
+        if group not in (None, "r", "c", "f") or (count is not None and (type(count) is not int or count < 0)):
+            findings.add("category_frequency_invalid", f"categories[{position}]: {short(group)}, {short(count)}")
+            group = group if group in ("r", "c", "f") else None
+            count = count if type(count) is int and count >= 0 else None
+        if group is not None or count is not None:
+            frequencies[identifier] = Frequency(group, count)
+    return frequencies
+
+
 def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
     """The images of a file, in its order.
 
@@ -79,6 +137,7 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
         UserError: one id for two different files, so that nobody can tell whose the annotations are.
     """
     entries: dict[int, ImageEntry] = {}
+    known = {as_integer(value.get("id")) for value in file.categories if isinstance(value, dict)}
     for position, value in enumerate(file.images):
         example = f"images[{position}]"
         identifier = ids.resolve(value.get("id")) if isinstance(value, dict) else None
@@ -96,10 +155,24 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
             findings.add("image_repeated", f"{example}: {identifier}")
             continue
         ids.report(value["id"], findings, example)
-        if "neg_category_ids" in value or "not_exhaustive_category_ids" in value:
-            findings.add("image_federated", f"{example}: {identifier}")
-        entries[identifier] = entry
+        entries[identifier] = replace(entry, verified=_verified(value, known, findings, f"{example}: {identifier}"))
     return list(entries.values())
+
+
+def _verified(value: dict[str, Any], known: Set[int | None], findings: Findings, example: str) -> Verified | None:
+    if NEGATIVE not in value and NOT_EXHAUSTIVE not in value:
+        return None
+    findings.add("image_federated", example)
+    lists = []
+    for field in (NEGATIVE, NOT_EXHAUSTIVE):
+        listed = value.get(field)
+        raw = listed if isinstance(listed, list) else [] if listed is None else [listed]
+        numbers = [as_integer(item) for item in raw]
+        unknown = [item for item, number in zip(raw, numbers, strict=True) if number is None or number not in known]
+        if unknown:
+            findings.add("image_verified_unknown", f"{example}: {field}: {short(unknown)}")
+        lists.append(tuple(sorted({number for number in numbers if number is not None and number in known})))
+    return Verified(*lists)
 
 
 def _file_names(value: dict[str, Any]) -> tuple[tuple[str, ...], bool]:

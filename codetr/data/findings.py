@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,6 +41,13 @@ KINDS: dict[str, Kind] = {
     "file_encoding": Kind(
         "repaired", "note", "a byte-order mark or UTF-16 instead of plain UTF-8; decoded", "corrected"
     ),
+    "label_file_missing": Kind(
+        "kept",
+        "note",
+        "YOLO: no label file; an image without objects",
+        "",
+        "Make sure that nothing was forgotten in them, and that the labels are where the images' paths say.",
+    ),
     # Categories.
     "category_malformed": Kind(
         "dropped", "error", "not an object, or no usable id", "removed", "Give every category an integer id."
@@ -54,6 +63,16 @@ KINDS: dict[str, Kind] = {
     "category_id_converted": Kind(
         "repaired", "note", "an id given as text or decimal number; read as an integer", "corrected"
     ),
+    "category_frequency_invalid": Kind(
+        "dropped",
+        "warning",
+        "a frequency other than r, c and f, or an image_count that is none",
+        "corrected",
+        "LVIS's metrics of rare, common and frequent classes leave a class without frequency out.",
+    ),
+    "category_id_renumbered": Kind(
+        "repaired", "note", "another id than in an earlier source; that of the earlier one counts"
+    ),
     # Images.
     "image_malformed": Kind("dropped", "error", "not an object, or no usable id", "removed", "Give every image an id."),
     "image_id_converted": Kind(
@@ -61,6 +80,9 @@ KINDS: dict[str, Kind] = {
     ),
     "image_id_numbered": Kind(
         "repaired", "note", "an id that is no number; a free integer takes its place everywhere", "corrected"
+    ),
+    "image_id_renumbered": Kind(
+        "repaired", "note", "an id that an image of an earlier source has; a free one takes its place"
     ),
     "image_repeated": Kind("repaired", "note", "the same id and file listed twice; merged", "corrected"),
     "image_unnamed": Kind(
@@ -113,8 +135,13 @@ KINDS: dict[str, Kind] = {
         "",
         "Make sure that the annotations are those of the first frame.",
     ),
-    "image_federated": Kind(
-        "kept", "note", "LVIS's lists of verified categories; not used, the COCO metrics have none"
+    "image_federated": Kind("kept", "note", "LVIS's lists of verified categories; evaluation follows LVIS's rules"),
+    "image_verified_unknown": Kind(
+        "dropped",
+        "warning",
+        "an entry of LVIS's lists that is no listed category",
+        "corrected",
+        "List the category, or correct the id: what the entry says of the image is lost.",
     ),
     "image_file_shared": Kind(
         "kept",
@@ -129,6 +156,13 @@ KINDS: dict[str, Kind] = {
         "files of different names with identical content",
         "",
         "Keep one of them, with all its annotations: where they contradict, training learns neither.",
+    ),
+    "image_in_several_sources": Kind(
+        "kept",
+        "warning",
+        "identical content in two sources of one split",
+        "",
+        "Leave it out of one source: where the annotations contradict, training learns neither.",
     ),
     "image_nearly_repeated": Kind(
         "kept",
@@ -159,7 +193,7 @@ KINDS: dict[str, Kind] = {
         "Make sure that nothing was forgotten in them.",
     ),
     # Annotations.
-    "annotation_malformed": Kind("dropped", "error", "not an object", "removed"),
+    "annotation_malformed": Kind("dropped", "error", "not an object, or no row of a YOLO label file", "removed"),
     "annotation_image_unknown": Kind(
         "dropped",
         "error",
@@ -181,6 +215,9 @@ KINDS: dict[str, Kind] = {
         "its id is missing, no integer, 0 (which the COCO metrics take for 'no match') or used before",
         "corrected",
         "Results that refer to annotations by id cannot be matched any more.",
+    ),
+    "annotation_id_renumbered": Kind(
+        "repaired", "note", "an id that an annotation of an earlier source has; a free one takes its place"
     ),
     "annotation_repeated": Kind(
         "kept",
@@ -204,6 +241,9 @@ KINDS: dict[str, Kind] = {
         "Decide for one class, unless an object may have two.",
     ),
     "annotation_ignored": Kind("kept", "note", "marked with ignore; evaluated, not trained on"),
+    "annotation_difficult": Kind(
+        "kept", "note", "marked as difficult in VOC; a crowd: evaluated as such, not trained on"
+    ),
     "annotation_crowd": Kind(
         "kept", "note", "a region of several objects; evaluated as one to be ignored, never trained on"
     ),
@@ -347,6 +387,9 @@ KINDS: dict[str, Kind] = {
 """Every finding there is, in the order in which records meet them. docs/doctor.md shows it as a table."""
 
 
+_POSITION = re.compile(r"(images|annotations|categories)\[(\d+)\](?: \(id [^)]*\))?")
+
+
 @dataclass
 class Finding:
     """One kind of finding in one split."""
@@ -372,10 +415,16 @@ class Finding:
 
 
 class Findings:
-    """The findings of one split."""
+    """The findings of one split.
+
+    Attributes:
+        places: what `images[i]`, `annotations[i]` and `categories[i]` at the start of an example stand for where the
+            records were not read from a COCO file: by the name of the list, the file and line (or object) of each.
+    """
 
     def __init__(self) -> None:
         self._by_name: dict[str, Finding] = {}
+        self.places: Mapping[str, Sequence[str]] = {}
 
     def add(self, name: str, example: str) -> None:
         """Count a finding; the first examples are kept, shortened, with control characters made visible."""
@@ -384,7 +433,21 @@ class Findings:
         finding = self._by_name.setdefault(name, Finding(name))
         finding.count += 1
         if len(finding.examples) < MAX_EXAMPLES:
-            finding.examples.append(printable(example))
+            finding.examples.append(printable(self._placed(example)))
+
+    def extend(self, other: Findings, prefix: str) -> None:
+        """Count the findings of one source too; `prefix` says in its examples which one it is."""
+        for found in other.all():
+            finding = self._by_name.setdefault(found.name, Finding(found.name))
+            finding.count += found.count
+            room = MAX_EXAMPLES - len(finding.examples)
+            finding.examples += [printable(f"{prefix}{example}") for example in found.examples[:room]]
+
+    def _placed(self, example: str) -> str:
+        match = _POSITION.match(example)
+        if match is None or match[1] not in self.places:
+            return example
+        return self.places[match[1]][int(match[2])] + example[match.end() :]
 
     def count(self, name: str) -> int:
         """How often a kind was found."""

@@ -42,11 +42,21 @@ ARRAYS = {
 }
 """Every array of an index, `NAME.npy` each."""
 
+FEDERATED_ARRAYS = {
+    "verified": "bool (n,): the image lists verified classes at all",
+    "negative_labels": "int32: classes that are verified to be absent, image by image",
+    "negative_offsets": "int64 (n + 1,)",
+    "not_exhaustive_labels": "int32: classes whose objects are not all annotated, image by image",
+    "not_exhaustive_offsets": "int64 (n + 1,)",
+}
+"""Further ones, only where an image lists verified classes, as in LVIS."""
+
 
 def build_index(
     images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of one split's index, by the names of `ARRAYS`.
+    """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
+    `FEDERATED_ARRAYS`.
 
     Args:
         images: in the order they will have.
@@ -59,7 +69,7 @@ def build_index(
     ordered = [entry for image in images for entry in by_image[image.image_id]]
     paths = [image.path.encode() for image in images]
     outlines = [b"" if entry.outline is None else _to_json(entry.outline) for entry in ordered]
-    return {
+    arrays: dict[str, NDArray[Any]] = {
         "image_ids": np.array([image.image_id for image in images], np.int64),
         "sizes": np.array([(image.height, image.width) for image in images], np.int32).reshape(-1, 2),
         "upright": np.array([image.upright for image in images], bool),
@@ -80,6 +90,14 @@ def build_index(
         "outlines": np.frombuffer(b"".join(outlines), np.uint8),
         "outline_offsets": _offsets([len(outline) for outline in outlines]),
     }
+    verified = [image.verified for image in images]
+    if any(entry is not None for entry in verified):
+        arrays["verified"] = np.array([entry is not None for entry in verified], bool)
+        for name in ("negative", "not_exhaustive"):
+            lists = [[labels[k] for k in getattr(entry, name)] if entry else [] for entry in verified]
+            arrays[f"{name}_labels"] = np.array([label for part in lists for label in part], np.int32)
+            arrays[f"{name}_offsets"] = _offsets([len(part) for part in lists])
+    return arrays
 
 
 def write_index(
@@ -88,12 +106,12 @@ def write_index(
     """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`."""
     arrays = build_index(images, objects, labels)
     folder.mkdir(parents=True)
-    for name in ARRAYS:
-        np.save(folder / f"{name}.npy", arrays[name], allow_pickle=False)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
 def open_index(folder: Path) -> dict[str, NDArray[Any]]:
-    """Map the arrays of an index, read-only.
+    """Map the arrays of an index, read-only; those of `FEDERATED_ARRAYS` only if it has them.
 
     Raises:
         UserError: an array is missing, unreadable, or its length does not fit the others'.
@@ -106,8 +124,13 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         **dict.fromkeys(("boxes", "labels", "areas", "crowds", "trainable"), objects),
         "outline_offsets": objects + 1,
     }
+    ends = [("object_offsets", objects)]
+    if (folder / "verified.npy").exists():
+        arrays |= {name: _open(folder / f"{name}.npy") for name in FEDERATED_ARRAYS}
+        lengths |= {"verified": images, "negative_offsets": images + 1, "not_exhaustive_offsets": images + 1}
+        ends += [(f"{name}_offsets", len(arrays[f"{name}_labels"])) for name in ("negative", "not_exhaustive")]
     fits = all(len(arrays[name]) == length for name, length in lengths.items())
-    if not fits or arrays["object_offsets"][-1] != objects:
+    if not fits or any(arrays[name][-1] != end for name, end in ends):
         raise UserError("the arrays of this index do not fit together", where=str(folder), hint=_PREPARE_AGAIN)
     return arrays
 

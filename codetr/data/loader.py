@@ -25,7 +25,7 @@ from codetr.data.batching import effective_batch_count, effective_batches, share
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import ImageRecord, Split
 from codetr.data.jitter import Unreduced, jittered
-from codetr.data.oversampling import oversampled
+from codetr.data.sampling import Sampler, build_sampler
 from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
 from codetr.errors import UserError
 from codetr.models.structures import ImageBatch, Target
@@ -51,23 +51,27 @@ _TrainBatch = tuple[ImageBatch, list[Target]]
 
 
 class _TrainBatches(Dataset[_TrainBatch | _Failure]):
-    """Batches by (epoch, positions in `order`)."""
+    """Batches by (epoch, places in what the sampler gives for it)."""
 
     def __init__(
         self,
         split: Split,
-        order: NDArray[np.int64],
+        sampler: Sampler,
         augmentation: Augmentation,
         preprocess: PreprocessConfig,
         *,
         seed: int,
         with_masks: bool,
     ) -> None:
-        self.split, self.order, self.augmentation, self.preprocess = split, order, augmentation, preprocess
+        self.split, self.sampler, self.augmentation, self.preprocess = split, sampler, augmentation, preprocess
         self.seed, self.with_masks = seed, with_masks
+        self._epoch: int | None = None
+        self._order: NDArray[np.int64] = np.empty(0, np.int64)
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | _Failure:
         epoch, positions = batch
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self.sampler.epoch(epoch)
         try:
             images = [self._load(epoch, int(position)) for position in positions]
         except UserError as error:
@@ -78,11 +82,10 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
     def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
         # By position: an image that is repeated within an epoch looks different every time.
         random = np.random.default_rng([self.seed, epoch, position])
-        index = int(self.order[position])
-        record = self.split.record(index)
+        record = self.split.record(int(self._order[position]))
         if isinstance(self.augmentation, JitterConfig):
-            # Images to draw from are those of an epoch: repeated ones come more often here, too.
-            sample = jittered(self._unreduced, position, len(self.order), self.augmentation, random)
+            # Images to draw from are those of the epoch: repeated ones come more often here, too.
+            sample = jittered(self._unreduced, position, len(self._order), self.augmentation, random)
         else:
             sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
@@ -97,7 +100,7 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         return pixels, sizes, target, record.image_id
 
     def _unreduced(self, position: int) -> Unreduced:
-        record = self.split.record(int(self.order[position]))
+        record = self.split.record(int(self._order[position]))
         return Unreduced(training_sample(record), (record.mask(int(k)) for k in np.flatnonzero(record.trainable)))
 
 
@@ -174,12 +177,15 @@ class TrainLoader:
         augment: training augmentation; large-scale jitter works on masks, and takes the box of an object without
             an outline for its mask.
         preprocess: normalisation and padding (its sizes are those of test time and not used).
-        loader: batch size per process, loader processes, oversampling.
+        loader: batch size per process, loader processes, sampling.
         seed: of the run.
         rank: of this process.
         world_size: number of processes.
         accumulate: micro-batches per optimiser step; an epoch is a whole number of them.
         with_masks: also load masks into the targets.
+
+    Raises:
+        UserError: classes are to be balanced, and there is no object to train on.
     """
 
     def __init__(
@@ -195,19 +201,19 @@ class TrainLoader:
         accumulate: int = 1,
         with_masks: bool = False,
     ) -> None:
-        order = oversampled(split, loader.oversample_below)
-        self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])[order]
+        self._sampler = build_sampler(split, loader.sampling, seed=seed)
+        self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])
         self._effective = loader.batch_size * world_size * accumulate
         self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate
         self._schedule = _Schedule()
-        dataset = _TrainBatches(split, order, augment, preprocess, seed=seed, with_masks=with_masks)
+        dataset = _TrainBatches(split, self._sampler, augment, preprocess, seed=seed, with_masks=with_masks)
         self._loader = _data_loader(
             dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
         )
 
     def __len__(self) -> int:
         """Micro-batches per epoch, the same on every rank, a multiple of `accumulate`."""
-        return effective_batch_count(len(self._wide), self._effective) * self._accumulate
+        return effective_batch_count(len(self._sampler), self._effective) * self._accumulate
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[ImageBatch, list[Target]]]:
         """The micro-batches of epoch `epoch` (from 0), from micro-batch `start` on; earlier ones are not loaded.
@@ -217,7 +223,8 @@ class TrainLoader:
         Raises:
             UserError: an image file is gone, damaged or changed since the dataset was prepared.
         """
-        batches = effective_batches(self._wide, self._effective, seed=self._seed, epoch=epoch)
+        wide = self._wide[self._sampler.epoch(epoch)]
+        batches = effective_batches(wide, self._effective, seed=self._seed, epoch=epoch)
         own = share(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
         self._schedule.batches = [(epoch, indices.tolist()) for indices in own[start:]]
         yield from _unwrap(self._loader)

@@ -1,26 +1,33 @@
-"""Where annotations and images come from: a plain path, or a DVC repository at a revision."""
+"""Where annotations and images come from: a plain path, or a DVC repository at a revision; COCO, VOC or YOLO."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from codetr.data.coco_file import read_coco
 from codetr.data.config import SourceConfig
+from codetr.data.findings import Findings
+from codetr.data.records import Records
+from codetr.data.voc import read_voc
+from codetr.data.yolo import read_yolo
 from codetr.errors import UserError
+from codetr.files import sha256_file
 
 
 @dataclass(frozen=True)
 class Source:
-    """A split's files on this machine.
+    """A source's files on this machine.
 
     Attributes:
-        annotations: the annotation file.
-        images: the image folder.
+        annotations: the annotation file or folder.
+        images: the image folder; None for where the format has it.
     """
 
     annotations: Path
-    images: Path
+    images: Path | None
 
 
 def fetch(config: SourceConfig, folder: Path) -> Source:
@@ -35,15 +42,45 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
     """
     if config.repo is not None:
         return _fetch_from_dvc(config.repo, config.rev, config.annotations, config.images, folder)
-    annotations, images = Path(config.annotations).expanduser(), Path(config.images).expanduser()
+    annotations = Path(config.annotations).expanduser()
+    images = None if config.images is None else Path(config.images).expanduser()
     if not annotations.exists():
         raise UserError("no such annotation file", where=str(annotations))
-    if not images.is_dir():
+    if images is not None and not images.is_dir():
         raise UserError("no such image folder", where=str(images))
-    return Source(annotations.resolve(), images.resolve())
+    return Source(annotations.resolve(), None if images is None else images.resolve())
 
 
-def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str, folder: Path) -> Source:
+def format_of(annotations: Path) -> Literal["voc", "yolo", "coco"]:
+    """The format of annotations, which shows in their name: a folder or .txt is VOC, .yaml YOLO, anything else COCO."""
+    suffix = annotations.suffix.lower()
+    if annotations.is_dir() or suffix == ".txt":
+        return "voc"
+    return "yolo" if suffix in (".yaml", ".yml") else "coco"
+
+
+def read(source: Source, split: str, findings: Findings, *, workers: int) -> Records:
+    """What a source lists.
+
+    Args:
+        source: files on this machine.
+        split: train, val or test: which part of a VOC folder or YOLO dataset is meant.
+        findings: what is noticed is added here.
+        workers: number of threads where there are many small files.
+
+    Raises:
+        UserError: files that are missing, unsafe, or not of their format.
+    """
+    path = source.annotations
+    kind = format_of(path)
+    if kind == "voc":
+        return read_voc(path, source.images, split, findings)
+    if kind == "yolo":
+        return read_yolo(path, source.images, split, findings, workers=workers)
+    return Records(read_coco(path, findings), source.images or Path.cwd(), sha256_file(path))
+
+
+def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | None, folder: Path) -> Source:
     try:
         from dvc.repo import Repo
     except ImportError:
@@ -52,8 +89,17 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str, f
     where = f"{repo}@{rev}" if rev else repo
     if "://" not in repo and "@" not in repo and not Path(repo).expanduser().is_dir():
         raise UserError("no such repository", where=repo)
-    source = Source(folder / "annotations" / PurePosixPath(annotations).name, folder / "images")
-    for path, target in ((annotations, source.annotations), (images, source.images)):
+    file = PurePosixPath(annotations)
+    # A list of VOC is of no use without the folder that it lies in, ROOT/ImageSets/Main/NAME.txt.
+    whole = file.parents[2] if file.suffix.lower() == ".txt" and len(file.parents) > 2 else file
+    if whole == file and file.suffix and images is None:
+        images = "."
+    place = folder / "annotations" / whole.name
+    fetched = None if images is None else folder / "images"
+    source = Source(place / file.relative_to(whole), fetched)
+    for path, target in ((str(whole), place), (images, fetched)):
+        if path is None or target is None:
+            continue
         _refuse_outside(path, where)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -63,7 +109,7 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str, f
             problem = f"'{path}' cannot be fetched: {_first_line(error)}"
             hint = "Check the path, the revision, and that `dvc pull` works there."
             raise UserError(problem, where=where, hint=hint) from None
-    if not source.images.is_dir():
+    if source.images is not None and not source.images.is_dir():
         raise UserError(f"'{images}' is not a folder", where=where)
     return source
 

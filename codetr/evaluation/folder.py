@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.evaluation.coco import IOU_THRESHOLDS, CocoMetrics
-from codetr.evaluation.matches import RECALL_THRESHOLDS, ImageMetrics
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.evaluation.curves import RECALL_THRESHOLDS
+from codetr.evaluation.matches import ImageMetrics
+from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.measure import Measured
+from codetr.evaluation.metrics import Metrics
 from codetr.evaluation.pictures import choose, compare
 from codetr.evaluation.plots import plot_classes, plot_precision_recall, plot_scores
 from codetr.evaluation.report import Picture, Report, render_report
@@ -38,24 +41,31 @@ class Evaluated:
     measured: Measured
 
     @property
-    def metrics(self) -> CocoMetrics:
+    def metrics(self) -> Metrics:
         """The comparison of boxes, by which images are ranked and a score threshold is chosen."""
         return self.measured.boxes
 
     @property
     def classes(self) -> list[dict[str, Any]]:
         """Every class with its numbers by name; where masks were measured, `mask_AP` and the like too."""
-        rows = [dataclasses.asdict(entry) for entry in self.metrics.classes]
+        name = self.metrics.recall_name
+        rows = []
+        for entry in self.metrics.classes:
+            row = {name if field == "AR" else field: value for field, value in dataclasses.asdict(entry).items()}
+            if not self.metrics.federated:
+                del row["frequency"]
+            rows.append(row)
         if self.measured.masks is not None:
             for row, entry in zip(rows, self.measured.masks.classes, strict=True):
-                row |= {f"mask_{name}": getattr(entry, name) for name in ("AP", "AP50", "AP75", "AR100")}
+                row |= {"mask_AP": entry.AP, "mask_AP50": entry.AP50, "mask_AP75": entry.AP75, f"mask_{name}": entry.AR}
         return rows
 
     @property
     def evaluation_set(self) -> str:
         """Digest of what the model is measured against: images, objects and classes, whatever their order.
 
-        Annotation ids, file names and outlines do not count; image ids do, because comparisons go image by image.
+        Annotation ids, file names and outlines do not count; image ids do, because comparisons go image by image. In a
+        federated dataset the verified classes of every image are part of it, and so is that LVIS's rules apply.
         """
         images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
         categories = sorted([entry["id"], entry["name"]] for entry in self.ground_truth["categories"])
@@ -63,7 +73,13 @@ class Evaluated:
             [entry["image_id"], entry["category_id"], entry["bbox"], entry["area"], entry["iscrowd"]]
             for entry in self.ground_truth["annotations"]
         )
-        return sha256_json({"images": images, "categories": categories, "objects": objects})
+        content: dict[str, Any] = {"images": images, "categories": categories, "objects": objects}
+        if self.metrics.federated:
+            content["verified"] = sorted(
+                [entry["id"], *(sorted(entry.get(name) or []) for name in (NEGATIVE, NOT_EXHAUSTIVE))]
+                for entry in self.ground_truth["images"]
+            )
+        return sha256_json(content)
 
     def of_image(self, image_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The COCO ground truth of one image alone, and its predictions."""
@@ -113,7 +129,7 @@ def write_evaluation(
     write_text(folder / "report.html", render_report(report))
 
 
-def curve_points(metrics: CocoMetrics) -> list[dict[str, float | None]]:
+def curve_points(metrics: Metrics) -> list[dict[str, float | None]]:
     """The precision-recall curve, mean over classes, as one record per recall: for tools that draw plots from data.
 
     `precision` is the mean over IoU 0.50 to 0.95, `precision50` and `precision75` are those at one IoU.

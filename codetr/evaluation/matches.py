@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+from codetr.evaluation.arrays import GroundTruth
+from codetr.evaluation.curves import average_precisions
+from codetr.evaluation.matching import Matching
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,12 @@ class Matches:
     Attributes:
         image_ids: (images,) id of every image.
         category_ids: (classes,) id of every class.
-        detection_class: (detections,) class of every detection; at most 100 per class and image are here.
+        detection_class: (detections,) class of every detection that takes part in the metrics.
         detection_image: (detections,) image.
         score: (detections,).
         right: (IoU thresholds, detections) matched to an object of its class.
-        ignored: (IoU thresholds, detections) counts neither as right nor as wrong (it lies in a crowd region).
+        ignored: (IoU thresholds, detections) counts neither as right nor as wrong (it lies in a crowd region, or is of
+            a class whose objects in the image are not all annotated).
         truth_class: (n,) class of objects to be found, one entry per class and image that has any.
         truth_image: (n,) their image.
         truth_count: (n,) how many; crowd regions do not count.
@@ -47,6 +50,31 @@ class Matches:
     truth_class: NDArray[np.int64]
     truth_image: NDArray[np.int64]
     truth_count: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, matching: Matching, truth: GroundTruth) -> Self:
+        """The part of a matching that is about objects of all sizes."""
+        found = matching.found[0]
+        ignored = np.tile(matching.uncounted[0], (len(found), 1))
+        right = np.zeros_like(ignored)
+        right[:, matching.candidates] = found >= 0
+        skipped = matching.skipped[0]
+        ignored[:, matching.candidates] = np.where(found >= 0, skipped[found], ignored[:, matching.candidates])
+        sought = matching.objects[~skipped]
+        images = len(truth.image_ids)
+        places, counts = np.unique(truth.label[sought] * images + truth.image[sought], return_counts=True)
+        return cls(
+            image_ids=truth.image_ids,
+            category_ids=truth.category_ids,
+            detection_class=matching.label,
+            detection_image=matching.image,
+            score=matching.score,
+            right=right,
+            ignored=ignored,
+            truth_class=places // max(images, 1),
+            truth_image=places % max(images, 1),
+            truth_count=counts,
+        )
 
     @property
     def true_positives(self) -> NDArray[np.bool_]:
@@ -184,34 +212,19 @@ def image_metrics(matches: Matches, images: Sequence[dict[str, Any]], score: flo
 
 def _image_precisions(matches: Matches, images: int) -> list[float | None]:
     """AP of every image by itself, mean over IoU thresholds and the classes present; `None` without objects."""
-    # Detections come sorted by class, then image, then falling score: those of one class and image are one slice.
-    classes = len(matches.category_ids)
-    groups = np.bincount(matches.detection_class * images + matches.detection_image, minlength=classes * images)
-    ends = np.cumsum(groups)
-    true, false = matches.true_positives, matches.false_positives
-    found: list[list[float]] = [[] for _ in range(images)]
-    for k, i, objects in zip(
-        matches.truth_class.tolist(), matches.truth_image.tolist(), matches.truth_count.tolist(), strict=True
-    ):
-        group = k * images + i
-        part = slice(int(ends[group] - groups[group]), int(ends[group]))
-        found[i].append(average_precision(true[:, part], false[:, part], objects))
-    return [float(np.mean(values)) if values else None for values in found]
-
-
-def average_precision(true: NDArray[np.bool_], false: NDArray[np.bool_], objects: int) -> float:
-    """AP with 101 recall points, mean over IoU thresholds.
-
-    Args:
-        true: (IoU thresholds, detections by falling score) right.
-        false: (IoU thresholds, detections) wrong; ignored detections are neither.
-        objects: number of objects to be found, at least one.
-    """
-    tp, fp = np.cumsum(true, axis=1), np.cumsum(false, axis=1)
-    precision = tp / np.maximum(tp + fp, 1)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    total = 0.0
-    for row in range(len(true)):
-        reached = np.searchsorted(tp[row] / objects, RECALL_THRESHOLDS, side="left")
-        total += float(envelope[row][reached[reached < envelope.shape[1]]].sum()) / len(RECALL_THRESHOLDS)
-    return total / len(true)
+    # Detections come sorted by class, then image, then falling score: those of one class and image are one run.
+    run = matches.detection_class * images + matches.detection_image
+    place = matches.truth_class * images + matches.truth_image
+    group = np.minimum(np.searchsorted(place, run), max(len(place) - 1, 0))
+    sought = place[group] == run if len(place) else np.zeros(len(run), bool)
+    group, counted = group[sought], ~matches.ignored[:, sought]
+    begins = np.searchsorted(group, np.arange(len(place)))
+    total = np.zeros(len(place))
+    for right, counts in zip(matches.true_positives[:, sought], counted, strict=True):
+        before = np.cumsum(counts)
+        up_to = before - np.concatenate([[0], before])[begins[group]]
+        total += average_precisions(up_to[right], group[right], matches.truth_count)
+    mean = total / len(counted)
+    present = np.bincount(matches.truth_image, minlength=images)
+    sums = np.bincount(matches.truth_image, weights=mean, minlength=images)
+    return [float(sums[i] / present[i]) if present[i] else None for i in range(images)]

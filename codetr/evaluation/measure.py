@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from codetr.evaluation.coco import SUMMARY_NAMES, CocoMetrics, evaluate_coco
+from codetr.evaluation.arrays import is_federated
+from codetr.evaluation.coco import evaluate_coco
+from codetr.evaluation.lvis import evaluate_lvis
+from codetr.evaluation.matching import IouType
+from codetr.evaluation.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -18,31 +22,46 @@ class Measured:
         without_outline: objects of the ground truth without an outline, which kept masks from being measured.
     """
 
-    boxes: CocoMetrics
-    masks: CocoMetrics | None = None
+    boxes: Metrics
+    masks: Metrics | None = None
     without_outline: int = 0
 
     @property
     def flat(self) -> dict[str, float | int | None]:
-        """The headline as one flat mapping: that of the boxes, and the 12 numbers of the masks as `mask_<name>`."""
+        """The headline as one flat mapping: that of the boxes, and the summary of the masks as `mask_<name>`."""
         if self.masks is None:
             return self.boxes.flat
-        return self.boxes.flat | {f"mask_{name}": self.masks.summary[name] for name in SUMMARY_NAMES}
+        return self.boxes.flat | {f"mask_{name}": value for name, value in self.masks.summary.items()}
+
+
+def evaluate_results(
+    ground_truth: dict[str, Any], predictions: list[dict[str, Any]], iou_type: IouType = "bbox"
+) -> Metrics:
+    """LVIS metrics where the ground truth says which classes of an image are verified, COCO metrics elsewhere.
+
+    Args:
+        ground_truth: COCO or LVIS ground truth.
+        predictions: COCO results.
+        iou_type: compare boxes ("bbox") or masks ("segm").
+    """
+    if is_federated(ground_truth):
+        return evaluate_lvis(ground_truth, predictions, iou_type)
+    return evaluate_coco(ground_truth, predictions, iou_type)
 
 
 def measure(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], *, masks: bool) -> Measured:
-    """Compare predictions with ground truth.
+    """Compare predictions with ground truth, by COCO's or LVIS's rules.
 
     Args:
-        ground_truth: COCO ground truth.
+        ground_truth: COCO or LVIS ground truth.
         predictions: COCO results.
         masks: whether the detector gives masks. They are measured if every object has an outline to compare with:
             a mask AP over the others alone would be no one's number.
     """
-    boxes = evaluate_coco(ground_truth, predictions)
+    boxes = evaluate_results(ground_truth, predictions)
     if not masks:
         return Measured(boxes)
     annotations = ground_truth["annotations"]
     if missing := sum(not annotation.get("segmentation") for annotation in annotations):
         return Measured(boxes, without_outline=missing)
-    return Measured(boxes, evaluate_coco(ground_truth, predictions, "segm"))
+    return Measured(boxes, evaluate_results(ground_truth, predictions, "segm"))

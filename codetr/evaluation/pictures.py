@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 
 from codetr.data.segmentation import decode
 from codetr.drawing import Box, draw_boxes, elide
-from codetr.evaluation.coco import CocoMetrics, right_and_found
+from codetr.evaluation.coco import wrong_and_found
 from codetr.evaluation.matches import ImageMetrics
+from codetr.evaluation.metrics import Metrics
 
 _GAP = 12
 # With more boxes than these a picture cannot be read: first the class names go, then the least certain boxes.
@@ -27,7 +28,7 @@ class Choice:
     worst: list[ImageMetrics]
 
 
-def choose(metrics: CocoMetrics, count: int) -> Choice:
+def choose(metrics: Metrics, count: int) -> Choice:
     """The `count` best and worst images by F1 at the operating point, then by their AP; none is in both.
 
     Among equals, those with more objects are the better examples of success, and those with more mistakes the
@@ -56,7 +57,8 @@ def compare(
     """One picture: the ground truth on the left, the detections on the right (above and below for wide images).
 
     Solid boxes are objects that were found and detections that are right (IoU 0.50); dashed boxes are objects that
-    were missed and detections that are wrong. Crowd regions are grey.
+    were missed and detections that are wrong. Crowd regions are grey. In a federated dataset a detection whose class is
+    not verified in the image is neither right nor wrong, and solid.
 
     Args:
         image: (height, width, 3) RGB.
@@ -68,7 +70,7 @@ def compare(
     """
     labels = {entry["id"]: (k, str(entry["name"])) for k, entry in enumerate(ground_truth["categories"])}
     shown = sorted((p for p in predictions if p["score"] >= threshold), key=lambda p: -p["score"])[:_MOST_BOXES]
-    right, found = right_and_found(ground_truth, shown)
+    wrong, found = wrong_and_found(ground_truth, shown)
     truth = []
     for number, annotation in enumerate(ground_truth["annotations"]):
         label, name = labels[annotation["category_id"]]
@@ -89,7 +91,7 @@ def compare(
         score = f"{entry['score']:.2f}"
         caption = f"{elide(name, 24)} {score}" if len(shown) <= _MOST_NAMES else score
         mask = _mask(entry, image) if masks else None
-        detected.append(Box(_corners(entry["bbox"]), label, caption, dashed=number not in right, mask=mask))
+        detected.append(Box(_corners(entry["bbox"]), label, caption, dashed=number in wrong, mask=mask))
     detected.reverse()
     halves = [draw_boxes(image, boxes, long_side=long_side) for boxes in (truth, detected)]
     return _join(halves)

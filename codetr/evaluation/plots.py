@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from codetr.drawing import class_colour, elide
-from codetr.evaluation.coco import IOU_THRESHOLDS, CocoMetrics
-from codetr.evaluation.matches import RECALL_THRESHOLDS
+from codetr.evaluation.curves import RECALL_THRESHOLDS
+from codetr.evaluation.matching import IOU_THRESHOLDS
+from codetr.evaluation.metrics import Metrics
 
 _INK, _SOFT, _RIGHT, _WRONG = "#1f2933", "#9aa5b1", "#2a9d5c", "#d64545"
 _IOU_COLOURS = {0: "#2667c9", 5: "#7a4fd0"}
@@ -19,7 +20,7 @@ _MOST_CURVES = 10
 _MOST_BARS = 40
 
 
-def plot_precision_recall(metrics: CocoMetrics, path: Path) -> None:
+def plot_precision_recall(metrics: Metrics, path: Path) -> None:
     """Precision over recall: the mean over classes at several IoU thresholds, and every class at IoU 0.50."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     mean_axes, class_axes = figure.subplots(1, 2)
@@ -53,7 +54,7 @@ def plot_precision_recall(metrics: CocoMetrics, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_classes(metrics: CocoMetrics, path: Path) -> None:
+def plot_classes(metrics: Metrics, path: Path) -> None:
     """A bar of AP and one of AP50 for every class; with many classes only the best and the worst."""
     ranked = sorted(
         (entry for entry in metrics.classes if entry.AP is not None), key=lambda entry: (-(entry.AP or 0), entry.name)
@@ -85,7 +86,7 @@ def plot_classes(metrics: CocoMetrics, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_scores(metrics: CocoMetrics, path: Path) -> None:
+def plot_scores(metrics: Metrics, path: Path) -> None:
     """What a score means: precision, recall and F1 over the threshold, and how often a score is right."""
     matches = metrics.matches
     right, wrong = matches.true_positives[0], matches.false_positives[0]

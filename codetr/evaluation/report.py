@@ -8,9 +8,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from codetr.evaluation.coco import CocoMetrics
 from codetr.evaluation.matches import ImageMetrics
+from codetr.evaluation.metrics import Metrics
 
+_SUFFIXES = {"s": "small", "m": "medium", "l": "large", "r": "rare classes", "c": "common", "f": "frequent"}
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -40,12 +41,12 @@ class Report:
 
     title: str
     split: str
-    metrics: CocoMetrics
+    metrics: Metrics
     plots: list[tuple[str, Path]]
     best: list[Picture]
     worst: list[Picture]
     lineage: list[tuple[str, str]]
-    masks: CocoMetrics | None = None
+    masks: Metrics | None = None
     without_outline: int = 0
 
 
@@ -60,6 +61,7 @@ def render_report(report: Report) -> str:
     )
     environment.filters["number"] = number
     environment.filters["data_uri"] = data_uri
+    environment.filters["label"] = label
     metrics, masks = report.metrics, report.masks
     mask_classes = [None] * len(metrics.classes) if masks is None else masks.classes
     classes = list(zip(metrics.classes, mask_classes, strict=True))
@@ -70,6 +72,19 @@ def render_report(report: Report) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits; a dash where there is nothing to measure."""
     return "\u2013" if value is None else f"{value:.{digits}f}"
+
+
+def label(name: str) -> str:
+    """What a metric's short name means: `APs` is "AP, small", `AR@300` is "AR, 300 detections per image"."""
+    kind, rest = name[:2], name[2:]
+    size, _, limit = rest.partition("@")
+    if size in _SUFFIXES:
+        return f"{kind}, {_SUFFIXES[size]}"
+    if rest and kind == "AP":
+        return f"{kind}, IoU 0.{rest}"
+    if count := limit or size:
+        return f"{kind}, {count} detection{'' if count == '1' else 's'} per image"
+    return name
 
 
 def data_uri(path: Path) -> str:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.errors import UserError
 from codetr.files import read_json
@@ -36,6 +37,8 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
                 problems.append(f"{name}[{number}].name: is missing")
             elif name == "annotations":
                 problems.extend(f"{name}[{number}].{problem}" for problem in _object_problems(entry))
+            elif name == "images":
+                problems.extend(f"{name}[{number}].{problem}" for problem in _verified_problems(entry))
     if problems:
         raise UserError(_listed(problems), where=str(path))
     return values
@@ -56,6 +59,16 @@ def _object_problems(annotation: dict[str, Any]) -> list[str]:
     if annotation.get("iscrowd", 0) not in (0, 1):
         problems.append(f"iscrowd: {_shown(annotation['iscrowd'])} is not 0 or 1")
     return problems
+
+
+def _verified_problems(image: dict[str, Any]) -> list[str]:
+    """What is wrong with LVIS's lists of an image."""
+    return [
+        f"{field}: {_shown(image[field])} is not a list of integers"
+        for field in (NEGATIVE, NOT_EXHAUSTIVE)
+        if field in image
+        and not (isinstance(image[field], list) and all(type(identifier) is int for identifier in image[field]))
+    ]
 
 
 def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str, Any]]:

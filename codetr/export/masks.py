@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops import scan
 
 from codetr.export.suppression import Found
 from codetr.export.two_stage import number_batch
 from codetr.models.detector import CoDETR
+from codetr.ops.exporting import plain_layout
 
 _CHUNK = 128
-"""Detections of every image that masks are computed for at a time."""
+"""Detections of every image that masks are computed for at a time, at most."""
 
 
 def masks_of(detector: CoDETR, maps: Sequence[Tensor], found: Found, factors: Tensor) -> dict[str, Tensor]:
@@ -30,20 +32,37 @@ def masks_of(detector: CoDETR, maps: Sequence[Tensor], found: Found, factors: Te
     config, roi = detector.config, detector.roi_head
     instance = detector.instance_head if config.detect_head == "query" else None
     semantic = [] if instance is None else instance.mask.semantic_maps(maps[0])
-    grids, overlaps = [], []
-    boxes = found.boxes * factors[:, None]
-    for part, labels in zip(boxes.split(_CHUNK, dim=1), found.labels.split(_CHUNK, dim=1), strict=True):
-        regions = number_batch(part)
+
+    # A scan, because the operations of every part would be in the file one after the other otherwise.
+    def step(carry: Tensor, part: tuple[Tensor, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        boxes, classes = part
+        regions, labels = number_batch(boxes), plain_layout(classes).flatten()
         if instance is not None:
-            grid, overlap = instance.masks(maps, semantic, regions, labels.flatten())
-            overlaps.append(overlap.view_as(labels))
+            outputs = list(instance.masks(maps, semantic, regions, labels))
         else:
             assert roi is not None
             assert roi.mask is not None
-            pooled = roi.pool(maps, regions, roi.mask.config.pool_size)
-            grid = roi.mask(pooled, labels.flatten()).sigmoid()
-        grids.append(grid.unflatten(0, tuple(labels.shape)))
-    outputs = {"masks": torch.where(found.there[..., None, None], torch.cat(grids, dim=1), 0.0)}
+            outputs = [roi.mask(roi.pool(maps, regions, roi.mask.config.pool_size), labels).sigmoid()]
+        return carry.clone(), [value.unflatten(0, tuple(classes.shape)) for value in outputs]
+
+    boxes = _in_parts(found.boxes * factors[:, None])
+    _, (grids, *overlaps) = scan(step, boxes.new_zeros(()), (boxes, _in_parts(found.labels)))
+    count = found.labels.shape[1]
+    outputs = {"masks": torch.where(found.there[..., None, None], _together(grids, count), 0.0)}
     if overlaps:
-        outputs["mask_scores"] = torch.where(found.there, found.scores * torch.cat(overlaps, dim=1), 0.0)
+        outputs["mask_scores"] = torch.where(found.there, found.scores * _together(overlaps[0], count), 0.0)
     return outputs
+
+
+def _in_parts(values: Tensor) -> Tensor:
+    """(batch, detections, ...) to (parts, batch, at most _CHUNK, ...), filled up with zeros to equal parts."""
+    count = values.shape[1]
+    parts = -(-count // _CHUNK)
+    size = -(-count // parts)
+    missing = torch.zeros_like(values[:, :1]).repeat_interleave(parts * size - count, dim=1)
+    return torch.cat((values, missing), dim=1).unflatten(1, (parts, size)).movedim(1, 0)
+
+
+def _together(parts: Tensor, count: int) -> Tensor:
+    """(parts, batch, size, ...) to (batch, count, ...)."""
+    return plain_layout(parts.movedim(0, 1)).flatten(1, 2)[:, :count]

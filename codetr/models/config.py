@@ -280,6 +280,19 @@ class InstanceHeadConfig(Settings):
     iou_weight: NonNegativeFloat = 6.0
 
 
+class FederatedConfig(Settings):
+    """The federated loss (Zhou, Koltun and Krähenbühl, arXiv 2103.07461, appendix D), see `losses.federated`.
+
+    Attributes:
+        classes: how many count in the classification of an image: those that are in it and, up to this number, drawn
+            ones.
+        power: a class is drawn with a probability in proportion to this power of its number of training images.
+    """
+
+    classes: PositiveInt = 50
+    power: NonNegativeFloat = 0.5
+
+
 class DetectorConfig(Settings):
     """A whole Co-DETR detector.
 
@@ -293,6 +306,8 @@ class DetectorConfig(Settings):
         rpn, roi: the Faster R-CNN auxiliary head; both or neither.
         atss: the ATSS auxiliary head, or None.
         instance: gives the detections of the query head masks; None for boxes only.
+        federated: in training, which classes count in an image whose annotations do not say of all classes where
+            they are, as in LVIS; None for all.
         detect_head: which head's detections the detector gives. "query" is Co-DETR proper and the fastest; a mask
             head in the RoI head gives masks to that head's detections only.
     """
@@ -307,6 +322,7 @@ class DetectorConfig(Settings):
     roi: RoIHeadConfig | None = RoIHeadConfig()
     atss: ATSSHeadConfig | None = ATSSHeadConfig()
     instance: InstanceHeadConfig | None = None
+    federated: FederatedConfig | None = None
     detect_head: Head = "query"
 
     @model_validator(mode="after")

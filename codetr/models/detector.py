@@ -25,6 +25,7 @@ from codetr.models.heads.detections import best_pairs
 from codetr.models.heads.instance import InstanceHead
 from codetr.models.heads.roi import RoIHead
 from codetr.models.heads.rpn import RPNHead
+from codetr.models.losses.federated import FederatedClasses
 from codetr.models.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
 from codetr.models.transformer.encoder import Encoder
@@ -85,6 +86,7 @@ class CoDETR(nn.Module):
         self.instance_head: InstanceHead | None = None
         if config.instance is not None:
             self.instance_head = InstanceHead(config.instance, classes, channels, config.strides)
+        self.federated = FederatedClasses(config.federated, classes) if config.federated is not None else None
         # Only the auxiliary heads see the extra level.
         self.downsample: nn.Sequential | None = None
         if config.auxiliary_heads:
@@ -165,8 +167,9 @@ class CoDETR(nn.Module):
     def _losses(
         self, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
     ) -> dict[str, Tensor]:
+        counted = None if self.federated is None else self.federated(targets, draws)
         encoded = self.encode(batch)
-        losses, predictions = self.query_head.loss(encoded, batch, targets, normalizer, draws)
+        losses, predictions = self.query_head.loss(encoded, batch, targets, normalizer, draws, counted)
         if self.instance_head is not None:
             losses |= self.instance_head.loss(
                 encoded.levels.split(encoded.memory),
@@ -186,10 +189,12 @@ class CoDETR(nn.Module):
             )
             losses |= rpn_losses | roi_losses
         if self.atss_head is not None:
-            atss_losses, queries["atss"] = self.atss_head.loss(maps, batch, targets, normalizer, draws.permutation)
+            atss_losses, queries["atss"] = self.atss_head.loss(
+                maps, batch, targets, normalizer, draws.permutation, counted
+            )
             losses |= atss_losses
         for name, customised in queries.items():
-            losses |= self.query_head.auxiliary_loss(name, customised, encoded, batch, normalizer)
+            losses |= self.query_head.auxiliary_loss(name, customised, encoded, batch, normalizer, counted)
         return losses
 
     @torch.no_grad()

@@ -35,6 +35,10 @@ class Draws:
         """(count,) int64, the numbers below `count` in random order."""
         return torch.randperm(count, device=device)
 
+    def waiting_times(self, images: int, num_classes: int, device: torch.device) -> Tensor:
+        """(images, num_classes) from the exponential distribution of mean 1, to draw classes of every image by."""
+        return torch.empty(images, num_classes, device=device).exponential_()
+
     def denoising(self, copies: int, objects: int, num_classes: int, device: torch.device) -> DenoisingNoise:
         """Noise for `copies` copies of `objects` objects."""
         return DenoisingNoise(

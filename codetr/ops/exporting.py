@@ -18,6 +18,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 def plain_layout(x: Tensor) -> Tensor:
     """`x`; in exported programs a copy that is contiguous, whatever the sizes are.
 
-    What memory layout a convolution would give another one's result depends on whether the batch has one image.
+    What memory layout a convolution would give another one's result, and whether a slice can be flattened as it is,
+    depends on whether the batch has one image.
     """
     return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x

@@ -1,29 +1,31 @@
-"""prepare: annotation files and image folders become a dataset folder that training and evaluation read."""
+"""prepare: annotations and images, of any format, become a dataset folder that training and evaluation read."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codetr.config import Settings
 from codetr.data import doctor
-from codetr.data.annotations import AnnotationReader, ObjectEntry
-from codetr.data.check import CheckedImage, check_images
-from codetr.data.coco_file import read_coco
-from codetr.data.config import Fraction, SourceConfig
-from codetr.data.dataset import CLASSES, LOCATIONS
-from codetr.data.entries import read_categories, read_image_entries
+from codetr.data.annotations import AnnotationReader
+from codetr.data.check import check_images
+from codetr.data.config import Fraction, SourceConfigs
+from codetr.data.dataset import CLASSES, LOCATIONS, write_classes
+from codetr.data.entries import Frequency, read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.index import write_index
+from codetr.data.merging import CheckedSplit, merge_sources, unify_categories
 from codetr.data.partition import partition
-from codetr.data.source import Source, fetch
+from codetr.data.source import Source, fetch, read
 from codetr.errors import UserError
-from codetr.files import atomic_directory, sha256_file, sha256_json, write_json
+from codetr.files import atomic_directory, sha256_json, write_json
 from codetr.manifest import Manifest, require_output
 from codetr.tracking import Tracker
 
@@ -32,36 +34,40 @@ class PrepareConfig(Settings):
     """Settings of the prepare step.
 
     Attributes:
-        train: annotations and images to train on.
-        val: to validate and evaluate on; None draws it from `train`.
-        test: optional further set to evaluate on.
+        train: annotations and images to train on: one source, or a list of sources that are merged.
+        val: to validate and evaluate on, likewise; None draws it from `train`.
+        test: optional further set to evaluate on, likewise.
         val_fraction: share of images drawn for val when none is given.
-        seed: of that draw.
-        max_lost_images: share of a split's images that may be unusable; more is taken for a wrong folder or an
+        test_fraction: share of images drawn for test; None draws none.
+        stratify: of these draws: give every part its share of every class. False lets each image's content alone
+            decide, so that an image stays on its side when others are added.
+        seed: of these draws.
+        max_lost_images: share of a source's images that may be unusable; more is taken for a wrong folder or an
             interrupted download, and is an error.
     """
 
-    train: SourceConfig
-    val: SourceConfig | None = None
-    test: SourceConfig | None = None
+    train: SourceConfigs
+    val: SourceConfigs | None = None
+    test: SourceConfigs | None = None
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    stratify: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     max_lost_images: Fraction = 0.5
 
+    @model_validator(mode="after")
+    def _fractions_leave_something(self) -> Self:
+        if self.test is not None and self.test_fraction is not None:
+            raise ValueError("test is given, and test_fraction to draw it: only one of them can be meant")
+        if sum(self.drawn.values()) >= 1:
+            raise ValueError(f"val_fraction and test_fraction are {sum(self.drawn.values()):g}: nothing is left")
+        return self
 
-@dataclass
-class _Split:
-    """A split on its way from files to an index."""
-
-    images: list[CheckedImage]
-    objects: list[ObjectEntry]
-    categories: dict[int, str]
-    findings: Findings
-    listed_images: int
-    listed_annotations: int
-    root: Path
-    where: str
-    inputs: dict[str, str]
+    @property
+    def drawn(self) -> dict[str, float]:
+        """Share of train's images by split that is drawn from it."""
+        shares = {} if self.val is not None else {"val": self.val_fraction}
+        return shares if self.test_fraction is None else {**shares, "test": self.test_fraction}
 
 
 def prepare(config: PrepareConfig, output: Path) -> Manifest:
@@ -75,7 +81,7 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
         The manifest of the dataset. Its summary holds the main counts, `doctor.json` in the folder everything else.
 
     Raises:
-        UserError: sources that are missing or not COCO files, contradictory ids, too many unusable images, a split
+        UserError: sources that are missing or of no known format, contradictory ids, too many unusable images, a split
             without a single usable annotation, or an output folder that holds something else. Lesser faults are
             repaired or dropped, and reported.
     """
@@ -90,71 +96,101 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
 
 def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     with atomic_directory(output) as folder:
-        splits = {
-            name: _read_split(name, source, folder, config.max_lost_images) for name, source in _sources(config).items()
-        }
-        categories = _merge_categories(splits)
-        if config.val is None:
-            splits = _with_val(splits, config)
+        splits, categories = _read_splits(fetch_sources(config, folder), config.max_lost_images)
+        if config.drawn:
+            splits = _divide(splits, config)
         for name, split in splits.items():
             _require_usable(name, split)
         report = _write_splits(splits, categories, folder)
+        settings = {"val_fraction", "seed", "max_lost_images", *(["test_fraction", "stratify"] if config.drawn else [])}
         manifest = Manifest.of(
             folder,
             "dataset",
             exclude=(LOCATIONS, "sources"),
             inputs={key: value for split in splits.values() for key, value in split.inputs.items()},
-            config=config.model_dump(mode="json", include={"val_fraction", "seed", "max_lost_images"}),
+            config=config.model_dump(mode="json", include=settings),
             summary=_summary(splits, categories, report),
         )
         manifest.write(folder)
     return manifest
 
 
-def index_sources(config: PrepareConfig, folder: Path) -> dict[str, Source]:
-    """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
+def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
+    """The files of the sources of every split that is given.
 
     Args:
         config: sources; its other settings are not used.
-        folder: an existing folder that becomes a dataset but for its manifest.
-
-    Returns:
-        The annotation file and the image folder of every split.
+        folder: the dataset folder, where files of DVC repositories are put.
 
     Raises:
-        UserError: sources that are missing or not COCO files, or contradictory ids.
+        UserError: files that are missing or cannot be fetched.
     """
-    splits = {name: _read_split(name, source, folder, 1.0) for name, source in _sources(config).items()}
-    _write_splits(splits, _merge_categories(splits), folder)
-    return {name: Source(Path(split.where), split.root) for name, split in splits.items()}
+    given = {name: sources for name in ("train", "val", "test") if (sources := getattr(config, name)) is not None}
+    return {
+        split: tuple(
+            fetch(source, folder / "sources" / _source_name(split, position, len(sources)))
+            for position, source in enumerate(sources)
+        )
+        for split, sources in given.items()
+    }
 
 
-def _sources(config: PrepareConfig) -> dict[str, SourceConfig]:
-    return {name: source for name in ("train", "val", "test") if (source := getattr(config, name)) is not None}
+def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path) -> None:
+    """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
+
+    Args:
+        sources: what `fetch_sources` gives.
+        folder: an existing folder that becomes a dataset but for its manifest.
+
+    Raises:
+        UserError: sources of no known format, or contradictory ids.
+    """
+    splits, categories = _read_splits(sources, max_lost_images=1.0)
+    _write_splits(splits, categories, folder)
 
 
-def _write_splits(splits: dict[str, _Split], categories: dict[int, str], folder: Path) -> doctor.Report:
+def _source_name(split: str, position: int, sources: int) -> str:
+    return split if sources == 1 else f"{split}.{position}"
+
+
+def _read_splits(
+    sources: Mapping[str, Sequence[Source]], max_lost_images: float
+) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
+    """Every split, its sources merged, and the categories of all of them."""
+    read_in = [
+        (split, _read_source(split, _source_name(split, position, len(several)), files, max_lost_images))
+        for split, several in sources.items()
+        for position, files in enumerate(several)
+    ]
+    by_name = len(read_in) > len(sources) or not all(source.numbered for _, source in read_in)
+    categories = unify_categories(read_in, by_name=by_name)
+    return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
+
+
+def _write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> doctor.Report:
     """Write everything but the manifest."""
     labels = {identifier: label for label, identifier in enumerate(categories)}
     for name, split in splits.items():
         write_index(folder / name, split.images, split.objects, labels)
     report = _examine(splits, categories)
-    write_json(folder / CLASSES, {"names": list(categories.values()), "category_ids": list(categories)})
+    write_classes(folder, categories, _merge_frequencies(splits))
     write_json(folder / doctor.NAME, report.to_json())
-    write_json(folder / LOCATIONS, {name: _location(split.root, folder) for name, split in splits.items()})
+    write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
     return report
 
 
-def _read_split(name: str, source: SourceConfig, folder: Path, max_lost_images: float) -> _Split:
-    files = fetch(source, folder / "sources" / name)
+def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSplit:
+    """Read and check one source of a split; `name` tells it from the others."""
+    threads = min(32, 2 * (os.cpu_count() or 1))
     findings = Findings()
     where = str(files.annotations)
-    raw = read_coco(files.annotations, findings)
+    records = read(files, split, findings, workers=threads)
+    raw = records.file
     categories = read_categories(raw.categories, findings, where)
+    frequencies = read_frequencies(raw.categories, categories, findings)
     ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
     entries = read_image_entries(raw, ids, findings, where)
-    threads = min(32, 2 * (os.cpu_count() or 1))
-    images = check_images(entries, files.images, findings, workers=threads, label=f"checking {name} images")
+    images = check_images(entries, records.images, findings, workers=threads, label=f"checking {name} images")
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")
     lost = listed_images - len(images)
@@ -162,60 +198,72 @@ def _read_split(name: str, source: SourceConfig, folder: Path, max_lost_images: 
         examples = [
             example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
         ]
-        hint = f"Is {files.images} the right folder? Fix the images, or raise max_lost_images."
+        hint = f"Is {records.images} the right folder? Fix the images, or raise max_lost_images."
         problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
         raise UserError(problem, where=where, hint=hint)
     listed = {entry.image_id for entry in entries}
     reader = AnnotationReader({image.image_id: image for image in images}, listed, ids, categories, findings)
     objects = reader.read(raw.annotations)
-    inputs = {
-        f"{name}.annotations": sha256_file(files.annotations),
-        f"{name}.images": sha256_json(sorted([image.path, image.digest] for image in images)),
-    }
-    return _Split(
-        images, objects, categories, findings, listed_images, len(raw.annotations), files.images, where, inputs
+    return CheckedSplit(
+        images=images,
+        objects=objects,
+        categories=categories,
+        frequencies=frequencies,
+        numbered=records.numbered,
+        findings=findings,
+        listed_images=listed_images,
+        listed_annotations=len(raw.annotations),
+        roots=(records.images,),
+        where=where,
+        inputs={
+            f"{name}.annotations": records.digest,
+            f"{name}.images": sha256_json(sorted([image.path, image.digest] for image in images)),
+        },
     )
 
 
-def _merge_categories(splits: dict[str, _Split]) -> dict[int, str]:
-    """The categories of all splits by ascending id; a label is a position in them."""
-    merged: dict[int, str] = {}
-    for name, split in splits.items():
-        for identifier, category in split.categories.items():
-            if merged.setdefault(identifier, category) != category:
-                problem = f"category {identifier} is '{category}' in {name}, but '{merged[identifier]}' before"
-                raise UserError(problem, where=split.where, hint="All splits need the same category ids.")
-    return dict(sorted(merged.items()))
+def _merge_frequencies(splits: dict[str, CheckedSplit]) -> dict[int, Frequency]:
+    """How common categories are; if splits differ, the first counts: LVIS's frequencies are those of its train."""
+    merged: dict[int, Frequency] = {}
+    for split in splits.values():
+        merged = {**split.frequencies, **merged}
+    return merged
 
 
-def _with_val(splits: dict[str, _Split], config: PrepareConfig) -> dict[str, _Split]:
-    """Divide train into train and val. What was lost and found, which is about the file, stays with train."""
+def _divide(splits: dict[str, CheckedSplit], config: PrepareConfig) -> dict[str, CheckedSplit]:
+    """Draw val and test from train. What was lost and found, which is about the files, stays with train."""
     whole = splits["train"]
-    train, val = partition(whole.images, config.val_fraction, config.seed)
-    ids = {image.image_id for image in val}
-    in_val = [entry for entry in whole.objects if entry.image_id in ids]
-    divided = {
-        "train": replace(
+    classes: dict[int, set[int]] = defaultdict(set)
+    for entry in whole.objects:
+        if entry.trainable:
+            classes[entry.image_id].add(entry.category_id)
+    parts = partition(whole.images, classes, config.drawn, config.seed, stratify=config.stratify)
+    part_of = {image.image_id: name for name, images in parts.items() for image in images}
+    divided = {}
+    for name, images in parts.items():
+        objects = [entry for entry in whole.objects if part_of[entry.image_id] == name]
+        divided[name] = replace(
             whole,
-            images=train,
-            objects=[entry for entry in whole.objects if entry.image_id not in ids],
-            listed_images=whole.listed_images - len(val),
-            listed_annotations=whole.listed_annotations - len(in_val),
-        ),
-        "val": replace(
-            whole,
-            images=val,
-            objects=in_val,
+            images=images,
+            objects=objects,
             findings=Findings(),
-            listed_images=len(val),
-            listed_annotations=len(in_val),
+            listed_images=len(images),
+            listed_annotations=len(objects),
             inputs={},
-        ),
-    }
-    return {**divided, **{name: split for name, split in splits.items() if name != "train"}}
+        )
+    train = divided["train"]
+    divided["train"] = replace(
+        train,
+        findings=whole.findings,
+        listed_images=whole.listed_images - len(whole.images) + len(train.images),
+        listed_annotations=whole.listed_annotations - len(whole.objects) + len(train.objects),
+        inputs=whole.inputs,
+    )
+    together = {**splits, **divided}
+    return {name: together[name] for name in ("train", "val", "test") if name in together}
 
 
-def _require_usable(name: str, split: _Split) -> None:
+def _require_usable(name: str, split: CheckedSplit) -> None:
     if any(entry.trainable for entry in split.objects):
         return
     if not split.listed_annotations:
@@ -227,7 +275,7 @@ def _require_usable(name: str, split: _Split) -> None:
     raise UserError(problem, where=split.where)
 
 
-def _examine(splits: dict[str, _Split], categories: dict[int, str]) -> doctor.Report:
+def _examine(splits: dict[str, CheckedSplit], categories: dict[int, str]) -> doctor.Report:
     reports: dict[str, doctor.SplitReport] = {
         name: doctor.examine_split(
             split.images,
@@ -242,12 +290,13 @@ def _examine(splits: dict[str, _Split], categories: dict[int, str]) -> doctor.Re
     return doctor.examine(reports, {name: split.images for name, split in splits.items()})
 
 
-def _location(root: Path, folder: Path) -> str:
+def _location(roots: tuple[Path, ...], folder: Path) -> str | list[str]:
     """Fetched images move with the dataset folder, others stay where they are."""
-    return root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root)
+    shown = [root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root) for root in roots]
+    return shown[0] if len(shown) == 1 else shown
 
 
-def _summary(splits: dict[str, _Split], categories: dict[int, str], report: doctor.Report) -> dict[str, Any]:
+def _summary(splits: dict[str, CheckedSplit], categories: dict[int, str], report: doctor.Report) -> dict[str, Any]:
     return {
         "classes": len(categories),
         "advice": report.advice,

@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from codetr.config import Settings, without
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader
+from codetr.data.sampling import images_per_class
 from codetr.errors import UserError
 from codetr.evaluation.validate import validate
 from codetr.files import atomic_directory, write_json
@@ -210,6 +212,9 @@ class Run:
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one."""
         recipe, training, loader = self.recipe, self.recipe.training, self.recipe.loader
+        if detector.federated is not None:
+            counts = torch.from_numpy(images_per_class(split))
+            detector.federated.images_per_class = counts.to(self.group.device)
         batches = TrainLoader(
             split,
             recipe.augment,

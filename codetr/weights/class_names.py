@@ -36,7 +36,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         UserError: it cannot be read or is none of these.
     """
     if path.is_dir():
-        return tuple(read_classes(path)[0])
+        return tuple(read_classes(path).names)
     if path.suffix != ".json":
         try:
             lines = path.read_text(encoding="utf-8").splitlines()

@@ -5,15 +5,21 @@ An effective batch is 16 images: 8 processes of 2, or 16 processes of 1 for the 
 
 from __future__ import annotations
 
-from codetr.data.config import Augmentation, AugmentConfig, JitterConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import (
+    Augmentation,
+    AugmentConfig,
+    JitterConfig,
+    LoaderConfig,
+    PreprocessConfig,
+    RepeatFactorConfig,
+    ShuffleConfig,
+)
 from codetr.models.config import DetectorConfig
 from codetr.recipe import Recipe
 from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 
 COCO_CLASSES = 80
 LVIS_CLASSES = 1203
-LVIS_RARE = 0.001
-"""Share of images below which a class of LVIS is repeated."""
 
 
 def published(
@@ -47,7 +53,7 @@ def published(
         optimizer: learning rates and weight decay; by default the backbone has a tenth of 2e-4.
         preprocess: by default 800×1333 pixels at most.
         augment: by default that of DETR.
-        lvis: whether it is for LVIS: images with rare classes are repeated, and nothing is measured during training.
+        lvis: whether it is for LVIS: images with rare classes are repeated.
     """
     return Recipe(
         name=name,
@@ -56,14 +62,12 @@ def published(
         backbone_weights=backbone_weights,
         preprocess=preprocess or PreprocessConfig(),
         augment=augment or AugmentConfig(),
-        loader=LoaderConfig(batch_size=batch_size, oversample_below=LVIS_RARE if lvis else None),
+        loader=LoaderConfig(batch_size=batch_size, sampling=RepeatFactorConfig() if lvis else ShuffleConfig()),
         training=TrainingConfig(
             epochs=epochs,
             optimizer=optimizer or OptimizerConfig(),
             schedule=ScheduleConfig(warmup_iterations=warmup_iterations, milestones=milestones),
             ema=ema,
-            # What is measured is COCO's AP, which over 1203 classes takes long and is not what LVIS reports.
-            validate_every=0 if lvis else 1,
         ),
     )
 

@@ -10,11 +10,14 @@ import pytest
 from codetr import zoo
 from codetr.cli import main
 from codetr.cli.settings import chosen_recipe, section, step_settings
+from codetr.data.dataset import Split
+from codetr.data.sample import draw_sample_data
 from codetr.errors import UserError
 from codetr.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
 from tests.cli.command import call, start
+from tests.dataset_trees import write_voc, write_yolo
 from tests.evaluation.small import write_images, write_model
 from tests.inference.clips import write_clip
 from tests.inference.registries import write_registry
@@ -218,6 +221,27 @@ def test_an_option_that_nothing_uses_is_refused(capsys, tmp_path, options, named
     code, _, err = call(capsys, "prepare", *options, "-o", tmp_path / "dataset")
     assert code == 2
     assert f"{named}: is given without" in err
+
+
+def test_voc_and_yolo_are_told_by_what_is_named_and_merged(capsys, tmp_path):
+    shapes, dataset = tmp_path / "shapes", tmp_path / "dataset"
+    draw_sample_data(shapes, 10, seed=1, sides=(48, 64))
+    for split in ("train", "val"):
+        coco = json.loads((shapes / split / "annotations.json").read_text())
+        write_voc(coco, shapes / split / "images", tmp_path / "voc", split)
+        write_yolo(coco, shapes / split / "images", tmp_path / "yolo", split)
+    both = ["--train", tmp_path / "voc", "--train", tmp_path / "yolo" / "data.yaml"]
+    code, _, err = call(capsys, "prepare", *both, "--val", tmp_path / "voc", "-o", dataset)
+    assert code == 0, err
+    assert "train.1.annotations" in Manifest.read(dataset, "dataset").inputs
+    assert len(Split.open(dataset, "train")) == 16
+    folders = ["--train-images", tmp_path / "voc" / "JPEGImages", "--train-images", tmp_path / "yolo"]
+    same = call(capsys, "prepare", *both, *folders, "--val", tmp_path / "voc", "-o", tmp_path / "named")
+    assert same[0] == 0, same[2]
+    assert Manifest.read(tmp_path / "named", "dataset").digest == Manifest.read(dataset, "dataset").digest
+    code, _, err = call(capsys, "prepare", *both, *both, *folders, "-o", dataset)
+    assert code == 2
+    assert "--train-images: is given 2 times for 4 --train" in err
 
 
 def test_prepare_without_annotations_says_what_is_missing(capsys, tmp_path):

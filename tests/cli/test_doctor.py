@@ -11,6 +11,7 @@ from codetr.data.doctor.repair import CHANGES
 from codetr.data.sample import ANNOTATIONS, draw_sample_data
 from codetr.manifest import Manifest
 from tests.cli.command import call
+from tests.dataset_trees import write_voc, write_yolo
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,75 @@ def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
     assert code == 0
 
 
+@pytest.fixture(scope="module")
+def trees(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The drawn dataset as Pascal VOC and as YOLO, by what is named on the command line."""
+    folder = tmp_path_factory.mktemp("trees")
+    for split in ("train", "val"):
+        content = json.loads((shapes / split / ANNOTATIONS).read_text())
+        write_voc(content, shapes / split / "images", folder / "voc", split)
+        write_yolo(content, shapes / split / "images", folder / "yolo", split)
+    return {"voc": folder / "voc", "yolo": folder / "yolo" / "data.yaml"}
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo"])
+def test_other_formats_are_read_as_prepare_reads_them(capsys, trees, tmp_path, form):
+    """A dataset that is examined otherwise than it is prepared later is not the one that is trained on."""
+    report, page = tmp_path / "doctor.json", tmp_path / "doctor.html"
+    both = "--train", trees[form], "--val", trees[form]
+    code, _, _ = call(capsys, "doctor", *both, "--json", report, "--html", page)
+    assert code == 0
+    assert f"<h1>{trees[form].name}</h1>" in page.read_text()
+    assert call(capsys, "prepare", *both, "-o", tmp_path / "dataset")[0] == 0
+    prepared = tmp_path / "prepared.json"
+    assert call(capsys, "doctor", tmp_path / "dataset", "--json", prepared)[0] == 0
+    assert json.loads(report.read_text()) == json.loads(prepared.read_text())
+    assert set(json.loads(report.read_text())["splits"]) == {"train", "val"}
+    code, _, _ = call(capsys, "doctor", trees[form], "--json", report)
+    assert code == 0
+    assert set(json.loads(report.read_text())["splits"]) == {"train"}
+
+
+def test_several_sources_are_examined_as_one_split(capsys, shapes, trees, tmp_path):
+    report = tmp_path / "doctor.json"
+    coco, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
+    first = "--train", coco, "--train-images", images
+    second = "--train", trees["voc"], "--train-images", trees["voc"] / "JPEGImages"
+    code, _, _ = call(capsys, "doctor", *first, *second, "--json", report, "--html", tmp_path / "doctor.html")
+    assert code == 0
+    values = json.loads(report.read_text())
+    count = len(json.loads(coco.read_text())["images"])
+    assert values["splits"]["train"]["images"] == 2 * count
+    found = {entry["name"]: entry for entry in values["findings"]}
+    # Once, not also as files of equal content, and with both files.
+    assert found["image_in_several_sources"]["count"] == count
+    assert "image_content_repeated" not in found
+    assert "'1/" in (text := found["image_in_several_sources"]["examples"][0]["text"])
+    assert "and '0/" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["voc"], "train is Pascal VOC"),
+        (["yolo"], "train is YOLO"),
+        (["--train", "coco", "--train", "coco"], "train has 2 sources"),
+    ],
+)
+def test_what_cannot_be_repaired_is_refused_before_it_is_read(
+    capsys, shapes, trees, tmp_path, monkeypatch, options, message
+):
+    """Not after every image was opened; and no copy is begun."""
+    monkeypatch.chdir(shapes / "train" / "images")
+    places = {**trees, "coco": shapes / "train" / ANNOTATIONS}
+    given = [places.get(option, option) for option in options]
+    code, out, err = call(capsys, "doctor", *given, "--fix", tmp_path / "copy")
+    assert code == 2
+    assert message in err
+    assert "circle" not in out
+    assert not (tmp_path / "copy").exists()
+
+
 def test_a_recipe_decides_what_counts_as_small(capsys, shapes, tmp_path):
     small = {}
     for name, options in {"default": (), "recipe": ("--recipe", "tiny")}.items():
@@ -90,6 +160,7 @@ def test_a_recipe_decides_what_counts_as_small(capsys, shapes, tmp_path):
         (["FILE", "--fail-on", "notes"], "--fail-on: is 'notes'"),
         (["--val", "FILE"], "no annotations to train on are named"),
         (["FILE", "--val-images", "nowhere"], "is given without --val"),
+        (["FILE", "--train-images", "a", "--train-images", "b"], "is given 2 times for 1 --train"),
         (["nowhere"], "there is no such file or folder"),
     ],
 )

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split, read_classes
 from codetr.data.doctor import print_report, read_report
 from codetr.data.progress import track
 from codetr.errors import UserError
+from codetr.steps.prepare import PrepareConfig, prepare
 
 
 def test_records_are_those_of_the_annotation_file(drawn: Path, dataset: Path) -> None:
@@ -75,6 +77,12 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
         (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3)), "do not fit together"),
         (lambda folder: (folder / "classes.json").write_text('{"names": ["a"]}'), "two lists of one length"),
         (lambda folder: (folder / "classes.json").write_text("7"), "two lists of one length"),
+        (
+            lambda folder: (folder / "classes.json").write_text(
+                '{"names": ["a"], "category_ids": [1], "frequency": ["x"], "image_count": [null]}'
+            ),
+            "lists of one length",
+        ),
     ],
 )
 def test_damage_is_a_user_error(copy: Path, spoil: Any, message: str) -> None:
@@ -82,6 +90,52 @@ def test_damage_is_a_user_error(copy: Path, spoil: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
         Split.open(copy, "train")
     assert message in str(caught.value)
+
+
+@pytest.fixture
+def federated(drawn: Path, tmp_path: Path) -> Path:
+    """The drawn dataset, prepared with LVIS's fields in all images but one, and in one category."""
+    values = json.loads((drawn / "train" / "annotations.json").read_text())
+    for image in values["images"][1:]:
+        image |= {"neg_category_ids": [5, 2], "not_exhaustive_category_ids": [image["id"] % 5 + 1]}
+    values["categories"][1] |= {"frequency": "c", "image_count": 42}
+    (tmp_path / "annotations.json").write_text(json.dumps(values))
+    annotated = SourceConfig(annotations=str(tmp_path / "annotations.json"), images=str(drawn / "train" / "images"))
+    prepare(PrepareConfig(train=annotated), tmp_path / "dataset")
+    return tmp_path / "dataset"
+
+
+def test_a_federated_dataset_says_what_is_verified(federated: Path, train_split: Split) -> None:
+    """LVIS's metrics cannot be computed without; an image that lists nothing is not one that lists none."""
+    seen = 0
+    for name in ("train", "val"):  # val is drawn from train
+        split = Split.open(federated, name)
+        assert split.federated
+        truth = split.to_coco()
+        assert truth["categories"][:2] == [
+            {"id": 1, "name": "circle"},
+            {"id": 2, "name": "square", "frequency": "c", "image_count": 42},
+        ]
+        for i, image in enumerate(truth["images"]):
+            record = split.record(i)
+            if "neg_category_ids" not in image:
+                assert (record.negative, record.not_exhaustive) == (None, None)
+                continue
+            seen += 1
+            assert image["neg_category_ids"] == [2, 5]
+            assert image["not_exhaustive_category_ids"] == [image["id"] % 5 + 1]
+            assert record.negative is not None
+            assert record.negative.tolist() == [1, 4]
+    assert seen == 19
+    assert not train_split.federated
+    assert train_split.record(0).negative is None
+
+
+@pytest.mark.parametrize("array", ["verified", "negative_offsets", "negative_labels", "not_exhaustive_labels"])
+def test_damaged_lists_of_verified_classes_are_a_user_error(federated: Path, array: str) -> None:
+    np.save(federated / "train" / f"{array}.npy", np.zeros(1000, np.int64))
+    with pytest.raises(UserError, match="do not fit together"):
+        Split.open(federated, "train")
 
 
 def test_a_changed_image_is_noticed(train_split: Split) -> None:
@@ -92,7 +146,11 @@ def test_a_changed_image_is_noticed(train_split: Split) -> None:
 
 
 def test_classes(dataset: Path) -> None:
-    assert read_classes(dataset) == (["circle", "square", "triangle", "star", "cross"], [1, 2, 3, 4, 5])
+    classes = read_classes(dataset)
+    assert (classes.names, classes.category_ids) == (["circle", "square", "triangle", "star", "cross"], [1, 2, 3, 4, 5])
+    # What is not known is not written: a dataset of another version would have another digest.
+    assert json.loads((dataset / "classes.json").read_text()).keys() == {"names", "category_ids"}
+    assert not (dataset / "train" / "verified.npy").exists()
 
 
 def test_the_report_is_shown_with_names_as_they_are(dataset: Path, copy: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from codetr.data.coco_file import CocoFile
-from codetr.data.entries import read_categories, read_image_entries
+from codetr.data.entries import Frequency, Verified, read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds, as_integer
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
@@ -87,7 +87,7 @@ def test_image_entries() -> None:
         {"id": "x", "file_name": "b.jpg", "width": "4", "height": 0},
         {"id": 2.0, "coco_url": "http://host/val2017/c.jpg?x=1"},
         {"id": 4, "coco_url": "http://[broken"},
-        {"id": 6, "file_name": "e.jpg", "neg_category_ids": [1]},
+        {"id": 6, "file_name": "e.jpg", "neg_category_ids": []},
         {"file_name": "d.jpg"},
         None,
     )
@@ -106,6 +106,42 @@ def test_image_entries() -> None:
 def test_one_id_for_two_files_is_refused() -> None:
     with pytest.raises(UserError, match=r"image id 1 is listed twice, for 'a\.jpg' and for no file"):
         entries({"id": 1, "file_name": "a.jpg"}, {"id": 1})
+
+
+def test_verified_classes() -> None:
+    """An id that no category has would be a class of its own, or a crash when the index is written."""
+    findings = Findings()
+    images = [
+        {"id": 1, "file_name": "a", "neg_category_ids": [3, "2", 3], "not_exhaustive_category_ids": [1]},
+        {"id": 2, "file_name": "b", "neg_category_ids": [9, None, [1]]},
+        {"id": 3, "file_name": "c", "not_exhaustive_category_ids": 2},
+        {"id": 4, "file_name": "d"},
+    ]
+    file = CocoFile(images, [], [{"id": 1}, {"id": 2}, {"id": "3"}, None])
+    found = read_image_entries(file, ImageIds([1, 2, 3, 4]), findings, "file")
+    assert [entry.verified for entry in found] == [
+        Verified(negative=(2, 3), not_exhaustive=(1,)),
+        Verified(negative=(), not_exhaustive=()),
+        Verified(negative=(), not_exhaustive=(2,)),
+        None,
+    ]
+    assert findings.summary() == "image_federated 3, image_verified_unknown 1"
+
+
+def test_frequencies() -> None:
+    findings = Findings()
+    values = [
+        {"id": 1, "frequency": "r", "image_count": 3},
+        {"id": 1, "frequency": "f", "image_count": 300},
+        {"id": 2, "frequency": "rare", "image_count": True},
+        {"id": 3, "frequency": "c"},
+        {"id": 4},
+        {"id": 9, "frequency": "c"},
+        None,
+    ]
+    found = read_frequencies(values, {1: "a", 2: "b", 3: "c", 4: "d"}, findings)
+    assert found == {1: Frequency("r", 3), 3: Frequency("c", None)}
+    assert findings.summary() == "category_frequency_invalid 1"
 
 
 @pytest.fixture

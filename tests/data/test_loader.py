@@ -13,9 +13,20 @@ import pytest
 import torch
 
 from codetr.data import loader as loader_module
-from codetr.data.config import AugmentConfig, CropConfig, JitterConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import (
+    AugmentConfig,
+    ClassBalancedConfig,
+    CropConfig,
+    JitterConfig,
+    LoaderConfig,
+    PreprocessConfig,
+    RepeatFactorConfig,
+    Sampling,
+    ShuffleConfig,
+)
 from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader, TrainLoader, training_sample
+from codetr.data.sampling import build_sampler
 from codetr.errors import UserError
 from codetr.models.structures import ImageBatch, Target
 
@@ -25,8 +36,18 @@ AUGMENT = AugmentConfig(
 PREPROCESS = PreprocessConfig(short_side=64, long_side=96, pad_divisor=32)
 
 
-def loader(split: Split, batch_size: int = 2, workers: int = 0, **options: int | bool) -> TrainLoader:
-    config = LoaderConfig(batch_size=batch_size, workers=workers)
+SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())
+every_sampling = pytest.mark.parametrize("sampling", SAMPLINGS, ids=lambda config: config.kind)
+
+
+def loader(
+    split: Split,
+    batch_size: int = 2,
+    workers: int = 0,
+    sampling: Sampling = SAMPLINGS[0],
+    **options: int | bool,
+) -> TrainLoader:
+    config = LoaderConfig(batch_size=batch_size, workers=workers, sampling=sampling)
     return TrainLoader(split, AUGMENT, PREPROCESS, config, seed=7, **options)
 
 
@@ -43,9 +64,10 @@ def assert_equal(first: list[Batch], second: list[Batch]) -> None:
             assert torch.equal(target.labels, other.labels)
 
 
-def test_workers_do_not_change_batches(train_split: Split) -> None:
-    reference = loader(train_split)
-    with_workers = loader(train_split, workers=2)
+@every_sampling
+def test_workers_do_not_change_batches(train_split: Split, sampling: Sampling) -> None:
+    reference = loader(train_split, sampling=sampling)
+    with_workers = loader(train_split, workers=2, sampling=sampling)
     for epoch in (0, 1):  # the second epoch meets the workers of the first again
         assert_equal(list(reference.epoch(epoch)), list(with_workers.epoch(epoch)))
 
@@ -78,7 +100,7 @@ def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypat
     monkeypatch.setattr(
         loader_module, "jittered", lambda load, position, count, *_: counts.append(count) or load(position)[0]
     )
-    config = LoaderConfig(batch_size=1, workers=0, oversample_below=1.0)
+    config = LoaderConfig(batch_size=1, workers=0, sampling=RepeatFactorConfig(threshold=1.0))
     batches = TrainLoader(train_split, JitterConfig(canvas=64), PreprocessConfig(canvas=64), config, seed=7)
     list(batches.epoch(0))
     assert set(counts) == {len(batches)}
@@ -87,7 +109,7 @@ def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypat
 
 def test_images_with_rare_classes_are_repeated_and_vary(train_split: Split) -> None:
     """Rare classes would be seen as seldom as before, or a repeated image would teach the same pixels twice."""
-    config = LoaderConfig(batch_size=1, workers=0, oversample_below=1.0)
+    config = LoaderConfig(batch_size=1, workers=0, sampling=RepeatFactorConfig(threshold=1.0))
     batches = list(TrainLoader(train_split, AUGMENT, PREPROCESS, config, seed=7).epoch(0))
     seen = [images.image_ids[0] for images, _ in batches]
     assert set(seen) == set(train_split.image_ids.tolist())
@@ -95,6 +117,15 @@ def test_images_with_rare_classes_are_repeated_and_vary(train_split: Split) -> N
     repeated = max(set(seen), key=seen.count)
     pixels = [images.pixels for images, _ in batches if images.image_ids[0] == repeated]
     assert any(a.shape != pixels[0].shape or not torch.equal(a, pixels[0]) for a in pixels[1:])
+
+
+@every_sampling
+def test_an_epoch_can_be_entered_in_the_middle_however_it_is_sampled(train_split: Split, sampling: Sampling) -> None:
+    """A run that is resumed would go on with other images, or with other pixels of them."""
+    uninterrupted = loader(train_split, workers=1, sampling=sampling)
+    list(uninterrupted.epoch(1))
+    whole = list(uninterrupted.epoch(2))
+    assert_equal(list(loader(train_split, sampling=sampling).epoch(2, start=3)), whole[3:])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -126,13 +157,15 @@ def test_loading_does_not_touch_the_global_random_state(train_split: Split) -> N
     assert (before[1] == np.random.get_state()[1]).all()
 
 
-def test_ranks_and_accumulation_share_the_large_batch(train_split: Split) -> None:
+@every_sampling
+def test_ranks_and_accumulation_share_the_large_batch(train_split: Split, sampling: Sampling) -> None:
     """The same images with the same draws, so that gradients of the divided and the large batch can be equal."""
-    large = loader(train_split, 4)
-    ranks = [loader(train_split, 2, rank=rank, world_size=2) for rank in range(2)]
-    accumulated = loader(train_split, 2, accumulate=2)
-    assert len(large) == len(ranks[0]) == 5
-    assert len(accumulated) == 10
+    large = loader(train_split, 4, sampling=sampling)
+    ranks = [loader(train_split, 2, sampling=sampling, rank=rank, world_size=2) for rank in range(2)]
+    accumulated = loader(train_split, 2, sampling=sampling, accumulate=2)
+    assert len(large) == len(ranks[0]) == len(ranks[1])
+    assert len(accumulated) == 2 * len(large)
+    assert len(large) == 5 or sampling.kind == "repeat_factor"
     parts = list(accumulated.epoch(0))
     divided = [list(rank.epoch(0)) for rank in ranks]
     for step, (images, targets) in enumerate(large.epoch(0)):
@@ -140,6 +173,18 @@ def test_ranks_and_accumulation_share_the_large_batch(train_split: Split) -> Non
             assert halves[0][0].image_ids + halves[1][0].image_ids == images.image_ids
             found = [target.boxes for half in halves for target in half[1]]
             assert all(torch.equal(a, b.boxes) for a, b in zip(found, targets, strict=True))
+
+
+@every_sampling
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_no_image_is_lost_on_the_way_to_the_ranks(train_split: Split, sampling: Sampling, world_size: int) -> None:
+    """What remains of an orientation, or of the last batch, is where a sampler loses images."""
+    ranks = [loader(train_split, sampling=sampling, rank=rank, world_size=world_size) for rank in range(world_size)]
+    wanted = train_split.image_ids[build_sampler(train_split, sampling, seed=7).epoch(0)].tolist()
+    found = [image for rank in ranks for images, _ in rank.epoch(0) for image in images.image_ids]
+    assert all(found.count(image) >= wanted.count(image) for image in wanted)
+    assert 0 <= len(found) - len(wanted) < 2 * world_size, "only the last batch is filled up"
+    assert set(wanted) == set(train_split.image_ids.tolist()) or sampling.kind == "class_balanced"
 
 
 def test_targets_belong_to_their_image(train_split: Split) -> None:

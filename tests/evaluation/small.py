@@ -33,11 +33,14 @@ def write_images(folder: Path, count: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def write_dataset(folder: Path, images: int) -> Path:
-    """Prepare a dataset of which train and val are the same images, with ids in an order of their own."""
+def write_dataset(folder: Path, images: int, *, federated: bool = False) -> Path:
+    """Prepare a dataset of which train and val are the same images, with ids in an order of their own.
+
+    Federated, as LVIS: only the classes of annotated objects and "cross" are verified, and not all discs are annotated.
+    """
     sizes = write_images(folder / "images", images)
     boxes = [(i, k, [5.0 + 7 * k, 5.0, 20.0, 25.5 - k]) for i in range(images) for k in range(3)]
-    values = {
+    values: dict[str, Any] = {
         "images": [
             {"id": 100 - i, "file_name": f"{i}.png", "height": height, "width": width}
             for i, (height, width) in enumerate(sizes)
@@ -48,6 +51,12 @@ def write_dataset(folder: Path, images: int) -> Path:
             for n, (i, k, box) in enumerate(boxes)
         ],
     }
+    if federated:
+        values["annotations"] = [entry for entry in values["annotations"] if entry["category_id"] != CATEGORY_IDS[2]]
+        for image in values["images"]:
+            image |= {"neg_category_ids": [CATEGORY_IDS[2]], "not_exhaustive_category_ids": [CATEGORY_IDS[1]]}
+        for category, frequency in zip(values["categories"], "rcf", strict=True):
+            category["frequency"] = frequency
     (folder / "annotations.json").write_text(json.dumps(values))
     source = SourceConfig(annotations=str(folder / "annotations.json"), images=str(folder / "images"))
     prepare(PrepareConfig(train=source, val=source), folder / "dataset")

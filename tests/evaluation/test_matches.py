@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codetr.evaluation.coco import evaluate_coco
-from codetr.evaluation.matches import average_precision
+from codetr.evaluation.curves import average_precisions
 from tests.evaluation.sets import detection, random_set, truth
 
 
@@ -73,5 +73,9 @@ def test_images_come_in_the_order_of_the_ground_truth() -> None:
 
 def test_average_precision_of_a_known_ranking() -> None:
     """Right, wrong, right with two objects: precision 1 up to recall 1/2, then 2/3; 51 and 50 of 101 recalls."""
-    right = np.array([[True, False, True]])
-    assert average_precision(right, ~right, 2) == pytest.approx((51 + 50 * 2 / 3) / 101)
+    ranking, none_found, second = 0, 1, 2
+    total, group = np.array([1, 3, 1, 2]), np.array([ranking, ranking, second, second])
+    found = average_precisions(total, group, np.array([2, 1, 2]))
+    assert found[ranking] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert found[none_found] == 0
+    assert found[second] == 1

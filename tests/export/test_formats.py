@@ -36,8 +36,9 @@ VIT = ViTConfig(
 )
 
 
-def test_boxes_and_masks_of_the_roi_head(tmp_path: Path) -> None:
-    """The detections of the query head are exported by the test of the command."""
+def test_boxes_and_masks_of_the_roi_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detections of the query head are exported by the test of the command. Masks come in several parts here."""
+    monkeypatch.setattr("codetr.export.masks._CHUNK", 4)
     detector = random_detector(two_stages())
     rule = CanvasRule.of(detector.config)
     exported = export_program(detector)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.doctor.examination import Examination, examine_dataset
-from codetr.data.doctor.repair import CHANGES, Changes, repair
+from codetr.data.doctor.page import write_page
+from codetr.data.doctor.repair import CHANGES, Changes, repair, repairable
 from codetr.data.source import Source
-from codetr.steps.prepare import PrepareConfig, index_sources
+from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
+from tests.dataset_trees import write_voc, write_yolo
 from tests.realdata.test_prepare_odd import PREPARED, files, odd  # noqa: F401
 
 
 def examine(folder: Path, **sources: tuple[Path, Path]) -> tuple[Examination, dict[str, Source]]:
     folder.mkdir()
     configs = {name: SourceConfig(annotations=str(file), images=str(root)) for name, (file, root) in sources.items()}
-    used = index_sources(PrepareConfig(**configs), folder)
-    return examine_dataset(folder, PreprocessConfig()), used
+    fetched = fetch_sources(PrepareConfig(**configs), folder)
+    index_sources(fetched, folder)
+    return examine_dataset(folder, PreprocessConfig()), repairable(fetched)
 
 
 def counts(examination: Examination) -> dict[str, dict[str, int]]:
@@ -78,3 +82,20 @@ def test_two_pictures_of_one_slide_in_train_and_val_are_noticed(data: Path, tmp_
     examination, _ = examine(tmp_path / "index", **sources)
     assert counts(examination) == {"image_nearly_leaked": {"val": 1}}
     assert examination.findings[0].examples[0].text == "'BloodImage_00037.jpg' and 'BloodImage_00038.jpg' of train"
+
+
+@pytest.mark.parametrize("write", [write_voc, write_yolo], ids=["voc", "yolo"])
+def test_bccd_in_another_format_is_judged_the_same(data: Path, tmp_path: Path, write: Callable[..., None]) -> None:
+    """What is wrong with a dataset does not depend on how somebody wrote it down."""
+    folder, tree = data / "bccd", tmp_path / "tree"
+    for split in ("train", "val", "test"):
+        write(json.loads((folder / "annotations" / f"{split}.json").read_text()), folder / "images", tree, split)
+    source = SourceConfig(annotations=str(tree / "data.yaml" if write is write_yolo else tree))
+    (tmp_path / "index").mkdir()
+    index_sources(
+        fetch_sources(PrepareConfig(train=source, val=source, test=source), tmp_path / "index"), tmp_path / "index"
+    )
+    examination = examine_dataset(tmp_path / "index", PreprocessConfig())
+    assert counts(examination) == {"image_nearly_leaked": {"val": 1}}
+    write_page(examination, tmp_path / "doctor.html", title="bccd")
+    assert "BloodImage_00037.jpg" in (tmp_path / "doctor.html").read_text()

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from codetr.data.config import SourceConfig
 from codetr.errors import UserError
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.lvis import evaluate_lvis
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.manifest import Manifest
 from codetr.steps.evaluate import EvaluateConfig, evaluate
+from codetr.steps.prepare import PrepareConfig, prepare
 from tests.evaluation.small import NAMES, write_dataset, write_model
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
@@ -129,6 +132,35 @@ def test_the_evaluation_set_is_the_ground_truth_and_nothing_else(
     assert again == digest
     fewer = write_dataset(tmp_path / "fewer", 4)
     assert evaluate(CONFIG, other_model, fewer, tmp_path / "other").summary["evaluation_set"] != digest
+
+
+def test_a_federated_dataset_is_measured_by_the_rules_of_lvis(model: Path, tmp_path: Path) -> None:
+    """The main metric is LVIS's AP then, and the registry's gate must not compare it with COCO's AP."""
+    dataset = write_dataset(tmp_path / "data", 3, federated=True)
+    output = tmp_path / "evaluation"
+    manifest = evaluate(CONFIG, model, dataset, output)
+    annotations = json.loads((dataset.parent / "annotations.json").read_text())
+    predictions = json.loads((output / "predictions.json").read_text())
+    metrics = evaluate_lvis(annotations, predictions)
+    assert json.loads((output / "metrics.json").read_text()) == metrics.flat
+    assert {"AP", "APr", "AR@300"} < set(manifest.summary)
+    rows = json.loads((output / "per_class.json").read_text())
+    assert [(row["frequency"], row["AR@300"]) for row in rows] == [(m.frequency, m.AR) for m in metrics.classes]
+    digest = manifest.summary["evaluation_set"]
+    for image in annotations["images"]:
+        image["neg_category_ids"] = []
+    assert _evaluated_on(annotations, dataset.parent / "fewer", model) != digest
+    for image in annotations["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    assert _evaluated_on(annotations, dataset.parent / "coco", model) != digest
+
+
+def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str:
+    folder.mkdir()
+    (folder / "annotations.json").write_text(json.dumps(annotations))
+    source = SourceConfig(annotations=str(folder / "annotations.json"), images=str(folder.parent / "images"))
+    prepare(PrepareConfig(train=source, val=source), folder / "dataset")
+    return evaluate(CONFIG, model, folder / "dataset", folder / "evaluation").summary["evaluation_set"]
 
 
 @pytest.mark.parametrize(

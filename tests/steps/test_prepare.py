@@ -21,6 +21,7 @@ from codetr.data.sample import ANNOTATIONS, draw_sample_data
 from codetr.errors import UserError
 from codetr.manifest import Manifest
 from codetr.steps.prepare import PrepareConfig, prepare
+from tests.dataset_trees import write_voc, write_yolo
 
 
 @pytest.fixture
@@ -110,7 +111,8 @@ def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:
     """Images that are added later must not move others between train and val, or val would have been trained on."""
 
     def divide(output: str, seed: int = 0) -> tuple[set[str], set[str]]:
-        prepare(PrepareConfig(train=source(drawn / "train"), val_fraction=0.3, seed=seed), tmp_path / output)
+        config = PrepareConfig(train=source(drawn / "train"), val_fraction=0.3, seed=seed, stratify=False)
+        prepare(config, tmp_path / output)
         splits = [Split.open(tmp_path / output, name) for name in ("train", "val")]
         train, val = ({split.digest(i) for i in range(len(split))} for split in splits)
         assert train
@@ -203,6 +205,9 @@ def run(*command: str, cwd: Path) -> str:
 def dvc_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dvc") / "drawn"
     draw_sample_data(folder, 10, seed=5, sides=(48, 64))
+    content = json.loads((folder / "val" / ANNOTATIONS).read_text())
+    for write, name in ((write_voc, "voc"), (write_yolo, "yolo")):
+        write(content, folder / "val" / "images", folder / name, "train")
     return folder
 
 
@@ -267,6 +272,20 @@ def test_dvc_repository_at_a_revision(repository: Path, dvc_drawn: Path, tmp_pat
     split = Split.open(tmp_path / "moved", "train")
     assert split.to_coco()["annotations"] == original
     assert split.record(0).read().shape[2] == 3
+
+
+def test_voc_and_yolo_come_from_a_repository_too(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
+    voc = SourceConfig(annotations="data/voc", repo=str(repository), rev="main")
+    yolo = SourceConfig(annotations="data/yolo/data.yaml", images="data/yolo", repo=str(repository), rev="main")
+    listed = voc.model_copy(update={"annotations": "data/voc/ImageSets/Main/train.txt"})
+    fetched = prepare(PrepareConfig(train=(voc, yolo), val=listed), tmp_path / "dataset")
+    (tmp_path / "dataset").rename(tmp_path / "moved")
+    split = Split.open(tmp_path / "moved", "train")
+    assert all(split.path(i).is_relative_to(tmp_path / "moved") for i in range(len(split)))
+    assert split.record(len(split) - 1).read().shape[2] == 3
+    names = ("voc", "yolo/data.yaml", "voc/ImageSets/Main/train.txt")
+    *train, val = (SourceConfig(annotations=str(dvc_drawn / name)) for name in names)
+    assert prepare(PrepareConfig(train=tuple(train), val=val), tmp_path / "plain").digest == fetched.digest
 
 
 @pytest.mark.parametrize(
@@ -334,3 +353,43 @@ def test_an_image_that_was_edited_since_is_noticed(drawn: Path, tmp_path: Path) 
     Image.new("RGB", (record.width, record.height)).save(record.path)
     with pytest.raises(UserError, match="when prepared"):
         record.read()
+
+
+def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
+    """A class that by chance is only in one part would not be learnt, or not be measured."""
+    config = PrepareConfig(train=source(drawn / "train"), val_fraction=0.25, test_fraction=0.25)
+    manifest = prepare(config, tmp_path / "dataset")
+    report = doctor.read_report(tmp_path / "dataset")
+    assert list(report.splits) == ["train", "val", "test"]
+    assert [split.images for split in report.splits.values()] == pytest.approx([12, 6, 6], abs=1)
+    assert all(counts["images"] for split in report.splits.values() for counts in split.classes.values())
+    assert report.shared_images == []
+    assert set(manifest.inputs) == {"train.annotations", "train.images"}
+
+    def shuffle(content: dict[str, Any]) -> None:
+        content["images"].reverse()
+
+    before = [Split.open(tmp_path / "dataset", name).image_ids.tolist() for name in report.splits]
+    edit(drawn / "train", shuffle)
+    prepare(config, tmp_path / "dataset")
+    after = [Split.open(tmp_path / "dataset", name).image_ids.tolist() for name in report.splits]
+    assert [sorted(ids) for ids in after] == [sorted(ids) for ids in before]
+
+
+def test_test_can_be_drawn_beside_a_given_val(drawn: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"), test_fraction=0.25)
+    prepare(config, tmp_path / "dataset")
+    counts = {name: split.images for name, split in doctor.read_report(tmp_path / "dataset").splits.items()}
+    assert counts == {"train": 18, "val": 6, "test": 6}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"val_fraction": 0.6, "test_fraction": 0.4}, "val_fraction and test_fraction are 1: nothing is left"),
+        ({"test": {"annotations": "x"}, "test_fraction": 0.4}, "only one of them can be meant"),
+    ],
+)
+def test_draws_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        PrepareConfig.parse({"train": {"annotations": "x"}, **settings})

@@ -15,12 +15,13 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
+from codetr.data.config import AugmentConfig, ClassBalancedConfig, LoaderConfig, PreprocessConfig, SourceConfig
+from codetr.data.dataset import Split
 from codetr.data.sample import draw_sample_data
 from codetr.errors import UserError
 from codetr.files import sha256_file
 from codetr.manifest import Manifest
-from codetr.models.config import MaskHeadConfig
+from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.recipe import Recipe
 from codetr.steps.prepare import PrepareConfig, prepare
@@ -195,6 +196,44 @@ def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(datase
     assert "goes on after step" in log
     assert weights(broken / "model") == weights(whole / "model")
     assert (broken / "model" / "metrics.jsonl").read_text() == (whole / "model" / "metrics.jsonl").read_text()
+
+
+def test_a_long_tailed_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset, tmp_path):
+    """Images of an epoch and classes that count are drawn anew, from frequencies that no checkpoint holds."""
+    short = {"epochs": 2, "accumulate": 1, "schedule": ScheduleConfig(), "validate_every": 0}
+    settings = {
+        "training": RECIPE.training.model_copy(update=short),
+        "loader": LoaderConfig(batch_size=1, workers=1, sampling=ClassBalancedConfig()),
+        "model": RECIPE.model.model_copy(update={"federated": FederatedConfig(classes=2)}),
+    }
+    recipe = RECIPE.model_copy(update=settings)
+    train(TrainConfig(recipe=recipe), dataset, tmp_path / "whole", tmp_path / "undisturbed")
+    with started(tmp_path, dataset, **settings) as process:
+        wait_for_step(tmp_path, IMAGES + 3, process)
+        kill(process)
+    assert not (tmp_path / "model").exists()
+    train(TrainConfig(recipe=recipe), dataset, tmp_path / "model", tmp_path / "checkpoints")
+    assert weights(tmp_path / "model") == weights(tmp_path / "whole")
+    assert (tmp_path / "model" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+    detector, _ = load_model(tmp_path / "model")
+    assert detector.config.federated == FederatedConfig(classes=2), "how it was trained is known"
+
+
+def test_the_federated_loss_knows_the_frequencies_of_the_training_split(dataset, tmp_path, monkeypatch):
+    """Drawn by other numbers, common classes would be told to be absent too seldom or rare ones too often."""
+    seen = []
+
+    def first_step(self, batches, **_):
+        seen.append(self.detector.federated.images_per_class.tolist())
+        raise UserError("enough")
+
+    monkeypatch.setattr(TrainStep, "__call__", first_step)
+    recipe = RECIPE.changed([("model.federated", {})])
+    with pytest.raises(UserError, match="enough"):
+        train(TrainConfig(recipe=recipe), dataset, tmp_path / "model", tmp_path / "checkpoints")
+    split = Split.open(dataset, "train")
+    labels = [set(split.record(image).labels.tolist()) for image in range(len(split))]
+    assert seen == [[sum(label in own for own in labels) for label in range(len(split.names))]]
 
 
 def test_a_run_may_go_on_with_other_settings_of_memory(tmp_path):

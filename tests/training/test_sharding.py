@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from codetr.models.backbones.config import SwinConfig, ViTConfig
+from codetr.models.config import FederatedConfig
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
@@ -53,6 +54,8 @@ def config_with(kind, backbone):
 def make_step(config, group, *, sharded, bf16=False):
     torch.manual_seed(0)
     detector = build_detector(config).train()
+    if detector.federated is not None:
+        detector.federated.images_per_class = torch.tensor([100, 30, 1])
     if sharded:
         shard(detector, group)
     optimizer = build_optimizer(detector, OptimizerConfig(lr=1e-3))
@@ -69,18 +72,21 @@ def assert_close(found, expected, *, tolerance):
 
 
 def check_steps(group):
-    """Gradients, their norm and the losses are those of DDP, whatever the backbone, in fp32 and in bf16."""
+    """Gradients, their norm and the losses are those of DDP, whatever the backbone, in fp32 and in bf16.
+
+    So they are with the federated loss, which has numbers on the device that are no weights."""
     cases = [
-        ("co_deformable", None, 1, False),
-        ("co_dino", SWIN, 1, False),
-        ("co_dino", VIT, 2, False),
-        ("co_dino", VIT, 1, True),
+        ("co_deformable", None, 1, False, None),
+        ("co_dino", SWIN, 1, False, FederatedConfig(classes=1)),
+        ("co_dino", VIT, 2, False, None),
+        ("co_dino", VIT, 1, True, None),
     ]
-    for kind, backbone, accumulate, bf16 in cases:
+    for kind, backbone, accumulate, bf16, federated in cases:
+        config = config_with(kind, backbone).model_copy(update={"federated": federated})
         parts = cut(*images(2 * accumulate), 2 * accumulate)[group.rank :: 2]
         results = []
         for sharded in (False, True):
-            step = make_step(config_with(kind, backbone), group, sharded=sharded, bf16=bf16)
+            step = make_step(config, group, sharded=sharded, bf16=bf16)
             with torch.backends.mkldnn.flags(enabled=not bf16):  # its bf16 gradients are wrong on CPUs
                 step.backward(parts, step=0)
                 named = step.detector.named_parameters()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from codetr.errors import UserError
+from codetr.models.config import FederatedConfig
 from codetr.models.detector import build_detector
 from codetr.models.structures import Target
 from codetr.training.config import OptimizerConfig
@@ -17,9 +18,12 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 HERE = Path(__file__).parent
 
 
-def make(kind, *, processes=ALONE, pinned=True, clip_norm=None, bf16=False, lr=1e-3):
+def make(kind, *, processes=ALONE, pinned=True, clip_norm=None, bf16=False, lr=1e-3, federated=None):
     torch.manual_seed(0)
-    detector = build_detector(tiny_config(kind)).train()
+    config = FederatedConfig(classes=federated) if federated else None
+    detector = build_detector(tiny_config(kind).model_copy(update={"federated": config})).train()
+    if detector.federated is not None:
+        detector.federated.images_per_class = torch.tensor([100, 30, 1])
     model = Pinned(detector) if pinned else detector
     optimizer = build_optimizer(model, OptimizerConfig(lr=lr))
     return TrainStep(model, optimizer, processes, clip_norm=clip_norm, bf16=bf16, seed=0)
@@ -36,20 +40,26 @@ def assert_same_gradients(found, expected):
 
 
 @pytest.mark.parametrize(
-    ("kind", "objects"),
+    ("kind", "objects", "federated"),
     [
-        ("co_dino", [2, 2, 2, 2]),  # denoising groups depend on the fullest image of a forward pass, by definition
-        ("co_deformable", [2, 2, 2, 2]),
-        ("co_deformable", [3, 0, 1, 0]),
+        (
+            "co_dino",
+            [2, 2, 2, 2],
+            None,
+        ),  # denoising groups depend on the fullest image of a forward pass, by definition
+        ("co_deformable", [2, 2, 2, 2], None),
+        ("co_deformable", [3, 0, 1, 0], None),
+        ("co_dino", [2, 2, 2, 2], 2),
+        ("co_deformable", [3, 0, 1, 0], 1),
     ],
 )
-def test_micro_batches_give_the_gradient_of_the_large_batch(kind, objects):
+def test_micro_batches_give_the_gradient_of_the_large_batch(kind, objects, federated):
     """Losses divided by each micro-batch's own counts would weight images with few objects too much."""
     batch, targets = images(4, objects=3)
     targets = [
         Target(target.boxes[:count], target.labels[:count]) for target, count in zip(targets, objects, strict=True)
     ]
-    whole, parts = make(kind), make(kind)
+    whole, parts = make(kind, federated=federated), make(kind, federated=federated)
     expected = whole.backward([(batch, targets)], step=0)
     found = parts.backward(cut(batch, targets, 4), step=0)
     for name, loss in expected.items():
@@ -82,11 +92,11 @@ from codetr.training.distributed import processes
 with processes() as group:
     batch, targets = images(4)
     half, quarters = cut(batch, targets, 2)[group.rank], cut(batch, targets, 4)[2 * group.rank : 2 * group.rank + 2]
-    for kind, own in (("co_dino", [half]), ("co_deformable", quarters)):
-        step = make(kind, processes=group)
-        step.backward(own, step=0)
+    for kind, own, federated in {cases!r}:
+        step = make(kind, processes=group, federated=federated)
+        step.backward([half] if own == "half" else quarters, step=0)
         if group.is_main:
-            torch.save(gradients(step), {out!r} + kind)
+            torch.save(gradients(step), {out!r} + f"{{kind}}-{{federated}}")
     assert group.gather(group.rank) == [0, 1]
     assert group.broadcast(group.rank) == 0
     assert group.mean(torch.tensor([float(group.rank)])).tolist() == [0.5]
@@ -109,13 +119,19 @@ with processes() as group:
 
 
 def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path):
-    """Else adding a GPU would change what is trained, not only how fast. With and without accumulation."""
-    script = WORKER.format(root=str(HERE.parents[1]), here=str(HERE), out=str(tmp_path / "gradients-"))
+    """Else adding a GPU would change what is trained, not only how fast. With and without accumulation, and with
+    classes that count in some of the images only."""
+    cases = [
+        (kind, own, count) for kind, own in (("co_dino", "half"), ("co_deformable", "quarters")) for count in (0, 2)
+    ]
+    script = WORKER.format(root=str(HERE.parents[1]), here=str(HERE), out=str(tmp_path / "gradients-"), cases=cases)
     run_on_ranks(script, 2, tmp_path / "worker.py")
-    for kind in ("co_dino", "co_deformable"):
-        whole = make(kind)
+    for kind, _, federated in cases:
+        whole = make(kind, federated=federated)
         whole.backward([images(4)], step=0)
-        assert_same_gradients(torch.load(tmp_path / f"gradients-{kind}", weights_only=True), gradients(whole))
+        found = torch.load(tmp_path / f"gradients-{kind}-{federated}", weights_only=True)
+        assert_same_gradients(found, gradients(whole))
+        assert {len(target.labels.unique()) for target in images(4)[1]} == {1, 2}
 
 
 RESUMING = """
@@ -146,10 +162,11 @@ def test_three_processes_that_are_started_again_go_on_with_the_same_bits(tmp_pat
     run_on_ranks(RESUMING.format(root=str(HERE.parents[1]), here=str(HERE)), 3, tmp_path / "worker.py")
 
 
-def test_a_step_is_repeatable_with_its_random_draws():
+@pytest.mark.parametrize("federated", [None, 1], ids=["all", "federated"])
+def test_a_step_is_repeatable_with_its_random_draws(federated):
     """Denoising noise and samplers draw; the same step must draw the same, another step something else."""
     batch = images(2)
-    losses = [make("co_dino", pinned=False).backward([batch], step=step) for step in (3, 3, 4)]
+    losses = [make("co_dino", pinned=False, federated=federated).backward([batch], step=step) for step in (3, 3, 4)]
     assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
     assert any(not torch.equal(losses[0][name], losses[2][name]) for name in losses[0])
 

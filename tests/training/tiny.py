@@ -92,6 +92,9 @@ class PinnedDraws(Draws):
     def permutation(self, count: int, device: torch.device) -> Tensor:
         return torch.arange(count, device=device)
 
+    def waiting_times(self, images: int, num_classes: int, device: torch.device) -> Tensor:
+        return torch.arange(1.0, num_classes + 1, device=device).expand(images, -1)
+
     def denoising(self, copies: int, objects: int, num_classes: int, device: torch.device) -> DenoisingNoise:
         shape = (copies, objects)
         return DenoisingNoise(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from codetr import zoo
-from codetr.data.config import AugmentConfig, JitterConfig
+from codetr.data.config import AugmentConfig, JitterConfig, RepeatFactorConfig, ShuffleConfig
 from codetr.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.weights.official_config import read_official_config
@@ -41,7 +41,8 @@ def test_optimisation_is_the_official_one(name: str) -> None:
     assert [training.ema.momentum] * bool(training.ema) == expected["ema"] if training.ema else not expected["ema"]
     assert recipe.loader.batch_size == expected["samples_per_gpu"]
     assert IMAGES_PER_STEP % recipe.loader.batch_size == 0
-    assert recipe.loader.oversample_below == expected["oversample"]
+    threshold = expected["oversample"]
+    assert recipe.loader.sampling == (RepeatFactorConfig(threshold=threshold) if threshold else ShuffleConfig())
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -171,6 +171,7 @@ def input_scales(sizes: NDArray[np.int32], preprocess: PreprocessConfig) -> NDAr
 _EXAMINED = {
     "image_file_shared",
     "image_content_repeated",
+    "image_in_several_sources",
     "annotation_repeated",
     "box_exceeds_image",
     "box_tiny",
@@ -257,7 +258,8 @@ def _examine_images(splits: dict[str, Split], collector: _Collector) -> None:
     found = find_repetitions({name: split.arrays for name, split in splits.items()})
     kinds: dict[str, list[Pair]] = {
         "image_file_shared": found.shared,
-        "image_content_repeated": found.repeated,
+        "image_content_repeated": [pair for pair in found.repeated if not _between_sources(pair, splits)],
+        "image_in_several_sources": [pair for pair in found.repeated if _between_sources(pair, splits)],
         "image_nearly_repeated": found.alike,
         "image_leaked": found.leaked,
         "image_nearly_leaked": found.nearly_leaked,
@@ -273,6 +275,11 @@ def _examine_images(splits: dict[str, Split], collector: _Collector) -> None:
                 return _image_example(name, split, pair.second[1], f" and '{file}'{place}", pair.first)
 
             collector.add(kind, name, own, example)
+
+
+def _between_sources(pair: Pair, splits: dict[str, Split]) -> bool:
+    (split, first), (_, second) = pair.first, pair.second
+    return splits[split].source(first) != splits[split].source(second)
 
 
 def _image_example(name: str, split: Split, i: int, text: str = "", partner: tuple[str, int] | None = None) -> Example:

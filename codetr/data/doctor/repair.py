@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,19 @@ from codetr.data.dataset import Split
 from codetr.data.doctor import objects as checks
 from codetr.data.doctor.objects import Objects
 from codetr.data.doctor.outlines import Outlines, measure_outlines
-from codetr.data.entries import ImageEntry, read_categories, read_image_entries
+from codetr.data.entries import (
+    NEGATIVE,
+    NOT_EXHAUSTIVE,
+    Frequency,
+    ImageEntry,
+    read_categories,
+    read_frequencies,
+    read_image_entries,
+)
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds, as_integer
 from codetr.data.index import build_index
-from codetr.data.source import Source
+from codetr.data.source import Source, format_of
 from codetr.errors import UserError
 from codetr.files import atomic_directory, require_replaceable
 
@@ -70,11 +78,36 @@ class Changes:
         self.counts.update((finding, action) for finding in findings)
 
 
+def repairable(sources: Mapping[str, Sequence[Source]]) -> dict[str, Source]:
+    """The COCO file of every split, with its image folder.
+
+    Args:
+        sources: the sources of every split.
+
+    Raises:
+        UserError: a split of several sources, or one that is no COCO file.
+    """
+    for split, several in sources.items():
+        if len(several) > 1:
+            problem = f"a repaired copy is made of one COCO file a split, and {split} has {len(several)} sources"
+            hint = "Repair them one at a time, then merge the copies by `codetr prepare`."
+            raise UserError(problem, where=str(several[1].annotations), hint=hint)
+        annotations = several[0].annotations
+        if (found := format_of(annotations)) != "coco":
+            hint = "Convert it: `codetr prepare`, then `Split.open(FOLDER, NAME).to_coco()` of codetr.data.dataset."
+            problem = f"a repaired copy is made of a COCO file, and {split} is {_FORMATS[found]}"
+            raise UserError(problem, where=str(annotations), hint=hint)
+    return {split: source for split, (source,) in sources.items()}
+
+
+_FORMATS = {"voc": "Pascal VOC", "yolo": "YOLO"}
+
+
 def repair(sources: Mapping[str, Source], dataset: Path, output: Path) -> list[Changes]:
     """Write `SPLIT.json` for every split, and `changes.jsonl`, into a folder. Images are referenced, not copied.
 
     Args:
-        sources: the annotation files and image folders, by split.
+        sources: what `repairable` gives.
         dataset: the index that was made of them.
         output: where the copy goes; an earlier one is replaced as a whole.
 
@@ -109,8 +142,12 @@ _KINDS_OF_FIELD = {
     ("images", "file_name"): ("image_name_",),
     ("images", "height"): ("image_size_",),
     ("images", "width"): ("image_size_",),
+    ("images", NEGATIVE): ("image_verified_",),
+    ("images", NOT_EXHAUSTIVE): ("image_verified_",),
     ("categories", "id"): ("category_id_",),
     ("categories", "name"): ("category_renamed",),
+    ("categories", "frequency"): ("category_frequency_",),
+    ("categories", "image_count"): ("category_frequency_",),
     ("annotations", "id"): ("annotation_id_",),
     ("annotations", "bbox"): ("box_",),
     ("annotations", "area"): ("area_",),
@@ -158,7 +195,8 @@ class _Copy:
 
     def __init__(self, name: str, source: Source, split: Split, leaked: set[int]) -> None:
         self.changes = Changes(name)
-        self._where, self._root, self._leaked = str(source.annotations), source.images.resolve(), leaked
+        self._where, self._leaked = str(source.annotations), leaked
+        self._root = (source.images or Path.cwd()).resolve()
         self._journal = _Journal()
         self._raw = read_coco(source.annotations, self._journal)
         if encoding := self._journal.take():
@@ -198,6 +236,11 @@ class _Copy:
             if not isinstance(name, str) or name.strip() != self._categories[identifier]:
                 new["name"] = self._categories[identifier]
                 findings.append("category_renamed")
+            valid = read_frequencies([value], self._categories, self._journal).get(identifier, Frequency(None, None))
+            findings += self._journal.take()
+            if "category_frequency_invalid" in findings:
+                parts = {"frequency": valid.group, "image_count": valid.image_count}
+                new = {key: part for key, part in new.items() if parts.get(key, part) is not None}
             self.changes.correct("categories", position, value, new, findings)
             yield new
 
@@ -237,7 +280,14 @@ class _Copy:
         if entry.size != (image.height, image.width):
             new["height"], new["width"] = image.height, image.width
             findings.append("image_size_missing" if entry.size is None else "image_size_wrong")
-        return new, findings
+        unknown: list[str] = []
+        for name in (NEGATIVE, NOT_EXHAUSTIVE):
+            listed = value.get(name)
+            raw = listed if isinstance(listed, list) else [] if listed is None else [listed]
+            known = [item for item in raw if as_integer(item) in self._categories]
+            if len(known) < len(raw):
+                new[name], unknown = known, ["image_verified_unknown"]
+        return new, findings + unknown
 
     def _repaired_annotations(self) -> Iterator[dict[str, Any]]:
         listed = {entry.image_id for entry in self._entries}

@@ -18,6 +18,7 @@ from codetr.models.heads.auxiliary import AuxiliaryQueries, auxiliary_queries
 from codetr.models.heads.dense import best_first, flatten_map, map_sizes, to_original
 from codetr.models.initialisation import PRIOR_LOGIT
 from codetr.models.losses.binary_cross_entropy import binary_cross_entropy_loss
+from codetr.models.losses.federated import leave_out
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.normalizer import Normalizer
@@ -125,6 +126,7 @@ class ATSSHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
+        counted: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], AuxiliaryQueries]:
         """Weighted losses `atss.cls`, `atss.giou` and `atss.centerness`, summed over levels, and anchors as queries.
 
@@ -134,6 +136,7 @@ class ATSSHead(nn.Module):
             targets: ground truth of every image; anchors outside an image's padded size are not used.
             normalizer: asked for the number of foreground cells, then for the sum of their centerness.
             permute: draws which anchors become queries.
+            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
         """
         output = self(features)
         wanted = self.targets(map_sizes(features), batch, targets)
@@ -144,9 +147,8 @@ class ATSSHead(nn.Module):
         centerness = centerness_targets(anchors, boxes)
         count = normalizer(wanted.foreground.clamp(min=1).sum(), labels.device)
         total_centerness = normalizer(centerness.sum(), labels.device)
-        classification = sigmoid_focal_loss(
-            torch.cat(output.logits, dim=1).flatten(0, 1), labels, wanted.weights.flatten(), count
-        )
+        logits = leave_out(torch.cat(output.logits, dim=1), counted)
+        classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, wanted.weights.flatten(), count)
         giou = giou_loss(decoded, boxes, centerness, total_centerness)
         central = binary_cross_entropy_loss(
             torch.cat(output.centerness, dim=1).flatten()[foreground], centerness, None, count

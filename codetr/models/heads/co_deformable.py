@@ -90,11 +90,18 @@ class CoDeformableHead(nn.Module):
         return self._decode(content, embedded[..., : self.channels], selected.sigmoid(), encoded), proposals
 
     def loss(
-        self, encoded: Encoded, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
+        self,
+        encoded: Encoded,
+        batch: ImageBatch,
+        targets: Sequence[Target],
+        normalizer: Normalizer,
+        draws: Draws,
+        counted: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Predictions]:
         """Losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer; nothing is drawn.
 
-        With them the predictions of every decoder layer.
+        With them the predictions of every decoder layer. If `counted`, (batch, classes) bool, is given, only these
+        classes count in the classification of every image.
         """
         decoded, proposals = self(encoded)
         proposed = Predictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
@@ -102,8 +109,9 @@ class CoDeformableHead(nn.Module):
         problems = [(proposed, objects), (decoded, targets)]
         matches = match(problems, batch, self.config.costs)
         losses: dict[str, Tensor] = {}
-        for names, (predictions, wanted), matched in zip(
-            (["encoder"], self._names("decoder")), problems, matches, strict=True
+        # Proposals are told from background, not one class from another: there is no class to leave out.
+        for names, (predictions, wanted), matched, classes in zip(
+            (["encoder"], self._names("decoder")), problems, matches, (None, counted), strict=True
         ):
             positives = sum(min(predictions.boxes.shape[2], len(target)) for target in wanted)
             losses |= self.set_loss(
@@ -112,11 +120,18 @@ class CoDeformableHead(nn.Module):
                 matched_targets(matched, wanted, batch, self.num_classes),
                 batch,
                 normalizer(positives, batch.pixels.device),
+                classes,
             )
         return losses, decoded
 
     def auxiliary_loss(
-        self, name: str, queries: AuxiliaryQueries, encoded: Encoded, batch: ImageBatch, normalizer: Normalizer
+        self,
+        name: str,
+        queries: AuxiliaryQueries,
+        encoded: Encoded,
+        batch: ImageBatch,
+        normalizer: Normalizer,
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
         content, positions = self.auxiliary[name](queries)
@@ -129,6 +144,7 @@ class CoDeformableHead(nn.Module):
             auxiliary_targets(queries),
             batch,
             normalizer((queries.labels < self.num_classes).sum(), batch.pixels.device),
+            counted,
         )
 
     def detect(self, encoded: Encoded, batch: ImageBatch) -> list[Detections]:

@@ -81,11 +81,18 @@ class CoDINOHead(nn.Module):
         return decoded.predict(self.predictors, self.decoder.EPS), selected
 
     def loss(
-        self, encoded: Encoded, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
+        self,
+        encoded: Encoded,
+        batch: ImageBatch,
+        targets: Sequence[Target],
+        normalizer: Normalizer,
+        draws: Draws,
+        counted: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Predictions]:
         """Losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every decoder layer.
 
-        With them the predictions of every decoder layer, the denoising queries first.
+        With them the predictions of every decoder layer, the denoising queries first. If `counted`, (batch, classes)
+        bool, is given, only these classes count in the classification of every image.
         """
         denoising = denoising_queries(targets, batch, self.config.denoising, self.num_classes, draws)
         decoded, selected = self(encoded, denoising)
@@ -103,11 +110,12 @@ class CoDINOHead(nn.Module):
             matched_targets(matches, targets, batch, self.num_classes),
             batch,
             normalizer(positives, batch.pixels.device),
+            counted,
         )
         positives = 0 if denoising is None else denoising.positives
         divisor = normalizer(positives, batch.pixels.device)
         if denoising is not None:
-            losses |= self.set_loss(self._names("dn"), noisy, denoising.targets, batch, divisor)
+            losses |= self.set_loss(self._names("dn"), noisy, denoising.targets, batch, divisor, counted)
             return losses, decoded
         # Without objects there is nothing to denoise; every parameter still takes part, for the sake of all-reduce.
         nothing = self.label_embedding.weight.sum() * 0
@@ -115,7 +123,13 @@ class CoDINOHead(nn.Module):
         return losses, decoded
 
     def auxiliary_loss(
-        self, name: str, queries: AuxiliaryQueries, encoded: Encoded, batch: ImageBatch, normalizer: Normalizer
+        self,
+        name: str,
+        queries: AuxiliaryQueries,
+        encoded: Encoded,
+        batch: ImageBatch,
+        normalizer: Normalizer,
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
         decoded = self.decoder(self.auxiliary[name](queries), queries.boxes, encoded, self.predictors)
@@ -125,6 +139,7 @@ class CoDINOHead(nn.Module):
             auxiliary_targets(queries),
             batch,
             normalizer((queries.labels < self.num_classes).sum(), batch.pixels.device),
+            counted,
         )
 
     def detect(self, encoded: Encoded, batch: ImageBatch) -> list[Detections]:

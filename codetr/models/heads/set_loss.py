@@ -12,6 +12,7 @@ from torch import Tensor
 from codetr.models.boxes import cxcywh_to_xyxy, paired_iou, xyxy_to_cxcywh
 from codetr.models.config import SetLossWeights
 from codetr.models.heads.auxiliary import AuxiliaryQueries
+from codetr.models.losses.federated import leave_out
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.losses.l1 import l1_loss
@@ -84,7 +85,13 @@ class SetLoss:
         self.classification, self.weights, self.num_classes = classification, weights, num_classes
 
     def __call__(
-        self, names: Sequence[str], predictions: Predictions, targets: SetTargets, batch: ImageBatch, divisor: Tensor
+        self,
+        names: Sequence[str],
+        predictions: Predictions,
+        targets: SetTargets,
+        batch: ImageBatch,
+        divisor: Tensor,
+        counted: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses `<name>.cls`, `<name>.l1` and `<name>.giou` of every layer.
 
@@ -94,6 +101,7 @@ class SetLoss:
             targets: what they should be.
             batch: the images, whose sizes turn boxes into pixels.
             divisor: number of positive queries of one layer, from a `Normalizer`.
+            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
         """
         scale = image_scales(batch)[:, None]
         losses = {}
@@ -101,7 +109,8 @@ class SetLoss:
             # Targets that all layers share have one entry on the first axis.
             index = layer if len(targets.labels) > 1 else 0
             labels, label_weights = targets.labels[index].flatten(), targets.label_weights[index].flatten()
-            logits, boxes, wanted = predictions.logits[layer], predictions.boxes[layer], targets.boxes[index]
+            logits, boxes = leave_out(predictions.logits[layer], counted), predictions.boxes[layer]
+            wanted = targets.boxes[index]
             corners, wanted_corners = cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted)
             if self.classification == "focal":
                 classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, label_weights, divisor)

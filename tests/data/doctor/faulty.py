@@ -10,9 +10,10 @@ from typing import Any
 from PIL import Image
 
 from codetr.data.config import SourceConfig
+from codetr.data.doctor.repair import repairable
 from codetr.data.sample import ANNOTATIONS
 from codetr.data.source import Source
-from codetr.steps.prepare import PrepareConfig, index_sources
+from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
 
 HOSTILE = '"><script>alert(1)</script>{{ 7 * 7 }}'
 
@@ -89,4 +90,6 @@ def index(folder: Path, train: Path, val: Path, images: Path) -> dict[str, Sourc
         name: SourceConfig(annotations=str(file), images=str(images / name / "images"))
         for name, file in (("train", train), ("val", val))
     }
-    return index_sources(PrepareConfig(**sources), folder)
+    fetched = fetch_sources(PrepareConfig(**sources), folder)
+    index_sources(fetched, folder)
+    return repairable(fetched)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.doctor.examination import Examination, examine_dataset
-from codetr.data.doctor.repair import CHANGES, repair
+from codetr.data.doctor.repair import CHANGES, repair, repairable
 from codetr.data.source import Source
 from codetr.errors import UserError
-from codetr.steps.prepare import PrepareConfig, index_sources
+from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
 from tests.data.doctor.conftest import Patient
 from tests.data.doctor.faulty import index
 
@@ -76,6 +76,48 @@ def test_train_loses_what_val_has_too(copy: Path) -> None:
     assert "leak.png" in {image["file_name"] for image in json.loads((copy / "val.json").read_text())["images"]}
 
 
+def test_what_lvis_files_say_wrongly_is_taken_out(tmp_path: Path) -> None:
+    """And nothing else: the lists decide what counts as a false alarm."""
+    Image.new("RGB", (80, 60)).save(tmp_path / "0.png")
+    image = {"id": 1, "file_name": "0.png", "width": 80, "height": 60}
+    categories = [
+        {"id": 1, "name": "a", "frequency": "x", "image_count": 7},
+        {"id": 2, "name": "b", "frequency": "f", "image_count": -1},
+        {"id": 3, "name": "c", "frequency": "r", "image_count": 1, "synset": "c.n.01"},
+    ]
+    content = {
+        "images": [{**image, "neg_category_ids": [2, 9, "x"], "not_exhaustive_category_ids": [1]}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0}],
+        "categories": categories,
+    }
+    file = tmp_path / "lvis.json"
+    file.write_text(json.dumps(content))
+    found = {}
+    for name, source in {"first": file, "again": tmp_path / "copy" / "train.json"}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        config = PrepareConfig(train=SourceConfig(annotations=str(source), images=str(tmp_path)))
+        fetched = fetch_sources(config, folder)
+        index_sources(fetched, folder)
+        found[name] = {f.name: f.count for f in examine_dataset(folder, PreprocessConfig()).findings if f.kind.fix}
+        if name == "first":
+            repair(repairable(fetched), folder, tmp_path / "copy")
+    assert found == {"first": {"category_frequency_invalid": 2, "image_verified_unknown": 1}, "again": {}}
+    copy = json.loads((tmp_path / "copy" / "train.json").read_text())
+    assert copy["images"] == [{**image, "neg_category_ids": [2], "not_exhaustive_category_ids": [1]}]
+    assert copy["categories"] == [
+        {"id": 1, "name": "a", "image_count": 7},
+        {"id": 2, "name": "b", "frequency": "f"},
+        categories[2],
+    ]
+    noted = [(entry["list"], entry["field"], entry["findings"]) for entry in changes(tmp_path / "copy")]
+    assert sorted(noted) == [
+        ("categories", "frequency", ["category_frequency_invalid"]),
+        ("categories", "image_count", ["category_frequency_invalid"]),
+        ("images", "neg_category_ids", ["image_verified_unknown"]),
+    ]
+
+
 def test_a_folder_of_something_else_is_left_alone(patient: Patient, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"precious")
     with pytest.raises(UserError, match="no earlier repaired copy"):
@@ -129,8 +171,9 @@ def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         source = SourceConfig(annotations=str(file), images=str(tmp_path))
-        sources = index_sources(PrepareConfig(train=source), folder)
-        return examine_dataset(folder, PreprocessConfig()), sources
+        fetched = fetch_sources(PrepareConfig(train=source), folder)
+        index_sources(fetched, folder)
+        return examine_dataset(folder, PreprocessConfig()), repairable(fetched)
 
     for seed in range(25):
         random = Random(seed)

@@ -1,0 +1,109 @@
+"""What a source lists, in whatever format: COCO's three lists, and where in the user's files each entry stands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codetr.data.coco_file import CocoFile
+from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.errors import UserError
+from codetr.files import sha256_json
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
+"""What counts as an image in the folders of VOC and YOLO, in any case; COCO files name theirs."""
+
+MAX_BYTES = 16 << 20
+"""Upper bound of the annotations of a single image."""
+
+MAX_LIST_BYTES = 1 << 30
+"""Upper bound of a list of images."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The content of one source.
+
+    Attributes:
+        file: images, annotations and categories as a COCO file has them; nothing is checked yet.
+        images: the folder that the images' file names are relative to.
+        digest: of the annotations, as `sha256:<hex>`.
+        places: where the entries stand, see `Findings.places`.
+        numbered: category ids are the source's own. VOC has none, so that theirs mean nothing elsewhere.
+    """
+
+    file: CocoFile
+    images: Path
+    digest: str
+    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    numbered: bool = True
+
+
+class TextFiles:
+    """Reads many small files of one source, none from outside its root, and digests them.
+
+    Args:
+        root: the folder that holds all of them, resolved.
+
+    Attributes:
+        problems: what is wrong with those that are no use.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._digests: dict[str, str] = {}
+        self.problems: list[str] = []
+
+    @property
+    def digest(self) -> str:
+        """Of the names and contents of all files read, as `sha256:<hex>`."""
+        return sha256_json(sorted(self._digests.items()))
+
+    def read(self, name: str, limit: int = MAX_BYTES) -> bytes | None:
+        """The content of the file `name` relative to the root; None if there is none, or it is no use.
+
+        The latter is noted in `problems`: nobody knows what is on that image.
+        """
+        try:
+            path = self._root / resolve_image(self._root, name)
+            with path.open("rb") as stream:
+                content = stream.read(limit + 1)
+        except NoFileError:
+            return None
+        except UnsafePathError as error:
+            self.reject(name, str(error))
+            return None
+        except OSError as error:
+            self.reject(name, f"cannot be read: {error.strerror or error}")
+            return None
+        if len(content) > limit:
+            self.reject(name, f"is larger than {limit >> 20} MiB")
+            return None
+        self._digests[name] = hashlib.sha256(content).hexdigest()
+        return content
+
+    def read_lines(self, name: str, limit: int = MAX_BYTES) -> list[str] | None:
+        """The lines of a file of UTF-8 text; None as `read` has it."""
+        content = self.read(name, limit)
+        if content is None:
+            return None
+        try:
+            return content.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            self.reject(name, f"is not UTF-8 text (byte {error.start})")
+            return None
+
+    def reject(self, name: str, problem: str) -> None:
+        """Note that a file is no use."""
+        self.problems.append(f"{name} {problem}")
+
+    def require_sound(self, where: Path) -> None:
+        """Raise `UserError` if there was a file that is no use; the message names the first ones."""
+        if self.problems:
+            shown = "; ".join(sorted(self.problems)[:5])
+            more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
+            hint = "Nobody knows what is on these images: mend the files, or take the images out."
+            problem = f"{len(self.problems)} annotation file(s) are no use: {shown}{more}"
+            raise UserError(problem, where=str(where), hint=hint)

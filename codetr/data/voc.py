@@ -1,0 +1,183 @@
+"""Pascal VOC folders (Everingham et al., IJCV 2010; the development kit of VOC 2012, section 6.2) as COCO's lists.
+
+    VOC2012/Annotations/ID.xml          the objects of an image
+    VOC2012/JPEGImages/ID.jpg           the image
+    VOC2012/ImageSets/Main/train.txt    the ids of a split
+
+The XML is untrusted: document types, and with them entities, are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from codetr.data.coco_file import CocoFile
+from codetr.data.findings import Findings
+from codetr.data.progress import track
+from codetr.data.records import IMAGE_SUFFIXES, MAX_LIST_BYTES, Records, TextFiles
+from codetr.errors import UserError
+
+ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+
+
+def read_voc(path: Path, images: Path | None, split: str, findings: Findings) -> Records:
+    """Read a VOC folder.
+
+    Args:
+        path: the folder that holds Annotations (or a folder of XML files), or a list in its ImageSets/Main.
+        images: the image folder; None for JPEGImages, or for where the XML files are if there is none.
+        split: its list is read where `path` does not name one; without any lists, every XML file is.
+        findings: what is noticed is added here.
+
+    Raises:
+        UserError: no such list or no XML files, a file that is missing, too large, not well-formed, or has a document
+            type, or no object at all.
+    """
+    root, chosen = _root(path, split)
+    folder = ANNOTATIONS if (root / ANNOTATIONS).is_dir() else "."
+    if images is None:
+        images = root / IMAGES if folder == ANNOTATIONS else root
+    files = TextFiles(root)
+    if chosen is None:
+        identifiers = [file.stem for file in (root / folder).iterdir() if file.suffix.lower() == ".xml"]
+    else:
+        identifiers = [line.strip() for line in files.read_lines(chosen, MAX_LIST_BYTES) or [] if line.strip()]
+        files.require_sound(path)
+    if not identifiers:
+        hint = "A VOC folder has Annotations/*.xml; of a YOLO dataset, name the data.yaml, of a COCO one the JSON file."
+        raise UserError(f"{chosen} is empty" if chosen else "holds no XML files", where=str(path), hint=hint)
+    lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
+    places: dict[str, list[str]] = {"images": [], "annotations": [], "categories": []}
+    counted = sorted(Counter(identifiers).items())
+    for number, (identifier, listed) in enumerate(track(counted, len(counted), f"reading {split} annotations"), 1):
+        name = f"{ANNOTATIONS}/{identifier}.xml" if folder == ANNOTATIONS else f"{identifier}.xml"
+        tree = _read(files, name)
+        if tree is None:
+            continue
+        lists["images"] += [_image(tree, number, identifier, images)] * listed
+        places["images"] += [name] * listed
+        for position, node in enumerate(tree.findall("object"), 1):
+            place = f"{name}, object {position}"
+            annotation = _annotation(node, number)
+            if annotation["iscrowd"]:
+                findings.add("annotation_difficult", place)
+            lists["annotations"].append({**annotation, "id": len(lists["annotations"]) + 1})
+            places["annotations"].append(place)
+    files.require_sound(path)
+    _number_classes(lists, places, path)
+    findings.places = places
+    return Records(
+        CocoFile(lists["images"], lists["annotations"], lists["categories"]), images, files.digest, numbered=False
+    )
+
+
+def _root(path: Path, split: str) -> tuple[Path, str | None]:
+    """The folder that a source lies in, and its list relative to that; None if there are no lists."""
+    if path.is_file():
+        root = next((parent for parent in list(path.parents)[:4] if (parent / ANNOTATIONS).is_dir()), None)
+        if root is None:
+            hint = (
+                f"A list of VOC lies in {LISTS}, within a folder that has {ANNOTATIONS}; of YOLO, name the data.yaml."
+            )
+            raise UserError("is a text file that belongs to no VOC folder", where=str(path), hint=hint)
+        return root, path.relative_to(root).as_posix()
+    lists = sorted(file.stem for file in (path / LISTS).glob("*.txt"))
+    if lists and split not in lists:
+        shown = ", ".join(lists[:10]) + (", …" if len(lists) > 10 else "")
+        hint = f"Name the list that is meant, e.g. {path / LISTS / lists[0]}.txt."
+        raise UserError(f"has no {LISTS}/{split}.txt (its lists: {shown})", where=str(path), hint=hint)
+    return path, f"{LISTS}/{split}.txt" if lists else None
+
+
+def _read(files: TextFiles, name: str) -> Element | None:
+    before = len(files.problems)
+    content = files.read(name)
+    if content is None:
+        if len(files.problems) == before:
+            files.reject(name, "is missing")
+        return None
+    try:
+        tree = parse_xml(content)
+    except ValueError as error:
+        files.reject(name, str(error))
+        return None
+    if tree.tag != "annotation":
+        files.reject(name, f"holds <{tree.tag[:40]}>, expected <annotation>")
+        return None
+    return tree
+
+
+def parse_xml(content: bytes) -> Element:
+    """Parse untrusted XML.
+
+    Raises:
+        ValueError: not well-formed (the message names line and column), or with a document type.
+    """
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+
+    def refuse(*_: Any) -> None:
+        raise ValueError(f"has a document type (line {parser.CurrentLineNumber}), which could declare entities")
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        problem = f"line {error.lineno}, column {error.offset + 1}: {expat.ErrorString(error.code)}"
+        raise ValueError(f"is not well-formed XML ({problem})") from None
+    except LookupError as error:
+        raise ValueError(f"is not well-formed XML ({error})") from None
+    return builder.close()
+
+
+def _image(tree: Element, number: int, identifier: str, images: Path) -> dict[str, Any]:
+    """VOC names an image by its id; `filename` counts where there is no such file, as tools often get it wrong."""
+    written = _text(tree, "filename")
+    suffixes = [Path(written).suffix, *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
+    names = (f"{identifier}{suffix}" for suffix in suffixes if suffix)
+    name = next((name for name in names if (images / name).is_file()), written or f"{identifier}.jpg")
+    size = {side: _text(tree, f"size/{side}") for side in ("width", "height")}
+    return {"id": number, "file_name": name, **size}
+
+
+def _annotation(node: Element, image: int) -> dict[str, Any]:
+    texts = [_text(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    annotation = {
+        "image_id": image,
+        "category": _text(node, "name"),
+        "iscrowd": int(_text(node, "difficult") == "1"),
+        "bbox": texts if any(texts) else None,
+    }
+    try:
+        left, top, right, bottom = map(float, texts)
+    except ValueError:
+        return annotation  # whatever is wrong with it is found where every box is checked
+    # The first pixel is 1, and the last one belongs to the box.
+    width, height = right - left + 1, bottom - top + 1
+    area = width * height if math.isfinite(width * height) else None
+    return {**annotation, "bbox": [left - 1, top - 1, width, height], "area": area}
+
+
+def _number_classes(lists: dict[str, list[Any]], places: dict[str, list[str]], path: Path) -> None:
+    """VOC has names only: ids follow their alphabetical order."""
+    names = sorted({annotation["category"] for annotation in lists["annotations"]} - {""})
+    if not names:
+        raise UserError(f"has no object with a name in {len(lists['images'])} XML files", where=str(path))
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    lists["categories"] = [{"id": number, "name": name} for name, number in numbers.items()]
+    places["categories"] = [f"class '{name}'" for name in names]
+    for annotation in lists["annotations"]:
+        name = annotation.pop("category")
+        annotation["category_id"] = numbers.get(name)
+
+
+def _text(node: Element, path: str) -> str:
+    return (node.findtext(path) or "").strip()

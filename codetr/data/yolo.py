@@ -1,0 +1,267 @@
+"""YOLO datasets as Ultralytics documents them (docs.ultralytics.com/datasets/detect and /segment) as COCO's lists.
+
+    data.yaml               path: the root; train, val, test: folders or lists of images; names: the classes
+    images/train/a.jpg      an image
+    labels/train/a.txt      its objects, a row each: class cx cy width height, or class x1 y1 x2 y2 x3 y3 ...
+
+All coordinates are shares of the image's width and height as a viewer shows it, so every image's header is read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from codetr.config import read_yaml
+from codetr.data.coco_file import CocoFile
+from codetr.data.findings import Findings
+from codetr.data.images import read_header
+from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.progress import track
+from codetr.data.records import IMAGE_SUFFIXES, MAX_LIST_BYTES, Records, TextFiles
+from codetr.errors import UserError
+from codetr.files import sha256_json
+
+MAX_YAML_BYTES = 1 << 20
+"""Upper bound of a data.yaml; one with the 1,203 classes of LVIS has 30 kB."""
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """An image's (height, width), None if it cannot be read, and its label file with the lines, None if missing."""
+
+    size: tuple[int, int] | None
+    file: str
+    lines: list[str] | None
+
+
+def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *, workers: int) -> Records:
+    """Read one split of a YOLO dataset.
+
+    Args:
+        path: the data.yaml.
+        images: the root, instead of the `path` that data.yaml names; nothing outside it is read.
+        split: which of data.yaml's sets: train, val or test.
+        findings: what is noticed is added here.
+        workers: number of threads.
+
+    Raises:
+        UserError: data.yaml is unsound, or names something that is missing or outside the root; a label file is no
+            text or too large; or no image has a label file.
+    """
+    values = _read_values(path)
+    where = str(path)
+    if "kpt_shape" in values:
+        raise UserError("has kpt_shape: it is a dataset of poses, whose labels have other columns", where=where)
+    classes = _classes(values, where)
+    root = _root(path, values, images)
+    names = _image_names(values, split, root, where)
+    files = TextFiles(root)
+
+    def read(name: str) -> _Labels:
+        label = _label_name(name)
+        try:
+            return _Labels(_size(root, name), label, files.read_lines(label))
+        except UnsafePathError:
+            return _Labels(None, label, [])  # it is reported, and dropped, where every image is checked
+
+    counted = sorted(Counter(names).items())
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(track(pool.map(read, [name for name, _ in counted]), len(counted), f"reading {split} annotations"))
+    files.require_sound(path)
+    if all(labels.lines is None for labels in found):
+        problem = f"none of the {len(found)} {split} images has a label file"
+        hint = f"Labels lie in a folder 'labels' beside 'images': '{counted[0][0]}' needs '{found[0].file}'."
+        raise UserError(problem, where=where, hint=hint)
+    file = CocoFile([], [], [{"id": number, "name": name} for number, name in classes.items()])
+    places: dict[str, list[str]] = {"images": [], "annotations": [], "categories": [f"names: {n}" for n in classes]}
+    for number, ((name, listed), labels) in enumerate(zip(counted, found, strict=True), 1):
+        height, width = labels.size or (None, None)
+        image = {"id": number, "file_name": name, "height": height, "width": width}
+        file.images.extend([image] * listed)
+        places["images"] += [name] * listed
+        if labels.lines is None:
+            findings.add("label_file_missing", labels.file)
+        for line, row in enumerate(labels.lines or [], 1):
+            if not row.strip():
+                continue
+            annotation = _annotation(row, *(labels.size or (1, 1)))
+            if isinstance(annotation, dict):
+                annotation |= {"id": len(file.annotations) + 1, "image_id": number}
+            file.annotations.append(annotation)
+            places["annotations"].append(f"{labels.file}, line {line}")
+    findings.places = places
+    return Records(file, root, sha256_json([list(classes.items()), [name for name, _ in counted], files.digest]))
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    where = str(path)
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise UserError(f"is larger than {MAX_YAML_BYTES >> 20} MiB", where=where)
+    try:
+        with path.open("rb") as stream:
+            # A few lines of references to references can stand for more values than any memory holds.
+            aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(stream, yaml.SafeLoader))
+    except yaml.YAMLError:
+        aliases = False  # `read_yaml` says what is wrong
+    if aliases:
+        raise UserError("has YAML references (*name)", where=where, hint="Write the values out.")
+    return read_yaml(path)
+
+
+def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
+    """Class names by number."""
+    names = values.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        hint = "`names` is a list of class names, or a mapping of class numbers to names."
+        raise UserError("has no usable 'names'", where=where, hint=hint)
+    for number, name in names.items():
+        if type(number) is not int or number < 0 or not isinstance(name, str | int | float):
+            raise UserError(f"names: '{number}' is no class number from 0 on, or has no name", where=where)
+    count = values.get("nc", len(names))
+    if count != len(names):
+        raise UserError(f"nc is {count!r:.40}, but there are {len(names)} names", where=where)
+    return {number: str(name) for number, name in sorted(names.items())}
+
+
+def _root(path: Path, values: dict[str, Any], images: Path | None) -> Path:
+    if images is not None:
+        return images
+    given = values.get("path") or "."
+    if not isinstance(given, str):
+        raise UserError("path: is not a text", where=str(path))
+    folder = path.parent
+    root = (folder / given).resolve()
+    if not root.is_dir() and Path(given).name == folder.name:
+        root = folder  # relative to the folder that Ultralytics keeps its datasets in
+    hint = "Name the root with --images, or `images` in params.yaml."
+    if not root.is_relative_to(folder):
+        raise UserError(f"path: '{given}' leads out of the folder of this file", where=str(path), hint=hint)
+    if not root.is_dir():
+        raise UserError(f"path: '{given}' is no folder here", where=str(path), hint=hint)
+    return root
+
+
+def _image_names(values: dict[str, Any], split: str, root: Path, where: str) -> list[str]:
+    """The images of a split, relative to the root."""
+    entries = values.get(split)
+    if isinstance(entries, str):
+        entries = [entries]
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
+        sets = ", ".join(name for name in ("train", "val", "test") if values.get(name)) or "none"
+        hint = "It takes a folder of images, a .txt file that lists them, or a list of these."
+        raise UserError(f"names no images for '{split}' (it has: {sets})", where=where, hint=hint)
+    names: list[str] = []
+    for entry in entries:
+        place = f"{where}: {split}"
+        # Exports from annotation tools write '../train/images' for a folder beside data.yaml.
+        name = _inside(root, root, entry) or _inside(root, root, entry.removeprefix("../"))
+        if name is None:
+            raise UserError(f"'{entry}' is not there, or leads out of {root}", where=place)
+        if (root / name).is_dir():
+            names += _walk(root, name)
+        elif name.endswith(".txt"):
+            names += _listed(root, name, place)
+        else:
+            raise UserError(f"'{entry}' is neither a folder nor a .txt file", where=place)
+    if not names:
+        raise UserError("there are no images", where=f"{where}: {split}")
+    return names
+
+
+def _inside(root: Path, base: Path, name: str) -> str | None:
+    """What is called `name`, seen from `base`, relative to the root; None if it is not there or outside."""
+    try:
+        named = Path(os.path.normpath(base / name))
+        target = named.resolve()
+        if not target.is_relative_to(root) or not target.exists():
+            return None
+    except (OSError, RuntimeError, ValueError):  # too long a name; a loop of links; a NUL
+        return None
+    return (named if named.is_relative_to(root) else target).relative_to(root).as_posix()
+
+
+def _walk(root: Path, folder: str) -> list[str]:
+    names = []
+    # Links to folders are not followed: one that leads upwards would never end.
+    for parent, _, files in os.walk(root / folder):
+        names += [
+            (Path(parent) / file).relative_to(root).as_posix()
+            for file in files
+            if file.lower().endswith(IMAGE_SUFFIXES)
+        ]
+    return names
+
+
+def _listed(root: Path, name: str, where: str) -> list[str]:
+    """The images of a list: relative to the root, or if they begin with `./` to the list, or absolute and inside."""
+    files = TextFiles(root)
+    lines = files.read_lines(name, MAX_LIST_BYTES)
+    if lines is None:
+        raise UserError(files.problems[0] if files.problems else f"'{name}' is no file", where=where)
+    beside = (root / name).parent
+    names = []
+    for line in filter(None, map(str.strip, lines)):
+        bases = (beside, root) if line.startswith("./") else (root, beside)
+        found = (_inside(root, base, line) for base in bases)
+        # A name that leads nowhere, or outside, is found out where every image is checked.
+        names.append(next((inside for inside in found if inside is not None), line))
+    return names
+
+
+def _label_name(image: str) -> str:
+    """The label file of an image: the last folder 'images' becomes 'labels', and the suffix '.txt'."""
+    before, separator, after = f"/{image}".rpartition("/images/")
+    path = f"{before}/labels/{after}" if separator else f"/{image}"
+    stem, dot, _ = path.rpartition(".")
+    return f"{stem if dot else path}.txt".removeprefix("/")
+
+
+def _size(root: Path, name: str) -> tuple[int, int] | None:
+    """(height, width) upright; None if the image cannot be read, which is reported where every image is checked.
+
+    Raises:
+        UnsafePathError: the name must not be followed.
+    """
+    try:
+        return read_header(root / resolve_image(root, name)).size(upright=True)
+    except (UserError, NoFileError, OSError):
+        return None
+
+
+def _annotation(row: str, height: int, width: int) -> Any:
+    """A row as a COCO annotation in pixels; the row itself if it is none."""
+    first, *rest = row.split()
+    try:
+        values = [float(text) for text in rest]
+        number = float(first)
+    except ValueError:
+        return row.strip()
+    category = int(number) if number.is_integer() else first
+    if len(values) == 4:
+        x, y, w, h = values
+        box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
+        return {"category_id": category, "bbox": box, "area": _finite(box[2] * box[3])}
+    if len(values) < 6 or len(values) % 2:
+        return row.strip()
+    xs, ys = [x * width for x in values[0::2]], [y * height for y in values[1::2]]
+    polygon = [value for point in zip(xs, ys, strict=True) for value in point]
+    if not all(map(math.isfinite, polygon)):
+        return {"category_id": category, "bbox": [math.nan] * 4}
+    left, top = min(xs), min(ys)
+    box = [left, top, max(xs) - left, max(ys) - top]
+    doubled = sum(x * ys[i - 1] - xs[i - 1] * y for i, (x, y) in enumerate(zip(xs, ys, strict=True)))
+    return {"category_id": category, "bbox": box, "segmentation": [polygon], "area": _finite(abs(doubled) / 2)}
+
+
+def _finite(area: float) -> float | None:
+    return area if math.isfinite(area) else None

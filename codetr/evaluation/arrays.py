@@ -1,0 +1,194 @@
+"""Ground truth and predictions as flat NumPy arrays, which is what the metrics are computed from.
+
+A list with a dictionary for each of six million detections takes more memory than everything that is computed from
+it; here a detection is a row in a few arrays. Images and classes are positions in ascending order of their ids: the
+reference programs visit them in this order, and with equal scores the earlier one counts as the better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.errors import UserError
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What detections are compared with.
+
+    Attributes:
+        image_ids: (images,) ascending.
+        category_ids: (classes,) ascending.
+        sizes: (images, 2) height and width; 0 where the annotation file does not say.
+        image: (objects,) position of the object's image.
+        label: (objects,) position of its class.
+        boxes_xywh: (objects, 4) x, y, width, height in pixels.
+        area: (objects,) square pixels.
+        crowd: (objects,) bool.
+        ignored: (objects,) bool, marked with `ignore`, which LVIS's metrics heed and COCO's do not.
+        outlines: polygons or run-length code of every object, None where it has none.
+        federated: whether only some classes of each image are verified; the next three say more then.
+        negative: (n,) image × classes + class of classes that are verified to be absent, ascending.
+        not_exhaustive: (n,) the same of classes whose objects are not all annotated.
+        frequency: "r", "c" or "f" for every class (rare, common, frequent in the training set), or None.
+    """
+
+    image_ids: NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64]
+    area: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    outlines: Sequence[Any]
+    federated: bool
+    negative: NDArray[np.int64]
+    not_exhaustive: NDArray[np.int64]
+    frequency: tuple[str | None, ...]
+
+    @classmethod
+    def of_coco(cls, ground_truth: dict[str, Any]) -> Self:
+        """From a COCO or LVIS annotation file as read from JSON. Objects of unlisted images or classes do not count."""
+        images = {int(entry["id"]): entry for entry in ground_truth["images"]}
+        categories = {int(entry["id"]): entry for entry in ground_truth["categories"]}
+        image_ids, category_ids = (np.array(sorted(ids), np.int64) for ids in (images, categories))
+        annotations = [
+            entry
+            for entry in ground_truth["annotations"]
+            if entry["image_id"] in images and entry["category_id"] in categories
+        ]
+        boxes = _boxes(annotations)
+        given = np.array([entry.get("area", np.nan) for entry in annotations], np.float64)
+        ordered = [images[identifier] for identifier in image_ids.tolist()]
+        return cls(
+            image_ids=image_ids,
+            category_ids=category_ids,
+            sizes=_integers([side for entry in ordered for side in (entry.get("height"), entry.get("width"))]).reshape(
+                -1, 2
+            ),
+            image=positions(_integers([entry["image_id"] for entry in annotations]), image_ids),
+            label=positions(_integers([entry["category_id"] for entry in annotations]), category_ids),
+            boxes_xywh=boxes,
+            area=np.where(np.isnan(given), boxes[:, 2] * boxes[:, 3], given),
+            crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool),
+            ignored=np.array([bool(entry.get("ignore", 0)) for entry in annotations], bool),
+            outlines=[entry.get("segmentation") for entry in annotations],
+            federated=is_federated(ground_truth),
+            negative=_listed(ordered, NEGATIVE, category_ids),
+            not_exhaustive=_listed(ordered, NOT_EXHAUSTIVE, category_ids),
+            frequency=tuple(categories[identifier].get("frequency") for identifier in category_ids.tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Detections of all images; of equal scores the earlier one counts as the better.
+
+    Attributes:
+        image: (detections,) position of the image in the ground truth.
+        label: (detections,) position of the class in the ground truth; -1 for a class it does not list.
+        boxes_xywh: (detections, 4) x, y, width, height in pixels; None where there are masks alone.
+        score: (detections,).
+        mask_score: (detections,) what masks are ranked by, None for the score.
+        outlines: the mask of every detection as a compressed run-length code, None where there are boxes alone.
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64] | None
+    score: NDArray[np.float64]
+    mask_score: NDArray[np.float64] | None = None
+    outlines: Sequence[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @classmethod
+    def of_coco(cls, results: Sequence[dict[str, Any]], truth: GroundTruth) -> Self:
+        """From COCO results: `{image_id, category_id, bbox [x, y, w, h] pixels, score, segmentation, mask_score}`.
+
+        Raises:
+            UserError: a detection is of no image of the ground truth.
+        """
+        count = len(results)
+        image_ids = np.fromiter((entry["image_id"] for entry in results), np.int64, count)
+        image = positions(image_ids, truth.image_ids)
+        if len(unknown := np.flatnonzero(image < 0)):
+            where = f"predictions[{unknown[0]}].image_id"
+            raise UserError(f"{image_ids[unknown[0]]} is no image of the ground truth", where=where)
+        boxed = not count or "bbox" in results[0]
+        score = np.fromiter((entry["score"] for entry in results), np.float64, count)
+        mask_score = None
+        if any("mask_score" in entry for entry in results):
+            own = (entry.get("mask_score", entry["score"]) for entry in results)
+            mask_score = np.fromiter(own, np.float64, count)
+        masked = bool(count) and all(entry.get("segmentation") for entry in results)
+        return cls(
+            image=image,
+            label=positions(
+                np.fromiter((entry["category_id"] for entry in results), np.int64, count), truth.category_ids
+            ),
+            boxes_xywh=_boxes(results) if boxed else None,
+            score=score,
+            mask_score=mask_score,
+            outlines=[entry["segmentation"] for entry in results] if masked or not boxed else None,
+        )
+
+    def boxes(self) -> NDArray[np.float64]:
+        """(detections, 4) the boxes [x, y, width, height], or those around the masks."""
+        if self.boxes_xywh is not None:
+            return self.boxes_xywh
+        return np.asarray(coco_mask.toBbox(list(self.outlines or ())), np.float64).reshape(-1, 4)
+
+    def area(self, iou_type: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(rows,) square pixels that decide which size range a detection counts in.
+
+        That of the box if there is one, as in the reference programs, except for masks with a score of their own:
+        published mask metrics come from programs that take the boxes out first.
+        """
+        if self.boxes_xywh is not None and not (iou_type == "segm" and self.mask_score is not None):
+            boxes = self.boxes_xywh[rows]
+            return boxes[:, 2] * boxes[:, 3]
+        outlines = self.outlines or ()
+        # One by one: with NumPy 2, pycocotools 2.0.11 fails on the areas of more than 255 masks at once.
+        return np.fromiter((coco_mask.area(outlines[row]) for row in rows.tolist()), np.float64, len(rows))
+
+
+def is_federated(ground_truth: dict[str, Any]) -> bool:
+    """Whether a ground truth says which classes of an image are verified, as LVIS does."""
+    return any(NEGATIVE in entry or NOT_EXHAUSTIVE in entry for entry in ground_truth["images"])
+
+
+def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each id stands in the ascending `known`; -1 for those that do not."""
+    if not len(known):
+        return np.full(len(ids), -1, np.int64)
+    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[place] == ids, place, -1)
+
+
+def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
+    return np.array([value or 0 for value in values], np.int64)
+
+
+def _boxes(entries: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    numbers: Iterable[float] = chain.from_iterable(entry["bbox"] for entry in entries)
+    return np.fromiter(numbers, np.float64, 4 * len(entries)).reshape(-1, 4)
+
+
+def _listed(images: Sequence[dict[str, Any]], name: str, category_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keys image × classes + class of what the images list under `name`, ascending."""
+    lists = [entry.get(name) or [] for entry in images]
+    image = np.repeat(np.arange(len(lists)), [len(entries) for entries in lists])
+    label = positions(np.fromiter(chain.from_iterable(lists), np.int64), category_ids)
+    return np.unique((image * len(category_ids) + label)[label >= 0])
