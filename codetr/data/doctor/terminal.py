@@ -49,5 +49,7 @@ def print_examination(examination: Examination, console: Console) -> None:
 def what_to_do(name: str) -> str:
     """What can be done about a kind of finding, in full sentences."""
     kind = KINDS[name]
-    mended = {"removed": "--fix removes it.", "corrected": "--fix corrects it.", "": ""}[kind.fix]
+    mended = {"removed": "In a COCO file --fix removes it.", "corrected": "In a COCO file --fix corrects it.", "": ""}[
+        kind.fix
+    ]
     return " ".join(part for part in (kind.advice, mended) if part)
