@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from codetr.cli.launch import ProcessesOption, spread
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption, RegistryOption
 from codetr.cli.output import console, show_step
 from codetr.cli.settings import ParamsOption, SetOption, chosen_recipe, step_settings
+from codetr.cli.sources import split_sources
 from codetr.errors import UserError
 
 
@@ -105,35 +105,14 @@ def prepare(
     from codetr.steps.prepare import PrepareConfig
     from codetr.steps.prepare import prepare as run
 
-    splits = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
-    sources = {
-        split: [
-            {"annotations": path, "images": folder, "repo": repo, "rev": rev}
-            for path, folder in zip(paths, _folders(split, paths, own_images or [images]), strict=True)
-        ]
-        for split, (paths, own_images) in splits.items()
-        if paths
-    }
+    annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
+    sources = split_sources(annotations, images=images, repo=repo, rev=rev)
     if not sources and params is None:
         raise UserError("no annotations are named", hint="Give --train and --train-images, or --params.")
-    for split, (_, own_images) in splits.items():
-        if own_images and split not in sources:
-            raise UserError(f"is given without --{split}", where=f"--{split}-images")
-    for option, value in (("--images", images), ("--repo", repo), ("--rev", rev)):
-        if value is not None and not sources:
-            raise UserError("is given without --train, --val or --test, which it belongs to", where=option)
     config = step_settings(PrepareConfig, "prepare", params, assignments, sources)
     manifest = run(config, output)
     print_report(read_report(output), console())
     show_step(manifest, output)
-
-
-def _folders(split: str, paths: list[str], images: Sequence[str | None]) -> Sequence[str | None]:
-    """The image folder of each source: one for all of them, or one each."""
-    if len(images) not in (1, len(paths)):
-        problem = f"is given {len(images)} times for {len(paths)} --{split}"
-        raise UserError(problem, where=f"--{split}-images", hint="Give one for all sources, or one for each in order.")
-    return [*images] * len(paths) if len(images) == 1 else images
 
 
 def train(

@@ -1,4 +1,4 @@
-"""The commands that surround the steps: predict, export, score, sample-data, doctor, zoo."""
+"""The commands that surround the steps: predict, export, score, sample-data, zoo."""
 
 from __future__ import annotations
 
@@ -10,18 +10,6 @@ import typer
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain, print_table
 from codetr.errors import UserError
-
-
-def doctor(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset: what [bold]codetr prepare[/] wrote.")],
-) -> None:
-    """What a dataset consists of, what was dropped or repaired and why, and what will hurt training.
-
-    [cyan]codetr doctor outputs/dataset[/]
-    """
-    from codetr.data.doctor import print_report, read_report
-
-    print_report(read_report(dataset), console())
 
 
 def zoo(

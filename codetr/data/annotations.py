@@ -6,7 +6,7 @@ file gives. So a box that sticks out of its image stays as it is, and is clipped
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -67,12 +67,15 @@ class AnnotationReader:
 
     def read(self, values: list[Any]) -> list[ObjectEntry]:
         """All usable annotations, in the file's order."""
+        return [entry for entry in self.read_each(values) if entry is not None]
+
+    def read_each(self, values: list[Any]) -> Iterator[ObjectEntry | None]:
+        """For every annotation in turn the object, or None where it cannot be used."""
         given = [as_integer(value.get("id")) if isinstance(value, dict) else None for value in values]
         free = max((identifier for identifier in given if identifier is not None), default=0)
         free = max(free, 0) + 1
         used: set[int] = set()
         seen: set[tuple[Any, ...]] = set()
-        entries = []
         for position, value in enumerate(values):
             identifier = given[position]
             example = f"annotations[{position}]"
@@ -85,13 +88,13 @@ class AnnotationReader:
             used.add(identifier)
             entry = self._read_one(value, identifier, example)
             if entry is None:
+                yield None
                 continue
             key = (entry.image_id, entry.category_id, entry.box, entry.crowd)
             if key in seen:
                 self._findings.add("annotation_repeated", f"{example}: image {entry.image_id}, box {list(entry.box)}")
             seen.add(key)
-            entries.append(entry)
-        return entries
+            yield entry
 
     def _read_one(self, value: Any, identifier: int, example: str) -> ObjectEntry | None:
         if not isinstance(value, dict):

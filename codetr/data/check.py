@@ -10,6 +10,7 @@ from pathlib import Path
 
 from codetr.data.entries import ImageEntry, Verified
 from codetr.data.findings import Findings
+from codetr.data.fingerprint import PLAIN, fingerprint
 from codetr.data.images import read_header, read_image
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
 from codetr.data.progress import track
@@ -30,6 +31,7 @@ class CheckedImage:
         digest: SHA-256 of the file, as `sha256:<hex>`.
         bytes: size of the file.
         verified: what is known about its classes in a federated dataset, or None.
+        fingerprint: 64 bits that images which look alike share, see `codetr.data.fingerprint`.
     """
 
     image_id: int
@@ -40,11 +42,17 @@ class CheckedImage:
     digest: str
     bytes: int
     verified: Verified | None = None
+    fingerprint: int = PLAIN
 
 
 @dataclass
-class _Check:
-    """The outcome of one image's check, made in a thread; findings are added in the file's order afterwards."""
+class ImageCheck:
+    """The outcome of one image's check, made in a thread; findings are added in the file's order afterwards.
+
+    Attributes:
+        image: None if it cannot be used.
+        findings: kinds of finding, each with an example.
+    """
 
     image: CheckedImage | None = None
     findings: list[tuple[str, str]] = field(default_factory=list)
@@ -73,7 +81,7 @@ def check_images(
     root = root.resolve()
     pool = ThreadPoolExecutor(workers)
     try:
-        checks = list(track(pool.map(lambda entry: _check(entry, root), entries), len(entries), label))
+        checks = list(track(pool.map(lambda entry: check_image(entry, root), entries), len(entries), label))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
     for check in checks:
@@ -84,8 +92,14 @@ def check_images(
     return images
 
 
-def _check(entry: ImageEntry, root: Path) -> _Check:
-    check = _Check()
+def check_image(entry: ImageEntry, root: Path) -> ImageCheck:
+    """Check one image file.
+
+    Args:
+        entry: the image as listed.
+        root: the image folder, resolved.
+    """
+    check = ImageCheck()
     example = f"image {entry.image_id}"
     path = _locate(entry, root, check, example)
     if path is None:
@@ -98,7 +112,8 @@ def _check(entry: ImageEntry, root: Path) -> _Check:
         if header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(upright=True):
             upright = False
             check.findings.append(("image_orientation_ignored", f"{example}: EXIF orientation {header.orientation}"))
-        height, width = read_image(file, upright=upright).shape[:2]
+        pixels = read_image(file, upright=upright)
+        height, width = pixels.shape[:2]
         digest, size = sha256_file(file), file.stat().st_size
     except (UserError, OSError) as error:
         reason = error.problem if isinstance(error, UserError) else error.strerror
@@ -111,11 +126,21 @@ def _check(entry: ImageEntry, root: Path) -> _Check:
         check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
     if header.frames > 1:
         check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
-    check.image = CheckedImage(entry.image_id, path, height, width, upright, digest, size, entry.verified)
+    check.image = CheckedImage(
+        entry.image_id,
+        path,
+        height,
+        width,
+        upright,
+        digest,
+        size,
+        entry.verified,
+        fingerprint=fingerprint(pixels),
+    )
     return check
 
 
-def _locate(entry: ImageEntry, root: Path, check: _Check, example: str) -> str | None:
+def _locate(entry: ImageEntry, root: Path, check: ImageCheck, example: str) -> str | None:
     """The image's path relative to `root`, or None with the reason noted."""
     if not entry.names:
         check.findings.append(("image_unnamed", example))

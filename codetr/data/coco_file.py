@@ -6,7 +6,7 @@ import codecs
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,19 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The three lists of a COCO file, with entries of any type: nothing is checked yet."""
+    """A COCO file, with entries of any type: nothing is checked yet.
+
+    Attributes:
+        images: the list of this name.
+        annotations: likewise.
+        categories: likewise.
+        content: the whole file, these three lists included.
+    """
 
     images: list[Any]
     annotations: list[Any]
     categories: list[Any]
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 def read_coco(path: Path, findings: Findings) -> CocoFile:
@@ -51,7 +59,7 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
     for key, values in zip(("images", "categories"), (lists[0], lists[2]), strict=True):
         if not values:
             raise UserError(f"the list '{key}' is empty", where=where)
-    return CocoFile(*lists)
+    return CocoFile(lists[0], lists[1], lists[2], content)
 
 
 def _read(path: Path) -> bytes:

@@ -132,6 +132,11 @@ class Split:
         return len(self._arrays["image_ids"])
 
     @property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """All arrays of the index, by the names of `codetr.data.index.ARRAYS`."""
+        return self._arrays
+
+    @property
     def sizes(self) -> NDArray[np.int32]:
         """(images, 2) height and width of every image."""
         return self._arrays["sizes"]
@@ -166,11 +171,8 @@ class Split:
 
     def path(self, i: int) -> Path:
         """The file of image `i`."""
-        path = self._relative_path(i)
-        if len(self._roots) == 1:
-            return self._roots[0] / path
-        source, _, path = path.partition("/")
-        return self._roots[int(source)] / path
+        source, path = self._place(i)
+        return self._roots[source] / path
 
     def digest(self, i: int) -> str:
         """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
@@ -211,7 +213,7 @@ class Split:
             record = self.record(i)
             image = {
                 "id": record.image_id,
-                "file_name": self._relative_path(i),
+                "file_name": self.relative_path(i),
                 "height": record.height,
                 "width": record.width,
             }
@@ -238,13 +240,25 @@ class Split:
             categories.append({field: value for field, value in category.items() if value is not None})
         return {"images": images, "annotations": annotations, "categories": categories}
 
+    def source(self, i: int) -> int:
+        """The position of image `i`'s source among those of the split; 0 if it has a single one."""
+        return self._place(i)[0]
+
+    def _place(self, i: int) -> tuple[int, str]:
+        path = self.relative_path(i)
+        if len(self._roots) == 1:
+            return 0, path
+        source, _, path = path.partition("/")
+        return int(source), path
+
     def _verified(self, name: str, i: int) -> NDArray[np.int32] | None:
         if not self.federated or not self._arrays["verified"][i]:
             return None
         start, stop = self._arrays[f"{name}_offsets"][i : i + 2]
         return np.array(self._arrays[f"{name}_labels"][start:stop])
 
-    def _relative_path(self, i: int) -> str:
+    def relative_path(self, i: int) -> str:
+        """The file of image `i`, relative to the image folder; of several sources, after the position of its own."""
         start, stop = self._arrays["path_offsets"][i : i + 2]
         return self._arrays["paths"][start:stop].tobytes().decode()
 

@@ -26,6 +26,7 @@ ARRAYS = {
     "upright": "bool (n,): apply the EXIF orientation",
     "digests": "uint8 (n, 32): SHA-256 of the file",
     "file_sizes": "int64 (n,): bytes",
+    "fingerprints": "uint64 (n,): the same in images that look alike",
     "paths": "uint8: UTF-8, one after the other",
     "path_offsets": "int64 (n + 1,)",
     "object_offsets": "int64 (n + 1,)",
@@ -51,13 +52,13 @@ FEDERATED_ARRAYS = {
 """Further ones, only where an image lists verified classes, as in LVIS."""
 
 
-def write_index(
-    folder: Path, images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
-) -> None:
-    """Write the index of one split into the new folder `folder`.
+def build_index(
+    images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
+) -> dict[str, NDArray[Any]]:
+    """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
+    `FEDERATED_ARRAYS`.
 
     Args:
-        folder: where to write; created.
         images: in the order they will have.
         objects: those of these images, in any order; objects of one image keep theirs.
         labels: label by category id.
@@ -76,6 +77,7 @@ def write_index(
             b"".join(bytes.fromhex(image.digest.removeprefix("sha256:")) for image in images), np.uint8
         ).reshape(-1, 32),
         "file_sizes": np.array([image.bytes for image in images], np.int64),
+        "fingerprints": np.array([image.fingerprint for image in images], np.uint64),
         "paths": np.frombuffer(b"".join(paths), np.uint8),
         "path_offsets": _offsets([len(path) for path in paths]),
         "object_offsets": _offsets([len(by_image[image.image_id]) for image in images]),
@@ -95,6 +97,14 @@ def write_index(
             lists = [[labels[k] for k in getattr(entry, name)] if entry else [] for entry in verified]
             arrays[f"{name}_labels"] = np.array([label for part in lists for label in part], np.int32)
             arrays[f"{name}_offsets"] = _offsets([len(part) for part in lists])
+    return arrays
+
+
+def write_index(
+    folder: Path, images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
+) -> None:
+    """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`."""
+    arrays = build_index(images, objects, labels)
     folder.mkdir(parents=True)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
@@ -109,7 +119,7 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
     arrays = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
     images, objects = len(arrays["image_ids"]), len(arrays["annotation_ids"])
     lengths = {
-        **dict.fromkeys(("sizes", "upright", "digests", "file_sizes"), images),
+        **dict.fromkeys(("sizes", "upright", "digests", "file_sizes", "fingerprints"), images),
         **dict.fromkeys(("path_offsets", "object_offsets"), images + 1),
         **dict.fromkeys(("boxes", "labels", "areas", "crowds", "trainable"), objects),
         "outline_offsets": objects + 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from codetr.data.coco_file import read_coco
 from codetr.data.config import SourceConfig
@@ -50,8 +51,16 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
     return Source(annotations.resolve(), None if images is None else images.resolve())
 
 
+def format_of(annotations: Path) -> Literal["voc", "yolo", "coco"]:
+    """The format of annotations, which shows in their name: a folder or .txt is VOC, .yaml YOLO, anything else COCO."""
+    suffix = annotations.suffix.lower()
+    if annotations.is_dir() or suffix == ".txt":
+        return "voc"
+    return "yolo" if suffix in (".yaml", ".yml") else "coco"
+
+
 def read(source: Source, split: str, findings: Findings, *, workers: int) -> Records:
-    """What a source lists. Its format shows in its name: a folder or .txt is VOC, .yaml YOLO, anything else COCO.
+    """What a source lists.
 
     Args:
         source: files on this machine.
@@ -62,10 +71,11 @@ def read(source: Source, split: str, findings: Findings, *, workers: int) -> Rec
     Raises:
         UserError: files that are missing, unsafe, or not of their format.
     """
-    path, suffix = source.annotations, source.annotations.suffix.lower()
-    if path.is_dir() or suffix == ".txt":
+    path = source.annotations
+    kind = format_of(path)
+    if kind == "voc":
         return read_voc(path, source.images, split, findings)
-    if suffix in (".yaml", ".yml"):
+    if kind == "yolo":
         return read_yolo(path, source.images, split, findings, workers=workers)
     return Records(read_coco(path, findings), source.images or Path.cwd(), sha256_file(path))
 

@@ -71,7 +71,9 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
     files.require_sound(path)
     _number_classes(lists, places, path)
     findings.places = places
-    return Records(CocoFile(**lists), images, files.digest, numbered=False)
+    return Records(
+        CocoFile(lists["images"], lists["annotations"], lists["categories"]), images, files.digest, numbered=False
+    )
 
 
 def _root(path: Path, split: str) -> tuple[Path, str | None]:

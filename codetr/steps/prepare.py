@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,7 +15,7 @@ from codetr.config import Settings
 from codetr.data import doctor
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import check_images
-from codetr.data.config import Fraction, SourceConfig, SourceConfigs
+from codetr.data.config import Fraction, SourceConfigs
 from codetr.data.dataset import CLASSES, LOCATIONS, write_classes
 from codetr.data.entries import Frequency, read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
@@ -22,7 +23,7 @@ from codetr.data.ids import ImageIds
 from codetr.data.index import write_index
 from codetr.data.merging import CheckedSplit, merge_sources, unify_categories
 from codetr.data.partition import partition
-from codetr.data.source import fetch, read
+from codetr.data.source import Source, fetch, read
 from codetr.errors import UserError
 from codetr.files import atomic_directory, sha256_json, write_json
 from codetr.manifest import Manifest, require_output
@@ -94,27 +95,13 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
 
 
 def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
-    given = {name: sources for name in ("train", "val", "test") if (sources := getattr(config, name)) is not None}
     with atomic_directory(output) as folder:
-        read = [
-            (name, _read_source(name, source, None if len(sources) == 1 else position, folder, config))
-            for name, sources in given.items()
-            for position, source in enumerate(sources)
-        ]
-        by_name = len(read) > len(given) or not all(source.numbered for _, source in read)
-        categories = unify_categories(read, by_name=by_name)
-        splits = {name: merge_sources([source for split, source in read if split == name]) for name in given}
+        splits, categories = _read_splits(fetch_sources(config, folder), config.max_lost_images)
         if config.drawn:
             splits = _divide(splits, config)
         for name, split in splits.items():
             _require_usable(name, split)
-        labels = {identifier: label for label, identifier in enumerate(categories)}
-        for name, split in splits.items():
-            write_index(folder / name, split.images, split.objects, labels)
-        report = _examine(splits, categories)
-        write_classes(folder, categories, _merge_frequencies(splits))
-        write_json(folder / doctor.NAME, report.to_json())
-        write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
+        report = _write_splits(splits, categories, folder)
         settings = {"val_fraction", "seed", "max_lost_images", *(["test_fraction", "stratify"] if config.drawn else [])}
         manifest = Manifest.of(
             folder,
@@ -128,13 +115,73 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     return manifest
 
 
-def _read_source(
-    split: str, source: SourceConfig, position: int | None, folder: Path, config: PrepareConfig
-) -> CheckedSplit:
-    """Read and check one source; `position` is its number among several of its split."""
-    name = split if position is None else f"{split}.{position}"
+def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
+    """The files of the sources of every split that is given.
+
+    Args:
+        config: sources; its other settings are not used.
+        folder: the dataset folder, where files of DVC repositories are put.
+
+    Raises:
+        UserError: files that are missing or cannot be fetched.
+    """
+    given = {name: sources for name in ("train", "val", "test") if (sources := getattr(config, name)) is not None}
+    return {
+        split: tuple(
+            fetch(source, folder / "sources" / _source_name(split, position, len(sources)))
+            for position, source in enumerate(sources)
+        )
+        for split, sources in given.items()
+    }
+
+
+def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path) -> None:
+    """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
+
+    Args:
+        sources: what `fetch_sources` gives.
+        folder: an existing folder that becomes a dataset but for its manifest.
+
+    Raises:
+        UserError: sources of no known format, or contradictory ids.
+    """
+    splits, categories = _read_splits(sources, max_lost_images=1.0)
+    _write_splits(splits, categories, folder)
+
+
+def _source_name(split: str, position: int, sources: int) -> str:
+    return split if sources == 1 else f"{split}.{position}"
+
+
+def _read_splits(
+    sources: Mapping[str, Sequence[Source]], max_lost_images: float
+) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
+    """Every split, its sources merged, and the categories of all of them."""
+    read_in = [
+        (split, _read_source(split, _source_name(split, position, len(several)), files, max_lost_images))
+        for split, several in sources.items()
+        for position, files in enumerate(several)
+    ]
+    by_name = len(read_in) > len(sources) or not all(source.numbered for _, source in read_in)
+    categories = unify_categories(read_in, by_name=by_name)
+    return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
+
+
+def _write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> doctor.Report:
+    """Write everything but the manifest."""
+    labels = {identifier: label for label, identifier in enumerate(categories)}
+    for name, split in splits.items():
+        write_index(folder / name, split.images, split.objects, labels)
+    report = _examine(splits, categories)
+    write_classes(folder, categories, _merge_frequencies(splits))
+    write_json(folder / doctor.NAME, report.to_json())
+    write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
+    return report
+
+
+def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSplit:
+    """Read and check one source of a split; `name` tells it from the others."""
     threads = min(32, 2 * (os.cpu_count() or 1))
-    files = fetch(source, folder / "sources" / name)
     findings = Findings()
     where = str(files.annotations)
     records = read(files, split, findings, workers=threads)
@@ -147,7 +194,7 @@ def _read_source(
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")
     lost = listed_images - len(images)
-    if lost > config.max_lost_images * listed_images:
+    if lost > max_lost_images * listed_images:
         examples = [
             example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
         ]

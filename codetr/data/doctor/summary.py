@@ -207,6 +207,23 @@ def _read_finding(values: dict[str, Any]) -> Finding:
 
 def print_report(report: Report, console: Console) -> None:
     """Show a report as tables: the splits, the classes, the findings with their first example, the advice."""
+    print_splits(report, console)
+    print_classes(report, console)
+    table = Table("split", "finding", "count", "what it means", "first example")
+    for name, split in report.splits.items():
+        for finding in split.findings:
+            action = f"{finding.name} ({finding.kind.action})"
+            table.add_row(name, action, str(finding.count), finding.kind.meaning, escape(finding.examples[0]))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("[green]Nothing was dropped, repaired or found suspicious.[/]")
+    for sentence in report.advice:
+        console.print(f"[yellow]![/] {escape(sentence)}")
+
+
+def print_splits(report: Report, console: Console) -> None:
+    """Show what every split consists of."""
     table = Table(
         "split", "images", "empty", "annotations", "trained on", "crowds", "outlines", "small / medium / large"
     )
@@ -221,6 +238,9 @@ def print_report(report: Report, console: Console) -> None:
         table.add_row(name, images, empty, annotations, trainable, crowds, outlines, sizes)
     console.print(table)
 
+
+def print_classes(report: Report, console: Console) -> None:
+    """Show the objects of every class, or of the most and the least frequent ones where there are many."""
     table = Table("class", *(f"{name}: objects (images)" for name in report.splits))
     classes = next(iter(report.splits.values())).classes
     ordered = sorted(classes, key=lambda name: -classes[name]["objects"])
@@ -231,18 +251,6 @@ def print_report(report: Report, console: Console) -> None:
     if len(shown) < len(ordered):
         table.caption = f"the most and the least frequent of {len(ordered)} classes"
     console.print(table)
-
-    table = Table("split", "finding", "count", "what it means", "first example")
-    for name, split in report.splits.items():
-        for finding in split.findings:
-            action = f"{finding.name} ({finding.kind.action})"
-            table.add_row(name, action, str(finding.count), finding.kind.meaning, escape(finding.examples[0]))
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("[green]Nothing was dropped, repaired or found suspicious.[/]")
-    for sentence in report.advice:
-        console.print(f"[yellow]![/] {escape(sentence)}")
 
 
 def _quantiles(values: Sequence[float]) -> list[float]:

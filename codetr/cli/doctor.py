@@ -1,0 +1,216 @@
+"""The command doctor: which dataset to examine, which reports to write, and with which code to end."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from codetr.cli.output import console, plain, print_table
+from codetr.cli.settings import ParamsOption, read_recipe, step_settings
+from codetr.cli.sources import split_sources
+from codetr.errors import UserError
+
+if TYPE_CHECKING:
+    from codetr.data.doctor.repair import Changes
+    from codetr.data.source import Source
+
+FOUND = 1
+"""Exit code when there is a finding as grave as `--fail-on` says."""
+
+_RAW = "Annotation files instead of a dataset"
+_REPORTS = "Reports"
+
+
+def doctor(
+    *,
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATASET|FILE",
+            help="A dataset, what [bold]codetr prepare[/] wrote; or annotations: a COCO-format file, with --images, "
+            "a Pascal VOC folder, or a YOLO data.yaml.",
+        ),
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--train",
+            metavar="FILE|FOLDER",
+            help="Annotations to train on: COCO JSON, a Pascal VOC folder or list, or a YOLO data.yaml. Repeatable: "
+            "several sources are merged.",
+            rich_help_panel=_RAW,
+        ),
+    ] = None,
+    val: Annotated[
+        list[str] | None,
+        typer.Option("--val", metavar="FILE|FOLDER", help="Annotations to evaluate on.", rich_help_panel=_RAW),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", metavar="FILE|FOLDER", help="Annotations of a further split.", rich_help_panel=_RAW),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="FOLDER",
+            help="What the annotations' file names are relative to; VOC and YOLO know it themselves.",
+            rich_help_panel=_RAW,
+        ),
+    ] = None,
+    train_images: Annotated[
+        list[str] | None,
+        typer.Option("--train-images", metavar="FOLDER", help="The same, for train only.", rich_help_panel=_RAW),
+    ] = None,
+    val_images: Annotated[
+        list[str] | None,
+        typer.Option("--val-images", metavar="FOLDER", help="The same, for val only.", rich_help_panel=_RAW),
+    ] = None,
+    test_images: Annotated[
+        list[str] | None,
+        typer.Option("--test-images", metavar="FOLDER", help="The same, for the further split.", rich_help_panel=_RAW),
+    ] = None,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--repo", metavar="FOLDER|URL", help="A DVC repository in which all of it lies.", rich_help_panel=_RAW
+        ),
+    ] = None,
+    rev: Annotated[
+        str | None,
+        typer.Option(
+            "--rev", metavar="REVISION", help="Branch, tag or commit of that repository.", rich_help_panel=_RAW
+        ),
+    ] = None,
+    params: ParamsOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            help="Judge small objects at this recipe's resolution; without it the short side is 800 pixels.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write a page with pictures of what was found.", rich_help_panel=_REPORTS
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write everything for a program.", rich_help_panel=_REPORTS),
+    ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            "--fix",
+            metavar="FOLDER",
+            help="Write repaired COCO files, and changes.jsonl with every change. Images stay where they are.",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            "--fail-on",
+            metavar="error|warning|never",
+            help="Exit with code 1 when there is a finding that is at least so grave.",
+            rich_help_panel=_REPORTS,
+        ),
+    ] = "error",
+) -> None:
+    """What a dataset consists of, what is wrong with it and why, and what will hurt training.
+
+        [cyan]codetr doctor outputs/dataset --html doctor.html[/]
+
+        [cyan]codetr doctor train.json --images images[/]
+
+        [cyan]codetr doctor --train train.json --val val.json --images images --fix repaired[/]
+
+        [cyan]codetr doctor --train VOC2012 --val VOC2012[/]
+
+        [cyan]codetr doctor --train coco8/data.yaml --val coco8/data.yaml --html doctor.html[/]
+
+        [cyan]codetr doctor outputs/dataset --fail-on warning --json doctor.json[/]
+
+    Errors: something is lost or measured wrongly. Warnings: it will probably hurt. Notes: worth knowing. A continuous
+    integration job reads the exit code: 0, or 1 for findings, or 2 when there is nothing that can be examined.
+    """
+    from codetr.data.config import PreprocessConfig
+    from codetr.data.doctor.examination import LEVELS, examine_dataset, fails
+    from codetr.data.doctor.page import write_page
+    from codetr.data.doctor.repair import repair, repairable
+    from codetr.data.doctor.terminal import print_examination
+    from codetr.data.voc import ANNOTATIONS
+    from codetr.files import write_json
+    from codetr.steps.prepare import index_sources
+
+    if fail_on not in LEVELS:
+        raise UserError(f"is '{fail_on}'", where="--fail-on", hint=f"It is one of {', '.join(LEVELS)}.")
+    if dataset is not None and not dataset.exists():
+        raise UserError("there is no such file or folder", where=str(dataset))
+    if dataset is not None and (dataset.is_file() or (dataset / ANNOTATIONS).is_dir()):
+        if train:
+            raise UserError("is given besides --train", where=str(dataset), hint="Name every source with --train.")
+        train, dataset = [str(dataset)], None
+    annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
+    given = split_sources(annotations, images=images, repo=repo, rev=rev)
+    if (dataset is None) == (not given and params is None):
+        hint = "Name a dataset folder, or annotations: `codetr doctor train.json --images images`."
+        raise UserError("a dataset and annotation files" if given else "nothing to examine is named", hint=hint)
+    if dataset is not None and fix is not None:
+        hint = "A dataset keeps no annotation files: name them with --train, --val and --images."
+        raise UserError("needs annotation files", where="--fix", hint=hint)
+    preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
+    with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as name:
+        folder = dataset or Path(name)
+        sources = {} if dataset is not None else _fetch(given, params, folder)
+        # A refusal must not come after minutes of reading.
+        files = {} if fix is None else repairable(sources)
+        if dataset is None:
+            index_sources(sources, folder)
+        examination = examine_dataset(folder, preprocess)
+        print_examination(examination, console())
+        if json_file is not None:
+            write_json(json_file, examination.to_json())
+            console().print(plain(json_file))
+        if html is not None:
+            write_page(examination, html, title=_title(dataset, sources))
+            console().print(f"open {plain(html.resolve())}")
+        if fix is not None:
+            _show_changes(repair(files, folder, fix), fix)
+    raise typer.Exit(FOUND if fails(examination, fail_on) else 0)
+
+
+def _fetch(given: dict[str, list[dict[str, Any]]], params: Path | None, folder: Path) -> dict[str, tuple[Source, ...]]:
+    from codetr.steps.prepare import PrepareConfig, fetch_sources
+
+    if given and "train" not in given and params is None:
+        hint = "Name it with --train: a single file may be called so whatever it is for."
+        raise UserError("no annotations to train on are named", hint=hint)
+    return fetch_sources(step_settings(PrepareConfig, "prepare", params, None, given), folder)
+
+
+def _title(dataset: Path | None, sources: dict[str, tuple[Source, ...]]) -> str:
+    if dataset is not None:
+        return dataset.resolve().name
+    return ", ".join(dict.fromkeys(source.annotations.name for several in sources.values() for source in several))
+
+
+def _show_changes(changes: list[Changes], output: Path) -> None:
+    rows = [
+        (change.split, finding, action, count)
+        for change in changes
+        for (finding, action), count in sorted(change.counts.items())
+    ]
+    if rows:
+        print_table(("split", "finding", "entries", "changes"), rows, title="\nRepaired")
+    for change in changes:
+        console().print(plain(output / f"{change.split}.json"))
+    from codetr.data.doctor.repair import CHANGES
+
+    console().print(plain(output / CHANGES))

@@ -1,0 +1,51 @@
+"""The options that say where annotations and images are, as settings of the prepare step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from codetr.errors import UserError
+
+
+def split_sources(
+    splits: Mapping[str, tuple[Sequence[str] | None, Sequence[str] | None]],
+    *,
+    images: str | None,
+    repo: str | None,
+    rev: str | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """The sources of every split that is named.
+
+    Args:
+        splits: what `--SPLIT` and `--SPLIT-images` were given, each as often as it was, by split.
+        images: the image folder of splits without one of their own.
+        repo: the DVC repository in which all of it lies.
+        rev: its revision.
+
+    Raises:
+        UserError: an option that belongs to another one which is not there, or not as many folders as sources.
+    """
+    sources = {
+        split: [
+            {"annotations": path, "images": folder, "repo": repo, "rev": rev}
+            for path, folder in zip(paths, _folders(split, paths, own_images or [images]), strict=True)
+        ]
+        for split, (paths, own_images) in splits.items()
+        if paths
+    }
+    for split, (_, own_images) in splits.items():
+        if own_images and split not in sources:
+            raise UserError(f"is given without --{split}", where=f"--{split}-images")
+    for option, value in (("--images", images), ("--repo", repo), ("--rev", rev)):
+        if value is not None and not sources:
+            raise UserError("is given without --train, --val or --test, which it belongs to", where=option)
+    return sources
+
+
+def _folders(split: str, paths: Sequence[str], images: Sequence[str | None]) -> Sequence[str | None]:
+    """The image folder of each source: one for all of them, or one each."""
+    if len(images) not in (1, len(paths)):
+        problem = f"is given {len(images)} times for {len(paths)} --{split}"
+        raise UserError(problem, where=f"--{split}-images", hint="Give one for all sources, or one for each in order.")
+    return [*images] * len(paths) if len(images) == 1 else images

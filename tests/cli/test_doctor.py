@@ -1,0 +1,177 @@
+"""The command doctor: what it examines, what it writes, and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codetr.data.doctor.repair import CHANGES
+from codetr.data.sample import ANNOTATIONS, draw_sample_data
+from codetr.manifest import Manifest
+from tests.cli.command import call
+from tests.dataset_trees import write_voc, write_yolo
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "shapes"
+    draw_sample_data(folder, 12, seed=1, sides=(48, 64))
+    return folder
+
+
+def spoilt(shapes: Path, file: Path, **changed: object) -> Path:
+    """The training annotations with the first one changed."""
+    content = json.loads((shapes / "train" / ANNOTATIONS).read_text())
+    content["annotations"][0].update(changed)
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_a_file_before_it_is_prepared(capsys, shapes, tmp_path):
+    report, page = tmp_path / "doctor.json", tmp_path / "doctor.html"
+    file, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
+    code, out, _ = call(capsys, "doctor", file, "--images", images, "--json", report, "--html", page)
+    assert code == 0
+    assert "circle" in out
+    assert str(page) in out
+    assert json.loads(report.read_text())["severities"]["error"] == 0
+    assert "<h1>annotations.json</h1>" in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["doctor.html", "doctor.json"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "code"),
+    [
+        ({"bbox": [1, 1, 0, 5]}, "error", 1),
+        ({"bbox": [1, 1, 0, 5]}, "never", 0),
+        ({"area": 1e6}, "error", 0),
+        ({"area": 1e6}, "warning", 1),
+        ({}, "warning", 0),
+    ],
+)
+def test_the_exit_code_says_how_grave_it_is(capsys, shapes, tmp_path, changed, level, code):
+    """Continuous integration goes by it: an error ends the job, a note never does."""
+    file = spoilt(shapes, tmp_path / "train.json", **changed)
+    found, _, _ = call(capsys, "doctor", file, "--images", shapes / "train" / "images", "--fail-on", level)
+    assert found == code
+
+
+def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
+    file, copy = spoilt(shapes, tmp_path / "train.json", bbox=[1, 1, 0, 5]), tmp_path / "copy"
+    code, out, _ = call(capsys, "doctor", "--train", file, "--images", shapes / "train" / "images", "--fix", copy)
+    assert code == 1
+    assert "Repaired" in out
+    assert sorted(path.name for path in copy.iterdir()) == [CHANGES, "train.json"]
+    code, _, _ = call(capsys, "doctor", copy / "train.json", "--images", shapes / "train" / "images")
+    assert code == 0
+
+
+@pytest.fixture(scope="module")
+def trees(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The drawn dataset as Pascal VOC and as YOLO, by what is named on the command line."""
+    folder = tmp_path_factory.mktemp("trees")
+    for split in ("train", "val"):
+        content = json.loads((shapes / split / ANNOTATIONS).read_text())
+        write_voc(content, shapes / split / "images", folder / "voc", split)
+        write_yolo(content, shapes / split / "images", folder / "yolo", split)
+    return {"voc": folder / "voc", "yolo": folder / "yolo" / "data.yaml"}
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo"])
+def test_other_formats_are_read_as_prepare_reads_them(capsys, trees, tmp_path, form):
+    """A dataset that is examined otherwise than it is prepared later is not the one that is trained on."""
+    report, page = tmp_path / "doctor.json", tmp_path / "doctor.html"
+    both = "--train", trees[form], "--val", trees[form]
+    code, _, _ = call(capsys, "doctor", *both, "--json", report, "--html", page)
+    assert code == 0
+    assert f"<h1>{trees[form].name}</h1>" in page.read_text()
+    assert call(capsys, "prepare", *both, "-o", tmp_path / "dataset")[0] == 0
+    prepared = tmp_path / "prepared.json"
+    assert call(capsys, "doctor", tmp_path / "dataset", "--json", prepared)[0] == 0
+    assert json.loads(report.read_text()) == json.loads(prepared.read_text())
+    assert set(json.loads(report.read_text())["splits"]) == {"train", "val"}
+    code, _, _ = call(capsys, "doctor", trees[form], "--json", report)
+    assert code == 0
+    assert set(json.loads(report.read_text())["splits"]) == {"train"}
+
+
+def test_several_sources_are_examined_as_one_split(capsys, shapes, trees, tmp_path):
+    report = tmp_path / "doctor.json"
+    coco, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
+    first = "--train", coco, "--train-images", images
+    second = "--train", trees["voc"], "--train-images", trees["voc"] / "JPEGImages"
+    code, _, _ = call(capsys, "doctor", *first, *second, "--json", report, "--html", tmp_path / "doctor.html")
+    assert code == 0
+    values = json.loads(report.read_text())
+    count = len(json.loads(coco.read_text())["images"])
+    assert values["splits"]["train"]["images"] == 2 * count
+    found = {entry["name"]: entry for entry in values["findings"]}
+    # Once, not also as files of equal content, and with both files.
+    assert found["image_in_several_sources"]["count"] == count
+    assert "image_content_repeated" not in found
+    assert "'1/" in (text := found["image_in_several_sources"]["examples"][0]["text"])
+    assert "and '0/" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["voc"], "train is Pascal VOC"),
+        (["yolo"], "train is YOLO"),
+        (["--train", "coco", "--train", "coco"], "train has 2 sources"),
+    ],
+)
+def test_what_cannot_be_repaired_is_refused_before_it_is_read(
+    capsys, shapes, trees, tmp_path, monkeypatch, options, message
+):
+    """Not after every image was opened; and no copy is begun."""
+    monkeypatch.chdir(shapes / "train" / "images")
+    places = {**trees, "coco": shapes / "train" / ANNOTATIONS}
+    given = [places.get(option, option) for option in options]
+    code, out, err = call(capsys, "doctor", *given, "--fix", tmp_path / "copy")
+    assert code == 2
+    assert message in err
+    assert "circle" not in out
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_recipe_decides_what_counts_as_small(capsys, shapes, tmp_path):
+    small = {}
+    for name, options in {"default": (), "recipe": ("--recipe", "tiny")}.items():
+        file = tmp_path / f"{name}.json"
+        source = shapes / "train" / ANNOTATIONS, "--images", shapes / "train" / "images"
+        assert call(capsys, "doctor", *source, *options, "--json", file)[0] == 0
+        values = json.loads(file.read_text())
+        small[name] = values["input"]["short_side"]
+    assert small["default"] == 800
+    assert small["recipe"] < 800
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fail-on", "error"], "nothing to examine is named"),
+        (["DATASET", "--train", "FILE"], "a dataset and annotation files"),
+        (["FILE", "--train", "FILE"], "is given besides --train"),
+        (["DATASET", "--fix", "copy"], "needs annotation files"),
+        (["FILE", "--images", "nowhere"], "no such image folder"),
+        (["FILE", "--fail-on", "notes"], "--fail-on: is 'notes'"),
+        (["--val", "FILE"], "no annotations to train on are named"),
+        (["FILE", "--val-images", "nowhere"], "is given without --val"),
+        (["FILE", "--train-images", "a", "--train-images", "b"], "is given 2 times for 1 --train"),
+        (["nowhere"], "there is no such file or folder"),
+    ],
+)
+def test_what_cannot_be_examined_is_refused(capsys, shapes, tmp_path, options, message):
+    """With code 2, so that a script can tell a wrong call from a bad dataset."""
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    Manifest(kind="dataset", files={}).write(dataset)
+    places = {"DATASET": dataset, "FILE": shapes / "train" / ANNOTATIONS, "nowhere": tmp_path / "nowhere"}
+    given = [places.get(option, option) for option in options]
+    code, _, err = call(capsys, "doctor", *given)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
