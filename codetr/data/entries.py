@@ -105,8 +105,9 @@ def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
     unique = {}
     for identifier, name in names.items():
         chosen = name
-        if name in taken:
-            chosen = f"{name} ({identifier})"
+        while chosen in taken:
+            chosen = f"{chosen} ({identifier})"
+        if chosen != name:
             findings.add("category_renamed", f"category {identifier}: '{name}' is taken, now '{chosen}'")
         taken.add(chosen)
         unique[identifier] = chosen

@@ -34,8 +34,8 @@ def partition(
         fractions: share of images by part; train, first in what is returned, gets the rest.
         seed: decides between equally good divisions.
         stratify: give every part its share of every class, and each class with two images or more to train and to
-            another part. Otherwise where an image goes depends on its content and the seed alone, so that it stays
-            where it is when others are added.
+            another part, where that takes no other class away. Otherwise where an image goes depends on its content
+            and the seed alone, so that it stays where it is when others are added.
 
     Raises:
         UserError: fewer different images than parts.

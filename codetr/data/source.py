@@ -90,8 +90,13 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
     if "://" not in repo and "@" not in repo and not Path(repo).expanduser().is_dir():
         raise UserError("no such repository", where=repo)
     file = PurePosixPath(annotations)
-    # A list of VOC is of no use without the folder that it lies in, ROOT/ImageSets/Main/NAME.txt.
-    whole = file.parents[2] if file.suffix.lower() == ".txt" and len(file.parents) > 2 else file
+    # A list of VOC is of no use without the folder that it lies in, ROOT/ImageSets/Main/NAME.txt, nor a data.yaml
+    # without its own, which its images are in unless they are named.
+    whole = file
+    if file.suffix.lower() == ".txt" and len(file.parents) > 2:
+        whole = file.parents[2]
+    elif file.suffix.lower() in (".yaml", ".yml") and images is None:
+        whole = file.parent
     if whole == file and file.suffix and images is None:
         images = "."
     place = folder / "annotations" / whole.name

@@ -10,6 +10,7 @@ The XML is untrusted: document types, and with them entities, are refused.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from codetr.data.records import IMAGE_SUFFIXES, MAX_LIST_BYTES, Records, TextFil
 from codetr.errors import UserError
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+
+_OF_A_CLASS = re.compile(r".*\S\s+(-1|0|1)")
+"""A line of the lists of one class: an image, and whether an object of the class is on it, or only a difficult one."""
 
 
 def read_voc(path: Path, images: Path | None, split: str, findings: Findings) -> Records:
@@ -44,10 +48,18 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
         images = root / IMAGES if folder == ANNOTATIONS else root
     files = TextFiles(root)
     if chosen is None:
-        identifiers = [file.stem for file in (root / folder).iterdir() if file.suffix.lower() == ".xml"]
+        found = [file for file in (root / folder).iterdir() if file.suffix.lower() == ".xml"]
+        # macOS leaves files of its own beside others, ._NAME.
+        identifiers = [file.stem for file in found if not file.name.startswith(".")]
+        suffixes = {file.stem: file.suffix for file in found}
     else:
         identifiers = [line.strip() for line in files.read_lines(chosen, MAX_LIST_BYTES) or [] if line.strip()]
         files.require_sound(path)
+        suffixes = {}
+        if identifiers and all(_OF_A_CLASS.fullmatch(line) for line in identifiers):
+            problem = f"{chosen} is the list of one class: its second column says on which images it is"
+            hint = f"Name a list of images, such as {LISTS}/train.txt."
+            raise UserError(problem, where=str(path), hint=hint)
     if not identifiers:
         hint = "A VOC folder has Annotations/*.xml; of a YOLO dataset, name the data.yaml, of a COCO one the JSON file."
         raise UserError(f"{chosen} is empty" if chosen else "holds no XML files", where=str(path), hint=hint)
@@ -55,7 +67,9 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
     places: dict[str, list[str]] = {"images": [], "annotations": [], "categories": []}
     counted = sorted(Counter(identifiers).items())
     for number, (identifier, listed) in enumerate(track(counted, len(counted), f"reading {split} annotations"), 1):
-        name = f"{ANNOTATIONS}/{identifier}.xml" if folder == ANNOTATIONS else f"{identifier}.xml"
+        name = f"{identifier}{suffixes.get(identifier, '.xml')}"
+        if folder == ANNOTATIONS:
+            name = f"{ANNOTATIONS}/{name}"
         tree = _read(files, name)
         if tree is None:
             continue
@@ -88,8 +102,10 @@ def _root(path: Path, split: str) -> tuple[Path, str | None]:
         return root, path.relative_to(root).as_posix()
     lists = sorted(file.stem for file in (path / LISTS).glob("*.txt"))
     if lists and split not in lists:
-        shown = ", ".join(lists[:10]) + (", …" if len(lists) > 10 else "")
-        hint = f"Name the list that is meant, e.g. {path / LISTS / lists[0]}.txt."
+        # Those of single classes, such as cat_train.txt, are of no use here.
+        usable = [name for name in lists if not name.endswith(("_train", "_val", "_trainval", "_test"))] or lists
+        shown = ", ".join(usable[:10]) + (", …" if len(usable) > 10 else "")
+        hint = f"Name the list that is meant, e.g. {path / LISTS / usable[0]}.txt."
         raise UserError(f"has no {LISTS}/{split}.txt (its lists: {shown})", where=str(path), hint=hint)
     return path, f"{LISTS}/{split}.txt" if lists else None
 
@@ -141,8 +157,10 @@ def parse_xml(content: bytes) -> Element:
 def _image(tree: Element, number: int, identifier: str, images: Path) -> dict[str, Any]:
     """VOC names an image by its id; `filename` counts where there is no such file, as tools often get it wrong."""
     written = _text(tree, "filename")
-    suffixes = [Path(written).suffix, *IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
-    names = (f"{identifier}{suffix}" for suffix in suffixes if suffix)
+    suffixes = [*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
+    if (own := Path(written).suffix).lower() in IMAGE_SUFFIXES:
+        suffixes.insert(0, own)
+    names = (f"{identifier}{suffix}" for suffix in suffixes)
     name = next((name for name in names if (images / name).is_file()), written or f"{identifier}.jpg")
     size = {side: _text(tree, f"size/{side}") for side in ("width", "height")}
     return {"id": number, "file_name": name, **size}

@@ -13,6 +13,7 @@ import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from codetr.files import sha256_json
 
 MAX_YAML_BYTES = 1 << 20
 """Upper bound of a data.yaml; one with the 1,203 classes of LVIS has 30 kB."""
+
+MAX_YAML_DEPTH = 20
+"""Of lists and mappings within each other; there are three in sound files."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,16 @@ def _read_values(path: Path) -> dict[str, Any]:
     where = str(path)
     if path.stat().st_size > MAX_YAML_BYTES:
         raise UserError(f"is larger than {MAX_YAML_BYTES >> 20} MiB", where=where)
-    try:
-        with path.open("rb") as stream:
-            # A few lines of references to references can stand for more values than any memory holds.
-            aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(stream, yaml.SafeLoader))
-    except yaml.YAMLError:
-        aliases = False  # `read_yaml` says what is wrong
-    if aliases:
-        raise UserError("has YAML references (*name)", where=where, hint="Write the values out.")
+    depth = 0
+    with suppress(yaml.YAMLError), path.open("rb") as stream:  # `read_yaml` says what is wrong
+        for event in yaml.parse(stream, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # A few lines of references to references can stand for more values than any memory holds, and brackets
+            # within brackets take the parser hours.
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError("has YAML references (*name)", where=where, hint="Write the values out.")
+            if depth > MAX_YAML_DEPTH:
+                raise UserError("is nested too deeply to be a data.yaml", where=where)
     return read_yaml(path)
 
 
@@ -125,8 +131,11 @@ def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
         hint = "`names` is a list of class names, or a mapping of class numbers to names."
         raise UserError("has no usable 'names'", where=where, hint=hint)
     for number, name in names.items():
-        if type(number) is not int or number < 0 or not isinstance(name, str | int | float):
+        if type(number) is not int or number < 0 or name is None or isinstance(name, list | dict):
             raise UserError(f"names: '{number}' is no class number from 0 on, or has no name", where=where)
+        if not isinstance(name, str) and type(name) is not int:
+            problem = f"names: {number}: YAML reads this name as {name!r:.40}"
+            raise UserError(problem, where=where, hint="Write it in quotes.")
     count = values.get("nc", len(names))
     if count != len(names):
         raise UserError(f"nc is {count!r:.40}, but there are {len(names)} names", where=where)
@@ -193,13 +202,17 @@ def _inside(root: Path, base: Path, name: str) -> str | None:
 def _walk(root: Path, folder: str) -> list[str]:
     names = []
     # Links to folders are not followed: one that leads upwards would never end.
-    for parent, _, files in os.walk(root / folder):
+    for parent, _, files in os.walk(root / folder, onerror=_refuse):
         names += [
             (Path(parent) / file).relative_to(root).as_posix()
             for file in files
-            if file.lower().endswith(IMAGE_SUFFIXES)
+            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
         ]
     return names
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))
 
 
 def _listed(root: Path, name: str, where: str) -> list[str]:

@@ -73,9 +73,7 @@ class GroundTruth:
         return cls(
             image_ids=image_ids,
             category_ids=category_ids,
-            sizes=_integers([side for entry in ordered for side in (entry.get("height"), entry.get("width"))]).reshape(
-                -1, 2
-            ),
+            sizes=np.array([[_side(entry.get(name)) for name in ("height", "width")] for entry in ordered], np.int64),
             image=positions(_integers([entry["image_id"] for entry in annotations]), image_ids),
             label=positions(_integers([entry["category_id"] for entry in annotations]), category_ids),
             boxes_xywh=boxes,
@@ -179,6 +177,11 @@ def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
 
 def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
     return np.array([value or 0 for value in values], np.int64)
+
+
+def _side(value: Any) -> int:
+    """A side of an image; 0 if it is none, which only masks mind."""
+    return value if type(value) is int and 0 < value < 1 << 31 else 0
 
 
 def _boxes(entries: Sequence[dict[str, Any]]) -> NDArray[np.float64]:

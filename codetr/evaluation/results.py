@@ -31,7 +31,7 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
     problems = []
     for name in lists:
         for number, entry in enumerate(values[name]):
-            if not isinstance(entry, dict) or type(entry.get("id", 0 if name == "annotations" else None)) is not int:
+            if not isinstance(entry, dict) or not _is_id(entry.get("id", 0 if name == "annotations" else None)):
                 problems.append(f"{name}[{number}]: is no object with an integer id")
             elif name == "categories" and not isinstance(entry.get("name"), str):
                 problems.append(f"{name}[{number}].name: is missing")
@@ -49,7 +49,7 @@ def _object_problems(annotation: dict[str, Any]) -> list[str]:
     problems = [
         f"{field}: {_shown(annotation.get(field))} is not an integer"
         for field in ("image_id", "category_id")
-        if type(annotation.get(field)) is not int
+        if not _is_id(annotation.get(field))
     ]
     box = annotation.get("bbox")
     if not _is_box(box):
@@ -66,8 +66,7 @@ def _verified_problems(image: dict[str, Any]) -> list[str]:
     return [
         f"{field}: {_shown(image[field])} is not a list of integers"
         for field in (NEGATIVE, NOT_EXHAUSTIVE)
-        if field in image
-        and not (isinstance(image[field], list) and all(type(identifier) is int for identifier in image[field]))
+        if field in image and not (isinstance(image[field], list) and all(map(_is_id, image[field])))
     ]
 
 
@@ -134,9 +133,14 @@ def check_masks(ground_truth: dict[str, Any], predictions: list[dict[str, Any]])
             if entry["image_id"] not in sizes:
                 continue
             try:
-                check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
+                checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
             except BadSegmentationError as error:
                 problems.append(f"{what}[{number}].segmentation: {error}")
+                continue
+            if checked is None and entry.get("segmentation"):
+                problems.append(f"{what}[{number}].segmentation: is empty")
+            if checked is not None and checked.dropped_parts:
+                problems.append(f"{what}[{number}].segmentation: a polygon has fewer than three points")
     if problems:
         raise UserError(_listed(problems), where="masks")
 
@@ -200,3 +204,8 @@ def _shown(value: object) -> str:
 def _listed(problems: list[str]) -> str:
     rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return "; ".join(problems[:_SHOWN]) + rest
+
+
+def _is_id(value: Any) -> bool:
+    """Whether it is an integer that fits into 64 bits with room to count on."""
+    return type(value) is int and abs(value) < 1 << 62

@@ -95,7 +95,8 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
 
 
 def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
-    with atomic_directory(output) as folder:
+    with atomic_directory(output) as unfinished:
+        folder = unfinished.resolve()  # what is fetched from a repository lies in it, and must not seem to lead outside
         splits, categories = _read_splits(fetch_sources(config, folder), config.max_lost_images)
         if config.drawn:
             splits = _divide(splits, config)
