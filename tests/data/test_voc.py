@@ -49,6 +49,29 @@ def voc(tmp_path: Path) -> Path:
     return tmp_path / "voc"
 
 
+def test_files_that_systems_leave_or_name_otherwise_do_no_harm(voc: Path, tmp_path: Path) -> None:
+    """macOS leaves binary files beside others in archives, some tools write the suffix in capitals."""
+    (voc / "Annotations" / "._a.xml").write_bytes(b"\x00\x05\x16\x07")
+    (voc / "Annotations" / "b.xml").rename(voc / "Annotations" / "b.XML")
+    assert len(run(tmp_path, voc)) == 2
+
+
+def test_lists_of_one_class_are_neither_offered_nor_taken(voc: Path, tmp_path: Path) -> None:
+    lists = voc / "ImageSets/Main"
+    lists.mkdir(parents=True)
+    (lists / "cat_train.txt").write_text("a  1\nb -1\n")
+    (lists / "trainval.txt").write_text("a\nb\n")
+    with pytest.raises(UserError, match=r"its lists: trainval\).*trainval\.txt"):
+        run(tmp_path, voc)
+    with pytest.raises(UserError, match="is the list of one class"):
+        run(tmp_path, lists / "cat_train.txt")
+
+
+def test_a_file_name_that_no_system_has_is_no_crash(voc: Path, tmp_path: Path) -> None:
+    add(voc, "c", CAT, filename=f"c.{'x' * 300}")
+    assert len(run(tmp_path, voc)) == 3
+
+
 def test_every_field_becomes_what_coco_has(voc: Path, tmp_path: Path) -> None:
     """The first pixel is 1 and the last belongs to the box; ids follow the alphabet; difficult objects are crowds."""
     found = run(tmp_path, voc).to_coco()

@@ -211,6 +211,13 @@ def test_a_mistake_in_data_yaml_is_named(yolo: Path, tmp_path: Path, values: dic
     assert str(yolo / "data.yaml") in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [True, 1.1], ids=str)
+def test_names_that_yaml_reads_as_something_else_are_refused(yolo: Path, tmp_path: Path, name: object) -> None:
+    """`no` would become the class "False", and `1.10` the class "1.1"."""
+    with pytest.raises(UserError, match=rf"names: 0: YAML reads this name as {name}\. Write it in quotes"):
+        run(tmp_path, describe(yolo, names=[name]))
+
+
 def test_yaml_cannot_exhaust_the_memory(yolo: Path, tmp_path: Path) -> None:
     bomb = "a: &a [x, x]\n" + "".join(f"{name}: &{name} [*{name - 1}, *{name - 1}]\n" for name in range(1, 40))
     path = yolo / "data.yaml"
@@ -220,6 +227,7 @@ def test_yaml_cannot_exhaust_the_memory(yolo: Path, tmp_path: Path) -> None:
         (f"names: [{'x, ' * 500_000}]", "is larger than 1 MiB"),
         ("names: !!python/object/apply:os.system [id]", "is not valid YAML"),
         ("names: [cat", "is not valid YAML"),
+        (f"names: {'[' * 100_000}", "is nested too deeply"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):

@@ -72,12 +72,13 @@ def python_of(guide: Path, start: str) -> str:
 
 
 def test_both_files_say_what_they_are(exported: Path, model: Path) -> None:
-    assert sorted(path.name for path in exported.iterdir()) == ["model.onnx", "model.pt2"]
+    assert sorted(path.name for path in exported.iterdir()) == ["codetr.json", "model.onnx", "model.pt2"]
     session = onnxruntime.InferenceSession(exported / "model.onnx")
     extra = {"codetr.json": ""}
     program = torch.export.load(exported / "model.pt2", extra_files=extra)
     info = json.loads(extra["codetr.json"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["codetr"]) == info
+    assert json.loads((exported / "codetr.json").read_text()) == info
     assert info["class_names"] == list(NAMES)
     assert PreprocessConfig.parse(info["preprocess"]) == PREPROCESS
     assert info["recipe"] == "small"

@@ -274,11 +274,15 @@ def test_dvc_repository_at_a_revision(repository: Path, dvc_drawn: Path, tmp_pat
     assert split.record(0).read().shape[2] == 3
 
 
-def test_voc_and_yolo_come_from_a_repository_too(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
+def test_voc_and_yolo_come_from_a_repository_too(
+    repository: Path, dvc_drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into a folder that is named relative to the current one, as it usually is."""
+    monkeypatch.chdir(tmp_path)
     voc = SourceConfig(annotations="data/voc", repo=str(repository), rev="main")
-    yolo = SourceConfig(annotations="data/yolo/data.yaml", images="data/yolo", repo=str(repository), rev="main")
+    yolo = SourceConfig(annotations="data/yolo/data.yaml", repo=str(repository), rev="main")
     listed = voc.model_copy(update={"annotations": "data/voc/ImageSets/Main/train.txt"})
-    fetched = prepare(PrepareConfig(train=(voc, yolo), val=listed), tmp_path / "dataset")
+    fetched = prepare(PrepareConfig(train=(voc, yolo), val=listed), Path("dataset"))
     (tmp_path / "dataset").rename(tmp_path / "moved")
     split = Split.open(tmp_path / "moved", "train")
     assert all(split.path(i).is_relative_to(tmp_path / "moved") for i in range(len(split)))
