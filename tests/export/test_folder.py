@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from torch.export.passes import move_to_device_pass
 
 from codetr.cli import main
 from codetr.data.config import PreprocessConfig
@@ -156,7 +157,7 @@ def test_the_program_of_the_guide_for_pytorch_finds_the_same(
     exec(python_of(GUIDE, "import torch\n"), names)
     for name, value in first["found"].items():
         torch.testing.assert_close(names["found"][name], torch.from_numpy(value), atol=1e-3, rtol=1e-3)
-    torch.export.passes.move_to_device_pass(names["program"], "meta").module()(
+    move_to_device_pass(names["program"], "meta").module()(
         *(names[name].to("meta") for name in ("images", "image_sizes", "original_sizes"))
     )
 
