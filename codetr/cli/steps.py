@@ -178,7 +178,8 @@ def evaluate(
 ) -> None:
     """[bold]Step 3[/]: measure a model on a dataset, and show where it is good and where it is not.
 
-    COCO metrics are those of pycocotools to the last digit, on any number of processes. Open [bold]report.html[/] in
+    COCO metrics are those of pycocotools to the last digit, and LVIS's, of datasets that say which classes of an
+    image are verified, those of the package lvis, on any number of processes. Open [bold]report.html[/] in
     the output folder: metrics, curves, every class, the best and the worst images.
 
         [cyan]codetr evaluate -m outputs/model -d outputs/dataset -o outputs/evaluation[/]

@@ -94,7 +94,7 @@ def wrong_and_found(ground_truth: dict[str, Any], predictions: list[dict[str, An
     """Which detections are wrong and which objects are found, at IoU 0.50, by the rules of the ground truth.
 
     Args:
-        ground_truth: COCO or LVIS ground truth.
+        ground_truth: COCO or LVIS ground truth, every object of a listed image and class.
         predictions: COCO results.
 
     Returns:

@@ -82,9 +82,11 @@ class Evaluated:
         return sha256_json(content)
 
     def of_image(self, image_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The COCO ground truth of one image alone, and its predictions."""
+        """The COCO or LVIS ground truth of one image alone, and its predictions."""
+        # An image that lists no verified classes is judged by LVIS's rules, too, if others of the split list theirs.
+        lists: dict[str, Any] = {NEGATIVE: [], NOT_EXHAUSTIVE: []} if self.split.federated else {}
         truth = {
-            "images": [entry for entry in self.ground_truth["images"] if entry["id"] == image_id],
+            "images": [lists | entry for entry in self.ground_truth["images"] if entry["id"] == image_id],
             "annotations": [entry for entry in self.ground_truth["annotations"] if entry["image_id"] == image_id],
             "categories": self.ground_truth["categories"],
         }

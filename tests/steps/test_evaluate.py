@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 
 from codetr.data.config import SourceConfig
+from codetr.data.dataset import Split
 from codetr.errors import UserError
+from codetr.evaluation.arrays import is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.folder import Evaluated
 from codetr.evaluation.lvis import evaluate_lvis
+from codetr.evaluation.measure import measure
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.manifest import Manifest
 from codetr.steps.evaluate import EvaluateConfig, evaluate
@@ -153,6 +157,21 @@ def test_a_federated_dataset_is_measured_by_the_rules_of_lvis(model: Path, tmp_p
     for image in annotations["images"]:
         del image["neg_category_ids"], image["not_exhaustive_category_ids"]
     assert _evaluated_on(annotations, dataset.parent / "coco", model) != digest
+
+
+def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Path) -> None:
+    """Alone it looks like one of COCO, by whose rules detections would be wrong that did not count."""
+    dataset = write_dataset(tmp_path / "data", 3, federated=True)
+    annotations = json.loads((dataset.parent / "annotations.json").read_text())
+    del annotations["images"][0]["neg_category_ids"], annotations["images"][0]["not_exhaustive_category_ids"]
+    (dataset.parent / "fewer.json").write_text(json.dumps(annotations))
+    source = SourceConfig(annotations=str(dataset.parent / "fewer.json"), images=str(dataset.parent / "images"))
+    prepare(PrepareConfig(train=source, val=source), tmp_path / "mixed")
+    split = Split.open(tmp_path / "mixed", "val")
+    whole = split.to_coco()
+    evaluated = Evaluated(split, whole, [], measure(whole, [], masks=False))
+    images = [evaluated.of_image(image["id"])[0] for image in whole["images"]]
+    assert [is_federated(image) for image in images] == [True] * 3
 
 
 def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str:
