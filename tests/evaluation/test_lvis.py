@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from codetr.evaluation.report import Report, render_report
 from codetr.evaluation.results import read_ground_truth
 from codetr.files import write_json
 from tests.evaluation.sets import detection, truth
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "lvis_metrics.json"
 
 BOX, ELSEWHERE = [10.0, 10.0, 50.0, 50.0], [150.0, 100.0, 50.0, 50.0]
 
@@ -170,3 +173,12 @@ def test_broken_lists_are_refused(field: str, tmp_path: Path) -> None:
     write_json(tmp_path / "truth.json", ground_truth)
     with pytest.raises(UserError, match=rf"images\[1\]\.{field}: \['2'\] is not a list of integers"):
         read_ground_truth(tmp_path / "truth.json")
+
+
+@pytest.mark.parametrize("most", [300, 4])
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_the_numbers_are_those_that_the_package_lvis_gave(kind: Literal["bbox", "segm"], most: int) -> None:
+    """To the last bit, on drawn images with ties, duplicates, unverified classes and more detections than count."""
+    golden = json.loads(GOLDEN.read_text())
+    found = evaluate_lvis(golden["ground_truth"], golden["predictions"], kind, most=most).summary
+    assert {name.split("@")[0]: value for name, value in found.items()} == golden["results"][f"{kind} {most}"]
