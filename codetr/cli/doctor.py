@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -171,6 +172,7 @@ def doctor(
         sources = {} if dataset is not None else _fetch(given, params, folder)
         # A refusal must not come after minutes of reading.
         files = {} if fix is None else repairable(sources)
+        _require_writable([path for path in (json_file, html) if path is not None], fix, sources)
         if dataset is None:
             index_sources(sources, folder)
         examination = examine_dataset(folder, preprocess)
@@ -199,6 +201,19 @@ def _title(dataset: Path | None, sources: dict[str, tuple[Source, ...]]) -> str:
     if dataset is not None:
         return dataset.resolve().name
     return ", ".join(dict.fromkeys(source.annotations.name for several in sources.values() for source in several))
+
+
+def _require_writable(reports: Sequence[Path], fix: Path | None, sources: Mapping[str, Sequence[Source]]) -> None:
+    """Raise `UserError` if what is written would take the place of what is examined, or of a folder."""
+    examined = [source.annotations.resolve() for several in sources.values() for source in several]
+    for report in reports:
+        if report.is_dir():
+            raise UserError("is a folder, expected a file to write to", where=str(report))
+        if report.resolve() in examined:
+            raise UserError("is examined, and the report would take its place", where=str(report))
+    for path in examined:
+        if fix is not None and path.is_relative_to(fix.resolve()):
+            raise UserError(f"lies in {fix}, which the repaired copy would take the place of", where=str(path))
 
 
 def _show_changes(changes: list[Changes], output: Path) -> None:

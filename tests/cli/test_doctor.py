@@ -68,6 +68,28 @@ def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
     assert code == 0
 
 
+@pytest.mark.parametrize("option", ["--json", "--html", "--fix"])
+def test_what_is_examined_is_never_written_over(capsys, shapes, tmp_path, option):
+    """A slip of the hand, or a repaired copy that is repaired once more, must not cost the annotations."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / CHANGES).touch()
+    file = spoilt(shapes, folder / "train.json")
+    before = file.read_text()
+    target = folder if option == "--fix" else file
+    code, _, error = call(capsys, "doctor", file, "--images", shapes / "train" / "images", option, target)
+    assert code == 2
+    assert "place" in error
+    assert file.read_text() == before
+
+
+def test_a_report_cannot_be_a_folder(capsys, shapes, tmp_path):
+    file, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
+    code, _, error = call(capsys, "doctor", file, "--images", images, "--html", tmp_path)
+    assert code == 2
+    assert "is a folder, expected a file to write to" in error
+
+
 @pytest.fixture(scope="module")
 def trees(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The drawn dataset as Pascal VOC and as YOLO, by what is named on the command line."""
