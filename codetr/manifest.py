@@ -8,6 +8,7 @@ the digests of the manifests a folder was made from. A manifest holds nothing th
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,14 +112,26 @@ class Manifest(Settings):
                 raise UserError("differs from the digest in the manifest", where=str(file), hint=hint)
 
 
-def require_output(folder: Path, kind: Kind) -> None:
-    """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before."""
+def require_output(folder: Path, kind: Kind, *, besides: Sequence[str] = ()) -> None:
+    """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before.
+
+    Args:
+        folder: the output.
+        kind: of the step's output.
+        besides: names of what the step writes without listing it in the manifest.
+    """
 
     def is_earlier(path: Path) -> bool:
         try:
-            Manifest.read(path, kind)
+            manifest = Manifest.read(path, kind)
         except UserError:
             return False
+        ours = {NAME, *besides, *(name.split("/")[0] for name in manifest.files)}
+        # Hidden files are those that systems leave, such as .DS_Store.
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in ours and entry.name[0] != ".")
+        if foreign:
+            problem = f"holds '{foreign[0]}', which is no part of the earlier {kind} there: the folder is not replaced"
+            raise UserError(problem, where=str(path), hint="Move it elsewhere, or give another output folder.")
         return True
 
     require_replaceable(folder, kind, is_earlier)

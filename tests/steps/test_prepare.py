@@ -311,6 +311,18 @@ def test_dvc_mistakes_are_explained(
     assert not list(tmp_path.glob(".dataset*"))
 
 
+def test_what_somebody_put_into_a_dataset_is_not_lost(drawn: Path, tmp_path: Path) -> None:
+    """An earlier dataset is replaced as a whole, but only if there is nothing else in it."""
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    prepare(config, tmp_path / "dataset")
+    (tmp_path / "dataset/.DS_Store").touch()
+    prepare(config, tmp_path / "dataset")
+    (tmp_path / "dataset/notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds 'notes\.txt', which is no part of the earlier dataset"):
+        prepare(config, tmp_path / "dataset")
+    assert (tmp_path / "dataset/notes.txt").read_text() == "mine"
+
+
 def test_a_folder_that_is_no_dataset_is_never_replaced(drawn: Path, tmp_path: Path) -> None:
     """`-o` pointed at the folder of the images would delete what cannot be made again."""
     config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
