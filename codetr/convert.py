@@ -80,9 +80,9 @@ def convert(
         UserError: `source` cannot be read, its configuration is not found, weights are missing, unexpected or of the
             wrong shape (all are named), or `output` holds something else.
     """
-    require_output(output, "model")
     if source.resolve().is_relative_to(output.resolve()):
         raise UserError("lies in the output folder, which is replaced", where=str(source))
+    require_output(output, "model")
     checkpoint = read_checkpoint(source)
     classes = count_classes(checkpoint.weights, str(source))
     found = told(classes) if told else find_configuration(checkpoint, str(source))
