@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.metrics import Metrics
+from codetr.pages import data_uri, page_environment
 
 _SUFFIXES = {"s": "small", "m": "medium", "l": "large", "r": "rare classes", "c": "common", "f": "frequent"}
-_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
+_KINDS = {".png": "png", ".jpg": "jpeg"}
 
 
 @dataclass(frozen=True)
@@ -51,16 +49,10 @@ class Report:
 
 
 def render_report(report: Report) -> str:
-    """The page as HTML. Every name in it is escaped: class and file names come from outside."""
-    environment = Environment(
-        loader=PackageLoader("codetr.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page as HTML."""
+    environment = page_environment("codetr.evaluation")
     environment.filters["number"] = number
-    environment.filters["data_uri"] = data_uri
+    environment.filters["data_uri"] = lambda path: data_uri(_KINDS[path.suffix], path.read_bytes())
     environment.filters["label"] = label
     metrics, masks = report.metrics, report.masks
     mask_classes = [None] * len(metrics.classes) if masks is None else masks.classes
@@ -85,9 +77,3 @@ def label(name: str) -> str:
     if count := limit or size:
         return f"{kind}, {count} detection{'' if count == '1' else 's'} per image"
     return name
-
-
-def data_uri(path: Path) -> str:
-    """An image file as a `data:` address."""
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f"data:{_MEDIA_TYPES[path.suffix]};base64,{content}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from codetr.data.dataset import Split
 from codetr.data.doctor.charts import draw_classes, draw_sizes
@@ -17,6 +15,7 @@ from codetr.data.doctor.pictures import draw_example
 from codetr.data.doctor.terminal import what_to_do
 from codetr.data.findings import SEVERITIES
 from codetr.files import write_text
+from codetr.pages import data_uri, page_environment
 
 MOST_PICTURES = 6
 """Pictures for one kind of finding."""
@@ -35,30 +34,27 @@ class _Shown:
 
 
 def write_page(examination: Examination, path: Path, *, title: str) -> None:
-    """Write the page. Every name in it is escaped: class and file names come from outside."""
+    """Write the page."""
     splits = {name: Split.open(examination.dataset, name) for name in examination.report.splits}
     shown = _with_pictures(examination, splits)
-    environment = Environment(
-        loader=PackageLoader("codetr.data.doctor", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     charts = [
-        ("Objects by class", _data_uri("png", draw_classes(examination.classes))),
-        ("Sizes", _data_uri("png", draw_sizes(splits, examination.preprocess))),
+        ("Objects by class", data_uri("png", draw_classes(examination.classes))),
+        ("Sizes", data_uri("png", draw_sizes(splits, examination.preprocess))),
     ]
     most = max(max(entry.objects.values()) for entry in examination.classes)
-    html = environment.get_template("doctor.html").render(
-        title=title,
-        report=examination.report,
-        shown=shown,
-        severities=[(severity, examination.count(severity)) for severity in SEVERITIES],
-        classes=sorted(examination.classes, key=lambda entry: -entry.objects["train"]),
-        log_share=lambda count: 100 * np.log1p(count) / np.log1p(max(most, 1)),
-        charts=charts,
-        resolution=_resolution(examination),
+    html = (
+        page_environment("codetr.data.doctor")
+        .get_template("doctor.html")
+        .render(
+            title=title,
+            report=examination.report,
+            shown=shown,
+            severities=[(severity, examination.count(severity)) for severity in SEVERITIES],
+            classes=sorted(examination.classes, key=lambda entry: -entry.objects["train"]),
+            log_share=lambda count: 100 * np.log1p(count) / np.log1p(max(most, 1)),
+            charts=charts,
+            resolution=_resolution(examination),
+        )
     )
     write_text(path, html)
 
@@ -71,7 +67,7 @@ def _with_pictures(examination: Examination, splits: Mapping[str, Split]) -> lis
             content = draw_example(example, splits) if left > 0 else None
             if content is not None:
                 left -= len(content)
-                pictures.append((example, _data_uri("jpeg", content)))
+                pictures.append((example, data_uri("jpeg", content)))
             if len(pictures) == MOST_PICTURES:
                 break
         shown.append(_Shown(finding, what_to_do(finding.name), pictures))
@@ -96,7 +92,3 @@ def _resolution(examination: Examination) -> str:
     if preprocess.canvas is not None:
         return f"a canvas of {preprocess.canvas} by {preprocess.canvas} pixels"
     return f"{preprocess.short_side} pixels on the short side, at most {preprocess.long_side} on the long one"
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,26 @@
+"""Self-contained HTML pages: no other file, no network."""
+
+from __future__ import annotations
+
+import base64
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+
+def page_environment(package: str) -> Environment:
+    """Renders the templates of a package, which extend `page.html` here.
+
+    Whatever is put into them is escaped: class and file names come from outside.
+    """
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package, "templates"), PackageLoader("codetr", "templates")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """The content of an image file ("png", "jpeg") as a `data:` address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
