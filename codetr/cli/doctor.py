@@ -11,7 +11,18 @@ import typer
 
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings import ParamsOption, read_recipe, step_settings
-from codetr.cli.sources import split_sources
+from codetr.cli.sources import (
+    ImagesOption,
+    RepoOption,
+    RevOption,
+    TestImagesOption,
+    TestOption,
+    TrainImagesOption,
+    TrainOption,
+    ValImagesOption,
+    ValOption,
+    split_sources,
+)
 from codetr.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
 FOUND = 1
 """Exit code when there is a finding as grave as `--fail-on` says."""
 
-_RAW = "Annotation files instead of a dataset"
 _REPORTS = "Reports"
 
 
@@ -35,57 +45,15 @@ def doctor(
             "a Pascal VOC folder, or a YOLO data.yaml.",
         ),
     ] = None,
-    train: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--train",
-            metavar="FILE|FOLDER",
-            help="Annotations to train on: COCO JSON, a Pascal VOC folder or list, or a YOLO data.yaml. Repeatable: "
-            "several sources are merged.",
-            rich_help_panel=_RAW,
-        ),
-    ] = None,
-    val: Annotated[
-        list[str] | None,
-        typer.Option("--val", metavar="FILE|FOLDER", help="Annotations to evaluate on.", rich_help_panel=_RAW),
-    ] = None,
-    test: Annotated[
-        list[str] | None,
-        typer.Option("--test", metavar="FILE|FOLDER", help="Annotations of a further split.", rich_help_panel=_RAW),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            "--images",
-            metavar="FOLDER",
-            help="What the annotations' file names are relative to; VOC and YOLO know it themselves.",
-            rich_help_panel=_RAW,
-        ),
-    ] = None,
-    train_images: Annotated[
-        list[str] | None,
-        typer.Option("--train-images", metavar="FOLDER", help="The same, for train only.", rich_help_panel=_RAW),
-    ] = None,
-    val_images: Annotated[
-        list[str] | None,
-        typer.Option("--val-images", metavar="FOLDER", help="The same, for val only.", rich_help_panel=_RAW),
-    ] = None,
-    test_images: Annotated[
-        list[str] | None,
-        typer.Option("--test-images", metavar="FOLDER", help="The same, for the further split.", rich_help_panel=_RAW),
-    ] = None,
-    repo: Annotated[
-        str | None,
-        typer.Option(
-            "--repo", metavar="FOLDER|URL", help="A DVC repository in which all of it lies.", rich_help_panel=_RAW
-        ),
-    ] = None,
-    rev: Annotated[
-        str | None,
-        typer.Option(
-            "--rev", metavar="REVISION", help="Branch, tag or commit of that repository.", rich_help_panel=_RAW
-        ),
-    ] = None,
+    train: TrainOption = None,
+    val: ValOption = None,
+    test: TestOption = None,
+    images: ImagesOption = None,
+    train_images: TrainImagesOption = None,
+    val_images: ValImagesOption = None,
+    test_images: TestImagesOption = None,
+    repo: RepoOption = None,
+    rev: RevOption = None,
     params: ParamsOption = None,
     recipe: Annotated[
         str | None,

@@ -3,9 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from codetr.errors import UserError
+
+_PANEL = "Annotations and images"
+
+TrainOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train",
+        metavar="FILE|FOLDER",
+        help="Annotations to train on: a COCO-format JSON file, a Pascal VOC folder (or a list in its "
+        "ImageSets/Main), or a YOLO data.yaml. Repeatable: several sources are merged, classes by name.",
+        rich_help_panel=_PANEL,
+    ),
+]
+ValOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--val",
+        metavar="FILE|FOLDER",
+        help="Annotations to evaluate on, likewise; [bold]prepare[/] draws them from the training set if not given.",
+        rich_help_panel=_PANEL,
+    ),
+]
+TestOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test", metavar="FILE|FOLDER", help="Annotations of a further split, likewise.", rich_help_panel=_PANEL
+    ),
+]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--images",
+        metavar="FOLDER",
+        help="What the annotations' file names are relative to. Default: COCO, the current folder; VOC, its "
+        "JPEGImages; YOLO, the [bold]path[/] of its data.yaml.",
+        rich_help_panel=_PANEL,
+    ),
+]
+TrainImagesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train-images",
+        metavar="FOLDER",
+        help="The same, for the training split only; of several sources, one for each --train in their order.",
+        rich_help_panel=_PANEL,
+    ),
+]
+ValImagesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--val-images", metavar="FOLDER", help="The same, for the validation split only.", rich_help_panel=_PANEL
+    ),
+]
+TestImagesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test-images", metavar="FOLDER", help="The same, for the further split only.", rich_help_panel=_PANEL
+    ),
+]
+RepoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repo",
+        metavar="FOLDER|URL",
+        help="A DVC repository in which all these files lie, instead of here.",
+        rich_help_panel=_PANEL,
+    ),
+]
+RevOption = Annotated[
+    str | None,
+    typer.Option("--rev", metavar="REVISION", help="Branch, tag or commit of that repository.", rich_help_panel=_PANEL),
+]
 
 
 def split_sources(

@@ -11,68 +11,33 @@ from codetr.cli.launch import ProcessesOption, spread
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption, RegistryOption
 from codetr.cli.output import console, show_step
 from codetr.cli.settings import ParamsOption, SetOption, chosen_recipe, step_settings
-from codetr.cli.sources import split_sources
+from codetr.cli.sources import (
+    ImagesOption,
+    RepoOption,
+    RevOption,
+    TestImagesOption,
+    TestOption,
+    TrainImagesOption,
+    TrainOption,
+    ValImagesOption,
+    ValOption,
+    split_sources,
+)
 from codetr.errors import UserError
 
 
 def prepare(
     *,
     output: OutputOption,
-    train: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--train",
-            metavar="FILE|FOLDER",
-            help="Annotations to train on: a COCO-format JSON file, a Pascal VOC folder (or a list in its "
-            "ImageSets/Main), or a YOLO data.yaml. Repeatable: several sources are merged, classes by name.",
-        ),
-    ] = None,
-    val: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--val",
-            metavar="FILE|FOLDER",
-            help="Annotations to evaluate on, likewise; drawn from the training set if not given.",
-        ),
-    ] = None,
-    test: Annotated[
-        list[str] | None,
-        typer.Option("--test", metavar="FILE|FOLDER", help="Annotations of a further split, likewise."),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            "--images",
-            metavar="FOLDER",
-            help="What the annotations' file names are relative to. Default: COCO, the current folder; VOC, its "
-            "JPEGImages; YOLO, the [bold]path[/] of its data.yaml.",
-        ),
-    ] = None,
-    train_images: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--train-images",
-            metavar="FOLDER",
-            help="The same, for the training split only; of several sources, one for each --train in their order.",
-        ),
-    ] = None,
-    val_images: Annotated[
-        list[str] | None,
-        typer.Option("--val-images", metavar="FOLDER", help="The same, for the validation split only."),
-    ] = None,
-    test_images: Annotated[
-        list[str] | None,
-        typer.Option("--test-images", metavar="FOLDER", help="The same, for the further split only."),
-    ] = None,
-    repo: Annotated[
-        str | None,
-        typer.Option(
-            "--repo", metavar="FOLDER|URL", help="A DVC repository in which all these files lie, instead of here."
-        ),
-    ] = None,
-    rev: Annotated[
-        str | None, typer.Option("--rev", metavar="REVISION", help="Branch, tag or commit of that repository.")
-    ] = None,
+    train: TrainOption = None,
+    val: ValOption = None,
+    test: TestOption = None,
+    images: ImagesOption = None,
+    train_images: TrainImagesOption = None,
+    val_images: ValImagesOption = None,
+    test_images: TestImagesOption = None,
+    repo: RepoOption = None,
+    rev: RevOption = None,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
