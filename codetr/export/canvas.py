@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from codetr.config import Settings
 from codetr.models.backbones.config import ViTConfig
+from codetr.models.backbones.windows import whole
 from codetr.models.config import DetectorConfig
 
 
@@ -45,5 +46,5 @@ class CanvasRule(Settings):
         if self.fixed is not None:
             return images
         height, width = images.shape[2], images.shape[3]
-        rows, columns = ((side + self.multiple - 1) // self.multiple for side in (height, width))
+        rows, columns = whole(height, self.multiple), whole(width, self.multiple)
         return F.pad(images, (0, columns * self.multiple - width, 0, rows * self.multiple - height))

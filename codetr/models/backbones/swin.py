@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.drop_path import DropPath
-from codetr.models.backbones.windows import crop, pad_to_windows
+from codetr.models.backbones.windows import crop, pad_to_windows, whole
 from codetr.models.checkpointing import run_layer
 
 _PATCH = 4
@@ -40,7 +40,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) to (batch, height / 4, width / 4, channels), sizes rounded up."""
         height, width = pixels.shape[-2:]
-        rows, columns = ((side - 1) // _PATCH + 1 for side in (height, width))
+        rows, columns = whole(height, _PATCH), whole(width, _PATCH)
         pixels = F.pad(pixels, (0, columns * _PATCH - width, 0, rows * _PATCH - height))
         return self.norm(self.proj(pixels).permute(0, 2, 3, 1))
 

@@ -17,7 +17,7 @@ from codetr.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
-from codetr.models.backbones.windows import crop, pad_to_windows
+from codetr.models.backbones.windows import crop, pad_to_windows, whole
 from codetr.models.checkpointing import run_layer
 from codetr.ops.exporting import plain_layout
 
@@ -155,7 +155,7 @@ def split_windows(x: Tensor, size: int) -> Tensor:
 def join_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
     """The inverse of `split_windows`: (batch * windows, size, size, channels) to (batch, height, width, channels)."""
     size = windows.shape[1]
-    rows, columns = (height + size - 1) // size, (width + size - 1) // size
+    rows, columns = whole(height, size), whole(width, size)
     x = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3).clone(memory_format=torch.contiguous_format)
     return crop(x.flatten(3, 4).flatten(1, 2), height, width)
 

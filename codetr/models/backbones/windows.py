@@ -7,6 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def whole(side: int, size: int) -> int:
+    """How many windows or cells of `size` it takes to cover `side`.
+
+    Written without `-side % size`, which torch.export does not follow for sizes that it does not know.
+    """
+    return (side + size - 1) // size
+
+
 def pad_to_windows(x: Tensor, size: int) -> tuple[Tensor, int, int]:
     """Pad a map with zeros below and right.
 
@@ -18,7 +26,7 @@ def pad_to_windows(x: Tensor, size: int) -> tuple[Tensor, int, int]:
         (batch, rows * size, columns * size, channels), rows and columns of windows.
     """
     height, width = x.shape[1], x.shape[2]
-    rows, columns = (height + size - 1) // size, (width + size - 1) // size
+    rows, columns = whole(height, size), whole(width, size)
     return F.pad(x, (0, 0, 0, columns * size - width, 0, rows * size - height)), rows, columns
 
 
