@@ -16,11 +16,10 @@ from codetr.errors import UserError
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.curves import mean, recall_within, trace
 from codetr.evaluation.matching import IouType, Rules, match
-from codetr.evaluation.metrics import ALL_AREAS, IOU50, IOU75, Metrics, describe
+from codetr.evaluation.metrics import ALL_AREAS, IOU50, IOU75, SIZES, Metrics, describe
 
 SUMMARY_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 RULES = Rules(per_class=100)
-_SMALL, _MEDIUM, _LARGE = 1, 2, 3
 
 
 def evaluate_coco(
@@ -49,9 +48,9 @@ def evaluate_coco(
         mean(precision[..., ALL_AREAS]),
         mean(precision[IOU50, ..., ALL_AREAS]),
         mean(precision[IOU75, ..., ALL_AREAS]),
-        *(mean(precision[..., size]) for size in (_SMALL, _MEDIUM, _LARGE)),
+        *(mean(precision[..., size]) for size in SIZES.values()),
         *(mean(few[most]) for most in few),
-        *(mean(recall[..., size]) for size in (ALL_AREAS, _SMALL, _MEDIUM, _LARGE)),
+        *(mean(recall[..., size]) for size in (ALL_AREAS, *SIZES.values())),
     )
     return describe(
         ground_truth,

@@ -13,11 +13,10 @@ from codetr.evaluation.arrays import Predictions
 from codetr.evaluation.coco import arrays
 from codetr.evaluation.curves import mean, trace
 from codetr.evaluation.matching import IouType, Rules, match
-from codetr.evaluation.metrics import ALL_AREAS, IOU50, IOU75, Metrics, describe
+from codetr.evaluation.metrics import ALL_AREAS, IOU50, IOU75, SIZES, Metrics, describe
 
 MOST_DETECTIONS = 300
 FREQUENCIES = ("r", "c", "f")
-_SMALL, _MEDIUM, _LARGE = 1, 2, 3
 
 
 def evaluate_lvis(
@@ -44,16 +43,15 @@ def evaluate_lvis(
     curves = trace(matching, truth.label[matching.objects], len(truth.category_ids))
     precision, recall = curves.precision, curves.recall
     limit = -1 if most is None else most
-    sizes = {"s": _SMALL, "m": _MEDIUM, "l": _LARGE}
     groups = {name: [k for k, own in enumerate(truth.frequency) if own == name] for name in FREQUENCIES}
     summary = {
         "AP": mean(precision[..., ALL_AREAS]),
         "AP50": mean(precision[IOU50, ..., ALL_AREAS]),
         "AP75": mean(precision[IOU75, ..., ALL_AREAS]),
-        **{f"AP{name}": mean(precision[..., size]) for name, size in sizes.items()},
+        **{f"AP{name}": mean(precision[..., size]) for name, size in SIZES.items()},
         **{f"AP{name}": mean(precision[..., labels, ALL_AREAS]) for name, labels in groups.items()},
         f"AR@{limit}": mean(recall[..., ALL_AREAS]),
-        **{f"AR{name}@{limit}": mean(recall[..., size]) for name, size in sizes.items()},
+        **{f"AR{name}@{limit}": mean(recall[..., size]) for name, size in SIZES.items()},
     }
     return describe(
         ground_truth,

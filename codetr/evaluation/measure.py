@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from codetr.evaluation.arrays import is_federated
+from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.evaluation.coco import evaluate_coco
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.matching import IouType
@@ -35,13 +35,13 @@ class Measured:
 
 
 def evaluate_results(
-    ground_truth: dict[str, Any], predictions: list[dict[str, Any]], iou_type: IouType = "bbox"
+    ground_truth: dict[str, Any], predictions: list[dict[str, Any]] | Predictions, iou_type: IouType = "bbox"
 ) -> Metrics:
     """LVIS metrics where the ground truth says which classes of an image are verified, COCO metrics elsewhere.
 
     Args:
         ground_truth: COCO or LVIS ground truth.
-        predictions: COCO results.
+        predictions: COCO results, or the same as arrays.
         iou_type: compare boxes ("bbox") or masks ("segm").
     """
     if is_federated(ground_truth):
@@ -58,10 +58,8 @@ def measure(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], *, 
         masks: whether the detector gives masks. They are measured if every object has an outline to compare with:
             a mask AP over the others alone would be no one's number.
     """
-    boxes = evaluate_results(ground_truth, predictions)
-    if not masks:
-        return Measured(boxes)
-    annotations = ground_truth["annotations"]
-    if missing := sum(not annotation.get("segmentation") for annotation in annotations):
-        return Measured(boxes, without_outline=missing)
-    return Measured(boxes, evaluate_results(ground_truth, predictions, "segm"))
+    missing = sum(not annotation.get("segmentation") for annotation in ground_truth["annotations"]) if masks else 0
+    if missing or not masks:
+        return Measured(evaluate_results(ground_truth, predictions), without_outline=missing)
+    found = Predictions.of_coco(predictions, GroundTruth.of_coco(ground_truth))
+    return Measured(evaluate_results(ground_truth, found), evaluate_results(ground_truth, found, "segm"))

@@ -22,6 +22,7 @@ from codetr.evaluation.matching import IouType, Matching
 
 # Positions among IoU thresholds and ranges of sizes.
 ALL_AREAS, IOU50, IOU75 = 0, 0, 5
+SIZES = {"s": 1, "m": 2, "l": 3}
 
 
 @dataclass(frozen=True)
