@@ -20,7 +20,7 @@ from codetr.export.onnx import load_onnx, require_onnx, save_onnx
 from codetr.export.program import export_program, load_program, output_names, save_program
 from codetr.export.verify import Comparison, Reference, batch_of, compare, drawn_batches
 from codetr.files import atomic_directory, require_replaceable, sha256_file, write_text
-from codetr.weights.files import WEIGHTS, load_model
+from codetr.weights.files import WEIGHTS, folder_of, load_model
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 """Files by format: ONNX, which ONNX Runtime runs, and a torch.export program."""
@@ -83,13 +83,12 @@ def export(
     rule = CanvasRule.of(info.model)
     given = [batch_of([read_image(file)], info.preprocess, rule) for file in images]
     batches = [*drawn_batches(info.preprocess, rule), *given]
-    folder = model.parent if model.name == WEIGHTS else model
     description = ExportInfo(
         recipe=info.recipe,
         class_names=info.class_names,
         preprocess=info.preprocess,
         canvas=rule,
-        weights=sha256_file(folder / WEIGHTS),
+        weights=sha256_file(folder_of(model) / WEIGHTS),
     ).model_dump_json()
     progress = Console(stderr=True, highlight=False)
     progress.print("tracing the detector: up to a minute for small ones, several for large ones")

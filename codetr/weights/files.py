@@ -92,6 +92,11 @@ def read_info(folder: Path) -> ModelInfo:
     return ModelInfo.parse(values, where=str(path))
 
 
+def folder_of(path: Path) -> Path:
+    """The model folder that is meant by itself or by the weights file in it."""
+    return path.parent if path.name == WEIGHTS else path
+
+
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CoDETR, ModelInfo]:
     """Load a detector, ready for inference.
 
@@ -102,7 +107,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CoDETR, 
     Raises:
         UserError: missing or damaged files, or weights that do not fit the description (all keys are listed).
     """
-    folder = path.parent if path.name == WEIGHTS else path
+    folder = folder_of(path)
     info = read_info(folder)
     file = folder / WEIGHTS
     try:

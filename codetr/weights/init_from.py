@@ -18,7 +18,7 @@ from codetr.weights.checkpoint import read_checkpoint
 from codetr.weights.class_names import names_of
 from codetr.weights.class_rows import ClassRows, class_rows
 from codetr.weights.configuration import count_classes
-from codetr.weights.files import INFO, WEIGHTS, read_info
+from codetr.weights.files import INFO, WEIGHTS, folder_of, read_info
 from codetr.weights.keys import KeyReport, skeleton
 from codetr.weights.official import renamed_weights
 
@@ -105,7 +105,7 @@ def init_from(detector: CoDETR, source: str, class_names: Sequence[str]) -> Star
 def model_folder(source: str) -> Path | None:
     """The folder of the model that `source` names, if it is one that a step wrote."""
     path = Path(source)
-    folder = path.parent if path.name == WEIGHTS else path
+    folder = folder_of(path)
     return folder if (folder / NAME).is_file() else None
 
 
