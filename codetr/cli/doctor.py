@@ -26,7 +26,7 @@ from codetr.cli.sources import (
 from codetr.errors import UserError
 
 if TYPE_CHECKING:
-    from codetr.data.doctor.repair import Changes
+    from codetr.data.doctor.changes import Changes
     from codetr.data.source import Source
 
 FOUND = 1
@@ -194,6 +194,6 @@ def _show_changes(changes: list[Changes], output: Path) -> None:
         print_table(("split", "finding", "entries", "changes"), rows, title="\nRepaired")
     for change in changes:
         console().print(plain(output / f"{change.split}.json"))
-    from codetr.data.doctor.repair import CHANGES
+    from codetr.data.doctor.changes import CHANGES
 
     console().print(plain(output / CHANGES))

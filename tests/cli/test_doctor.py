@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.doctor.repair import CHANGES
+from codetr.data.doctor.changes import CHANGES
 from codetr.data.sample import ANNOTATIONS, draw_sample_data
 from codetr.manifest import Manifest
 from tests.cli.command import call

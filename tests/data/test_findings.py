@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.findings import KINDS, MAX_EXAMPLES, Findings
+from codetr.data.findings import MAX_EXAMPLES, Findings
+from codetr.data.kinds import KINDS
 
 
 def test_the_guide_shows_every_kind() -> None:

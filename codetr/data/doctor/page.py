@@ -13,7 +13,7 @@ from codetr.data.doctor.charts import draw_classes, draw_sizes
 from codetr.data.doctor.examination import Examination, Example, Finding
 from codetr.data.doctor.pictures import draw_example
 from codetr.data.doctor.terminal import what_to_do
-from codetr.data.findings import SEVERITIES
+from codetr.data.kinds import SEVERITIES
 from codetr.files import write_text
 from codetr.pages import data_uri, page_environment
 

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from codetr.data.annotations import ObjectEntry
 from codetr.data.check import CheckedImage
-from codetr.data.findings import KINDS, Finding, Findings
+from codetr.data.findings import Finding, Findings
+from codetr.data.kinds import KINDS
 from codetr.errors import UserError
 from codetr.files import read_json
 

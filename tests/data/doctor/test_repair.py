@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from codetr.data.config import PreprocessConfig, SourceConfig
+from codetr.data.doctor.changes import CHANGES
 from codetr.data.doctor.examination import Examination, examine_dataset
-from codetr.data.doctor.repair import CHANGES, repair, repairable
+from codetr.data.doctor.repair import repair, repairable
 from codetr.data.source import Source
 from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
