@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,12 @@ import pytest
 from PIL import Image
 
 from codetr.data import doctor
-from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.sample import ANNOTATIONS, draw_sample_data
 from codetr.errors import UserError
 from codetr.manifest import Manifest
 from codetr.steps.prepare import PrepareConfig, prepare
-from tests.dataset_trees import write_voc, write_yolo
+from tests.steps.sources import edit, source
 
 
 @pytest.fixture
@@ -29,17 +25,6 @@ def drawn(tmp_path: Path) -> Path:
     folder = tmp_path / "drawn"
     draw_sample_data(folder, 30, seed=5, sides=(48, 64))
     return folder
-
-
-def source(folder: Path) -> SourceConfig:
-    return SourceConfig(annotations=str(folder / ANNOTATIONS), images=str(folder / "images"))
-
-
-def edit(folder: Path, change: Any) -> None:
-    path = folder / ANNOTATIONS
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def test_index_says_what_the_file_says(drawn: Path, tmp_path: Path) -> None:
@@ -195,120 +180,6 @@ def test_missing_sources_are_named(drawn: Path, tmp_path: Path, field: str) -> N
     with pytest.raises(UserError, match=f"{tmp_path}/nowhere: no such"):
         prepare(PrepareConfig(train=broken), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
-
-
-def run(*command: str, cwd: Path) -> str:
-    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def dvc_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dvc") / "drawn"
-    draw_sample_data(folder, 10, seed=5, sides=(48, 64))
-    content = json.loads((folder / "val" / ANNOTATIONS).read_text())
-    for write, name in ((write_voc, "voc"), (write_yolo, "yolo")):
-        write(content, folder / "val" / "images", folder / name, "train")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def repository(dvc_drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Git repository with the data under DVC: version v1 with half of the training annotations, then all of them."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        yield make_repository(dvc_drawn, tmp_path_factory.mktemp("dvc"), monkeypatch)
-
-
-def make_repository(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{variable}_NAME", "tester")
-        monkeypatch.setenv(f"GIT_{variable}_EMAIL", "tester@example.org")
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    for variable in ("HOME", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
-        (tmp_path / "home").mkdir(exist_ok=True)
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
-    folder = tmp_path / "repository"
-    shutil.copytree(drawn, folder / "data")
-    complete = (folder / "data" / "train" / ANNOTATIONS).read_text()
-
-    def halve(content: dict[str, Any]) -> None:
-        del content["annotations"][len(content["annotations"]) // 2 :]
-
-    edit(folder / "data" / "train", halve)
-    run("git", "init", "-q", "-b", "main", cwd=folder)
-    dvc = (shutil.which("dvc", path=str(Path(sys.executable).parent)) or "dvc",)
-    run(*dvc, "init", "-q", cwd=folder)
-    run(*dvc, "add", "-q", "data", cwd=folder)
-    run("git", "add", "-A", cwd=folder)
-    run("git", "commit", "-qm", "half", cwd=folder)
-    run("git", "tag", "v1", cwd=folder)
-    (folder / "data" / "train" / ANNOTATIONS).write_text(complete)
-    run(*dvc, "add", "-q", "data", cwd=folder)
-    run("git", "commit", "-qam", "all", cwd=folder)
-    return folder
-
-
-def in_repository(repository: Path, rev: str | None, **changes: str) -> PrepareConfig:
-    def of(split: str) -> SourceConfig:
-        values = {"annotations": f"data/{split}/{ANNOTATIONS}", "images": f"data/{split}/images"}
-        return SourceConfig(**{**values, "repo": str(repository), "rev": rev, **changes})
-
-    return PrepareConfig(train=of("train"), val=of("val"))
-
-
-def test_dvc_repository_at_a_revision(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
-    """Every revision gives its own annotations, and the dataset stays whole when the repository goes."""
-    original = json.loads((dvc_drawn / "train" / ANNOTATIONS).read_text())["annotations"]
-    copy = tmp_path / "repository"
-    shutil.copytree(repository, copy)
-    repository = copy
-    prepare(in_repository(repository, "v1"), tmp_path / "half")
-    prepare(in_repository(repository, "main"), tmp_path / "all")
-    plain = prepare(PrepareConfig(train=source(dvc_drawn / "train"), val=source(dvc_drawn / "val")), tmp_path / "plain")
-    fetched = Manifest.read(tmp_path / "all", "dataset", verify=True)
-    assert fetched.inputs == plain.inputs
-    shutil.rmtree(repository)
-    (tmp_path / "all").rename(tmp_path / "moved")
-    assert Split.open(tmp_path / "half", "train").to_coco()["annotations"] == original[: len(original) // 2]
-    split = Split.open(tmp_path / "moved", "train")
-    assert split.to_coco()["annotations"] == original
-    assert split.record(0).read().shape[2] == 3
-
-
-def test_voc_and_yolo_come_from_a_repository_too(
-    repository: Path, dvc_drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Into a folder that is named relative to the current one, as it usually is."""
-    monkeypatch.chdir(tmp_path)
-    voc = SourceConfig(annotations="data/voc", repo=str(repository), rev="main")
-    yolo = SourceConfig(annotations="data/yolo/data.yaml", repo=str(repository), rev="main")
-    listed = voc.model_copy(update={"annotations": "data/voc/ImageSets/Main/train.txt"})
-    fetched = prepare(PrepareConfig(train=(voc, yolo), val=listed), Path("dataset"))
-    (tmp_path / "dataset").rename(tmp_path / "moved")
-    split = Split.open(tmp_path / "moved", "train")
-    assert all(split.path(i).is_relative_to(tmp_path / "moved") for i in range(len(split)))
-    assert split.record(len(split) - 1).read().shape[2] == 3
-    names = ("voc", "yolo/data.yaml", "voc/ImageSets/Main/train.txt")
-    *train, val = (SourceConfig(annotations=str(dvc_drawn / name)) for name in names)
-    assert prepare(PrepareConfig(train=tuple(train), val=val), tmp_path / "plain").digest == fetched.digest
-
-
-@pytest.mark.parametrize(
-    ("rev", "changes", "message"),
-    [
-        ("v9", {}, "v9"),
-        ("v1", {"annotations": "data/nowhere.json"}, "'data/nowhere.json' cannot be fetched"),
-        ("v1", {"images": "../data"}, "must be relative to the repository and inside it"),
-        ("v1", {"repo": "/nowhere/repository"}, "/nowhere/repository: no such repository"),
-    ],
-)
-def test_dvc_mistakes_are_explained(
-    repository: Path, tmp_path: Path, rev: str, changes: dict[str, str], message: str
-) -> None:
-    with pytest.raises(UserError) as caught:
-        prepare(in_repository(repository, rev, **changes), tmp_path / "dataset")
-    assert message in str(caught.value)
-    assert not (tmp_path / "dataset").exists()
-    assert not list(tmp_path.glob(".dataset*"))
 
 
 def test_what_somebody_put_into_a_dataset_is_not_lost(drawn: Path, tmp_path: Path) -> None:
