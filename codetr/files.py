@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def require_replaceable(path: Path, what: str, is_earlier: Callable[[Path], bool]) -> None:
+def require_replaceable(path: Path, what: str, names: Callable[[Path], Collection[str] | None]) -> None:
     """Raise `UserError` unless `atomic_directory(path)` would destroy nothing but an earlier result, and can work.
 
     An output folder is replaced as a whole. Pointed at a folder of somebody's images by mistake, a command would
@@ -90,15 +90,21 @@ def require_replaceable(path: Path, what: str, is_earlier: Callable[[Path], bool
     Args:
         path: the output folder.
         what: what is going to be written there, for the message.
-        is_earlier: whether a folder that is not empty is an earlier result of the same command.
+        names: of what an earlier result of the same command has in a folder that is not empty; None if it is none.
+            A folder that has anything else is not replaced.
     """
     hint = "Give another output folder."
     if path.is_dir():
         if os.path.ismount(path) or path.resolve() == Path.cwd():
             problem = "is a mounted or the current folder, which cannot be replaced as a whole"
             raise UserError(problem, where=str(path), hint="Give a folder within it.")
-        if any(path.iterdir()) and not is_earlier(path):
+        there = sorted(entry.name for entry in path.iterdir())
+        earlier = names(path) if there else ()
+        if earlier is None:
             raise UserError(f"is not empty and no earlier {what}: it is not replaced", where=str(path), hint=hint)
+        if foreign := [name for name in there if name not in earlier]:
+            problem = f"holds '{foreign[0]}', which is no part of the earlier {what} there: the folder is not replaced"
+            raise UserError(problem, where=str(path), hint="Move it elsewhere, or give another output folder.")
     elif path.exists():
         raise UserError("is a file, expected a folder to write to", where=str(path), hint=hint)
     parent = next(folder for folder in path.absolute().parents if folder.exists())

@@ -121,17 +121,13 @@ def require_output(folder: Path, kind: Kind, *, besides: Sequence[str] = ()) -> 
         besides: names of what the step writes without listing it in the manifest.
     """
 
-    def is_earlier(path: Path) -> bool:
+    def names(path: Path) -> set[str] | None:
         try:
             manifest = Manifest.read(path, kind)
         except UserError:
-            return False
-        ours = {NAME, *besides, *(name.split("/")[0] for name in manifest.files)}
+            return None
         # Hidden files are those that systems leave, such as .DS_Store.
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in ours and entry.name[0] != ".")
-        if foreign:
-            problem = f"holds '{foreign[0]}', which is no part of the earlier {kind} there: the folder is not replaced"
-            raise UserError(problem, where=str(path), hint="Move it elsewhere, or give another output folder.")
-        return True
+        hidden = {entry.name for entry in path.iterdir() if entry.name[0] == "."}
+        return {NAME, *besides, *hidden, *(name.split("/")[0] for name in manifest.files)}
 
-    require_replaceable(folder, kind, is_earlier)
+    require_replaceable(folder, kind, names)

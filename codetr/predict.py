@@ -172,15 +172,14 @@ def check_output(output: Path, sources: Sources) -> None:
         output: absolute path.
         sources: files that are going to be read.
     """
-    require_replaceable(output, "output of predict", _is_output)
+    require_replaceable(output, "output of predict", _names)
     if any(file.resolve().is_relative_to(output) for file in [*sources.images, *map(Path, sources.videos)]):
         hint = "Give another output folder."
         raise UserError("holds files to be read, which would be replaced", where=str(output), hint=hint)
 
 
-def _is_output(folder: Path) -> bool:
-    names = {entry.name for entry in folder.iterdir()}
-    return PREDICTIONS in names and not names - {PREDICTIONS, PICTURES, VIDEOS}
+def _names(folder: Path) -> tuple[str, ...] | None:
+    return (PREDICTIONS, PICTURES, VIDEOS) if (folder / PREDICTIONS).exists() else None
 
 
 def _predict_images(predictor: Predictor, files: Sequence[Path], into: Prediction, folder: Path) -> None:

@@ -117,17 +117,20 @@ def test_only_a_missing_empty_or_earlier_folder_may_be_replaced(
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/0.jpg").write_text("a photograph")
     for name in ("missing", "empty"):
-        require_replaceable(tmp_path / name, "result", lambda _: False)
-    require_replaceable(tmp_path / "photos", "result", lambda folder: (folder / "0.jpg").is_file())
+        require_replaceable(tmp_path / name, "result", lambda _: None)
+    require_replaceable(tmp_path / "photos", "result", lambda folder: [path.name for path in folder.iterdir()])
     with pytest.raises(UserError, match="not empty and no earlier result"):
-        require_replaceable(tmp_path / "photos", "result", lambda _: False)
+        require_replaceable(tmp_path / "photos", "result", lambda _: None)
+    (tmp_path / "photos/1.jpg").write_text("another one")
+    with pytest.raises(UserError, match=r"holds '1\.jpg', which is no part of the earlier result"):
+        require_replaceable(tmp_path / "photos", "result", lambda _: ["0.jpg"])
     with pytest.raises(UserError, match="is a file"):
-        require_replaceable(tmp_path / "photos/0.jpg", "result", lambda _: True)
+        require_replaceable(tmp_path / "photos/0.jpg", "result", lambda _: ["0.jpg"])
     with pytest.raises(UserError, match=r"0\.jpg is no folder"):
-        require_replaceable(tmp_path / "photos/0.jpg/out", "result", lambda _: True)
+        require_replaceable(tmp_path / "photos/0.jpg/out", "result", lambda _: ["0.jpg"])
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(UserError, match="current folder"):
-        require_replaceable(Path(), "result", lambda _: True)
+        require_replaceable(Path(), "result", lambda _: ["0.jpg"])
 
 
 def test_atomic_directory_puts_the_old_folder_back_when_the_new_one_cannot_take_its_place(

@@ -111,8 +111,7 @@ def doctor(
     """
     from codetr.data.config import PreprocessConfig
     from codetr.data.doctor.examination import LEVELS, examine_dataset, fails
-    from codetr.data.doctor.page import write_page
-    from codetr.data.doctor.repair import repair, repairable
+    from codetr.data.doctor.repair import repair, repairable, require_copy_output
     from codetr.data.doctor.terminal import print_examination
     from codetr.data.voc import ANNOTATIONS
     from codetr.files import write_json
@@ -140,7 +139,9 @@ def doctor(
         sources = {} if dataset is not None else _fetch(given, params, folder)
         # A refusal must not come after minutes of reading.
         files = {} if fix is None else repairable(sources)
-        _require_writable([path for path in (json_file, html) if path is not None], fix, sources)
+        if fix is not None:
+            require_copy_output(fix, files)
+        _require_writable([path for path in (json_file, html) if path is not None], sources)
         if dataset is None:
             index_sources(sources, folder)
         examination = examine_dataset(folder, preprocess)
@@ -149,6 +150,8 @@ def doctor(
             write_json(json_file, examination.to_json())
             console().print(plain(json_file))
         if html is not None:
+            from codetr.data.doctor.page import write_page  # it draws, and takes a while to load
+
             write_page(examination, html, title=_title(dataset, sources))
             console().print(f"open {plain(html.resolve())}")
         if fix is not None:
@@ -171,17 +174,14 @@ def _title(dataset: Path | None, sources: dict[str, tuple[Source, ...]]) -> str:
     return ", ".join(dict.fromkeys(source.annotations.name for several in sources.values() for source in several))
 
 
-def _require_writable(reports: Sequence[Path], fix: Path | None, sources: Mapping[str, Sequence[Source]]) -> None:
-    """Raise `UserError` if what is written would take the place of what is examined, or of a folder."""
+def _require_writable(reports: Sequence[Path], sources: Mapping[str, Sequence[Source]]) -> None:
+    """Raise `UserError` if a report would take the place of what is examined, or of a folder."""
     examined = [source.annotations.resolve() for several in sources.values() for source in several]
     for report in reports:
         if report.is_dir():
             raise UserError("is a folder, expected a file to write to", where=str(report))
         if report.resolve() in examined:
             raise UserError("is examined, and the report would take its place", where=str(report))
-    for path in examined:
-        if fix is not None and path.is_relative_to(fix.resolve()):
-            raise UserError(f"lies in {fix}, which the repaired copy would take the place of", where=str(path))
 
 
 def _show_changes(changes: list[Changes], output: Path) -> None:

@@ -101,7 +101,7 @@ def draw_sample_data(
         raise UserError(f"sides {sides} must be (smallest, largest), 32 pixels or more")
     if not 1 <= objects[0] <= objects[1]:
         raise UserError(f"objects {objects} must be (fewest, most), 1 or more")
-    require_replaceable(output, "drawn set", _is_drawn)
+    require_replaceable(output, "drawn set", _names)
     val = min(max(round(images * val_fraction), 1), images - 1)
     # Every n-th image goes to val, so that a larger set of the same seed continues both splits evenly.
     in_val = [int(i * val / images) != int((i + 1) * val / images) for i in range(images)]
@@ -150,15 +150,15 @@ def draw_image(
     return _to_uint8(canvas), drawn
 
 
-def _is_drawn(folder: Path) -> bool:
-    """Whether a folder is a drawn set and nothing else: other people's sets have train and val in them, too."""
-    if {entry.name for entry in folder.iterdir()} != {"train", "val"}:
-        return False
+def _names(folder: Path) -> tuple[str, ...] | None:
+    """What is in a folder if it is a drawn set: other people's sets have train and val in them, too."""
+    splits = ("train", "val")
     try:
-        contents = [read_json(folder / split / ANNOTATIONS) for split in ("train", "val")]
+        contents = [read_json(folder / split / ANNOTATIONS) for split in splits]
     except UserError:
-        return False
-    return all(isinstance(content, dict) and content.get("categories") == _categories() for content in contents)
+        return None
+    ours = all(isinstance(content, dict) and content.get("categories") == _categories() for content in contents)
+    return splits if ours else None
 
 
 def _categories() -> list[dict[str, Any]]:

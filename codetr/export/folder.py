@@ -76,7 +76,7 @@ def export(
             that cannot be read, an output folder that holds something else, or a file that does not agree.
     """
     output = output.resolve()
-    require_replaceable(output, "output of export", _is_output)
+    require_replaceable(output, "output of export", _names)
     if "onnx" in formats:
         require_onnx()
     detector, info = load_model(model)
@@ -133,8 +133,6 @@ def require_agreement(comparisons: Sequence[Comparison], name: str) -> None:
             )
 
 
-def _is_output(folder: Path) -> bool:
-    entries = list(folder.iterdir())
-    names = {entry.name for entry in entries}
-    ours = {DESCRIPTION, *FORMATS.values(), f"{FORMATS['onnx']}.data"}
-    return DESCRIPTION in names and names <= ours and all(entry.is_file() for entry in entries)
+def _names(folder: Path) -> set[str] | None:
+    ours = (DESCRIPTION, *FORMATS.values(), f"{FORMATS['onnx']}.data")
+    return {name for name in ours if (folder / name).is_file()} if (folder / DESCRIPTION).is_file() else None

@@ -29,6 +29,7 @@ from codetr.data.entries import (
     NOT_EXHAUSTIVE,
     Frequency,
     ImageEntry,
+    listed_categories,
     read_categories,
     read_frequencies,
     read_image_entries,
@@ -65,6 +66,16 @@ def repairable(sources: Mapping[str, Sequence[Source]]) -> dict[str, Source]:
 _FORMATS = {"voc": "Pascal VOC", "yolo": "YOLO"}
 
 
+def require_copy_output(output: Path, sources: Mapping[str, Source]) -> None:
+    """Raise `UserError` unless a repaired copy may be written there: it is missing, empty, or what `repair` wrote."""
+    names = (CHANGES, "train.json", "val.json", "test.json")
+    require_replaceable(output, "repaired copy", lambda path: names if (path / CHANGES).is_file() else None)
+    for source in sources.values():
+        if source.annotations.resolve().is_relative_to(output.resolve()):
+            problem = f"lies in {output}, which the repaired copy would take the place of"
+            raise UserError(problem, where=str(source.annotations))
+
+
 def repair(sources: Mapping[str, Source], dataset: Path, output: Path) -> list[Changes]:
     """Write `SPLIT.json` for every split, and `changes.jsonl`, into a folder. Images are referenced, not copied.
 
@@ -79,7 +90,7 @@ def repair(sources: Mapping[str, Source], dataset: Path, output: Path) -> list[C
     Raises:
         UserError: nothing is left of a split, or the output folder holds something else.
     """
-    require_replaceable(output, "repaired copy", lambda path: (path / CHANGES).is_file())
+    require_copy_output(output, sources)
     splits = {name: Split.open(dataset, name) for name in sources}
     digests = {name: [split.digest(i) for i in range(len(split))] for name, split in splits.items()}
     changes = []
@@ -200,8 +211,7 @@ class _Copy:
             findings.append("image_size_missing" if entry.size is None else "image_size_wrong")
         unknown: list[str] = []
         for name in (NEGATIVE, NOT_EXHAUSTIVE):
-            listed = value.get(name)
-            raw = listed if isinstance(listed, list) else [] if listed is None else [listed]
+            raw = listed_categories(value, name)
             known = [item for item in raw if as_integer(item) in self._categories]
             if len(known) < len(raw):
                 new[name], unknown = known, ["image_verified_unknown"]
@@ -266,9 +276,9 @@ class _Copy:
     def _mend_boxes(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
         disagree = checks.box_disagrees_with_outline(objects, outlines)
         exceed = checks.exceeds_image(objects)
-        extents = checks.clip(outlines.extents, objects.bounds)
+        extents, inside = checks.clip(outlines.extents, objects.bounds), objects.inside
         for k in np.flatnonzero(disagree | exceed):
-            x1, y1, x2, y2 = (float(number) for number in (extents if disagree[k] else objects.inside)[k])
+            x1, y1, x2, y2 = (float(number) for number in (extents if disagree[k] else inside)[k])
             box = x1, y1, x2 - x1, y2 - y1
             kept[k].entry = replace(kept[k].entry, box=box)
             objects.xywh[k], objects.xyxy[k] = box, (x1, y1, x2, y2)

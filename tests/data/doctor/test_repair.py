@@ -126,6 +126,15 @@ def test_a_folder_of_something_else_is_left_alone(patient: Patient, tmp_path: Pa
     assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
 
 
+def test_what_somebody_put_beside_a_copy_is_not_lost(patient: Patient, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    repair(patient.sources, patient.folder / "index", copy)
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds 'notes\.txt', which is no part of the earlier repaired copy"):
+        repair(patient.sources, patient.folder / "index", copy)
+    assert (copy / "notes.txt").read_text() == "mine"
+
+
 def test_a_split_of_which_nothing_is_left_is_an_error(patient: Patient, tmp_path: Path) -> None:
     """One file as train and as val: every image leaks."""
     file = patient.sources["val"].annotations
