@@ -160,14 +160,19 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
     return list(entries.values())
 
 
+def listed_categories(value: dict[str, Any], field: str) -> list[Any]:
+    """One of LVIS's lists of an image, with entries of any type; anything but a list counts as a list of it."""
+    listed = value.get(field)
+    return listed if isinstance(listed, list) else [] if listed is None else [listed]
+
+
 def _verified(value: dict[str, Any], known: Set[int | None], findings: Findings, example: str) -> Verified | None:
     if NEGATIVE not in value and NOT_EXHAUSTIVE not in value:
         return None
     findings.add("image_federated", example)
     lists = []
     for field in (NEGATIVE, NOT_EXHAUSTIVE):
-        listed = value.get(field)
-        raw = listed if isinstance(listed, list) else [] if listed is None else [listed]
+        raw = listed_categories(value, field)
         numbers = [as_integer(item) for item in raw]
         unknown = [item for item, number in zip(raw, numbers, strict=True) if number is None or number not in known]
         if unknown:

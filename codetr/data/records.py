@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from codetr.data.coco_file import CocoFile
@@ -30,14 +29,12 @@ class Records:
         file: images, annotations and categories as a COCO file has them; nothing is checked yet.
         images: the folder that the images' file names are relative to.
         digest: of the annotations, as `sha256:<hex>`.
-        places: where the entries stand, see `Findings.places`.
         numbered: category ids are the source's own. VOC has none, so that theirs mean nothing elsewhere.
     """
 
     file: CocoFile
     images: Path
     digest: str
-    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
     numbered: bool = True
 
 

@@ -29,6 +29,9 @@ from codetr.files import atomic_directory, sha256_json, write_json
 from codetr.manifest import Manifest, require_output
 from codetr.tracking import Tracker
 
+_UNLISTED = (LOCATIONS, "sources")
+"""What of a dataset is not in its manifest: images may move."""
+
 
 class PrepareConfig(Settings):
     """Settings of the prepare step.
@@ -85,7 +88,7 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
             without a single usable annotation, or an output folder that holds something else. Lesser faults are
             repaired or dropped, and reported.
     """
-    require_output(output, "dataset", besides=(LOCATIONS, "sources"))
+    require_output(output, "dataset", besides=_UNLISTED)
     with Tracker.start("prepare", config=config.model_dump(mode="json")) as tracker:
         manifest = _write_dataset(config, output)
         tracker.summary(manifest.summary)
@@ -107,7 +110,7 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
         manifest = Manifest.of(
             folder,
             "dataset",
-            exclude=(LOCATIONS, "sources"),
+            exclude=_UNLISTED,
             inputs={key: value for split in splits.values() for key, value in split.inputs.items()},
             config=config.model_dump(mode="json", include=settings),
             summary=_summary(splits, categories, report),

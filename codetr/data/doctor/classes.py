@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from codetr.data.dataset import Split
+from codetr.data.sampling import images_per_class
 
 RARE = 10
 """Objects in train below which a class counts as rare."""
@@ -41,12 +42,10 @@ class ClassCounts:
 def count_classes(splits: Mapping[str, Split]) -> list[ClassCounts]:
     """Count objects and images of every class, in label order. All splits of a dataset have the same classes."""
     first = next(iter(splits.values()))
-    count = len(first.names)
     objects, images = {}, {}
     for name, split in splits.items():
-        image, labels = split.trained_on
-        objects[name] = np.bincount(labels, minlength=count)
-        images[name] = np.bincount(np.unique(image * count + labels) % count, minlength=count)
+        objects[name] = np.bincount(split.trained_on[1], minlength=len(first.names))
+        images[name] = images_per_class(split)
     return [
         ClassCounts(
             class_name,

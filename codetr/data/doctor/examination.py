@@ -150,10 +150,10 @@ def examine_dataset(dataset: Path, preprocess: PreprocessConfig) -> Examination:
     classes = count_classes(splits)
     for name, class_names in judge_classes(classes).items():
         collector.add(name, "", class_names, lambda class_name: Example("", f"'{class_name}'"))
-    examined = set(collector.findings) | _EXAMINED
     for name, read in report.splits.items():
         for finding in read.findings:
-            if finding.name not in examined:
+            # The index tells more of what was noted while reading, too: where it is, and in which split.
+            if finding.name not in collector.examined:
                 texts = zip(range(finding.count), finding.examples, strict=False)
                 collector.extend(finding.name, name, finding.count, [Example(name, text) for _, text in texts])
     return Examination(dataset, report, collector.ordered(), classes, preprocess)
@@ -169,24 +169,12 @@ def input_scales(sizes: NDArray[np.int32], preprocess: PreprocessConfig) -> NDAr
     return np.minimum(long_side / longest, short_side / shortest)
 
 
-_EXAMINED = {
-    "image_file_shared",
-    "image_content_repeated",
-    "image_in_several_sources",
-    "annotation_repeated",
-    "box_exceeds_image",
-    "box_tiny",
-    "area_disagrees",
-    "segmentation_exceeds_image",
-}
-"""Kinds that are noted while reading, too. The index tells more of them: where they are, and in which split."""
-
-
 class _Collector:
-    """Findings of all splits, by name."""
+    """Findings of all splits, by name, and the names of what was looked for in the index."""
 
     def __init__(self) -> None:
         self.findings: dict[str, Finding] = {}
+        self.examined: set[str] = set()
 
     def extend(self, name: str, split: str, count: int, examples: Iterable[Example]) -> None:
         if count:
@@ -198,6 +186,7 @@ class _Collector:
         self, name: str, split: str, items: Sequence[Any] | NDArray[np.int64], example: Callable[[Any], Example]
     ) -> None:
         """Count the items, and make examples of some that are spread over all of them."""
+        self.examined.add(name)
         chosen = np.unique(np.linspace(0, len(items) - 1, min(len(items), MAX_EXAMPLES)).astype(int))
         self.extend(name, split, len(items), [example(items[k]) for k in chosen])
 
