@@ -1,4 +1,4 @@
-"""Plots of an evaluation, drawn without a display and without matplotlib's global state."""
+"""Plots of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from codetr.drawing import class_colour, elide
 from codetr.evaluation.curves import RECALL_THRESHOLDS
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.metrics import Metrics
+from codetr.plotting import INK, MOST_BARS, SOFT, save, style_axes
 
-_INK, _SOFT, _RIGHT, _WRONG = "#1f2933", "#9aa5b1", "#2a9d5c", "#d64545"
+_RIGHT, _WRONG = "#2a9d5c", "#d64545"
 _IOU_COLOURS = {0: "#2667c9", 5: "#7a4fd0"}
 _MOST_CURVES = 10
-_MOST_BARS = 40
 
 
 def plot_precision_recall(metrics: Metrics, path: Path) -> None:
@@ -31,7 +31,7 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
             label = f"IoU {IOU_THRESHOLDS[t]:.2f}: AP {curves[t].mean():.3f}"
             mean_axes.plot(RECALL_THRESHOLDS, curves[t].mean(axis=-1), color=colour, lw=2, label=label)
         label = f"mean over IoU 0.50 to 0.95: AP {curves.mean():.3f}"
-        mean_axes.plot(RECALL_THRESHOLDS, curves.mean(axis=(0, 2)), color=_INK, lw=2.5, label=label)
+        mean_axes.plot(RECALL_THRESHOLDS, curves.mean(axis=(0, 2)), color=INK, lw=2.5, label=label)
         mean_axes.legend(loc="lower left", frameon=False, fontsize=9)
     _style(mean_axes, "Mean over classes", "recall", "precision")
 
@@ -39,7 +39,7 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
     for k in present:
         entry, curve = metrics.classes[k], metrics.precision[0, :, k]
         if many:
-            class_axes.plot(RECALL_THRESHOLDS, curve, color=_SOFT, lw=0.7, alpha=0.5)
+            class_axes.plot(RECALL_THRESHOLDS, curve, color=SOFT, lw=0.7, alpha=0.5)
         else:
             label = f"{elide(entry.name, 24)}: AP50 {entry.AP50:.3f}"
             class_axes.plot(RECALL_THRESHOLDS, curve, color=_rgb(k), lw=1.8, label=f"\u200b{label}")
@@ -59,7 +59,7 @@ def plot_classes(metrics: Metrics, path: Path) -> None:
     ranked = sorted(
         (entry for entry in metrics.classes if entry.AP is not None), key=lambda entry: (-(entry.AP or 0), entry.name)
     )
-    half = _MOST_BARS // 2
+    half = MOST_BARS // 2
     left_out = max(0, len(ranked) - 2 * half)
     shown = ranked if not left_out else [*ranked[:half], *ranked[-half:]]
     figure = Figure(figsize=(11, 1.3 + 0.27 * max(len(shown), 3)), layout="constrained")
@@ -70,9 +70,9 @@ def plot_classes(metrics: Metrics, path: Path) -> None:
     axes.barh(rows, [entry.AP or 0 for entry in shown], height=0.72, color=_IOU_COLOURS[0], label="AP")
     for row, entry in zip(rows, shown, strict=True):
         numbers = f"{entry.AP:.3f}   {entry.ground_truths} object{'s' if entry.ground_truths > 1 else ''}"
-        axes.text((entry.AP50 or 0) + 0.008, row, numbers, va="center", fontsize=8, color=_INK)
+        axes.text((entry.AP50 or 0) + 0.008, row, numbers, va="center", fontsize=8, color=INK)
     if left_out:
-        axes.text(0.008, half + 0.25, f"… {left_out} classes between …", va="center", fontsize=8, color=_SOFT)
+        axes.text(0.008, half + 0.25, f"… {left_out} classes between …", va="center", fontsize=8, color=SOFT)
     axes.set_yticks(rows, [elide(entry.name, 32) for entry in shown], fontsize=8)
     for text in axes.get_yticklabels():
         text.set_parse_math(False)
@@ -101,9 +101,9 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
         with np.errstate(invalid="ignore"):
             threshold_axes.plot(levels, tp / (tp + fp), color=_IOU_COLOURS[0], lw=2, label="precision")
         threshold_axes.plot(levels, tp / objects, color=_RIGHT, lw=2, label="recall")
-        threshold_axes.plot(levels, 2 * tp / (tp + fp + objects), color=_INK, lw=2.5, label="F1")
+        threshold_axes.plot(levels, 2 * tp / (tp + fp + objects), color=INK, lw=2.5, label="F1")
         point = metrics.operating_point
-        threshold_axes.axvline(point.score, color=_SOFT, lw=1, ls="--")
+        threshold_axes.axvline(point.score, color=SOFT, lw=1, ls="--")
         label = f"best F1 {point.f1:.3f}\nat {point.score:.3f}"
         right_side = point.score < 0.75
         threshold_axes.annotate(
@@ -113,7 +113,7 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
             textcoords="offset points",
             ha="left" if right_side else "right",
             fontsize=9,
-            color=_INK,
+            color=INK,
         )
         threshold_axes.legend(loc="upper right", frameon=False, fontsize=9)
     _style(threshold_axes, "Choosing a threshold (IoU 0.50)", "score threshold", "")
@@ -124,7 +124,7 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
     total = hits + misses
     centres = (bins[1:] + bins[:-1]) / 2
     filled = total > 0
-    score_axes.plot([0, 1], [0, 1], color=_SOFT, lw=1, ls="--", label="score = share that is right")
+    score_axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="score = share that is right")
     score_axes.bar(centres[filled], hits[filled] / total[filled], width=0.044, color=_RIGHT, label="right")
     score_axes.bar(
         centres[filled],
@@ -136,7 +136,7 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
         label="wrong",
     )
     for centre, count in zip(centres[filled], total[filled], strict=True):
-        score_axes.text(centre, 1.015, _short(int(count)), ha="center", fontsize=6.5, color=_INK)
+        score_axes.text(centre, 1.015, _short(int(count)), ha="center", fontsize=6.5, color=INK)
     score_axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=9)
     _style(score_axes, "How often a score is right (counts above)", "score", "share of detections")
     _save(figure, path)
@@ -157,19 +157,12 @@ def _rgb(label: int) -> tuple[float, float, float]:
 
 
 def _style(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    style_axes(axes, title, x, y)
     axes.set_xlim(0, 1)
     if not axes.yaxis_inverted():
         axes.set_ylim(0, 1.05)
-    axes.grid(True, color="#e4e7eb", lw=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the program's name and version in the file, the same numbers give the same bytes.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    save(figure, path)

@@ -18,17 +18,16 @@ from codetr.data.doctor.classes import RARE, ClassCounts
 from codetr.data.doctor.examination import input_scales
 from codetr.data.doctor.objects import LEAST_INPUT_AREA
 from codetr.drawing import elide
+from codetr.plotting import INK, MOST_BARS, SOFT, save, style_axes
 
-_INK, _SOFT, _LINE = "#1f2933", "#9aa5b1", "#e4e7eb"
 _COLOURS = ("#2667c9", "#e08a1e", "#7a4fd0")
-_MOST_BARS = 40
 
 
 def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
     """A PNG of the objects of every class, on a logarithmic axis: bars by name, or for many classes a curve by rank."""
     splits = list(classes[0].objects)
     ordered = sorted(classes, key=lambda entry: (-entry.objects["train"], entry.name))
-    if len(ordered) > _MOST_BARS:
+    if len(ordered) > MOST_BARS:
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         axes = figure.subplots()
         for number, split in enumerate(splits):
@@ -36,11 +35,13 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
             counts[counts == 0] = np.nan
             style = {"lw": 2.2} if number == 0 else {"lw": 0, "marker": ".", "ms": 3}
             axes.plot(np.arange(1, len(ordered) + 1), counts, color=_COLOURS[number], label=split, **style)
-        axes.axhline(RARE, color=_SOFT, lw=1, ls="--")
+        axes.axhline(RARE, color=SOFT, lw=1, ls="--")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_plain)
         axes.set_xlim(0, len(ordered) + 1)
-        _style(axes, f"Objects of {len(ordered)} classes (dashed: {RARE})", "class, most frequent in train first", "")
+        style_axes(
+            axes, f"Objects of {len(ordered)} classes (dashed: {RARE})", "class, most frequent in train first", ""
+        )
     else:
         figure = Figure(figsize=(11, 1.2 + 0.28 * max(len(ordered), 3)), layout="constrained")
         axes = figure.subplots()
@@ -49,14 +50,14 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
             rows = np.arange(len(ordered)) + (number - (len(splits) - 1) / 2) * height
             lengths = [entry.objects[split] for entry in ordered]
             axes.barh(rows, lengths, height=height * 0.9, color=_COLOURS[number], label=split)
-        axes.axvline(RARE, color=_SOFT, lw=1, ls="--")
+        axes.axvline(RARE, color=SOFT, lw=1, ls="--")
         axes.set_xscale("symlog", linthresh=1)
         axes.xaxis.set_major_formatter(_plain)
         axes.set_yticks(np.arange(len(ordered)), [elide(entry.name, 32) for entry in ordered], fontsize=9)
         for text in axes.get_yticklabels():
             text.set_parse_math(False)  # a class may be called "$5 note"
         axes.set_ylim(len(ordered) - 0.4, -0.6)
-        _style(axes, f"Objects by class (dashed: {RARE})", "", "")
+        style_axes(axes, f"Objects by class (dashed: {RARE})", "", "")
         axes.grid(False, axis="y")
     _legend(axes, splits)
     return _png(figure)
@@ -81,18 +82,20 @@ def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> byt
         areas = 12 + 25 * np.log(repeated)
         image_sizes.scatter(width, height, s=areas, alpha=0.4, lw=0, color=_COLOURS[number], label=name)
     _log_histogram(at_input, sides_at_input, 60)
-    at_input.axvline(LEAST_INPUT_AREA**0.5, color=_INK, lw=1, ls="--")
-    _style(at_input, "Side of objects at the network's input (dashed: 8 pixels)", "pixels, root of the area", "share")
+    at_input.axvline(LEAST_INPUT_AREA**0.5, color=INK, lw=1, ls="--")
+    style_axes(
+        at_input, "Side of objects at the network's input (dashed: 8 pixels)", "pixels, root of the area", "share"
+    )
     _log_histogram(relative, shares, 60)
-    _style(relative, "Side of objects relative to their image", "root of the share of the image's area", "share")
-    _style(image_sizes, "Image sizes (larger where there are more)", "width in pixels", "height in pixels")
+    style_axes(relative, "Side of objects relative to their image", "root of the share of the image's area", "share")
+    style_axes(image_sizes, "Image sizes (larger where there are more)", "width in pixels", "height in pixels")
     image_sizes.set_xlim(left=0)
     image_sizes.set_ylim(bottom=0)
     most = max((int(values.max()) for values in counts.values() if len(values)), default=1)
     bins = np.unique(np.round(np.linspace(0, most + 1, min(most + 2, 60)))) - 0.5
     for number, (name, values) in enumerate(counts.items()):
         _histogram(per_image, values, bins, number, name)
-    _style(per_image, "Objects per image", "objects", "share of images")
+    style_axes(per_image, "Objects per image", "objects", "share of images")
     for axes in (at_input, relative, image_sizes, per_image):
         _legend(axes, list(splits))
     return _png(figure)
@@ -127,18 +130,7 @@ def _legend(axes: Axes, splits: Sequence[str]) -> None:
                 handle.set_sizes([40])  # of points, whose first may be small or large
 
 
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(True, color=_LINE, lw=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    # Without the program's name and version in the file, the same numbers give the same bytes.
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    save(figure, stream)
     return stream.getvalue()
