@@ -230,11 +230,17 @@ class AnnotationReader:
             else:
                 self._findings.add("area_invalid", f"{example}: {short(raw)}")
             return box_area if outline is None else segmentation.area(outline, image.height, image.width)
-        tolerance = 1 + 0.01 * box_area
-        # Outlines and boxes are rounded separately, so a mask may exceed its box by its circumference.
-        if raw > box_area + tolerance + 2 * (box[2] + box[3]) or (outline is None and abs(raw - box_area) > tolerance):
+        if area_contradicts_box(raw, box[2], box[3], outline is None):
             self._findings.add("area_disagrees", f"{example}: {raw}, the box has {box_area:.6g}")
         return float(raw)
+
+
+def area_contradicts_box(area: Any, width: Any, height: Any, without_outline: Any) -> Any:
+    """Whether an area is larger than its box or, without an outline, not that of the box; of numbers or of arrays."""
+    box = width * height
+    tolerance = 1 + 0.01 * box
+    # Outlines and boxes are rounded separately, so a mask may exceed its box by its circumference.
+    return (area > box + tolerance + 2 * (width + height)) | (without_outline & (abs(area - box) > tolerance))
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

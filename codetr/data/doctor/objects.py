@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.data.annotations import area_contradicts_box
 from codetr.data.doctor.outlines import Outlines
 
 SAME_IOU = 0.95
@@ -103,12 +104,8 @@ def covers_image(objects: Objects) -> NDArray[np.bool_]:
 
 
 def area_disagrees(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
-    """(objects,) whether an area is larger than its box or, without outline, not that of the box: as `prepare` says."""
-    width, height = objects.xywh[:, 2], objects.xywh[:, 3]
-    box = width * height
-    tolerance = 1 + 0.01 * box
-    larger = objects.areas > box + tolerance + 2 * (width + height)
-    return larger | (~outlines.present & (np.abs(objects.areas - box) > tolerance))
+    """(objects,) whether an area disagrees with its box, as `prepare` says."""
+    return area_contradicts_box(objects.areas, objects.xywh[:, 2], objects.xywh[:, 3], ~outlines.present)
 
 
 def area_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
