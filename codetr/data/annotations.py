@@ -31,6 +31,7 @@ class ObjectEntry:
         crowd: a region of several objects: evaluated as one to be ignored, never trained on.
         trainable: not a crowd, not marked with ignore, and at least a pixel wide and high inside the image.
         outline: checked polygons or run-length code, or None.
+        ignored: marked with `ignore`, which LVIS's metrics heed and COCO's do not.
     """
 
     annotation_id: int
@@ -41,6 +42,7 @@ class ObjectEntry:
     crowd: bool
     trainable: bool
     outline: list[list[float]] | dict[str, Any] | None
+    ignored: bool = False
 
 
 class AnnotationReader:
@@ -124,7 +126,7 @@ class AnnotationReader:
         if ignored:
             self._findings.add("annotation_ignored", example)
         trainable = fits and not crowd and not ignored
-        return ObjectEntry(identifier, image_id, category_id, box, area, crowd, trainable, outline)
+        return ObjectEntry(identifier, image_id, category_id, box, area, crowd, trainable, outline, ignored)
 
     def _outline(self, value: dict[str, Any], image: CheckedImage, example: str) -> Any:
         try:

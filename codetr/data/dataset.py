@@ -208,7 +208,9 @@ class Split:
         Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones. Of a
         federated dataset it is LVIS ground truth: images list verified categories, categories their frequency.
         """
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        ignored = self._arrays.get("ignored")
         for i in range(len(self)):
             record = self.record(i)
             image = {
@@ -233,6 +235,8 @@ class Split:
                 outline = record.segmentation(k)
                 if outline is not None:
                     annotation["segmentation"] = outline
+                if ignored is not None and ignored[len(annotations)]:
+                    annotation["ignore"] = 1
                 annotations.append(annotation)
         categories = []
         for identifier, name, known in zip(self.category_ids, self.names, self.frequencies, strict=True):

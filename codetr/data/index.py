@@ -48,6 +48,7 @@ FEDERATED_ARRAYS = {
     "negative_offsets": "int64 (n + 1,)",
     "not_exhaustive_labels": "int32: classes whose objects are not all annotated, image by image",
     "not_exhaustive_offsets": "int64 (n + 1,)",
+    "ignored": "bool (m,): marked with `ignore`, which LVIS's metrics heed",
 }
 """Further ones, only where an image lists verified classes, as in LVIS."""
 
@@ -93,6 +94,7 @@ def build_index(
     verified = [image.verified for image in images]
     if any(entry is not None for entry in verified):
         arrays["verified"] = np.array([entry is not None for entry in verified], bool)
+        arrays["ignored"] = np.array([entry.ignored for entry in ordered], bool)
         for name in ("negative", "not_exhaustive"):
             lists = [[labels[k] for k in getattr(entry, name)] if entry else [] for entry in verified]
             arrays[f"{name}_labels"] = np.array([label for part in lists for label in part], np.int32)
@@ -128,6 +130,7 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
     if (folder / "verified.npy").exists():
         arrays |= {name: _open(folder / f"{name}.npy") for name in FEDERATED_ARRAYS}
         lengths |= {"verified": images, "negative_offsets": images + 1, "not_exhaustive_offsets": images + 1}
+        lengths["ignored"] = objects
         ends += [(f"{name}_offsets", len(arrays[f"{name}_labels"])) for name in ("negative", "not_exhaustive")]
     fits = all(len(arrays[name]) == length for name, length in lengths.items())
     if not fits or any(arrays[name][-1] != end for name, end in ends):

@@ -65,7 +65,8 @@ class Evaluated:
         """Digest of what the model is measured against: images, objects and classes, whatever their order.
 
         Annotation ids, file names and outlines do not count; image ids do, because comparisons go image by image. In a
-        federated dataset the verified classes of every image are part of it, and so is that LVIS's rules apply.
+        federated dataset the verified classes of every image and the objects to be ignored are part of it, and so is
+        that LVIS's rules apply.
         """
         images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
         categories = sorted([entry["id"], entry["name"]] for entry in self.ground_truth["categories"])
@@ -75,6 +76,8 @@ class Evaluated:
         )
         content: dict[str, Any] = {"images": images, "categories": categories, "objects": objects}
         if self.metrics.federated:
+            ignored = [entry for entry in self.ground_truth["annotations"] if entry.get("ignore")]
+            content["ignored"] = sorted([entry["image_id"], entry["category_id"], entry["bbox"]] for entry in ignored)
             content["verified"] = sorted(
                 [entry["id"], *(sorted(entry.get(name) or []) for name in (NEGATIVE, NOT_EXHAUSTIVE))]
                 for entry in self.ground_truth["images"]

@@ -174,6 +174,24 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     assert [is_federated(image) for image in images] == [True] * 3
 
 
+def test_what_lvis_is_to_ignore_is_ignored_in_a_prepared_dataset(tmp_path: Path) -> None:
+    """The same detections have the same AP by the annotation file and by the dataset that was made of it."""
+    dataset = write_dataset(tmp_path / "data", 3, federated=True)
+    annotations = json.loads((dataset.parent / "annotations.json").read_text())
+    found = [
+        {"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": entry["bbox"], "score": 0.9}
+        for entry in annotations["annotations"][1:]
+    ]
+    whole = evaluate_lvis(annotations, found).summary["AP"]
+    annotations["annotations"][0]["ignore"] = 1
+    (dataset.parent / "ignoring.json").write_text(json.dumps(annotations))
+    source = SourceConfig(annotations=str(dataset.parent / "ignoring.json"), images=str(dataset.parent / "images"))
+    prepare(PrepareConfig(train=source, val=source), tmp_path / "ignoring")
+    by_file = evaluate_lvis(annotations, found).summary
+    assert by_file["AP"] != whole
+    assert evaluate_lvis(Split.open(tmp_path / "ignoring", "val").to_coco(), found).summary == by_file
+
+
 def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str:
     folder.mkdir()
     (folder / "annotations.json").write_text(json.dumps(annotations))
