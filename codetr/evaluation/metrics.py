@@ -23,6 +23,7 @@ from codetr.evaluation.matching import IouType, Matching
 # Positions among IoU thresholds and ranges of sizes.
 ALL_AREAS, IOU50, IOU75 = 0, 0, 5
 SIZES = {"s": 1, "m": 2, "l": 3}
+SIZE_NAMES = ("small", "medium", "large")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,16 @@ class ClassMetrics:
         AP: average precision, mean over IoU 0.50 to 0.95.
         AP50: average precision at IoU 0.50.
         AP75: average precision at IoU 0.75.
+        APs: average precision of small objects, mean over IoU 0.50 to 0.95.
+        APm: of medium ones.
+        APl: of large ones.
         AR: highest recall with all detections that count, mean over IoU 0.50 to 0.95.
         precision: share of detections that are right, at IoU 0.50 and the operating point.
         recall: share of objects that are found, at IoU 0.50 and the operating point.
         ground_truths: objects to be found (crowd regions do not count).
+        small: how many of them are small; one on the edge of two ranges counts in both.
+        medium: how many are medium.
+        large: how many are large.
         images: images that hold at least one of them.
         detections: detections of this class in the predictions, whatever their score.
         frequency: "r", "c" or "f" in LVIS: rare, common or frequent in its training set.
@@ -49,10 +56,16 @@ class ClassMetrics:
     AP: float | None
     AP50: float | None
     AP75: float | None
+    APs: float | None
+    APm: float | None
+    APl: float | None
     AR: float | None
     precision: float | None
     recall: float | None
     ground_truths: int
+    small: int
+    medium: int
+    large: int
     images: int
     detections: int
     frequency: str | None = None
@@ -74,6 +87,7 @@ class Metrics:
         operating_point: the score threshold with the highest F1 at IoU 0.50, to which counts of single
             detections refer.
         matches: every detection with whether it is right, from which the rest can be computed again.
+        matching: who found whom, which mistakes are explained by.
     """
 
     iou_type: IouType
@@ -85,6 +99,7 @@ class Metrics:
     precision: NDArray[np.float64]
     operating_point: OperatingPoint
     matches: Matches
+    matching: Matching
 
     @property
     def flat(self) -> dict[str, float | int | None]:
@@ -145,10 +160,16 @@ def describe(
                 AP=mean(precision[:, :, k]),
                 AP50=mean(precision[IOU50, :, k]),
                 AP75=mean(precision[IOU75, :, k]),
+                APs=mean(curves.precision[:, :, k, SIZES["s"]]),
+                APm=mean(curves.precision[:, :, k, SIZES["m"]]),
+                APl=mean(curves.precision[:, :, k, SIZES["l"]]),
                 AR=mean(recall[:, k]),
                 precision=counts[k].precision,
                 recall=counts[k].recall,
                 ground_truths=counts[k].ground_truths,
+                small=int(curves.objects[k, SIZES["s"]]),
+                medium=int(curves.objects[k, SIZES["m"]]),
+                large=int(curves.objects[k, SIZES["l"]]),
                 images=counts[k].images,
                 detections=int(detections[k]),
                 frequency=truth.frequency[k],
@@ -159,4 +180,5 @@ def describe(
         precision=np.where(precision < 0, np.nan, precision),
         operating_point=point,
         matches=matches,
+        matching=matching,
     )
