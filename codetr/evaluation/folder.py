@@ -10,18 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.evaluation.analysis import Analysis, analyse, calibration_record, confusion_record, errors_record
+from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.curves import RECALL_THRESHOLDS
+from codetr.evaluation.examples import Album, fitting
 from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.measure import Measured
 from codetr.evaluation.metrics import Metrics
 from codetr.evaluation.pictures import choose, compare
-from codetr.evaluation.plots import plot_classes, plot_precision_recall, plot_scores
-from codetr.evaluation.report import Picture, Report, render_report
+from codetr.evaluation.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
+from codetr.evaluation.report import Report, render_report
 from codetr.files import sha256_json, write_json, write_text
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split
+
+
+PICTURE_BYTES = 5 << 19
+"""Of the report's best images, and as many of its worst, so that it stays below 10 MB."""
+
+_MOST_MISTAKES = 4
+"""Examples of a type of mistake."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +129,31 @@ def write_evaluation(
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
     write_json(folder / "pr_curve.json", curve_points(metrics))
+    truth = GroundTruth.of_coco(evaluated.ground_truth)
+    predictions = Predictions.of_coco(evaluated.predictions, truth)
+    analysis = analyse(truth, predictions, metrics)
+    write_json(folder / "errors.json", errors_record(analysis))
+    write_json(folder / "confusion.json", confusion_record(analysis))
+    write_json(folder / "calibration.json", calibration_record(analysis))
     choice = choose(metrics, count)
+    album = Album(truth, predictions, analysis, evaluated.pixels)
+    masked = evaluated.measured.masks is not None
+    worst, best = (
+        (album.whole(image, path if masked else None) for image, path in zip(images, paths, strict=True))
+        for images, paths in (
+            (choice.worst, draw_pictures(folder / "pictures", "worst", choice.worst, evaluated)),
+            (choice.best, draw_pictures(folder / "pictures", "best", choice.best, evaluated)),
+        )
+    )
     report = Report(
         title=title,
         split=evaluated.split.name,
-        metrics=metrics,
-        plots=draw_plots(folder / "plots", evaluated.measured),
-        best=draw_pictures(folder / "pictures", "best", choice.best, evaluated),
-        worst=draw_pictures(folder / "pictures", "worst", choice.worst, evaluated),
+        analysis=analysis,
+        plots=draw_plots(folder / "plots", evaluated.measured, analysis),
+        best=fitting(best, PICTURE_BYTES),
+        worst=fitting(worst, PICTURE_BYTES),
+        mistakes=album.mistakes(min(count, _MOST_MISTAKES)),
+        pictures=len(choice.best) + len(choice.worst),
         lineage=lineage,
         masks=evaluated.measured.masks,
         without_outline=evaluated.measured.without_outline,
@@ -151,7 +178,7 @@ def curve_points(metrics: Metrics) -> list[dict[str, float | None]]:
     return points
 
 
-def draw_plots(folder: Path, measured: Measured) -> list[tuple[str, Path]]:
+def draw_plots(folder: Path, measured: Measured, analysis: Analysis) -> list[tuple[str, Path]]:
     """Draw every plot into `folder`; returns captions and files."""
     metrics = measured.boxes
     plots = [
@@ -166,10 +193,13 @@ def draw_plots(folder: Path, measured: Measured) -> list[tuple[str, Path]]:
         path = folder / "mask_precision_recall.png"
         plot_precision_recall(measured.masks, path)
         drawn.insert(1, ("Precision over recall of masks", path))
+    path = folder / "confusion.png"
+    if plot_confusion(analysis, path):
+        drawn.append(("Which class is taken for which", path))
     return drawn
 
 
-def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated: Evaluated) -> list[Picture]:
+def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated: Evaluated) -> list[Path]:
     """Draw images with ground truth and detections as `<kind>_<rank>_<image id>.jpg` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     threshold = evaluated.metrics.operating_point.score
@@ -179,5 +209,5 @@ def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated
         path = folder / f"{kind}_{rank:02d}_{image.image_id}.jpg"
         pixels, masks = evaluated.pixels(image.image_id), evaluated.measured.masks is not None
         compare(pixels, truth, detections, threshold, masks=masks).save(path, quality=88)
-        drawn.append(Picture(path, image))
+        drawn.append(path)
     return drawn

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from codetr.drawing import class_colour, elide
+from codetr.evaluation.analysis import Analysis
 from codetr.evaluation.curves import RECALL_THRESHOLDS
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.metrics import Metrics
@@ -140,6 +141,39 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
     score_axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=9)
     _style(score_axes, "How often a score is right (counts above)", "score", "share of detections")
     _save(figure, path)
+
+
+def plot_confusion(analysis: Analysis, path: Path) -> bool:
+    """Which class is taken for which, as shares of the objects of each row; of many classes the most confused.
+
+    Returns:
+        Whether there is anything to draw: two classes, and of many some that are confused.
+    """
+    labels = analysis.confusion.most_confused(MOST_BARS)
+    if len(labels) < 2:
+        return False
+    table = analysis.confusion.matrix(labels)
+    # Background as an object has no number of its own: its row is of the detections of each class.
+    whole = np.array([analysis.metrics.classes[k].ground_truths for k in labels.tolist()] + [table[-1].sum()])
+    shares = table / np.maximum(whole, 1)[:, None]
+    side = min(3.2 + 0.34 * len(labels), 11)
+    figure = Figure(figsize=(11, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto" if len(labels) < 12 else "equal")
+    names = [*(elide(analysis.metrics.classes[k].name, 22) for k in labels.tolist()), "background"]
+    axes.set_xticks(np.arange(len(names)), names, rotation=90 if len(labels) > 6 else 0, fontsize=8)
+    axes.set_yticks(np.arange(len(names)), names, fontsize=8)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_parse_math(False)
+    if len(labels) <= 20:
+        for row, column in zip(*np.nonzero(table), strict=True):
+            colour = "white" if shares[row, column] > 0.55 else INK
+            count = str(table[row, column]) if table[row, column] < 10_000 else _short(int(table[row, column]))
+            axes.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
+    style_axes(axes, "Objects (rows) and what they are detected as (columns)", "detected as", "object")
+    axes.grid(False)
+    _save(figure, path)
+    return True
 
 
 def _at_least(scores: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.int64]:

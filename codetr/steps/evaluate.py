@@ -35,7 +35,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
         model: folder written by `train`.
         dataset: folder written by `prepare`.
         output: folder for the evaluation: `metrics.json` (flat numbers), `per_class.json`, `per_image.json`,
-            `pr_curve.json`, `predictions.json` (COCO results), `plots/`, `pictures/`, `report.html` and
+            `errors.json`, `confusion.json`, `calibration.json`, `pr_curve.json`, `predictions.json` (COCO results), `plots/`, `pictures/`, `report.html` and
             `manifest.json`. It appears, or replaces an earlier one, as a whole at the end.
 
     Returns:

@@ -68,6 +68,9 @@ def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path
         "pr_curve.json",
         "predictions.json",
         "report.html",
+        "errors.json",
+        "confusion.json",
+        "calibration.json",
     } < set(manifest.files)
     assert manifest.inputs == {
         "model": Manifest.read(model, "model").digest,
@@ -79,7 +82,7 @@ def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path
     assert [entry["name"] for entry in json.loads((evaluation / "per_class.json").read_text())] == list(NAMES)
     assert len(json.loads((evaluation / "per_image.json").read_text())) == 5
     assert len(json.loads((evaluation / "pr_curve.json").read_text())) == 101
-    assert sorted(path.suffix for path in (evaluation / "plots").iterdir()) == [".png"] * 3
+    assert sorted(path.suffix for path in (evaluation / "plots").iterdir()) == [".png"] * 4
     assert list((evaluation / "pictures").glob("worst_01_*.jpg"))
 
 
