@@ -74,6 +74,8 @@ def test_a_run_holds_what_was_logged(settings, tmp_path, capfd):
         run.log({"loss": 1.0, "lr": 1e-4}, step=20)
         run.images("examples", [picture], step=20)
         run.table("per_class", ["class", "AP"], [["square", 0.5], ["disc", None]])
+        run.chart("costs", "bar", ("type", "dAP50"), [["missed", 0.2]], "What mistakes cost")
+        run.chart("reliability", "line", ("score", "right"), [[0.1, 0.0], [0.9, 0.8]], "By score")
         run.summary({"AP": 0.4})
         run.produces(tmp_path / "model", "model")
     assert capfd.readouterr() == ("", "")
@@ -95,6 +97,12 @@ def test_a_run_holds_what_was_logged(settings, tmp_path, capfd):
     assert (box["class_id"], box["scores"], box["box_caption"]) == (1, {"score": 0.75}, "disc 0.75")
     (table,) = (folder / "files").glob("media/table/per_class*.json")
     assert json.loads(table.read_text())["data"] == [["square", 0.5], ["disc", None]]
+    for name, data in (("costs", [["missed", 0.2]]), ("reliability", [[0.1, 0.0], [0.9, 0.8]])):
+        (table,) = (folder / "files").glob(f"media/table/{name}*.json")
+        assert json.loads(table.read_text())["data"] == data
+    shown = {key: value for row in records(folder, "config") for key, value in row["config"]["update"].items()}
+    kinds = {name: shown[f"_wandb.visualize.{name}"]["panel_config"] for name in ("costs", "reliability")}
+    assert [panel["panelDefId"] for panel in kinds.values()] == ["wandb/bar/v0", "wandb/line/v0"]
     assert any(row["summary"]["update"].get("AP") == 0.4 for row in records(folder, "summary"))
     assert any(
         row["config"]["update"].get("inputs") == {"dataset": dataset.digest} for row in records(folder, "config")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,17 @@ class Evaluated:
     def metrics(self) -> Metrics:
         """The comparison of boxes, by which images are ranked and a score threshold is chosen."""
         return self.measured.boxes
+
+    @cached_property
+    def arrays(self) -> tuple[GroundTruth, Predictions]:
+        """Ground truth and predictions as arrays."""
+        truth = GroundTruth.of_coco(self.ground_truth)
+        return truth, Predictions.of_coco(self.predictions, truth)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What explains the comparison of boxes."""
+        return analyse(*self.arrays, self.metrics)
 
     @property
     def classes(self) -> list[dict[str, Any]]:
@@ -129,9 +141,8 @@ def write_evaluation(
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
     write_json(folder / "pr_curve.json", curve_points(metrics))
-    truth = GroundTruth.of_coco(evaluated.ground_truth)
-    predictions = Predictions.of_coco(evaluated.predictions, truth)
-    analysis = analyse(truth, predictions, metrics)
+    truth, predictions = evaluated.arrays
+    analysis = evaluated.analysis
     write_json(folder / "errors.json", errors_record(analysis))
     write_json(folder / "confusion.json", confusion_record(analysis))
     write_json(folder / "calibration.json", calibration_record(analysis))

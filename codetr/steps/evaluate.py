@@ -10,6 +10,7 @@ from torch import nn
 
 from codetr.data.dataset import Split
 from codetr.errors import UserError
+from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.folder import Evaluated, write_evaluation
 from codetr.evaluation.matches import ImageMetrics
@@ -24,6 +25,9 @@ from codetr.tracking import Box, BoxedImage, Tracker
 from codetr.training.distributed import processes
 from codetr.weights.files import WEIGHTS, load_model, read_info
 
+MOST_PAIRS = 1000
+"""Pairs of confused classes in the tracker's table."""
+
 
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
     """Measure a model on a split of a dataset; under torchrun every process calls this with the same arguments.
@@ -35,8 +39,9 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
         model: folder written by `train`.
         dataset: folder written by `prepare`.
         output: folder for the evaluation: `metrics.json` (flat numbers), `per_class.json`, `per_image.json`,
-            `errors.json`, `confusion.json`, `calibration.json`, `pr_curve.json`, `predictions.json` (COCO results), `plots/`, `pictures/`, `report.html` and
-            `manifest.json`. It appears, or replaces an earlier one, as a whole at the end.
+            `errors.json`, `confusion.json`, `calibration.json`, `pr_curve.json`, `predictions.json` (COCO results),
+            `plots/`, `pictures/`, `report.html` and `manifest.json`. It appears, or replaces an earlier one, as a
+            whole at the end.
 
     Returns:
         The manifest of `output`. Its summary holds the metrics and `evaluation_set`, the digest of the ground
@@ -124,15 +129,38 @@ def _some(names: list[str], shown: int = 5) -> str:
 
 
 def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
-    """Hand the numbers, the table of classes, the telling images and the finished folder to the tracker."""
+    """Hand the numbers, what explains them, the telling images and the finished folder to the tracker."""
     tracker.summary(evaluated.measured.flat)
     classes = evaluated.classes
     tracker.table("classes", list(classes[0]), [list(row.values()) for row in classes])
+    track_analysis(tracker, evaluated.analysis)
     choice = choose(evaluated.metrics, pictures)
     for kind, images in (("best", choice.best), ("worst", choice.worst)):
         if images:
             tracker.images(kind, [boxed_image(evaluated, entry) for entry in images])
     tracker.produces(output, "evaluation")
+
+
+def track_analysis(tracker: Tracker, analysis: Analysis) -> None:
+    """Mistakes, confusion and calibration, as tables and charts."""
+    errors, calibration = errors_record(analysis), calibration_record(analysis)
+    costs = {f"dAP50/{row['type']}": row["dAP50"] for row in errors["types"]}
+    tracker.summary({**costs, "ece": calibration["ece"], "ece_at_threshold": calibration["ece_at_threshold"]})
+    tables = {
+        "mistakes/types": errors["types"],
+        "mistakes/classes": errors["classes"],
+        "calibration/scores": calibration["bins"],
+        "calibration/classes": calibration["classes"],
+    }
+    for key, rows in tables.items():
+        if rows:
+            tracker.table(key, list(rows[0]), [list(row.values()) for row in rows])
+    pairs = confused_pairs(analysis, MOST_PAIRS)
+    tracker.table("confusion", ["object", "detected_as", "count", "share"], [list(pair) for pair in pairs])
+    costs_by_type = [[row["type"], row["dAP50"]] for row in errors["types"]]
+    tracker.chart("mistakes/cost", "bar", ("type", "dAP50"), costs_by_type, "What mistakes cost in AP50")
+    bins = [[row["score"], row["right"]] for row in calibration["bins"]]
+    tracker.chart("calibration/reliability", "line", ("score", "right"), bins, "Share that is right, by score")
 
 
 def boxed_image(evaluated: Evaluated, image: ImageMetrics) -> BoxedImage:

@@ -138,6 +138,25 @@ class Tracker:
 
         self._submit(send)
 
+    def chart(
+        self,
+        key: str,
+        kind: Literal["bar", "line"],
+        columns: tuple[str, str],
+        rows: Sequence[Sequence[Any]],
+        title: str,
+    ) -> None:
+        """Show a bar for each row (name, value), or a line through rows (x, y), under `key`."""
+        data = [list(row) for row in rows]
+
+        def send(run: Run) -> None:
+            import wandb
+
+            draw = wandb.plot.bar if kind == "bar" else wandb.plot.line
+            run.log({key: draw(wandb.Table(columns=list(columns), data=data), *columns, title=title)})
+
+        self._submit(send)
+
     def uses(self, folder: Path, kind: Kind) -> None:
         """Record that this run reads a step's `folder`: lineage to the run that wrote it."""
 

@@ -162,6 +162,27 @@ def test_a_federated_dataset_is_measured_by_the_rules_of_lvis(model: Path, tmp_p
     assert _evaluated_on(annotations, dataset.parent / "coco", model) != digest
 
 
+def test_what_explains_an_evaluation_is_tracked(
+    dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reviewer who only looks at W&B must see the mistakes of the report, with the same numbers."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    evaluate(CONFIG, model, dataset, tmp_path / "evaluation")
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table")
+    tables = {
+        path.relative_to(folder).as_posix().split("_")[0]: json.loads(path.read_text())
+        for path in folder.rglob("*.table.json")
+    }
+    errors = json.loads((tmp_path / "evaluation" / "errors.json").read_text())
+    assert tables["mistakes/types"]["data"] == [list(row.values()) for row in errors["types"]]
+    assert tables["mistakes/cost"]["data"] == [[row["type"], row["dAP50"]] for row in errors["types"]]
+    assert [row[1] for row in tables["mistakes/classes"]["data"]] == list(NAMES)
+    assert {"classes", "confusion", "calibration/scores", "calibration/classes", "calibration/reliability"} < set(
+        tables
+    )
+
+
 def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Path) -> None:
     """Alone it looks like one of COCO, by whose rules detections would be wrong that did not count."""
     dataset = write_dataset(tmp_path / "data", 3, federated=True)
