@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -64,11 +63,6 @@ class Browser:
     def without_scripts(self) -> None:
         """From the next page on, run none of its scripts."""
         self._send("Emulation.setScriptExecutionDisabled", value=True)
-
-    def screenshot(self, path: Path) -> None:
-        """The whole page as PNG."""
-        image = self._send("Page.captureScreenshot", captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(image))
 
     def __enter__(self) -> Self:
         return self

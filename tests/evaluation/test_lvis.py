@@ -11,6 +11,8 @@ import pytest
 
 from codetr.data.segmentation import encode_mask
 from codetr.errors import UserError
+from codetr.evaluation.analysis import analyse
+from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import wrong_and_found
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import evaluate_results, measure
@@ -159,8 +161,10 @@ def test_numbers_of_an_image_leave_unverified_detections_out() -> None:
 
 
 def test_the_report_tells_whose_metrics_it_shows() -> None:
-    metrics = evaluate_lvis(federated([(1, k, BOX) for k in (1, 2)]), [RIGHT])
-    html = render_report(Report("a recipe", "val", metrics, [], [], [], []))
+    ground_truth = federated([(1, k, BOX) for k in (1, 2)])
+    objects = GroundTruth.of_coco(ground_truth)
+    analysis = analyse(objects, Predictions.of_coco([RIGHT], objects), evaluate_lvis(ground_truth, [RIGHT]))
+    html = render_report(Report("a recipe", "val", analysis, [], [], [], [], 0, []))
     for expected in ("LVIS metrics", "AP, rare classes", "AR, 300 detections per image", "AR, small", ">common<"):
         assert expected in html
     assert "AR, 10" not in html
