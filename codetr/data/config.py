@@ -10,6 +10,7 @@ from codetr.config import Settings
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(ge=0)]
 
 
 class SourceConfig(Settings):
@@ -100,6 +101,36 @@ class CropConfig(Settings):
         return self
 
 
+class ColourConfig(Settings):
+    """Colour jitter, an option of either training augmentation; the definitions are those of torchvision's ColorJitter.
+
+    Attributes:
+        probability: share of images whose colours are changed.
+        brightness: the factor is drawn from 1 - this (0 at least) to 1 + this.
+        contrast: likewise.
+        saturation: likewise.
+        hue: how far hues are turned at most, in either direction, as a share of the colour circle.
+    """
+
+    probability: Fraction = 0.5
+    brightness: Strength = 0.2
+    contrast: Strength = 0.2
+    saturation: Strength = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+
+
+class MosaicConfig(Settings):
+    """Mosaic, an option of either training augmentation: four images become one (Bochkovskiy et al., "YOLOv4", 2020).
+
+    Attributes:
+        probability: share of images that are put together with three others of the epoch.
+        side: each of the four is fitted into a square of so many pixels; the mosaic is twice as wide and high.
+    """
+
+    probability: Fraction = 0.5
+    side: Annotated[int, Field(ge=32)] = 640
+
+
 class AugmentConfig(Settings):
     """Training augmentation: that of DETR (Carion et al. 2020, appendix A.4), with every size free.
 
@@ -109,6 +140,8 @@ class AugmentConfig(Settings):
         short_sides: candidates for the shorter side of the final image.
         long_side: upper bound of its longer side.
         crop: the crop branch, or None to resize only.
+        colour: colour jitter of the result, or None for none, as published.
+        mosaic: put four images together before everything else, or None for never, as published.
     """
 
     kind: Literal["detr"] = "detr"
@@ -116,6 +149,8 @@ class AugmentConfig(Settings):
     short_sides: tuple[Positive, ...] = Field(default=tuple(range(480, 801, 32)), min_length=1)
     long_side: Positive = 1333
     crop: CropConfig | None = CropConfig()
+    colour: ColourConfig | None = None
+    mosaic: MosaicConfig | None = None
 
 
 class JitterConfig(Settings):
@@ -130,6 +165,8 @@ class JitterConfig(Settings):
         scale: (smallest, largest) side of the square the image is fitted into before the crop, in canvas sides.
         flip_probability: share of images mirrored left to right.
         max_pasted: how many objects of the other image are pasted at most; 0 for none.
+        colour: colour jitter of both images, or None for none, as published.
+        mosaic: put four images together before everything else, or None for never, as published.
     """
 
     kind: Literal["jitter"] = "jitter"
@@ -137,6 +174,8 @@ class JitterConfig(Settings):
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.1, 2.0)
     flip_probability: Fraction = 0.5
     max_pasted: Annotated[int, Field(ge=0)] = 100
+    colour: ColourConfig | None = None
+    mosaic: MosaicConfig | None = None
 
     @model_validator(mode="after")
     def _scale_is_a_range(self) -> Self:

@@ -2,11 +2,15 @@
 
 Every rounding follows the pipeline the published weights were made with: resize, crop, boxes anew from the masks,
 flip, grey canvas, then objects of a second image that went through the same.
+
+An object without an outline counts as its box: what is pasted is the rectangle, and where another one covers a part of
+it, its box is the one around the rest. A box that nothing covers is scaled and clipped, but not rounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +18,7 @@ from numpy.typing import NDArray
 
 from codetr.data.config import JitterConfig
 from codetr.data.resize import rescaled_size, resize, resize_mask
-from codetr.data.transforms import Sample, draw_crop, fill_canvas, flip
+from codetr.data.transforms import Sample, clip, draw_crop, fill_canvas, flip
 
 _MAX_BOX_CHANGE = 10
 _MIN_VISIBLE_PIXELS = 300
@@ -26,15 +30,24 @@ class Unreduced(NamedTuple):
 
     Attributes:
         sample: without masks.
-        masks: (height, width) bool for every object, in order.
+        masks: (height, width) bool for every object, in order; None for one that has no outline.
     """
 
     sample: Sample
-    masks: Iterable[NDArray[np.bool_]]
+    masks: Iterable[NDArray[np.bool_] | None]
+
+
+Recolour = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""An image, (height, width, 3) uint8 RGB, in other colours."""
 
 
 def jittered(
-    load: Callable[[int], Unreduced], index: int, count: int, config: JitterConfig, random: np.random.Generator
+    load: Callable[[int], Unreduced],
+    index: int,
+    count: int,
+    config: JitterConfig,
+    random: np.random.Generator,
+    recolour: Recolour = lambda image: image,
 ) -> Sample:
     """A canvas from image `index`, with objects of another image pasted onto it.
 
@@ -46,18 +59,23 @@ def jittered(
         count: number of images to draw from.
         config: sizes and probabilities.
         random: what to draw from.
+        recolour: what is done to the colours of both images.
 
     Returns:
         A sample of (canvas, canvas) pixels, with masks.
     """
-    onto = on_canvas(_reduced(load, index, count, config, random), config.canvas)
+    onto = on_canvas(_recoloured(_reduced(load, index, count, config, random), recolour), config.canvas)
     if not config.max_pasted:
         return onto
     # Unlike the official code this never draws an index past the last image.
     source = _reduced(load, int(random.integers(count)), count, config, random)
     pasted = int(random.integers(min(len(source.labels) + 1, config.max_pasted)))
     chosen = select(source, random.choice(len(source.labels), pasted, replace=False))
-    return paste(onto, on_canvas(chosen, config.canvas))
+    return paste(onto, on_canvas(_recoloured(chosen, recolour), config.canvas))
+
+
+def _recoloured(sample: Sample, recolour: Recolour) -> Sample:
+    return replace(sample, image=recolour(sample.image))
 
 
 def _reduced(
@@ -78,22 +96,31 @@ def _reduced(
 def cut(image: Unreduced, size: tuple[int, int], window: tuple[int, int, int, int]) -> Sample:
     """Resize, cut out a window, and draw boxes anew around what is left of every mask.
 
+    The box of an object without a mask is resized and cut itself, and its mask are the pixels whose middle it holds.
+
     Args:
         image: as annotated.
         size: (height, width) to resize to.
         window: (top, left, height, width) in the resized image.
 
     Returns:
-        the objects of which something is left; their boxes are whole pixels.
+        the objects of whose masks something is left; boxes around them are whole pixels.
     """
     top, left, height, width = window
     place = slice(top, top + height), slice(left, left + width)
-    masks = np.zeros((len(image.sample.labels), height, width), bool)
-    for reduced, mask in zip(masks, image.masks, strict=True):
-        reduced[:] = resize_mask(mask, *size, place)
-    boxes = boxes_around(masks)
+    rows, columns = image.sample.image.shape[:2]
+    factors = np.array([size[1] / columns, size[0] / rows] * 2, np.float32)
+    boxes = clip(image.sample.boxes * factors - np.array([left, top, left, top], np.float32), height, width)
+    masks = np.zeros((len(boxes), height, width), bool)
+    for box, reduced, mask in zip(boxes, masks, image.masks, strict=True):
+        if mask is None:
+            x1, y1, x2, y2 = np.floor(box + np.float32(0.5)).astype(np.int64)
+            reduced[y1:y2, x1:x2] = True
+        else:
+            reduced[:] = resize_mask(mask, *size, place)
+            box[:] = boxes_around(reduced[None])[0]
     pixels = np.ascontiguousarray(resize(image.sample.image, *size)[place])
-    return select(Sample(pixels, boxes, image.sample.labels, masks), np.flatnonzero(boxes[:, 2] > boxes[:, 0]))
+    return select(Sample(pixels, boxes, image.sample.labels, masks), np.flatnonzero(masks.any(axis=(1, 2))))
 
 
 def on_canvas(sample: Sample, side: int) -> Sample:
@@ -113,7 +140,9 @@ def paste(onto: Sample, source: Sample) -> Sample:
     assert source.masks is not None
     covered: NDArray[np.bool_] = np.logical_or.reduce(source.masks, axis=0)
     masks = onto.masks & ~covered
-    boxes = boxes_around(masks)
+    touched = (onto.masks & covered).any(axis=(1, 2))
+    boxes = onto.boxes.copy()
+    boxes[touched] = boxes_around(masks[touched])
     hardly_changed = (np.abs(boxes - onto.boxes) <= _MAX_BOX_CHANGE).all(axis=1)
     visible = masks.sum(axis=(1, 2))
     # The official code also keeps a wholly covered object if it was tiny and in the corner.

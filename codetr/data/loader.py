@@ -12,7 +12,8 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
+from codetr.data.colour import jitter_colour
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import ImageRecord, Split
 from codetr.data.jitter import Unreduced, jittered
+from codetr.data.mosaic import mosaic
 from codetr.data.sampling import Sampler, build_sampler
 from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
 from codetr.errors import UserError
@@ -82,12 +85,23 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
     def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
         # By position: an image that is repeated within an epoch looks different every time.
         random = np.random.default_rng([self.seed, epoch, position])
+        # Apart from those draws, which are the same whether mosaic or colour jitter is used or not.
+        extra = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, position], spawn_key=(2,)))
         record = self.split.record(int(self._order[position]))
-        if isinstance(self.augmentation, JitterConfig):
+        config = self.augmentation
+        recolour = partial(self._recoloured, random=extra)
+        if isinstance(config, JitterConfig):
             # Images to draw from are those of the epoch: repeated ones come more often here, too.
-            sample = jittered(self._unreduced, position, len(self._order), self.augmentation, random)
+            load = partial(self._unreduced, random=extra)
+            sample = jittered(load, position, len(self._order), config, random, recolour)
         else:
-            sample = augment(training_sample(record, with_masks=self.with_masks), self.augmentation, random)
+            made = self._mosaic(position, extra)
+            if made is None:
+                made = training_sample(record, with_masks=self.with_masks)
+            elif not self.with_masks:
+                made = replace(made, masks=None)
+            sample = augment(made, config, random)
+            sample = replace(sample, image=recolour(sample.image))
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
         pixels = pad(normalise(sample.image, self.preprocess), divisor)
         height, width = sample.image.shape[:2]
@@ -99,9 +113,32 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         sizes = ImageSizes((height, width), padded, (record.height, record.width))
         return pixels, sizes, target, record.image_id
 
-    def _unreduced(self, position: int) -> Unreduced:
+    def _recoloured(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+        colour = self.augmentation.colour
+        return image if colour is None else jitter_colour(image, colour, random)
+
+    def _mosaic(self, position: int, random: np.random.Generator) -> Sample | None:
+        """The image at `position` with three others of the epoch, if it is drawn to be."""
+        config = self.augmentation.mosaic
+        if config is None or random.random() >= config.probability:
+            return None
+        others = random.integers(len(self._order), size=3)
+        return mosaic([self._as_annotated(int(k)) for k in (position, *others)], config.side, random)
+
+    def _unreduced(self, position: int, random: np.random.Generator) -> Unreduced:
+        made = self._mosaic(position, random)
+        if made is None:
+            return self._as_annotated(position)
+        assert made.masks is not None
+        return Unreduced(replace(made, masks=None), made.masks)
+
+    def _as_annotated(self, position: int) -> Unreduced:
         record = self.split.record(int(self._order[position]))
-        return Unreduced(training_sample(record), (record.mask(int(k)) for k in np.flatnonzero(record.trainable)))
+        objects = [int(k) for k in np.flatnonzero(record.trainable)]
+        # Where only boxes are wanted, outlines have no say in them, with a mosaic as without one.
+        outlined = self.with_masks or isinstance(self.augmentation, JitterConfig)
+        masks = (record.mask(k) if outlined and record.outlines[k] else None for k in objects)
+        return Unreduced(training_sample(record), masks)
 
 
 def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:

@@ -113,7 +113,7 @@ def rescale(sample: Sample, short_side: int, long_side: int) -> Sample:
     height, width = sample.image.shape[:2]
     new_height, new_width = rescaled_size(height, width, short_side, long_side)
     factors = np.array([new_width / width, new_height / height] * 2, np.float32)
-    boxes = _clip(sample.boxes * factors, new_height, new_width)
+    boxes = clip(sample.boxes * factors, new_height, new_width)
     masks = sample.masks
     if masks is not None:
         resized = [resize_mask(mask, new_height, new_width) for mask in masks]
@@ -141,13 +141,14 @@ def draw_crop(height: int, width: int, size: tuple[int, int], random: np.random.
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
     """Cut out a rectangle; boxes are clipped to it, and objects outside it removed (possibly all of them)."""
     rows, columns = slice(top, top + height), slice(left, left + width)
-    boxes = _clip(sample.boxes - np.array([left, top, left, top], np.float32), height, width)
+    boxes = clip(sample.boxes - np.array([left, top, left, top], np.float32), height, width)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     masks = None if sample.masks is None else sample.masks[keep][:, rows, columns]
     return Sample(np.ascontiguousarray(sample.image[rows, columns]), boxes[keep], sample.labels[keep], masks)
 
 
-def _clip(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def clip(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Clip (boxes, 4) xyxy in pixels to an image, in place."""
     boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
     boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
     return boxes

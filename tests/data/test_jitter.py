@@ -110,3 +110,59 @@ def test_an_image_without_objects_gives_way_to_another() -> None:
         lambda index: unreduced(images[index]), 0, 2, JitterConfig(canvas=32, max_pasted=0), np.random.default_rng(0)
     )
     assert result.labels.tolist() == [1]
+
+
+def boxes_only(sample: Sample) -> Unreduced:
+    return Unreduced(Sample(sample.image, sample.boxes, sample.labels), [None] * len(sample.labels))
+
+
+def test_boxes_without_outlines_are_scaled_and_cut_exactly() -> None:
+    """Rounding to whole pixels would move the sides of a small object by a tenth of its size."""
+    sample = square(1, 10, 10)
+    sample.boxes[:] = [10.25, 10.5, 21.75, 22.0]
+    moved = cut(boxes_only(sample), (24, 24), (6, 2, 18, 20))
+    np.testing.assert_array_equal(moved.boxes, [[3.125, 0, 8.875, 5]])
+    assert moved.masks is not None
+    np.testing.assert_array_equal(boxes_around(moved.masks), [[3, 0, 9, 5]])
+    assert len(cut(boxes_only(sample), (24, 24), (12, 12, 12, 12)).labels) == 0
+    assert len(cut(boxes_only(sample), (1, 1), (0, 0, 1, 1)).labels) == 0, "the middle of no pixel is in it"
+
+
+def test_objects_without_outlines_are_pasted_as_rectangles() -> None:
+    """Datasets of boxes can be trained on with copy-paste: labels and boxes go where the pixels go."""
+    images = [square(0, 3, 5), square(1, 30, 20, side=15)]
+    config = JitterConfig(canvas=64, scale=(0.4, 2.0))
+    counts = set()
+    for seed in range(40):
+        result = jittered(lambda index: boxes_only(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
+        assert result.masks is not None
+        np.testing.assert_allclose(result.boxes, boxes_around(result.masks), atol=0.5)
+        for mask in result.masks:
+            # The outermost pixels are blends of the object and what is around it.
+            assert np.median(result.image[mask]) > 60
+        counts.add(tuple(result.labels))
+    assert {len(labels) for labels in counts} == {1, 2}
+
+
+def test_a_covered_part_of_a_box_is_cut_off_and_other_boxes_stay_as_they_are() -> None:
+    below = square(1, 4, 4)
+    below.boxes[:] = [3.75, 4.25, 16.25, 15.75]
+    untouched = paste(below, square(2, 30, 30))
+    np.testing.assert_array_equal(untouched.boxes[0], below.boxes[0])
+    np.testing.assert_array_equal(paste(below, square(2, 12, 4)).boxes[0], [4, 4, 12, 16])
+
+
+def test_both_images_are_recoloured_and_the_grey_around_them_is_not() -> None:
+    images = [square(0, 3, 5), square(1, 30, 20, side=15)]
+    config = JitterConfig(canvas=64, scale=(0.5, 0.5))
+    for seed in range(10):
+        draws = (seed % 2, 2, config)
+        plain = jittered(lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed))
+        result = jittered(
+            lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed), lambda image: image // 2
+        )
+        np.testing.assert_array_equal(result.boxes, plain.boxes)
+        inside = np.zeros((64, 64), bool)
+        inside[:32, :32] = True
+        np.testing.assert_array_equal(result.image[inside], plain.image[inside] // 2)
+        np.testing.assert_array_equal(result.image[~inside], plain.image[~inside])

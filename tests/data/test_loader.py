@@ -14,11 +14,14 @@ import torch
 
 from codetr.data import loader as loader_module
 from codetr.data.config import (
+    Augmentation,
     AugmentConfig,
     ClassBalancedConfig,
+    ColourConfig,
     CropConfig,
     JitterConfig,
     LoaderConfig,
+    MosaicConfig,
     PreprocessConfig,
     RepeatFactorConfig,
     Sampling,
@@ -92,6 +95,68 @@ def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> Non
         assert images.canvas_size == (64, 64)
         assert images.image_sizes == images.padded_sizes == [(64, 64)] * 2
         assert all(target.masks.shape == (len(target), 64, 64) for target in targets)
+
+
+KINDS = (AUGMENT, JitterConfig(canvas=64))
+every_kind = pytest.mark.parametrize("augmentation", KINDS, ids=lambda config: config.kind)
+COLOUR = ColourConfig(probability=0.5, brightness=0.5, hue=0.1)
+MOSAIC = MosaicConfig(probability=0.5, side=48)
+
+
+def augmented(split: Split, augmentation: Augmentation, *, start: int = 0, **options: int | bool) -> list[Batch]:
+    workers = options.pop("workers", 0)
+    canvas = 64 if isinstance(augmentation, JitterConfig) else None
+    config = LoaderConfig(batch_size=2, workers=workers)
+    batches = TrainLoader(split, augmentation, PreprocessConfig(canvas=canvas), config, seed=7, **options)
+    return list(batches.epoch(1, start))
+
+
+@every_kind
+def test_options_that_are_never_drawn_change_nothing(train_split: Split, augmentation: Augmentation) -> None:
+    """Whoever leaves them off must train on the pixels that the published recipes train on."""
+    never = {"colour": ColourConfig(probability=0), "mosaic": MosaicConfig(probability=0)}
+    assert_equal(augmented(train_split, augmentation), augmented(train_split, augmentation.model_copy(update=never)))
+
+
+@every_kind
+def test_colours_change_and_nothing_else_does(train_split: Split, augmentation: Augmentation) -> None:
+    """Two runs that differ in this option should differ in nothing but colours."""
+    plain = augmented(train_split, augmentation)
+    recoloured = augmented(train_split, augmentation.model_copy(update={"colour": COLOUR}))
+    changed = []
+    for (images, targets), (others, other_targets) in zip(plain, recoloured, strict=True):
+        assert images.image_sizes == others.image_sizes
+        changed += [not torch.equal(a, b) for a, b in zip(images.pixels, others.pixels, strict=True)]
+        for target, other in zip(targets, other_targets, strict=True):
+            assert torch.equal(target.boxes, other.boxes)
+    assert 0 < sum(changed) < len(changed)
+
+
+@every_kind
+def test_options_are_drawn_for_the_place_in_the_epoch_alone(train_split: Split, augmentation: Augmentation) -> None:
+    """A run with other workers, or one that goes on after an interruption, would see other images."""
+    both = augmentation.model_copy(update={"colour": COLOUR, "mosaic": MOSAIC})
+    reference = augmented(train_split, both, with_masks=True)
+    assert_equal(reference, augmented(train_split, both, workers=2, with_masks=True))
+    assert_equal(reference[6:], augmented(train_split, both, start=6, with_masks=True))
+
+
+def test_a_mosaic_has_the_objects_of_four_images(train_split: Split) -> None:
+    """Labels must come along, crowds and other objects that are not trained on must not."""
+    plain = AugmentConfig(flip_probability=0, short_sides=(400,), long_side=400, crop=None)
+    counts = np.bincount(train_split.trained_on[0], minlength=len(train_split))
+    every = plain.model_copy(update={"mosaic": MosaicConfig(probability=1, side=200)})
+    several = 0
+    for with_masks in (False, True):
+        for images, targets in augmented(train_split, every, with_masks=with_masks):
+            assert images.image_sizes == [(400, 400)] * 2
+            for image_id, target in zip(images.image_ids, targets, strict=True):
+                own = counts[train_split.image_ids.tolist().index(image_id)]
+                several += len(target) > own
+                assert len(target) <= own + 3 * counts.max()
+                assert (target.boxes[:, 2:] > target.boxes[:, :2]).all()
+                assert (target.masks is not None) == with_masks
+    assert several > 20
 
 
 def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
