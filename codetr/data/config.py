@@ -232,9 +232,13 @@ class LoaderConfig(Settings):
         workers: loader processes per training process; 0 loads in the training process itself.
         prefetch: batches every worker prepares ahead.
         sampling: which images an epoch takes, and how often.
+        bad_images: what training does with an image that cannot be read (gone, damaged, not the one that was
+            prepared): "fail" ends the run, "skip" takes another image of the epoch for it and counts. Evaluation
+            always fails: without an image its numbers would be those of another dataset.
     """
 
     batch_size: Positive = 2
     workers: Annotated[int, Field(ge=0)] = 2
     prefetch: Positive = 2
     sampling: Sampling = ShuffleConfig()
+    bad_images: Literal["fail", "skip"] = "fail"

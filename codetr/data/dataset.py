@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data import segmentation
+from codetr.data.bad_images import BadImageError
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE, Frequency
 from codetr.data.images import read_image
 from codetr.data.index import open_index
@@ -84,17 +85,23 @@ class ImageRecord:
         """Decode the image: (height, width, 3) uint8 RGB.
 
         Raises:
-            UserError: the file is gone, damaged, or of another size than when the dataset was prepared.
+            BadImageError: the file is gone, damaged, or of another size than when the dataset was prepared.
         """
-        image = read_image(self.path, upright=self.upright)
+        try:
+            image = read_image(self.path, upright=self.upright)
+            size = self.path.stat().st_size
+        except UserError as error:
+            raise BadImageError(error.problem, where=error.where, hint=error.hint) from None
+        except OSError as error:
+            raise BadImageError(f"cannot be read: {error.strerror or error}", where=str(self.path)) from None
         hint = "Run `codetr prepare` again."
         if image.shape[:2] != (self.height, self.width):
             problem = f"is {image.shape[1]}x{image.shape[0]}, was {self.width}x{self.height} when prepared"
-            raise UserError(problem, where=str(self.path), hint=hint)
+            raise BadImageError(problem, where=str(self.path), hint=hint)
         # Far cheaper than the digest, and tells nearly every file that was edited or written anew.
-        if (size := self.path.stat().st_size) != self.file_size:
+        if size != self.file_size:
             problem = f"has {size} bytes, had {self.file_size} when prepared"
-            raise UserError(problem, where=str(self.path), hint=hint)
+            raise BadImageError(problem, where=str(self.path), hint=hint)
         return image
 
 
