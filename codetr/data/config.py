@@ -19,7 +19,8 @@ class SourceConfig(Settings):
     Attributes:
         annotations: a COCO-format JSON file, plain or gzip-compressed; a Pascal VOC folder, or one of the lists in its
             ImageSets/Main; or the data.yaml of a YOLO dataset.
-        images: the folder that file names are relative to. None for where the format has it: COCO in the current
+        images: the folder that file names are relative to; or, for COCO, a .tar file or a folder of such files, whose
+            members they name. None for where the format has it: COCO in the current
             folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
         repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).

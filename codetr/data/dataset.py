@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from codetr.data import segmentation
 from codetr.data.bad_images import BadImageError
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE, Frequency
-from codetr.data.images import read_image
+from codetr.data.images import parse_image
 from codetr.data.index import open_index
+from codetr.data.shards import Member, is_sharded, read_member, shard_path, stored_member
 from codetr.errors import UserError
 from codetr.files import read_json, write_json
 
 CLASSES = "classes.json"
 _UNKNOWN = Frequency(None, None)
 LOCATIONS = "locations.json"
-"""The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest.
+"""The image folder, or tar file, of every split: absolute, or relative to the dataset folder. Not part of the
+dataset's digest.
 
 A split of several sources has a list of folders, and the paths in its index begin with a position in it."""
 
@@ -34,7 +36,7 @@ class ImageRecord:
 
     Attributes:
         image_id: original id.
-        path: the image file.
+        path: the image file, or the tar file that it is in.
         height: rows of the decoded image.
         width: columns of the decoded image.
         upright: the EXIF orientation is to be applied when decoding.
@@ -48,6 +50,7 @@ class ImageRecord:
         outlines: polygons or run-length code of every object as JSON, empty where it has none.
         negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
         not_exhaustive: (n,) int32 labels of which not every object is annotated, likewise.
+        member: where it is in the tar file; None for a file of its own.
     """
 
     image_id: int
@@ -65,6 +68,7 @@ class ImageRecord:
     outlines: tuple[bytes, ...]
     negative: NDArray[np.int32] | None = None
     not_exhaustive: NDArray[np.int32] | None = None
+    member: Member | None = None
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
         """Outline of object `k`: polygons, a run-length code, or None."""
@@ -87,22 +91,32 @@ class ImageRecord:
         Raises:
             BadImageError: the file is gone, damaged, or of another size than when the dataset was prepared.
         """
+        where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
         try:
-            image = read_image(self.path, upright=self.upright)
-            size = self.path.stat().st_size
+            image = parse_image(self._content(where), where, upright=self.upright)
+        except BadImageError:
+            raise
         except UserError as error:
-            raise BadImageError(error.problem, where=error.where, hint=error.hint) from None
+            raise BadImageError(error.problem, where=where, hint=error.hint) from None
         except OSError as error:
-            raise BadImageError(f"cannot be read: {error.strerror or error}", where=str(self.path)) from None
-        hint = "Run `codetr prepare` again."
+            missing = isinstance(error, FileNotFoundError)
+            problem = "no such file" if missing else f"cannot be read: {error.strerror or error}"
+            raise BadImageError(problem, where=where) from None
         if image.shape[:2] != (self.height, self.width):
             problem = f"is {image.shape[1]}x{image.shape[0]}, was {self.width}x{self.height} when prepared"
-            raise BadImageError(problem, where=str(self.path), hint=hint)
-        # Far cheaper than the digest, and tells nearly every file that was edited or written anew.
-        if size != self.file_size:
-            problem = f"has {size} bytes, had {self.file_size} when prepared"
-            raise BadImageError(problem, where=str(self.path), hint=hint)
+            raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
         return image
+
+    def _content(self, where: str) -> bytes:
+        # Far cheaper than the digest, and tells nearly every file that was edited, written anew or cut short.
+        expected = self.file_size if self.member is None else self.member.shard.size
+        if (size := self.path.stat().st_size) != expected:
+            file = "has" if self.member is None else "is in a tar file that has"
+            raise BadImageError(f"{file} {size} bytes, had {expected} when prepared", where=where, hint=_PREPARE_AGAIN)
+        return self.path.read_bytes() if self.member is None else read_member(self.path, self.member)
+
+
+_PREPARE_AGAIN = "Run `codetr prepare` again."
 
 
 class Split:
@@ -177,9 +191,10 @@ class Split:
         return int(np.count_nonzero((np.diff(self._arrays["outline_offsets"]) == 0) & self._arrays["trainable"]))
 
     def path(self, i: int) -> Path:
-        """The file of image `i`."""
+        """The file of image `i`, or the tar file that it is in."""
         source, path = self._place(i)
-        return self._roots[source] / path
+        member = stored_member(self._arrays, i, path)
+        return self._roots[source] / path if member is None else shard_path(self._roots[source], member.shard)
 
     def digest(self, i: int) -> str:
         """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
@@ -207,6 +222,7 @@ class Split:
             outlines=tuple(arrays["outlines"][start:stop].tobytes() for start, stop in pairwise(bounds)),
             negative=self._verified("negative", i),
             not_exhaustive=self._verified("not_exhaustive", i),
+            member=stored_member(arrays, i, self._place(i)[1]),
         )
 
     def to_coco(self) -> dict[str, Any]:
@@ -344,7 +360,7 @@ def _image_roots(dataset: Path, split: str) -> list[Path]:
         raise UserError(f"has no split '{split}' (it has {', '.join(locations) or 'none'})", where=str(dataset))
     roots = [dataset / folder for folder in _list(locations[split]) or [locations[split]]]
     for root in roots:
-        if not root.is_dir():
+        if not (root.is_dir() or (root.is_file() and is_sharded(root))):
             hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
             raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
     return roots

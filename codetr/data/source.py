@@ -11,6 +11,7 @@ from codetr.data.coco_file import read_coco
 from codetr.data.config import SourceConfig
 from codetr.data.findings import Findings
 from codetr.data.records import Records
+from codetr.data.shards import SUFFIX, is_sharded
 from codetr.data.voc import read_voc
 from codetr.data.yolo import read_yolo
 from codetr.errors import UserError
@@ -23,7 +24,7 @@ class Source:
 
     Attributes:
         annotations: the annotation file or folder.
-        images: the image folder; None for where the format has it.
+        images: the image folder, or tar file; None for where the format has it.
     """
 
     annotations: Path
@@ -46,8 +47,10 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
     images = None if config.images is None else Path(config.images).expanduser()
     if not annotations.exists():
         raise UserError("no such annotation file", where=str(annotations))
-    if images is not None and not images.is_dir():
-        raise UserError("no such image folder", where=str(images))
+    if images is not None:
+        if not images.exists():
+            raise UserError("no such image folder", where=str(images))
+        _require_images(images, str(images), "what images are read from")
     return Source(annotations.resolve(), None if images is None else images.resolve())
 
 
@@ -73,6 +76,9 @@ def read(source: Source, split: str, findings: Findings, *, workers: int) -> Rec
     """
     path = source.annotations
     kind = format_of(path)
+    if kind != "coco" and source.images is not None and is_sharded(source.images):
+        problem = f"holds images in tar files, which only COCO-format annotations can name; {path} is {kind.upper()}"
+        raise UserError(problem, where=str(source.images), hint="Unpack the tar files.")
     if kind == "voc":
         return read_voc(path, source.images, split, findings)
     if kind == "yolo":
@@ -100,7 +106,8 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
     if whole == file and file.suffix and images is None:
         images = "."
     place = folder / "annotations" / whole.name
-    fetched = None if images is None else folder / "images"
+    # What it is shows in the name's end.
+    fetched = None if images is None else folder / (f"images{SUFFIX}" if images.endswith(SUFFIX) else "images")
     source = Source(place / file.relative_to(whole), fetched)
     for path, target in ((str(whole), place), (images, fetched)):
         if path is None or target is None:
@@ -114,9 +121,16 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
             problem = f"'{path}' cannot be fetched: {_first_line(error)}"
             hint = "Check the path, the revision, and that `dvc pull` works there."
             raise UserError(problem, where=where, hint=hint) from None
-    if source.images is not None and not source.images.is_dir():
-        raise UserError(f"'{images}' is not a folder", where=where)
+    if source.images is not None:
+        _require_images(source.images, where, f"'{images}'")
     return source
+
+
+def _require_images(images: Path, where: str, name: str) -> None:
+    """Raise `UserError` unless `images` is a folder or a tar file."""
+    if not images.is_dir() and not (images.is_file() and is_sharded(images)):
+        hint = "Images come from a folder, or from tar files that are not compressed."
+        raise UserError(f"{name} is neither a folder nor a .tar file", where=where, hint=hint)
 
 
 def _refuse_outside(path: str, where: str) -> None:
