@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from codetr.data.bucket import StorageError
 from codetr.data.entries import ImageEntry, Verified
 from codetr.data.findings import Findings
 from codetr.data.fingerprint import PLAIN, fingerprint
 from codetr.data.images import parse_header, parse_image
 from codetr.data.paths import NoFileError, UnsafePathError
-from codetr.data.places import Found, ImagePlace
+from codetr.data.places import ImageFile, ImagePlace
 from codetr.data.progress import track
 from codetr.data.shards import AmbiguousNameError, Member
 from codetr.errors import UserError
@@ -75,6 +76,9 @@ def check_images(
 
     Returns:
         The images that can be used, in order.
+
+    Raises:
+        StorageError: the place as a whole cannot be used.
     """
     pool = ThreadPoolExecutor(workers)
     try:
@@ -95,6 +99,9 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
     Args:
         entry: the image as listed.
         place: where it is.
+
+    Raises:
+        StorageError: the place as a whole cannot be used.
     """
     check = ImageCheck()
     example = f"image {entry.image_id}"
@@ -103,7 +110,7 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
         return check
     example = f"{example} '{found.path}'"
     try:
-        content = place.read(found)
+        content = found.content
         header = parse_header(content, found.path)
         upright = True
         if header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(upright=True):
@@ -111,9 +118,8 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
             check.findings.append(("image_orientation_ignored", f"{example}: EXIF orientation {header.orientation}"))
         pixels = parse_image(content, found.path, upright=upright)
         height, width = pixels.shape[:2]
-    except (UserError, OSError) as error:
-        reason = error.problem if isinstance(error, UserError) else error.strerror
-        check.findings.append(("image_unreadable", f"{example}: {reason}"))
+    except UserError as error:
+        check.findings.append(("image_unreadable", f"{example}: {error.problem}"))
         return check
     if entry.size is None:
         check.findings.append(("image_size_missing", f"{example}: {width}x{height}"))
@@ -137,14 +143,14 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
     return check
 
 
-def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: str) -> Found | None:
-    """Where the image is, or None with the reason noted."""
+def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: str) -> ImageFile | None:
+    """The image's file, or None with the reason noted."""
     if not entry.names:
         check.findings.append(("image_unnamed", example))
         return None
     for name in entry.names:
         try:
-            found = place.find(name)
+            found = place.fetch(name)
         except UnsafePathError as error:
             check.findings.append(("image_unsafe_path", f"{example} '{name}': {error}"))
             return None
@@ -153,6 +159,12 @@ def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: st
             return None
         except NoFileError:
             continue
+        except StorageError:
+            raise
+        except (UserError, OSError) as error:
+            reason = error.problem if isinstance(error, UserError) else error.strerror
+            check.findings.append(("image_unreadable", f"{example} '{name}': {reason}"))
+            return None
         if entry.named_by_url:
             check.findings.append(("image_name_from_url", f"{example}: '{found.path}'"))
         elif found.path != name:

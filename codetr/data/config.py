@@ -17,11 +17,11 @@ class SourceConfig(Settings):
     """Where the annotations and images of one split are, or of a part of it.
 
     Attributes:
-        annotations: a COCO-format JSON file, plain or gzip-compressed; a Pascal VOC folder, or one of the lists in its
-            ImageSets/Main; or the data.yaml of a YOLO dataset.
+        annotations: a COCO-format JSON file, plain or gzip-compressed, also on S3 (s3://BUCKET/KEY); a Pascal VOC
+            folder, or one of the lists in its ImageSets/Main; or the data.yaml of a YOLO dataset.
         images: the folder that file names are relative to; or, for COCO, a .tar file or a folder of such files, whose
-            members they name. None for where the format has it: COCO in the current
-            folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
+            members they name, or a prefix on S3 (s3://BUCKET/PREFIX). None for where the format has it: COCO in the
+            current folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
         repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
     """
@@ -35,6 +35,8 @@ class SourceConfig(Settings):
     def _revision_needs_repository(self) -> Self:
         if self.rev is not None and self.repo is None:
             raise ValueError("rev is given without repo: only a DVC repository has revisions")
+        if self.repo is not None and any((path or "").startswith("s3://") for path in (self.annotations, self.images)):
+            raise ValueError("repo is given, and a path on S3: paths are those of the repository then")
         return self
 
 

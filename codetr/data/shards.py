@@ -18,8 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.paths import NoFileError, UnsafePathError, require_harmless, spellings
-from codetr.data.records import IMAGE_SUFFIXES
+from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, require_harmless, spellings
 from codetr.errors import UserError
 
 SUFFIX = ".tar"

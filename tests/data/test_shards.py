@@ -260,5 +260,5 @@ def test_other_archives_are_refused(drawn: Path, tmp_path: Path, name: str, cont
 def test_only_coco_files_name_members_of_tar_files(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [a]\ntrain: images\nval: images\n")
     annotated = SourceConfig(annotations=str(tmp_path / "data.yaml"), images=str(packed))
-    with pytest.raises(UserError, match="which only COCO-format annotations can name"):
+    with pytest.raises(UserError, match="go with COCO-format annotations only"):
         prepare(PrepareConfig(train=annotated, val=annotated), tmp_path / "dataset")
