@@ -36,6 +36,7 @@ from codetr.data.dataset import Split
 from codetr.data.entries import read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
+from codetr.data.places import open_place
 from codetr.steps.prepare import PrepareConfig, prepare
 
 SIZES = {"coco": (118_287, 860_001, 80), "lvis": (100_170, 1_270_141, 1_203)}
@@ -160,7 +161,7 @@ def checked(annotations: Path, images: Path) -> None:
     ids = ImageIds([entry["id"] for entry in content["images"]])
     file = CocoFile(content["images"], [], content["categories"])
     entries = read_image_entries(file, ids, findings, str(annotations))
-    check_images(entries, images, findings, workers=2 * (os.cpu_count() or 1), label="images")
+    check_images(entries, open_place(images), findings, workers=2 * (os.cpu_count() or 1), label="images")
 
 
 def loader_process(dataset: Path, seed: int, pipe: Connection) -> None:

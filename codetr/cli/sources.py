@@ -40,8 +40,9 @@ ImagesOption = Annotated[
     str | None,
     typer.Option(
         "--images",
-        metavar="FOLDER",
-        help="What the annotations' file names are relative to. Default: COCO, the current folder; VOC, its "
+        metavar="FOLDER|TAR|S3",
+        help="What the annotations' file names are relative to: a folder or, for COCO, a .tar file or a folder of such "
+        "files, which are read in place, or s3://BUCKET/PREFIX. Default: COCO, the current folder; VOC, its "
         "JPEGImages; YOLO, the [bold]path[/] of its data.yaml.",
         rich_help_panel=_PANEL,
     ),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from codetr.data.bucket import StorageError
 from codetr.data.entries import ImageEntry, Verified
 from codetr.data.findings import Findings
 from codetr.data.fingerprint import PLAIN, fingerprint
-from codetr.data.images import read_header, read_image
-from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.images import parse_header, parse_image
+from codetr.data.paths import NoFileError, UnsafePathError
+from codetr.data.places import ImageFile, ImagePlace
 from codetr.data.progress import track
+from codetr.data.shards import AmbiguousNameError, Member
 from codetr.errors import UserError
-from codetr.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class CheckedImage:
 
     Attributes:
         image_id: its id.
-        path: relative to the image folder, with `/`.
+        path: relative to the image folder, with `/`; its name in the tar file if it is in one.
         height: rows of the decoded image.
         width: columns of the decoded image.
         upright: the EXIF orientation is to be applied when decoding.
@@ -32,6 +34,7 @@ class CheckedImage:
         bytes: size of the file.
         verified: what is known about its classes in a federated dataset, or None.
         fingerprint: 64 bits that images which look alike share, see `codetr.data.fingerprint`.
+        member: where it is in a tar file; None for a file of its own.
     """
 
     image_id: int
@@ -43,6 +46,7 @@ class CheckedImage:
     bytes: int
     verified: Verified | None = None
     fingerprint: int = PLAIN
+    member: Member | None = None
 
 
 @dataclass
@@ -59,13 +63,13 @@ class ImageCheck:
 
 
 def check_images(
-    entries: list[ImageEntry], root: Path, findings: Findings, *, workers: int, label: str
+    entries: list[ImageEntry], place: ImagePlace, findings: Findings, *, workers: int, label: str
 ) -> list[CheckedImage]:
     """Check the image files of one split, in threads, with progress.
 
     Args:
         entries: the images as listed.
-        root: the image folder.
+        place: where they are.
         findings: what is wrong with them is added here.
         workers: number of threads.
         label: what to call this in the progress display.
@@ -74,14 +78,11 @@ def check_images(
         The images that can be used, in order.
 
     Raises:
-        UserError: the image folder does not exist.
+        StorageError: the place as a whole cannot be used.
     """
-    if not root.is_dir():
-        raise UserError("no such image folder" if not root.exists() else "is not a folder", where=str(root))
-    root = root.resolve()
     pool = ThreadPoolExecutor(workers)
     try:
-        checks = list(track(pool.map(lambda entry: check_image(entry, root), entries), len(entries), label))
+        checks = list(track(pool.map(lambda entry: check_image(entry, place), entries), len(entries), label))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
     for check in checks:
@@ -92,32 +93,33 @@ def check_images(
     return images
 
 
-def check_image(entry: ImageEntry, root: Path) -> ImageCheck:
+def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
     """Check one image file.
 
     Args:
         entry: the image as listed.
-        root: the image folder, resolved.
+        place: where it is.
+
+    Raises:
+        StorageError: the place as a whole cannot be used.
     """
     check = ImageCheck()
     example = f"image {entry.image_id}"
-    path = _locate(entry, root, check, example)
-    if path is None:
+    found = _locate(entry, place, check, example)
+    if found is None:
         return check
-    example = f"{example} '{path}'"
-    file = root / path
+    example = f"{example} '{found.path}'"
     try:
-        header = read_header(file)
+        content = found.content
+        header = parse_header(content, found.path)
         upright = True
         if header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(upright=True):
             upright = False
             check.findings.append(("image_orientation_ignored", f"{example}: EXIF orientation {header.orientation}"))
-        pixels = read_image(file, upright=upright)
+        pixels = parse_image(content, found.path, upright=upright)
         height, width = pixels.shape[:2]
-        digest, size = sha256_file(file), file.stat().st_size
-    except (UserError, OSError) as error:
-        reason = error.problem if isinstance(error, UserError) else error.strerror
-        check.findings.append(("image_unreadable", f"{example}: {reason}"))
+    except UserError as error:
+        check.findings.append(("image_unreadable", f"{example}: {error.problem}"))
         return check
     if entry.size is None:
         check.findings.append(("image_size_missing", f"{example}: {width}x{height}"))
@@ -128,36 +130,46 @@ def check_image(entry: ImageEntry, root: Path) -> ImageCheck:
         check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
     check.image = CheckedImage(
         entry.image_id,
-        path,
+        found.path,
         height,
         width,
         upright,
-        digest,
-        size,
+        f"sha256:{hashlib.sha256(content).hexdigest()}",
+        len(content),
         entry.verified,
         fingerprint=fingerprint(pixels),
+        member=found.member,
     )
     return check
 
 
-def _locate(entry: ImageEntry, root: Path, check: ImageCheck, example: str) -> str | None:
-    """The image's path relative to `root`, or None with the reason noted."""
+def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: str) -> ImageFile | None:
+    """The image's file, or None with the reason noted."""
     if not entry.names:
         check.findings.append(("image_unnamed", example))
         return None
     for name in entry.names:
         try:
-            path = resolve_image(root, name)
+            found = place.fetch(name)
         except UnsafePathError as error:
             check.findings.append(("image_unsafe_path", f"{example} '{name}': {error}"))
             return None
+        except AmbiguousNameError as error:
+            check.findings.append(("image_ambiguous", f"{example} '{name}' {error}"))
+            return None
         except NoFileError:
             continue
+        except StorageError:
+            raise
+        except (UserError, OSError) as error:
+            reason = error.problem if isinstance(error, UserError) else error.strerror
+            check.findings.append(("image_unreadable", f"{example} '{name}': {reason}"))
+            return None
         if entry.named_by_url:
-            check.findings.append(("image_name_from_url", f"{example}: '{path}'"))
-        elif path != name:
-            check.findings.append(("image_name_adapted", f"{example}: '{name}' is '{path}'"))
-        return path
+            check.findings.append(("image_name_from_url", f"{example}: '{found.path}'"))
+        elif found.path != name:
+            check.findings.append(("image_name_adapted", f"{example}: '{name}' is '{found.path}'"))
+        return found
     check.findings.append(("image_missing", f"{example} '{entry.names[0]}'"))
     return None
 

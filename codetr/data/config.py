@@ -17,10 +17,11 @@ class SourceConfig(Settings):
     """Where the annotations and images of one split are, or of a part of it.
 
     Attributes:
-        annotations: a COCO-format JSON file, plain or gzip-compressed; a Pascal VOC folder, or one of the lists in its
-            ImageSets/Main; or the data.yaml of a YOLO dataset.
-        images: the folder that file names are relative to. None for where the format has it: COCO in the current
-            folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
+        annotations: a COCO-format JSON file, plain or gzip-compressed, also on S3 (s3://BUCKET/KEY); a Pascal VOC
+            folder, or one of the lists in its ImageSets/Main; or the data.yaml of a YOLO dataset.
+        images: the folder that file names are relative to; or, for COCO, a .tar file or a folder of such files, whose
+            members they name, or a prefix on S3 (s3://BUCKET/PREFIX). None for where the format has it: COCO in the
+            current folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
         repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
     """
@@ -34,6 +35,8 @@ class SourceConfig(Settings):
     def _revision_needs_repository(self) -> Self:
         if self.rev is not None and self.repo is None:
             raise ValueError("rev is given without repo: only a DVC repository has revisions")
+        if self.repo is not None and any((path or "").startswith("s3://") for path in (self.annotations, self.images)):
+            raise ValueError("repo is given, and a path on S3: paths are those of the repository then")
         return self
 
 
@@ -232,9 +235,13 @@ class LoaderConfig(Settings):
         workers: loader processes per training process; 0 loads in the training process itself.
         prefetch: batches every worker prepares ahead.
         sampling: which images an epoch takes, and how often.
+        bad_images: what training does with an image that cannot be read (gone, damaged, not the one that was
+            prepared): "fail" ends the run, "skip" takes another image of the epoch for it and counts. Evaluation
+            always fails: without an image its numbers would be those of another dataset.
     """
 
     batch_size: Positive = 2
     workers: Annotated[int, Field(ge=0)] = 2
     prefetch: Positive = 2
     sampling: Sampling = ShuffleConfig()
+    bad_images: Literal["fail", "skip"] = "fail"

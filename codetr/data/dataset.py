@@ -13,16 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data import segmentation
+from codetr.data.bad_images import BadImageError
+from codetr.data.bucket import SCHEME, S3Address, StorageError
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE, Frequency
-from codetr.data.images import read_image
+from codetr.data.images import parse_image
 from codetr.data.index import open_index
+from codetr.data.places import ImageRoot, read_cached
+from codetr.data.shards import Member, is_sharded, read_member, shard_path, stored_member
 from codetr.errors import UserError
 from codetr.files import read_json, write_json
 
 CLASSES = "classes.json"
 _UNKNOWN = Frequency(None, None)
 LOCATIONS = "locations.json"
-"""The image folder of every split: absolute, or relative to the dataset folder. Not part of the dataset's digest.
+"""The image folder, tar file or S3 prefix of every split: absolute, or relative to the dataset folder. Not part of the
+dataset's digest.
 
 A split of several sources has a list of folders, and the paths in its index begin with a position in it."""
 
@@ -33,10 +38,11 @@ class ImageRecord:
 
     Attributes:
         image_id: original id.
-        path: the image file.
+        path: the image file, or the tar file that it is in, or the object on S3.
         height: rows of the decoded image.
         width: columns of the decoded image.
         upright: the EXIF orientation is to be applied when decoding.
+        digest: SHA-256 of the file when the dataset was prepared, as `sha256:<hex>`.
         file_size: bytes of the file when the dataset was prepared.
         boxes_xywh: (objects, 4) float64 x, y, width, height in pixels, as annotated.
         labels: (objects,) int32 in [0, classes).
@@ -47,13 +53,15 @@ class ImageRecord:
         outlines: polygons or run-length code of every object as JSON, empty where it has none.
         negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
         not_exhaustive: (n,) int32 labels of which not every object is annotated, likewise.
+        member: where it is in the tar file; None for a file of its own.
     """
 
     image_id: int
-    path: Path
+    path: ImageRoot
     height: int
     width: int
     upright: bool
+    digest: str
     file_size: int
     boxes_xywh: NDArray[np.float64]
     labels: NDArray[np.int32]
@@ -64,6 +72,7 @@ class ImageRecord:
     outlines: tuple[bytes, ...]
     negative: NDArray[np.int32] | None = None
     not_exhaustive: NDArray[np.int32] | None = None
+    member: Member | None = None
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
         """Outline of object `k`: polygons, a run-length code, or None."""
@@ -84,18 +93,37 @@ class ImageRecord:
         """Decode the image: (height, width, 3) uint8 RGB.
 
         Raises:
-            UserError: the file is gone, damaged, or of another size than when the dataset was prepared.
+            BadImageError: the file is gone, damaged, or of another size than when the dataset was prepared.
+            StorageError: it is on S3, which as a whole cannot be used.
         """
-        image = read_image(self.path, upright=self.upright)
-        hint = "Run `codetr prepare` again."
+        where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
+        try:
+            image = parse_image(self._content(where), where, upright=self.upright)
+        except (BadImageError, StorageError):
+            raise
+        except UserError as error:
+            raise BadImageError(error.problem, where=where, hint=error.hint) from None
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            problem = "no such file" if missing else f"cannot be read: {error.strerror or error}"
+            raise BadImageError(problem, where=where) from None
         if image.shape[:2] != (self.height, self.width):
             problem = f"is {image.shape[1]}x{image.shape[0]}, was {self.width}x{self.height} when prepared"
-            raise UserError(problem, where=str(self.path), hint=hint)
-        # Far cheaper than the digest, and tells nearly every file that was edited or written anew.
-        if (size := self.path.stat().st_size) != self.file_size:
-            problem = f"has {size} bytes, had {self.file_size} when prepared"
-            raise UserError(problem, where=str(self.path), hint=hint)
+            raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
         return image
+
+    def _content(self, where: str) -> bytes:
+        if isinstance(self.path, S3Address):
+            return read_cached(self.path, self.digest, self.file_size)
+        # Far cheaper than the digest, and tells nearly every file that was edited, written anew or cut short.
+        expected = self.file_size if self.member is None else self.member.shard.size
+        if (size := self.path.stat().st_size) != expected:
+            file = "has" if self.member is None else "is in a tar file that has"
+            raise BadImageError(f"{file} {size} bytes, had {expected} when prepared", where=where, hint=_PREPARE_AGAIN)
+        return self.path.read_bytes() if self.member is None else read_member(self.path, self.member)
+
+
+_PREPARE_AGAIN = "Run `codetr prepare` again."
 
 
 class Split:
@@ -169,10 +197,11 @@ class Split:
         """How many of the objects that are trained on have no outline."""
         return int(np.count_nonzero((np.diff(self._arrays["outline_offsets"]) == 0) & self._arrays["trainable"]))
 
-    def path(self, i: int) -> Path:
-        """The file of image `i`."""
+    def path(self, i: int) -> ImageRoot:
+        """The file of image `i`, or the tar file that it is in, or the object on S3."""
         source, path = self._place(i)
-        return self._roots[source] / path
+        root, member = self._roots[source], stored_member(self._arrays, i, path)
+        return root / path if member is None or isinstance(root, S3Address) else shard_path(root, member.shard)
 
     def digest(self, i: int) -> str:
         """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
@@ -190,6 +219,7 @@ class Split:
             height=height,
             width=width,
             upright=bool(arrays["upright"][i]),
+            digest=self.digest(i),
             file_size=int(arrays["file_sizes"][i]),
             boxes_xywh=np.array(arrays["boxes"][objects]),
             labels=np.array(arrays["labels"][objects]),
@@ -200,6 +230,7 @@ class Split:
             outlines=tuple(arrays["outlines"][start:stop].tobytes() for start, stop in pairwise(bounds)),
             negative=self._verified("negative", i),
             not_exhaustive=self._verified("not_exhaustive", i),
+            member=stored_member(arrays, i, self._place(i)[1]),
         )
 
     def to_coco(self) -> dict[str, Any]:
@@ -327,7 +358,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _image_roots(dataset: Path, split: str) -> list[Path]:
+def _image_roots(dataset: Path, split: str) -> list[ImageRoot]:
     path = dataset / LOCATIONS
     locations = read_json(path)
     values = locations.values() if isinstance(locations, dict) else [None]
@@ -335,9 +366,12 @@ def _image_roots(dataset: Path, split: str) -> list[Path]:
         raise UserError("is not an object of image folders by split", where=str(path))
     if split not in locations:
         raise UserError(f"has no split '{split}' (it has {', '.join(locations) or 'none'})", where=str(dataset))
-    roots = [dataset / folder for folder in _list(locations[split]) or [locations[split]]]
+    roots = [
+        S3Address.parse(root) if root.startswith(SCHEME) else dataset / root
+        for root in _list(locations[split]) or [locations[split]]
+    ]
     for root in roots:
-        if not root.is_dir():
+        if isinstance(root, Path) and not (root.is_dir() or (root.is_file() and is_sharded(root))):
             hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
             raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
     return roots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         UserError: missing, empty, not an image, or of more than `MAX_PIXELS` pixels.
     """
-    with _open(path) as image:
-        return ImageHeader(image.height, image.width, _orientation(image), getattr(image, "n_frames", 1))
+    with _open(path, str(path)) as image:
+        return _header(image)
 
 
 def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
@@ -77,8 +78,20 @@ def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
     Raises:
         UserError: missing, empty, not an image, damaged, too large, or with pixels of no known range.
     """
-    with _open(path) as image:
+    with _open(path, str(path)) as image:
         return decode_image(image, str(path), upright=upright)
+
+
+def parse_header(content: bytes, where: str) -> ImageHeader:
+    """The header of an image file's content; `where` is what to call it in errors, which are those of `read_header`."""
+    with _open(io.BytesIO(content), where) as image:
+        return _header(image)
+
+
+def parse_image(content: bytes, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
+    """Decode an image file's content as `read_image` does a file; `where` is what to call it in errors."""
+    with _open(io.BytesIO(content), where) as image:
+        return decode_image(image, where, upright=upright)
 
 
 def decode_image(image: Image.Image, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
@@ -109,26 +122,30 @@ def decode_image(image: Image.Image, where: str, *, upright: bool = True) -> NDA
     return np.array(rgb)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(source: Path | io.BytesIO, where: str) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(source, formats=FORMATS)
     except FileNotFoundError:
-        raise UserError("no such file", where=str(path)) from None
+        raise UserError("no such file", where=where) from None
     except IsADirectoryError:
-        raise UserError("is a folder, not an image", where=str(path)) from None
+        raise UserError("is a folder, not an image", where=where) from None
     except PermissionError:
-        raise UserError("may not be read", where=str(path), hint="Check the file's permissions.") from None
+        raise UserError("may not be read", where=where, hint="Check the file's permissions.") from None
     except Image.DecompressionBombError:
-        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=str(path)) from None
+        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=where) from None
     except Exception as error:
-        if path.stat().st_size == 0:
-            raise UserError("is empty", where=str(path)) from None
+        if (source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())) == 0:
+            raise UserError("is empty", where=where) from None
         hint = f"Formats that can be read: {', '.join(FORMATS)}."
-        raise UserError(f"is not an image: {_reason(error)}", where=str(path), hint=hint) from None
+        raise UserError(f"is not an image: {_reason(error)}", where=where, hint=hint) from None
     if image.width * image.height > MAX_PIXELS:
         image.close()
-        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=str(path))
+        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=where)
     return image
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    return ImageHeader(image.height, image.width, _orientation(image), getattr(image, "n_frames", 1))
 
 
 def _reason(error: Exception) -> str:

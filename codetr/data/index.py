@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.data import shards
 from codetr.data.annotations import ObjectEntry
 from codetr.data.check import CheckedImage
 from codetr.errors import UserError
@@ -57,7 +58,7 @@ def build_index(
     images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
     """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
-    `FEDERATED_ARRAYS`.
+    `FEDERATED_ARRAYS`; where they are in tar files, of `codetr.data.shards.ARRAYS`.
 
     Args:
         images: in the order they will have.
@@ -91,6 +92,7 @@ def build_index(
         "outlines": np.frombuffer(b"".join(outlines), np.uint8),
         "outline_offsets": _offsets([len(outline) for outline in outlines]),
     }
+    arrays |= shards.shard_arrays(images)
     verified = [image.verified for image in images]
     if any(entry is not None for entry in verified):
         arrays["verified"] = np.array([entry is not None for entry in verified], bool)
@@ -113,7 +115,7 @@ def write_index(
 
 
 def open_index(folder: Path) -> dict[str, NDArray[Any]]:
-    """Map the arrays of an index, read-only; those of `FEDERATED_ARRAYS` only if it has them.
+    """Map the arrays of an index, read-only; those of `FEDERATED_ARRAYS` and of tar files only if it has them.
 
     Raises:
         UserError: an array is missing, unreadable, or its length does not fit the others'.
@@ -132,6 +134,9 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         lengths |= {"verified": images, "negative_offsets": images + 1, "not_exhaustive_offsets": images + 1}
         lengths["ignored"] = objects
         ends += [(f"{name}_offsets", len(arrays[f"{name}_labels"])) for name in ("negative", "not_exhaustive")]
+    if (folder / "shards.npy").exists():
+        arrays |= {name: _open(folder / f"{name}.npy") for name in shards.ARRAYS}
+        lengths |= shards.shard_lengths(arrays)
     fits = all(len(arrays[name]) == length for name, length in lengths.items())
     if not fits or any(arrays[name][-1] != end for name, end in ends):
         raise UserError("the arrays of this index do not fit together", where=str(folder), hint=_PREPARE_AGAIN)

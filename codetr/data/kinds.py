@@ -101,6 +101,13 @@ KINDS: dict[str, Kind] = {
         "removed",
         "Is the image folder the right one, and the download complete?",
     ),
+    "image_ambiguous": Kind(
+        "dropped",
+        "error",
+        "several files in the tar files have its name",
+        "removed",
+        "Give the files names that no two of them share, or leave all but one out.",
+    ),
     "image_unreadable": Kind(
         "dropped",
         "error",

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from codetr.data.bad_images import BadImage, BadImageError
 from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
 from codetr.data.colour import jitter_colour
@@ -50,7 +51,10 @@ class _Failure:
         return UserError(self.problem, where=self.where, hint=self.hint)
 
 
-_TrainBatch = tuple[ImageBatch, list[Target]]
+_TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
+
+_MAX_READS = 100
+"""So many images in a row that cannot be read are no matter of single images any more."""
 
 
 class _TrainBatches(Dataset[_TrainBatch | _Failure]):
@@ -65,9 +69,11 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         *,
         seed: int,
         with_masks: bool,
+        skip: bool,
     ) -> None:
         self.split, self.sampler, self.augmentation, self.preprocess = split, sampler, augmentation, preprocess
-        self.seed, self.with_masks = seed, with_masks
+        self.seed, self.with_masks, self.skip = seed, with_masks, skip
+        self._bad: list[BadImage] = []
         self._epoch: int | None = None
         self._order: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -75,19 +81,20 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         epoch, positions = batch
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self.sampler.epoch(epoch)
+        self._bad = []
         try:
             images = [self._load(epoch, int(position)) for position in positions]
         except UserError as error:
             return _Failure.of(error)
         pixels, sizes, targets, ids = zip(*images, strict=True)
-        return collate(pixels, sizes, ids), list(targets)
+        return collate(pixels, sizes, ids), list(targets), self._bad
 
     def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
         # By position: an image that is repeated within an epoch looks different every time.
         random = np.random.default_rng([self.seed, epoch, position])
         # Apart from those draws, which are the same whether mosaic or colour jitter is used or not.
         extra = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, position], spawn_key=(2,)))
-        record = self.split.record(int(self._order[position]))
+        record: ImageRecord | None = None
         config = self.augmentation
         recolour = partial(self._recoloured, random=extra)
         if isinstance(config, JitterConfig):
@@ -97,11 +104,13 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         else:
             made = self._mosaic(position, extra)
             if made is None:
-                made = training_sample(record, with_masks=self.with_masks)
+                record, made = self._read(position, with_masks=self.with_masks)
             elif not self.with_masks:
                 made = replace(made, masks=None)
             sample = augment(made, config, random)
             sample = replace(sample, image=recolour(sample.image))
+        # Of several images in one, that which was asked for gives its name.
+        record = record or self.split.record(int(self._order[position]))
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
         pixels = pad(normalise(sample.image, self.preprocess), divisor)
         height, width = sample.image.shape[:2]
@@ -133,19 +142,43 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         return Unreduced(replace(made, masks=None), made.masks)
 
     def _as_annotated(self, position: int) -> Unreduced:
-        record = self.split.record(int(self._order[position]))
+        record, sample = self._read(position)
         objects = [int(k) for k in np.flatnonzero(record.trainable)]
         # Where only boxes are wanted, outlines have no say in them, with a mosaic as without one.
         outlined = self.with_masks or isinstance(self.augmentation, JitterConfig)
         masks = (record.mask(k) if outlined and record.outlines[k] else None for k in objects)
-        return Unreduced(training_sample(record), masks)
+        return Unreduced(sample, masks)
+
+    def _read(self, position: int, *, with_masks: bool = False) -> tuple[ImageRecord, Sample]:
+        """The image at `position` as annotated or, if it is bad and may be skipped, another one of the epoch.
+
+        Which one depends on (seed, epoch, position) only, and on which images are bad.
+        """
+        assert self._epoch is not None
+        random = np.random.default_rng(np.random.SeedSequence([self.seed, self._epoch, position], spawn_key=(3,)))
+        place = position
+        for _ in range(_MAX_READS):
+            index = int(self._order[place])
+            record = self.split.record(index)
+            try:
+                return record, training_sample(record, with_masks=with_masks)
+            except BadImageError as error:
+                if not self.skip:
+                    hint = "Bring it back, prepare again, or set loader.bad_images=skip to train without it."
+                    raise UserError(error.problem, where=error.where, hint=hint) from None
+                last = error
+            self._bad.append(BadImage(index, self.split.relative_path(index), last.problem))
+            place = int(random.integers(len(self._order)))
+        problem = f"{last.problem}, and {_MAX_READS - 1} images that were tried in its place cannot be read either"
+        hint = "These are more than a few bad images: is the image folder still what it was?"
+        raise UserError(problem, where=last.where, hint=hint)
 
 
 def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:
     """An image with the objects that are trained on, as annotated, clipped to the image.
 
     Raises:
-        UserError: the image file is gone, damaged or changed.
+        BadImageError: the image file is gone, damaged or changed.
     """
     chosen = np.flatnonzero(record.trainable)
     boxes = record.boxes_xywh[chosen].copy()
@@ -214,7 +247,7 @@ class TrainLoader:
         augment: training augmentation; large-scale jitter works on masks, and takes the box of an object without
             an outline for its mask.
         preprocess: normalisation and padding (its sizes are those of test time and not used).
-        loader: batch size per process, loader processes, sampling.
+        loader: batch size per process, loader processes, sampling, what happens to images that cannot be read.
         seed: of the run.
         rank: of this process.
         world_size: number of processes.
@@ -243,7 +276,9 @@ class TrainLoader:
         self._effective = loader.batch_size * world_size * accumulate
         self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate
         self._schedule = _Schedule()
-        dataset = _TrainBatches(split, self._sampler, augment, preprocess, seed=seed, with_masks=with_masks)
+        skip = loader.bad_images == "skip"
+        dataset = _TrainBatches(split, self._sampler, augment, preprocess, seed=seed, with_masks=with_masks, skip=skip)
+        self._bad: list[BadImage] = []
         self._loader = _data_loader(
             dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
         )
@@ -258,13 +293,21 @@ class TrainLoader:
         One epoch at a time: starting another one while this is being read is not supported.
 
         Raises:
-            UserError: an image file is gone, damaged or changed since the dataset was prepared.
+            UserError: an image file is gone, damaged or changed since the dataset was prepared, unless such images are
+                to be skipped; with that, if there are next to no others.
         """
         wide = self._wide[self._sampler.epoch(epoch)]
         batches = effective_batches(wide, self._effective, seed=self._seed, epoch=epoch)
         own = share(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
         self._schedule.batches = [(epoch, indices.tolist()) for indices in own[start:]]
-        yield from _unwrap(self._loader)
+        for images, targets, bad in _unwrap(self._loader):
+            self._bad += bad
+            yield images, targets
+
+    def take_bad_images(self) -> list[BadImage]:
+        """The images that others were taken for in the batches that were given out since the last call."""
+        bad, self._bad = self._bad, []
+        return bad
 
 
 class EvalLoader:

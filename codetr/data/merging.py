@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from codetr.data.annotations import ObjectEntry
 from codetr.data.check import CheckedImage
 from codetr.data.entries import Frequency, Verified
 from codetr.data.findings import Findings
+from codetr.data.places import ImageRoot
 from codetr.errors import UserError
 
 
@@ -40,7 +40,7 @@ class CheckedSplit:
     findings: Findings
     listed_images: int
     listed_annotations: int
-    roots: tuple[Path, ...]
+    roots: tuple[ImageRoot, ...]
     where: str
     inputs: dict[str, str]
 

@@ -6,6 +6,9 @@ import re
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
+"""What counts as an image in the folders of VOC and YOLO, in any case; COCO files name theirs."""
+
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -35,6 +38,16 @@ def resolve_image(root: Path, name: str) -> str:
         UnsafePathError: absolute, a URL, with control characters, or leading out of the folder.
         NoFileError: nothing there, or not a file.
     """
+    require_harmless(name)
+    for spelling in spellings(name):
+        relative = _inside(root, spelling)
+        if relative is not None:
+            return relative
+    raise NoFileError("no such file")
+
+
+def require_harmless(name: str) -> None:
+    """Raise `UnsafePathError` if a name must not be followed, whatever it leads to; `..` is not looked at."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -45,14 +58,10 @@ def resolve_image(root: Path, name: str) -> str:
         raise UnsafePathError("is a URL")
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
         raise UnsafePathError("is absolute")
-    for spelling in _spellings(name):
-        relative = _inside(root, spelling)
-        if relative is not None:
-            return relative
-    raise NoFileError("no such file")
 
 
-def _spellings(name: str) -> list[str]:
+def spellings(name: str) -> list[str]:
+    """A name as it stands, with `/` for backslashes, and both in the other Unicode forms."""
     names = [name, name.replace("\\", "/")]
     names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in names[:2]]
     return list(dict.fromkeys(names))

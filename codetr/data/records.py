@@ -8,11 +8,9 @@ from pathlib import Path
 
 from codetr.data.coco_file import CocoFile
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.places import ImageRoot
 from codetr.errors import UserError
 from codetr.files import sha256_json
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-"""What counts as an image in the folders of VOC and YOLO, in any case; COCO files name theirs."""
 
 MAX_BYTES = 16 << 20
 """Upper bound of the annotations of a single image."""
@@ -27,13 +25,13 @@ class Records:
 
     Attributes:
         file: images, annotations and categories as a COCO file has them; nothing is checked yet.
-        images: the folder that the images' file names are relative to.
+        images: the folder, tar file or prefix on S3 that the images' file names are relative to.
         digest: of the annotations, as `sha256:<hex>`.
         numbered: category ids are the source's own. VOC has none, so that theirs mean nothing elsewhere.
     """
 
     file: CocoFile
-    images: Path
+    images: ImageRoot
     digest: str
     numbered: bool = True
 

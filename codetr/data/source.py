@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from codetr.data.bucket import SCHEME, S3Address, download
 from codetr.data.coco_file import read_coco
 from codetr.data.config import SourceConfig
 from codetr.data.findings import Findings
+from codetr.data.places import ImageRoot
 from codetr.data.records import Records
+from codetr.data.shards import SUFFIX, is_sharded
 from codetr.data.voc import read_voc
 from codetr.data.yolo import read_yolo
 from codetr.errors import UserError
@@ -23,11 +26,11 @@ class Source:
 
     Attributes:
         annotations: the annotation file or folder.
-        images: the image folder; None for where the format has it.
+        images: the image folder, tar file or prefix on S3; None for where the format has it.
     """
 
     annotations: Path
-    images: Path | None
+    images: ImageRoot | None
 
 
 def fetch(config: SourceConfig, folder: Path) -> Source:
@@ -35,20 +38,43 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
 
     Args:
         config: where they are.
-        folder: where files of a DVC repository are put; it must not exist. Plain paths stay where they are.
+        folder: where files of a DVC repository and annotations on S3 are put; it must not exist. Plain paths, and
+            images on S3, stay where they are.
 
     Raises:
+        StorageError: S3 cannot be used.
         UserError: a missing file or folder, no such repository or revision, or files that DVC cannot get.
     """
     if config.repo is not None:
         return _fetch_from_dvc(config.repo, config.rev, config.annotations, config.images, folder)
-    annotations = Path(config.annotations).expanduser()
-    images = None if config.images is None else Path(config.images).expanduser()
+    if config.annotations.startswith(SCHEME):
+        annotations = _fetch_annotations(S3Address.parse(config.annotations), folder / "annotations")
+    else:
+        annotations = Path(config.annotations).expanduser()
     if not annotations.exists():
         raise UserError("no such annotation file", where=str(annotations))
-    if images is not None and not images.is_dir():
-        raise UserError("no such image folder", where=str(images))
-    return Source(annotations.resolve(), None if images is None else images.resolve())
+    return Source(annotations.resolve(), None if config.images is None else _images(config.images))
+
+
+def _fetch_annotations(address: S3Address, folder: Path) -> Path:
+    file = folder / address.name
+    if not address.name or format_of(file) != "coco":
+        hint = "Copy the others here, for example with `aws s3 sync`."
+        raise UserError("is no COCO file; only these are read from S3", where=str(address), hint=hint)
+    download(address, file)
+    return file
+
+
+def _images(text: str) -> ImageRoot:
+    if text.startswith(SCHEME):
+        if text.endswith(SUFFIX):
+            raise UserError("is a tar file on S3; these are read from disks only", where=text, hint="Copy it here.")
+        return S3Address.parse(text)
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise UserError("no such image folder", where=text)
+    _require_images(path, text, "what images are read from")
+    return path.resolve()
 
 
 def format_of(annotations: Path) -> Literal["voc", "yolo", "coco"]:
@@ -73,11 +99,15 @@ def read(source: Source, split: str, findings: Findings, *, workers: int) -> Rec
     """
     path = source.annotations
     kind = format_of(path)
+    images = source.images
+    if kind == "coco":
+        return Records(read_coco(path, findings), images or Path.cwd(), sha256_file(path))
+    if isinstance(images, S3Address) or (images is not None and is_sharded(images)):
+        problem = f"images on S3 or in tar files go with COCO-format annotations only; {path} is {kind.upper()}"
+        raise UserError(problem, where=str(images), hint="Name a folder that they are in.")
     if kind == "voc":
-        return read_voc(path, source.images, split, findings)
-    if kind == "yolo":
-        return read_yolo(path, source.images, split, findings, workers=workers)
-    return Records(read_coco(path, findings), source.images or Path.cwd(), sha256_file(path))
+        return read_voc(path, images, split, findings)
+    return read_yolo(path, images, split, findings, workers=workers)
 
 
 def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | None, folder: Path) -> Source:
@@ -100,7 +130,8 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
     if whole == file and file.suffix and images is None:
         images = "."
     place = folder / "annotations" / whole.name
-    fetched = None if images is None else folder / "images"
+    # What it is shows in the name's end.
+    fetched = None if images is None else folder / (f"images{SUFFIX}" if images.endswith(SUFFIX) else "images")
     source = Source(place / file.relative_to(whole), fetched)
     for path, target in ((str(whole), place), (images, fetched)):
         if path is None or target is None:
@@ -114,9 +145,16 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
             problem = f"'{path}' cannot be fetched: {_first_line(error)}"
             hint = "Check the path, the revision, and that `dvc pull` works there."
             raise UserError(problem, where=where, hint=hint) from None
-    if source.images is not None and not source.images.is_dir():
-        raise UserError(f"'{images}' is not a folder", where=where)
+    if fetched is not None:
+        _require_images(fetched, where, f"'{images}'")
     return source
+
+
+def _require_images(images: Path, where: str, name: str) -> None:
+    """Raise `UserError` unless `images` is a folder or a tar file."""
+    if not images.is_dir() and not (images.is_file() and is_sharded(images)):
+        hint = "Images come from a folder, or from tar files that are not compressed."
+        raise UserError(f"{name} is neither a folder nor a .tar file", where=where, hint=hint)
 
 
 def _refuse_outside(path: str, where: str) -> None:

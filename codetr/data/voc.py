@@ -19,8 +19,9 @@ from xml.parsers import expat
 
 from codetr.data.coco_file import CocoFile
 from codetr.data.findings import Findings
+from codetr.data.paths import IMAGE_SUFFIXES
 from codetr.data.progress import track
-from codetr.data.records import IMAGE_SUFFIXES, MAX_LIST_BYTES, Records, TextFiles
+from codetr.data.records import MAX_LIST_BYTES, Records, TextFiles
 from codetr.errors import UserError
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"

@@ -24,9 +24,9 @@ from codetr.config import read_yaml
 from codetr.data.coco_file import CocoFile
 from codetr.data.findings import Findings
 from codetr.data.images import read_header
-from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
 from codetr.data.progress import track
-from codetr.data.records import IMAGE_SUFFIXES, MAX_LIST_BYTES, Records, TextFiles
+from codetr.data.records import MAX_LIST_BYTES, Records, TextFiles
 from codetr.errors import UserError
 from codetr.files import sha256_json
 

@@ -23,6 +23,7 @@ from codetr.data.ids import ImageIds
 from codetr.data.index import write_index
 from codetr.data.merging import CheckedSplit, merge_sources, unify_categories
 from codetr.data.partition import partition
+from codetr.data.places import ImageRoot, open_place
 from codetr.data.source import Source, fetch, read
 from codetr.errors import UserError
 from codetr.files import atomic_directory, sha256_json, write_json
@@ -194,7 +195,9 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float) -
     frequencies = read_frequencies(raw.categories, categories, findings)
     ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
     entries = read_image_entries(raw, ids, findings, where)
-    images = check_images(entries, records.images, findings, workers=threads, label=f"checking {name} images")
+    images = check_images(
+        entries, open_place(records.images), findings, workers=threads, label=f"checking {name} images"
+    )
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")
     lost = listed_images - len(images)
@@ -294,9 +297,12 @@ def _examine(splits: dict[str, CheckedSplit], categories: dict[int, str]) -> doc
     return doctor.examine(reports, {name: split.images for name, split in splits.items()})
 
 
-def _location(roots: tuple[Path, ...], folder: Path) -> str | list[str]:
+def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:
     """Fetched images move with the dataset folder, others stay where they are."""
-    shown = [root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root) for root in roots]
+    shown = [
+        root.relative_to(folder).as_posix() if isinstance(root, Path) and root.is_relative_to(folder) else str(root)
+        for root in roots
+    ]
     return shown[0] if len(shown) == 1 else shown
 
 

@@ -44,6 +44,7 @@ _NOT_OF_THE_RESULT = (
     "training.distribution",
     "loader.workers",
     "loader.prefetch",
+    "loader.bad_images",
     *(f"model.{setting}" for setting in MEMORY_SETTINGS),
 )
 """Settings of a recipe with other values of which a run may go on."""
@@ -119,7 +120,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
                 tracker.uses(folder, "model")
             outcome = run.train(detector, split, stop, tracker.log)
             group.on_main(lambda: run.publish(split, outcome))
-            tracker.summary({**outcome.validation, "best": outcome.best})
+            counted = {} if outcome.bad_images is None else {"bad_images": len(outcome.bad_images)}
+            tracker.summary({**outcome.validation, "best": outcome.best, **counted})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
 
@@ -237,6 +239,7 @@ class Run:
             validate=partial(self._validate, val) if val else None,
             log=log,
             stop=stop,
+            take_bad_images=batches.take_bad_images if loader.bad_images == "skip" else None,
         )
         return trainer.run()
 
@@ -272,6 +275,8 @@ class Run:
                 "validation": outcome.validation,
                 "best": outcome.best,
             }
+            skipped = {} if outcome.bad_images is None else {"bad_images": outcome.bad_images.to_json()}
+            summary |= skipped
             if self.start is not None:
                 summary["init_from"] = self.start.to_json()
             write_json(folder / SUMMARY, summary)
@@ -280,6 +285,6 @@ class Run:
                 "model",
                 inputs=self.inputs,
                 config={"recipe": recipe.model_dump(mode="json"), "processes": self.group.world_size},
-                summary={"steps": outcome.steps, **outcome.validation},
+                summary={"steps": outcome.steps, **outcome.validation, **skipped},
             ).write(folder)
         self.folder.finish()

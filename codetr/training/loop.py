@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from codetr.data.bad_images import BadImage, BadImages
 from codetr.errors import UserError
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import TrainingConfig
@@ -26,6 +27,7 @@ from codetr.training.step import MicroBatch, StepResult, TrainStep, use_bf16
 METRICS = "metrics.jsonl"
 Validate = Callable[[nn.Module], Mapping[str, float | int | None] | None]
 Log = Callable[[Mapping[str, float], int], None]
+TakeBadImages = Callable[[], list[BadImage]]
 
 
 class Batches(Protocol):
@@ -57,6 +59,7 @@ class Outcome:
         published_step: the step `state` is from.
         validation: the last validation's figures; empty without validation.
         best: {"step", "epoch", "AP"} of the best validation, or None.
+        bad_images: those that were skipped over the whole run, by all processes; None if they are not to be.
     """
 
     state: dict[str, Tensor]
@@ -64,6 +67,7 @@ class Outcome:
     published_step: int
     validation: dict[str, float | int | None]
     best: dict[str, float] | None
+    bad_images: BadImages | None = None
 
 
 class Trainer:
@@ -81,6 +85,7 @@ class Trainer:
         validate: Validate | None,
         log: Log,
         stop: StopRequest,
+        take_bad_images: TakeBadImages | None = None,
     ) -> None:
         """Prepare optimiser, average and distribution, and take over the newest checkpoint.
 
@@ -95,12 +100,14 @@ class Trainer:
             validate: measures a detector; called on every rank, its figures count on rank 0. None for no validation.
             log: takes figures and the step they belong to (a tracker's, on rank 0).
             stop: whether this process was asked to stop.
+            take_bad_images: what `batches` has skipped since the last call; None if it skips nothing.
 
         Raises:
             UserError: the checkpoint does not fit the detector; the training split is smaller than one step.
         """
         self._batches, self._config, self._processes = batches, config, processes
         self._checkpoints, self._validate, self._log, self._stop = checkpoints, validate, log, stop
+        self._take_bad_images = take_bad_images
         if len(batches) < config.accumulate:
             raise UserError(
                 f"the training split gives {len(batches)} batches, one step takes {config.accumulate}",
@@ -117,6 +124,7 @@ class Trainer:
         self._ema = Ema(detector, config.ema) if config.ema else None
         self._position = Position()
         self._statistics = Statistics()
+        self._bad_images = BadImages()
         self._validation: dict[str, float | int | None] = {}
         self._best: dict[str, float] | None = None
         metrics_size = self._resume()
@@ -186,7 +194,7 @@ class Trainer:
                 self._record_step(result, lr, progress)
             every = config.checkpoint.every_steps
             if result.stop or (every and position.step % every == 0):
-                self._save()
+                self._save(progress)
                 progress.restart_clock()
             if result.stop:
                 progress.say(f"train  stopped after step {position.step}; start again to go on")
@@ -199,11 +207,11 @@ class Trainer:
         last = position.epoch + 1 == config.epochs
         if config.validate_every and (last or (position.epoch + 1) % config.validate_every == 0):
             # Validation is long: being stopped in it must not cost the epoch.
-            self._save()
+            self._save(progress)
             self._run_validation(progress)
         position.epoch += 1
         position.batch = 0
-        self._save()
+        self._save(progress)
 
     def _run_validation(self, progress: Progress) -> None:
         if self._validate is None:
@@ -226,17 +234,31 @@ class Trainer:
     def _record_step(self, result: StepResult, lr: float, progress: Progress) -> None:
         """Write the mean losses since the last record."""
         means = self._statistics.take_means()
+        self._count_bad_images(progress)
         if not self._metrics:
             return
         position = self._position
         named = {f"loss/{name}": value for name, value in means.items()}
         row = {"lr": lr, "grad_norm": result.grad_norm, **named}
+        if self._take_bad_images:
+            row["bad_images"] = self._bad_images.replaced
         self._metrics.append({"step": position.step, "epoch": position.epoch + 1, **row})
         speed = {"images_per_second": progress.images_per_second, "memory_gib": memory_gib(self._processes.device)}
         self._log({**row, **speed, "epoch": position.epoch + 1}, position.step)
 
-    def _save(self) -> None:
+    def _count_bad_images(self, progress: Progress) -> None:
+        """Add what every rank has skipped since the last time; new ones are shown."""
+        if self._take_bad_images is None:
+            return
+        found = [image for part in self._processes.gather(self._take_bad_images()) for image in part]
+        if new := self._bad_images.add(found):
+            shown = "; ".join([*new[:3], *([f"and {len(new) - 3} more"] if len(new) > 3 else [])])
+            known = len(self._bad_images)
+            progress.say(f"train  warning: images that cannot be read are skipped, {known} by now, with {shown}")
+
+    def _save(self, progress: Progress) -> None:
         """Write a checkpoint of the present position on rank 0; the others wait, and end with it if it cannot."""
+        self._count_bad_images(progress)
         tensors = {
             "model": self._detector.state_dict(),
             "optimizer": optimizer_state(self._optimizer, self._parameters),
@@ -251,6 +273,7 @@ class Trainer:
             **tensors,
             "position": asdict(self._position),
             "statistics": self._statistics.state(),
+            "bad_images": self._bad_images.state(),
             "validation": self._validation,
             "best": self._best,
             "metrics_size": self._metrics.sync(),
@@ -272,6 +295,7 @@ class Trainer:
                 self._ema.load(state["ema"])
             self._position = Position(**state["position"])
             self._statistics = Statistics(state["statistics"])
+            self._bad_images = BadImages(state.get("bad_images"))
             self._validation, self._best = state["validation"], state["best"]
             return int(state["metrics_size"])
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -295,4 +319,5 @@ class Trainer:
             published,
             self._validation,
             self._best,
+            self._bad_images if self._take_bad_images else None,
         )

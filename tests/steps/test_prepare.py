@@ -232,6 +232,26 @@ def test_ids_at_the_upper_end_leave_room_for_assigned_ones(drawn: Path, tmp_path
     assert {2**62 - 1, 2**62} <= {entry["id"] for entry in found}
 
 
+def test_images_cut_short_are_dropped_and_reported_or_refused(drawn: Path, tmp_path: Path) -> None:
+    """Half an image decodes, with grey below, where nobody looks; how many may be lost is for the user to say."""
+    cut = sorted((drawn / "train" / "images").iterdir())[:2]
+    for path, size in zip(cut, (path.stat().st_size for path in cut), strict=True):
+        path.write_bytes(path.read_bytes()[: size // 2])
+    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    manifest = prepare(config, tmp_path / "dataset")
+    assert manifest.summary["train"]["dropped_images"] == 2
+    (found,) = [
+        finding
+        for finding in doctor.read_report(tmp_path / "dataset").splits["train"].findings
+        if finding.name == "image_unreadable"
+    ]
+    assert found.count == 2
+    assert all("is damaged" in example for example in found.examples)
+    with pytest.raises(UserError, match="2 of 24 images cannot be used"):
+        prepare(config.model_copy(update={"max_lost_images": 0.0}), tmp_path / "strict")
+    assert not (tmp_path / "strict").exists()
+
+
 def test_an_image_that_was_edited_since_is_noticed(drawn: Path, tmp_path: Path) -> None:
     """Training and evaluation would go on with pixels that the dataset's digest does not stand for."""
     config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))

@@ -36,6 +36,7 @@ from codetr.data.entries import (
 )
 from codetr.data.ids import ImageIds, as_integer
 from codetr.data.index import build_index
+from codetr.data.places import open_place
 from codetr.data.source import Source, format_of
 from codetr.errors import UserError
 from codetr.files import atomic_directory, require_replaceable
@@ -125,7 +126,7 @@ class _Copy:
     def __init__(self, name: str, source: Source, split: Split, leaked: set[int]) -> None:
         self.changes = Changes(name)
         self._where, self._leaked = str(source.annotations), leaked
-        self._root = (source.images or Path.cwd()).resolve()
+        self._place = open_place(source.images or Path.cwd())
         self._journal = Journal()
         self._raw = read_coco(source.annotations, self._journal)
         if encoding := self._journal.take():
@@ -186,7 +187,7 @@ class _Copy:
             elif identifier in self._leaked:
                 findings = ["image_leaked"]
             elif identifier not in self._images:
-                findings = [name for name, _ in check_image(entries[identifier], self._root).findings]
+                findings = [name for name, _ in check_image(entries[identifier], self._place).findings]
             if findings or identifier is None:
                 self.changes.remove("images", position, value, findings)
                 continue

@@ -1,0 +1,138 @@
+"""Where the images of a source are: files in a folder, members of tar files, or objects on S3."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from codetr.data.bad_images import BadImageError
+from codetr.data.bucket import S3Address, read_object
+from codetr.data.cache import ImageCache
+from codetr.data.paths import NoFileError, UnsafePathError, require_harmless, resolve_image, spellings
+from codetr.data.shards import Member, Shards, is_sharded
+from codetr.errors import UserError
+
+MAX_BYTES = 1 << 30
+"""Upper bound of one image file; the largest image that is decoded has no more bytes before compression."""
+
+ImageRoot = Path | S3Address
+"""An image folder, a folder of tar files or a tar file; or a prefix on S3."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """The file of an image that an annotation file names.
+
+    Attributes:
+        path: relative to the image folder, with `/`; or its name in the tar file.
+        content: all of it.
+        member: where it is in a tar file; None for a file of its own.
+    """
+
+    path: str
+    content: bytes
+    member: Member | None = None
+
+
+class ImagePlace(Protocol):
+    """The images of one source, while they are checked; safe to use from several threads."""
+
+    def fetch(self, name: str) -> ImageFile:
+        """The image that an annotation file calls `name`.
+
+        Raises:
+            UnsafePathError: the name must not be followed.
+            AmbiguousNameError: it is in several tar files.
+            NoFileError: there is none.
+            StorageError: the place as a whole cannot be used.
+            UserError: it has more than `MAX_BYTES`.
+            OSError: it cannot be read.
+        """
+
+
+def open_place(root: ImageRoot) -> ImagePlace:
+    """The images at `root`.
+
+    Raises:
+        UserError: there is nothing, or tar files that cannot be read.
+    """
+    if isinstance(root, S3Address):
+        return _Bucket(root)
+    if not (root.is_dir() or (root.is_file() and is_sharded(root))):
+        raise UserError("no such image folder" if not root.exists() else "is not a folder", where=str(root))
+    root = root.resolve()
+    return _TarFiles(root) if is_sharded(root) else _Folder(root)
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def fetch(self, name: str) -> ImageFile:
+        path = resolve_image(self._root, name)
+        with (self._root / path).open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            _require_size(size, path)
+            return ImageFile(path, stream.read(size))
+
+
+class _TarFiles:
+    def __init__(self, root: Path) -> None:
+        self._shards = Shards(root)
+
+    def fetch(self, name: str) -> ImageFile:
+        member = self._shards.find(name)
+        _require_size(member.size, member.name)
+        return ImageFile(member.name, self._shards.read(member), member)
+
+
+class _Bucket:
+    def __init__(self, root: S3Address) -> None:
+        self._root, self._cache = root, ImageCache.from_environment()
+
+    def fetch(self, name: str) -> ImageFile:
+        require_harmless(name)
+        for spelling in dict.fromkeys(posixpath.normpath(spelling) for spelling in spellings(name)):
+            if spelling.split("/", maxsplit=1)[0] == "..":
+                raise UnsafePathError("leads out of the image folder")
+            try:
+                content = read_object(self._root / spelling, limit=MAX_BYTES)
+            except NoFileError:
+                continue
+            # Training reads the same images; it finds them here.
+            self._cache.put(_digest(content), content)
+            return ImageFile(spelling, content)
+        raise NoFileError("no such file")
+
+
+def read_cached(address: S3Address, digest: str, size: int) -> bytes:
+    """The content of an object of a known digest (`sha256:<hex>`) and size in bytes, from the cache if it is there.
+
+    Raises:
+        BadImageError: there is no such object, or it has another content.
+        StorageError: the store as a whole cannot be used.
+    """
+    cache, where = ImageCache.from_environment(), str(address)
+    content = cache.get(digest, size)
+    if content is None:
+        try:
+            content = read_object(address, limit=MAX_BYTES)
+        except NoFileError as error:
+            raise BadImageError(str(error), where=where) from None
+        if _digest(content) != digest:
+            raise BadImageError("has other content than when the dataset was prepared", where=where)
+        cache.put(digest, content)
+    return content
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _require_size(size: int, path: str) -> None:
+    if size > MAX_BYTES:
+        raise UserError(f"is larger than {MAX_BYTES >> 30} GiB", where=path)

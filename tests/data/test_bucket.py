@@ -1,0 +1,220 @@
+"""Images on S3: fetched once, kept by digest, the same dataset as of files; and whose matter an error is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codetr.data import bucket, doctor
+from codetr.data.bad_images import BadImageError
+from codetr.data.bucket import S3Address, StorageError, read_object
+from codetr.data.cache import ImageCache
+from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
+from codetr.data.dataset import Split
+from codetr.data.loader import EvalLoader, TrainLoader
+from codetr.data.sample import ANNOTATIONS
+from codetr.errors import UserError
+from codetr.steps.prepare import PrepareConfig, prepare
+from tests.data.s3_server import KEY, S3Server, serving
+
+PREPROCESS = PreprocessConfig(short_side=64, long_side=96)
+AUGMENT = AugmentConfig(short_sides=(48,), long_side=96, crop=None)
+
+
+@pytest.fixture
+def server(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The drawn dataset in the bucket `data`; this process has the right credentials and an empty cache."""
+    shutil.copytree(drawn, tmp_path / "buckets" / "data" / "drawn")
+    monkeypatch.setenv("CODETR_IMAGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(bucket, "_clients", {})
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with serving(tmp_path / "buckets") as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        yield running
+
+
+def on_s3(images: str = "s3://data/drawn/train/images", **settings: object) -> PrepareConfig:
+    train = SourceConfig(annotations=f"s3://data/drawn/train/{ANNOTATIONS}", images=images)
+    val = SourceConfig(annotations=f"s3://data/drawn/val/{ANNOTATIONS}", images="s3://data/drawn/val/images/")
+    return PrepareConfig(train=train, val=val, **settings)
+
+
+def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server, dataset: Path, tmp_path: Path) -> None:
+    """Training would fetch every image again in every epoch, and every worker for itself."""
+    prepare(on_s3(), tmp_path / "dataset")
+    split, files = Split.open(tmp_path / "dataset", "train"), Split.open(dataset, "train")
+    assert split.to_coco() == files.to_coco()
+    assert str(split.path(0)) == f"s3://data/drawn/train/images/{split.relative_path(0)}"
+    assert [split.digest(i) for i in range(20)] == [files.digest(i) for i in range(20)]
+    assert set(server.requests.values()) == {1}, "prepare fetches everything once"
+    server.requests.clear()
+    found, expected = (
+        list(EvalLoader(opened, PREPROCESS, batch_size=4, workers=workers))
+        for opened, workers in ((split, 2), (files, 0))
+    )
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(found, expected, strict=True))
+    assert not server.requests, "what prepare fetched is in the cache"
+
+    shutil.rmtree(tmp_path / "cache")
+    for _ in range(2):
+        list(TrainLoader(split, AUGMENT, PREPROCESS, LoaderConfig(workers=2), seed=0).epoch(0))
+    assert len(server.requests) == 20
+    assert set(server.requests.values()) == {1}, "what a worker fetched is there for the others"
+
+
+def test_a_busy_store_and_broken_answers_cost_time_only(server: S3Server) -> None:
+    address = S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}"
+    expected = (server.root / "data" / "drawn" / "train" / ANNOTATIONS).read_bytes()
+    server.busy, server.broken = 1, 2
+    assert read_object(address, limit=1 << 20) == expected
+    server.broken = 100
+    with pytest.raises(StorageError, match="broke off 4 times"):
+        read_object(address, limit=1 << 20)
+    server.broken = 0
+    with pytest.raises(UserError, match="is larger than"):
+        read_object(address, limit=10)
+
+
+@pytest.mark.parametrize(
+    ("environment", "images", "message"),
+    [
+        ({"AWS_ACCESS_KEY_ID": None}, "s3://data/drawn/train/images", r"there are no credentials for S3\. Set AWS_ACC"),
+        ({"AWS_ACCESS_KEY_ID": "other"}, "s3://data/drawn/train/images", "denied \\(InvalidAccessKeyId\\)"),
+        ({}, "s3://elsewhere/images", "there is no bucket 'elsewhere'"),
+        ({}, "s3://", "is no address on S3"),
+        ({}, "s3://data/shards.tar", "is a tar file on S3; these are read from disks only"),
+        ({}, "s3://data/nothing", r"20 of 20 images cannot be used \(image_missing 20\)"),
+        ({"CODETR_IMAGE_CACHE_GB": "much"}, "s3://data/drawn/train/images", "is 'much', not a number of GB"),
+    ],
+    ids=["no credentials", "wrong credentials", "no bucket", "no address", "tar", "no images", "cache"],
+)
+def test_what_is_wrong_with_the_store_is_said(
+    server: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str | None],
+    images: str,
+    message: str,
+) -> None:
+    """A thousand unreadable images would hide that there is one thing to mend."""
+    local = SourceConfig(annotations=str(server.root / "data" / "drawn" / "train" / ANNOTATIONS), images=images)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    with pytest.raises(UserError, match=message):
+        prepare(PrepareConfig(train=local, val_fraction=0.3), tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_what_is_to_be_installed_is_said(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "botocore"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    local = SourceConfig(
+        annotations=str(server.root / "data" / "drawn" / "train" / ANNOTATIONS), images="s3://data/drawn/train/images"
+    )
+    for source in (local, on_s3().train[0]):
+        with pytest.raises(UserError, match=r"pip install 'codetr\[s3\]'"):
+            prepare(PrepareConfig(train=source), tmp_path / "dataset")
+
+
+def test_a_denied_store_ends_training_also_where_bad_images_are_skipped(server: S3Server, tmp_path: Path) -> None:
+    prepare(on_s3(), tmp_path / "dataset")
+    shutil.rmtree(tmp_path / "cache")
+    server.denied = "images"
+    split = Split.open(tmp_path / "dataset", "train")
+    skip = LoaderConfig(workers=0, bad_images="skip")
+    with pytest.raises(UserError, match=r"access is denied \(AccessDenied\)"):
+        list(TrainLoader(split, AUGMENT, PREPROCESS, skip, seed=0).epoch(0))
+    # With a cache, training does not depend on the store.
+    server.denied = None
+    list(TrainLoader(split, AUGMENT, PREPROCESS, skip, seed=0).epoch(0))
+    server.denied = "images"
+    list(TrainLoader(split, AUGMENT, PREPROCESS, skip, seed=0).epoch(1))
+
+
+def test_objects_that_are_gone_or_others_are_bad_images(server: S3Server, tmp_path: Path) -> None:
+    prepare(on_s3(), tmp_path / "dataset")
+    shutil.rmtree(tmp_path / "cache")
+    split = Split.open(tmp_path / "dataset", "train")
+    objects = [server.root / "data" / "drawn" / "train" / "images" / split.relative_path(i) for i in range(3)]
+    objects[0].unlink()
+    shutil.copyfile(objects[2], objects[1])
+    with pytest.raises(BadImageError, match="no such object"):
+        split.record(0).read()
+    with pytest.raises(BadImageError, match="has other content than when the dataset was prepared"):
+        split.record(1).read()
+    loader = TrainLoader(split, AUGMENT, PREPROCESS, LoaderConfig(workers=0, bad_images="skip"), seed=0)
+    list(loader.epoch(0))
+    assert {image.index for image in loader.take_bad_images()} == {0, 1}
+
+
+def test_names_are_as_safe_as_paths(server: S3Server, tmp_path: Path) -> None:
+    """`..` would be a way to any object of the bucket."""
+    content = json.loads((server.root / "data" / "drawn" / "train" / ANNOTATIONS).read_text())
+    names = ["../secret.jpg", "/etc/passwd", "s3://other/a.jpg"]
+    for image, name in zip(content["images"], names, strict=False):
+        image["file_name"] = name
+    content["images"][3]["file_name"] = f".\\{content['images'][3]['file_name']}"
+    (server.root / "data" / "drawn" / "train" / "secret.jpg").write_bytes(b"secret")
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    source = SourceConfig(annotations=str(tmp_path / "a.json"), images="s3://data/drawn/train/images")
+    prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
+    findings = doctor.read_report(tmp_path / "dataset").splits["train"].findings
+    counts = {finding.name: finding.count for finding in findings}
+    assert (counts["image_unsafe_path"], counts["image_name_adapted"]) == (3, 1)
+    assert not [path for path in server.requests if "secret" in path or "passwd" in path]
+
+
+def digest(number: int, start: str = "00") -> str:
+    return f"sha256:{start}{number:062x}"
+
+
+def test_the_cache_keeps_its_limit_and_what_was_used_last(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path, limit=256 * 1000)
+    for number in range(9):
+        cache.put(digest(number), b"x" * 100)
+        os.utime(tmp_path / "00" / digest(number)[7:], (number, number))
+    assert cache.get(digest(0), 100) == b"x" * 100, "used just now, and oldest before"
+    for number in range(9, 12):
+        cache.put(digest(number), b"x" * 100)
+    assert [number for number in range(12) if cache.get(digest(number), 100)] == [0, *range(3, 12)]
+    cache.put(digest(12), b"x" * 5000)
+    assert cache.get(digest(12), 5000), "the newest is never removed for itself"
+    assert len(list((tmp_path / "00").iterdir())) == 1
+    cache.put(digest(1, "ff"), b"y")
+    assert cache.get(digest(1, "ff"), 1) == b"y"
+
+
+def test_a_file_in_the_cache_that_is_too_short_is_not_used(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path, limit=10**6)
+    cache.put(digest(1), b"content")
+    (tmp_path / "00" / digest(1)[7:]).write_bytes(b"con")
+    assert cache.get(digest(1), 7) is None
+    assert not list((tmp_path / "00").iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk, or a container whose home is read-only, would end a run that needs neither."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CODETR_IMAGE_CACHE", str(tmp_path / "file" / "cache"))
+    prepare(on_s3(), tmp_path / "dataset")
+    split = Split.open(tmp_path / "dataset", "train")
+    assert split.record(0).read() is not None
+    assert [record.message for record in caplog.records if "are not cached" in record.message][1:] == []
+    assert "are not cached" in caplog.text
