@@ -31,6 +31,7 @@ from PIL import Image
 
 from codetr.data.check import check_images
 from codetr.data.coco_file import CocoFile
+from codetr.data.columns import Annotations
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.entries import read_image_entries
@@ -158,7 +159,7 @@ def checked(annotations: Path, images: Path) -> None:
     content = json.loads(annotations.read_bytes())
     findings = Findings()
     ids = ImageIds([entry["id"] for entry in content["images"]])
-    file = CocoFile(content["images"], [], content["categories"])
+    file = CocoFile(content["images"], Annotations([]), content["categories"])
     entries = read_image_entries(file, ids, findings, str(annotations))
     check_images(entries, images, findings, workers=2 * (os.cpu_count() or 1), label="images")
 
