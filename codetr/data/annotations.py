@@ -64,9 +64,12 @@ class AnnotationReader:
             if entry is not None:
                 positions.append(position)
                 entries.append(entry)
-        order = np.argsort(np.concatenate([sound.positions, np.array(positions, np.int64)]))
-        objects = ObjectColumns.concatenate([_taken(sound, annotations.text), ObjectColumns.of(entries)]).take(order)
-        self._note_repetitions(objects, annotations, np.concatenate([sound.positions, positions]).astype(int)[order])
+        objects, where = _taken(sound, annotations.text), sound.positions
+        if entries:
+            where = np.concatenate([where, positions])
+            order = np.argsort(where)
+            objects, where = ObjectColumns.concatenate([objects, ObjectColumns.of(entries)]).take(order), where[order]
+        self._note_repetitions(objects, annotations, where)
         return objects
 
     def read_each(self, annotations: Annotations) -> Iterator[ObjectEntry | None]:

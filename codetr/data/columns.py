@@ -45,7 +45,6 @@ class _Row(msgspec.Struct, gc=False):
 _REQUIRED = 5
 _ROW = msgspec.json.Decoder(_Row)
 _POLYGONS = msgspec.json.Decoder(list[list[float]] | None)
-_PIECES = msgspec.json.Decoder(list[msgspec.Raw])
 _FIRST_BYTE = re.compile(rb"[^ \t\r\n,]")
 
 
@@ -80,8 +79,10 @@ class Typed:
         """One after the other; there must be one at least."""
         return cls(*(np.concatenate([getattr(part, entry.name) for part in parts]) for entry in fields(cls)))
 
-    def take(self, chosen: NDArray[Any]) -> Self:
-        """Those that an index or a mask chooses."""
+    def take(self, chosen: NDArray[np.bool_]) -> Self:
+        """Those for which (n,) `chosen` is true."""
+        if chosen.all():
+            return self  # a copy would take memory
         return type(self)(*(getattr(self, entry.name)[chosen] for entry in fields(self)))
 
 
@@ -104,19 +105,14 @@ class Annotations(Sequence[Any]):
         self._values = values
 
     @classmethod
-    def cut(cls, text: bytes, start: int, stop: int, load: Callable[[bytes], Any]) -> Self:
-        """The annotations in a JSON text, which are decoded anew each time one is asked for.
+    def of_text(cls, text: bytes, spans: NDArray[np.int64], load: Callable[[bytes], Any]) -> Self:
+        """The annotations in a JSON text; as values they are made anew each time one is asked for.
 
         Args:
-            text: a whole file.
-            start: where the list begins in it.
-            stop: where it ends.
+            text: a whole file, known to be JSON.
+            spans: what `cut` gives.
             load: makes a Python value of JSON. It is asked wherever there is doubt, and what it raises is passed on.
-
-        Raises:
-            msgspec.DecodeError: no list, or no sound JSON.
         """
-        spans = _cut(text, start, stop)
         parts, ids = [cls(()).typed], [np.array([], np.int64)]
         for first in range(0, len(spans), _BATCH):
             typed, given = _read_batch(text, first, spans[first : first + _BATCH].tolist(), load)
@@ -148,11 +144,13 @@ class _Parsed(Sequence[Any]):
         return self._load(self._text[start:stop])
 
 
-def _cut(text: bytes, start: int, stop: int) -> NDArray[np.int64]:
-    """(annotations, 2) where every annotation of a list starts and stops."""
+def cut(text: bytes, pieces: Sequence[msgspec.Raw]) -> NDArray[np.int64]:
+    """(pieces, 2) where the entries of a list start and stop in the text that they were decoded from."""
     spans = array("q")
-    end = start + 1
-    for piece in _PIECES.decode(memoryview(text)[start:stop]):
+    if pieces:
+        # A raw message is a view of the text.
+        end = np.frombuffer(pieces[0], np.uint8).ctypes.data - np.frombuffer(text, np.uint8).ctypes.data
+    for piece in pieces:
         begin = _FIRST_BYTE.search(text, end).start()  # type: ignore[union-attr]
         end = begin + len(memoryview(piece))
         spans.append(begin)
@@ -165,30 +163,39 @@ def _read_batch(
 ) -> tuple[Typed, NDArray[np.int64]]:
     """The typed ones among the annotations from the position `first` on, and the ids of all."""
     view = memoryview(text)
-    positions, rows, polygons, places, ids = [], [], [], [], []
+    positions, rows, polygons, places, ids, fields = [], [], [], [], [], 0
     for position, (start, stop) in enumerate(spans, first):
         try:
             row = _ROW.decode(view[start:stop])
             outline = _POLYGONS.decode(row.segmentation)
         except msgspec.ValidationError:
             ids.append(_given_id(load(text[start:stop])))
+            fields += text.count(b":", start, stop)
             continue
-        ids.append(row.id)
-        begin = end = stop
-        known = _REQUIRED + (row.iscrowd != _ABSENT) + (row.ignore != _ABSENT)
+        begin = end = start
         if row.segmentation is not _NO_OUTLINE:
-            known += 1
             begin = text.index(row.segmentation, start, stop)
             end = begin + len(memoryview(row.segmentation))
-        # As many colons as there are fields: so none is given twice, and there is no other. Else another parser has
-        # to tell, which need not see the polygons: there can be no field in a list of lists of numbers.
-        if text.count(b":", start, stop) != known:
-            load(text[start:begin] + b"0" + text[end:stop] if begin < end else text[start:stop])
+        ids.append(row.id)
         positions.append(position)
         rows.append(row)
         polygons.append(outline or [])
         places.append((begin, end))
+        fields += _count_fields(row)
+    # As many colons as there are fields: so none is given twice, and there is no other.
+    if fields != text.count(b":", spans[0][0], spans[-1][1]):
+        for position, row, (begin, end) in zip(positions, rows, places, strict=True):
+            start, stop = spans[position - first]
+            if _count_fields(row) != text.count(b":", start, stop):
+                # Another parser has to tell. It need not see the polygons, as lists of lists of numbers have no fields.
+                load(text[start:begin] + b"0" + text[end:stop] if begin < end else text[start:stop])
     return _as_columns(positions, rows, polygons, places), np.array(ids, np.int64)
+
+
+def _count_fields(row: _Row) -> int:
+    """How many of the fields are in the text."""
+    optional = (row.iscrowd != _ABSENT) + (row.ignore != _ABSENT) + (row.segmentation is not _NO_OUTLINE)
+    return _REQUIRED + optional
 
 
 def _as_columns(

@@ -113,6 +113,8 @@ class ObjectColumns:
 
     def take(self, chosen: NDArray[Any]) -> Self:
         """Those objects that an index or a mask chooses."""
+        if len(chosen) == len(self) and (chosen.all() if chosen.dtype == bool else (np.diff(chosen) == 1).all()):
+            return self  # all of them as they are, which is the rule; a copy would take memory
         columns = {entry.name: getattr(self, entry.name)[chosen] for entry in fields(self) if entry.name != "texts"}
         return replace(self, **columns)
 
@@ -123,10 +125,9 @@ class ObjectColumns:
 
     def outline_texts(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
         """The outlines as JSON without white space, joined, and their lengths: some thousand objects at a time."""
-        views = [memoryview(text) for text in self.texts]
         for start in range(0, len(self), _CHUNK):
-            places = self.outlines[start : start + _CHUNK].tolist()
-            joined = _BETWEEN.join([views[text][begin:end] for text, begin, end in places])
+            places = self.outlines[start : start + _CHUNK].T.tolist()
+            joined = _BETWEEN.join([self.texts[text][begin:end] for text, begin, end in zip(*places, strict=True)])
             joined = joined.translate(None, b" \t\n\r") + _BETWEEN
             ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == _BETWEEN[0])
             yield joined.translate(None, _BETWEEN), np.diff(ends, prepend=-1) - 1
@@ -137,14 +138,32 @@ def first_equal_row(columns: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     partner = np.full(len(columns[0]), -1)
     if not len(partner):
         return partner
-    order = np.lexsort(columns)  # stable, so the first row of a group comes first
+    # Sorting by one column is quick. Rows of one value in it are few, if most differ; only they are compared in full.
+    mixed = _mix(columns)
+    by_mixed = np.argsort(mixed, kind="stable")
+    alike = mixed[by_mixed][1:] == mixed[by_mixed][:-1]
+    rows = np.sort(by_mixed[np.concatenate([alike, [False]]) | np.concatenate([[False], alike])])
+    if not len(rows):
+        return partner
+    compared = [column[rows] for column in columns]
+    order = np.lexsort(compared)  # stable, so the first row of a group comes first
     same = np.ones(len(order) - 1, bool)
-    for column in columns:
+    for column in compared:
         same &= column[order][1:] == column[order][:-1]
     starts = np.concatenate([[True], ~same])
     leader = order[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
-    partner[order[~starts]] = leader[~starts]
+    partner[rows[order[~starts]]] = rows[leader[~starts]]
     return partner
+
+
+def _mix(columns: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
+    """(n,) numbers that are equal for equal rows, and rarely for others."""
+    mixed = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        # Zero is added because there is a negative one, which is equal and of other bits.
+        bits = (column.astype(np.float64) + 0.0).view(np.uint64)
+        mixed = (mixed ^ bits ^ (bits >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    return mixed
 
 
 def _to_json(value: Any) -> bytes:

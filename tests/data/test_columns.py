@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
 from codetr.data.coco_file import read_coco
-from codetr.data.columns import Annotations
+from codetr.data.columns import Annotations, cut
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.objects import ObjectEntry
@@ -33,7 +34,7 @@ SOUND |= {"category_id": 2, "id": 5}
 
 def read_text(text: str) -> Annotations:
     content = text.encode()
-    return Annotations.cut(content, 0, len(content), json.loads)
+    return Annotations.of_text(content, cut(content, msgspec.json.decode(content, type=list[msgspec.Raw])), json.loads)
 
 
 def outcome(annotations: Annotations) -> tuple[list[ObjectEntry], dict[str, tuple[int, list[str]]], Any]:
