@@ -7,6 +7,7 @@ file gives. So a box that sticks out of its image stays as it is, and is clipped
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from itertools import islice
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -14,10 +15,14 @@ from numpy.typing import NDArray
 
 from codetr.data import rules, segmentation
 from codetr.data.check import CheckedImage
+from codetr.data.collector import collecting_later
 from codetr.data.columns import Annotations, Typed
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer, make_unique
 from codetr.data.objects import ObjectColumns, ObjectEntry, first_equal_row
+
+_TOGETHER = 1 << 12
+"""Objects that are in memory one by one, before they become columns."""
 
 
 class AnnotationReader:
@@ -46,6 +51,7 @@ class AnnotationReader:
         self._findings = findings
         self.lost: list[tuple[int, int]] = []
 
+    @collecting_later()
     def read(self, annotations: Annotations) -> ObjectColumns:
         """All usable annotations, in their order.
 
@@ -58,17 +64,18 @@ class AnnotationReader:
             sound = typed.take(self._is_sound(typed))
         doubtful = np.ones(len(annotations), bool)
         doubtful[sound.positions] = False
-        positions, entries = [], []
-        for position in np.flatnonzero(doubtful).tolist():
-            entry = self._read_at(position, annotations, ids)
-            if entry is not None:
-                positions.append(position)
-                entries.append(entry)
-        objects, where = _taken(sound, annotations.text), sound.positions
-        if entries:
-            where = np.concatenate([where, positions])
-            order = np.argsort(where)
-            objects, where = ObjectColumns.concatenate([objects, ObjectColumns.of(entries)]).take(order), where[order]
+        read = (
+            (position, entry)
+            for position in np.flatnonzero(doubtful).tolist()
+            if (entry := self._read_at(position, annotations, ids)) is not None
+        )
+        parts, places = [_taken(sound, annotations.text)], [sound.positions]
+        while some := list(islice(read, _TOGETHER)):
+            parts.append(ObjectColumns.of([entry for _, entry in some]))
+            places.append(np.array([position for position, _ in some], np.int64))
+        where = np.concatenate(places)
+        order = np.argsort(where)
+        objects, where = ObjectColumns.concatenate(parts).take(order), where[order]
         self._note_repetitions(objects, annotations, where)
         return objects
 

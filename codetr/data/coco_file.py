@@ -8,19 +8,18 @@ what is wrong with a file.
 from __future__ import annotations
 
 import codecs
-import gc
 import io
 import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from codetr.data.collector import collecting_later
 from codetr.data.columns import Annotations, cut
 from codetr.data.findings import Findings
 from codetr.errors import UserError
@@ -49,6 +48,7 @@ class CocoFile:
     content: dict[str, Any] = field(default_factory=dict)
 
 
+@collecting_later()
 def read_coco(path: Path, findings: Findings) -> CocoFile:
     """Read an annotation file: JSON as UTF-8 (or UTF-16 with a byte-order mark), plain or gzip-compressed.
 
@@ -56,8 +56,7 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         UserError: unreadable, not JSON, a key given twice, or not an object with the three lists.
     """
     where = str(path)
-    with _collecting_later():
-        content = _parse(_to_utf8(_read(path), where, findings), where)
+    content = _parse(_to_utf8(_read(path), where, findings), where)
     if not isinstance(content, dict):
         problem = f"holds a JSON {_json_type(content)}, expected an object with images, annotations and categories"
         raise UserError(problem, where=where)
@@ -74,18 +73,6 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
     if not isinstance(annotations, Annotations):
         content["annotations"] = annotations = Annotations(annotations)
     return CocoFile(content["images"], annotations, content["categories"], content)
-
-
-@contextmanager
-def _collecting_later() -> Iterator[None]:
-    """Without Python's garbage collector, which would go through millions of new lists again and again in vain."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _read(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from codetr.data.coco_file import CocoFile
+from codetr.data.collector import collecting_later
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer
 from codetr.errors import UserError
@@ -131,6 +132,7 @@ def read_frequencies(values: list[Any], categories: Mapping[int, str], findings:
     return frequencies
 
 
+@collecting_later()
 def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
     """The images of a file, in its order.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data.check import CheckedImage
+from codetr.data.collector import collecting_later
 from codetr.data.objects import ObjectColumns
 from codetr.errors import UserError
 
@@ -75,6 +76,7 @@ def build_index(
     }
 
 
+@collecting_later()
 def write_index(
     folder: Path, images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
 ) -> None:

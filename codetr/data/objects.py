@@ -96,6 +96,8 @@ class ObjectColumns:
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """The objects of several columns one after the other; there must be one at least."""
+        if len(parts) == 1:
+            return parts[0]
         texts: list[bytes] = []
         outlines = []
         for part in parts:
