@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from codetr.data.collector import collecting_later
-from codetr.data.columns import Annotations, cut
+from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.errors import UserError
 
@@ -169,16 +170,20 @@ def _parse(text: bytes, where: str) -> Any:
 
 
 class _File(msgspec.Struct):
-    annotations: list[msgspec.Raw]
+    annotations: msgspec.Raw
 
 
 def _cut_annotations(text: bytes) -> dict[str, Any]:
     """A file, its annotations as columns; raises anything if that does not work out."""
-    pieces = msgspec.json.decode(text, type=_File).annotations
-    spans = cut(text, pieces)
+    # A raw message is a view of the text.
+    found = np.frombuffer(msgspec.json.decode(text, type=_File).annotations, np.uint8)
+    start = found.ctypes.data - np.frombuffer(text, np.uint8).ctypes.data
+    stop = start + len(found)
+    if text[start : start + 1] != b"[":
+        raise ValueError("no list")
     # What is left has the key `annotations` twice if the file has.
-    content = _load(text[: spans[0, 0]] + text[spans[-1, 1] :] if pieces else text)
-    content["annotations"] = Annotations.of_text(text, spans, _load)
+    content = _load(text[:start] + b"[]" + text[stop:])
+    content["annotations"] = Annotations.of_text(text, start, stop, _load)
     return content
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import chain
+from itertools import chain, compress
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -21,11 +22,15 @@ from numpy.typing import NDArray
 from codetr.data.ids import LARGEST, as_integer
 from codetr.data.rules import encloses_nothing
 
-_BATCH = 1 << 11
-"""Annotations that are decoded together."""
+_CHUNK = 1 << 20
+"""Bytes of annotations that are decoded together, about."""
 
 _Id = Annotated[int, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 _ABSENT = -1
+_ODD = msgspec.UNSET
+_NEAR = 1 << 10
+"""Bytes after an outline in which the next one mostly is found."""
+
 _NO_OUTLINE = msgspec.Raw(b"null")
 
 
@@ -43,9 +48,11 @@ class _Row(msgspec.Struct, gc=False):
 
 
 _REQUIRED = 5
-_ROW = msgspec.json.Decoder(_Row)
-_POLYGONS = msgspec.json.Decoder(list[list[float]] | None)
-_FIRST_BYTE = re.compile(rb"[^ \t\r\n,]")
+_ROWS = msgspec.json.Decoder(list[_Row])
+_POLYGONS = msgspec.json.Decoder(list[list[list[float]] | None])
+_PIECES = msgspec.json.Decoder(list[msgspec.Raw])
+_SOMETHING = re.compile(rb"\S")
+_BETWEEN_OBJECTS = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
 
 
 @dataclass(frozen=True)
@@ -101,26 +108,32 @@ class Annotations(Sequence[Any]):
     def __init__(self, values: Sequence[Any]) -> None:
         self.text = b""
         self.ids = np.array([_given_id(value) for value in values], np.int64)
-        self.typed = _as_columns([], [], [], [])
+        self.typed = _as_columns(np.array([], np.int64), [], [], [])
         self._values = values
 
     @classmethod
-    def of_text(cls, text: bytes, spans: NDArray[np.int64], load: Callable[[bytes], Any]) -> Self:
+    def of_text(cls, text: bytes, start: int, stop: int, load: Callable[[bytes], Any]) -> Self:
         """The annotations in a JSON text; as values they are made anew each time one is asked for.
 
         Args:
             text: a whole file, known to be JSON.
-            spans: what `cut` gives.
+            start: where the list of annotations begins in it.
+            stop: where it ends.
             load: makes a Python value of JSON. It is asked wherever there is doubt, and what it raises is passed on.
+
+        Raises:
+            msgspec.DecodeError: no list.
         """
-        parts, ids = [cls(()).typed], [np.array([], np.int64)]
-        for first in range(0, len(spans), _BATCH):
-            typed, given = _read_batch(text, first, spans[first : first + _BATCH].tolist(), load)
+        annotations = cls(())
+        values = _Parsed(text, load)
+        parts, ids = [annotations.typed], [annotations.ids]
+        for begin, end, rows in _chunks(text, start, stop):
+            typed, given = _read_chunk(text, begin, end, rows, len(values), load)
             parts.append(typed)
             ids.append(given)
-        annotations = cls(())
+            values.extend(begin, end, len(given))
         annotations.text, annotations.typed, annotations.ids = text, Typed.concatenate(parts), np.concatenate(ids)
-        annotations._values = _Parsed(text, spans, load)
+        annotations._values = values
         return annotations
 
     def __len__(self) -> int:
@@ -131,65 +144,111 @@ class Annotations(Sequence[Any]):
 
 
 class _Parsed(Sequence[Any]):
-    """Values that are made of a JSON text whenever one is asked for."""
+    """Values that are made of a JSON text whenever one is asked for: quickly, where they are in turn."""
 
-    def __init__(self, text: bytes, spans: NDArray[np.int64], load: Callable[[bytes], Any]) -> None:
-        self._text, self._spans, self._load = text, spans, load
+    def __init__(self, text: bytes, load: Callable[[bytes], Any]) -> None:
+        self._text, self._load = text, load
+        self._firsts: list[int] = []
+        self._spans: list[tuple[int, int]] = []
+        self._length = 0
+        self._pieces: tuple[int, list[msgspec.Raw]] = -1, []
+
+    def extend(self, start: int, stop: int, count: int) -> None:
+        """Add so many values, which are in this part of the text."""
+        self._firsts.append(self._length)
+        self._spans.append((start, stop))
+        self._length += count
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return self._length
 
     def __getitem__(self, position: Any) -> Any:
-        start, stop = self._spans[position].tolist()
-        return self._load(self._text[start:stop])
+        if not 0 <= position < self._length:
+            raise IndexError(position)
+        chunk = bisect_right(self._firsts, position) - 1
+        if self._pieces[0] != chunk:
+            start, stop = self._spans[chunk]
+            self._pieces = chunk, _PIECES.decode(b"[%b]" % self._text[start:stop])
+        return self._load(bytes(self._pieces[1][position - self._firsts[chunk]]))
 
 
-def cut(text: bytes, pieces: Sequence[msgspec.Raw]) -> NDArray[np.int64]:
-    """(pieces, 2) where the entries of a list start and stop in the text that they were decoded from."""
-    spans = array("q")
-    if pieces:
-        # A raw message is a view of the text.
-        end = np.frombuffer(pieces[0], np.uint8).ctypes.data - np.frombuffer(text, np.uint8).ctypes.data
-    for piece in pieces:
-        begin = _FIRST_BYTE.search(text, end).start()  # type: ignore[union-attr]
-        end = begin + len(memoryview(piece))
-        spans.append(begin)
-        spans.append(end)
-    return np.array(spans, np.int64).reshape(-1, 2)
+def _chunks(text: bytes, start: int, stop: int) -> Iterator[tuple[int, int, list[_Row | None]]]:
+    """The annotations of a list, some at a time: where they start and stop in the text, and the typed ones of them.
+
+    The text is cut at a comma between braces. Whether it is one of the list shows in what is before it: only then that
+    is a list as well.
+    """
+    begin, last, size = start + 1, stop - 1, _CHUNK
+    while _SOMETHING.search(text, begin, last):
+        found = _BETWEEN_OBJECTS.search(text, begin + size, last)
+        end, following = found.span(1) if found else (last, last)
+        try:
+            rows = _decode(_ROWS, text[begin:end])
+        except msgspec.DecodeError:
+            if not found:
+                raise
+            size *= 2
+            continue
+        yield begin, end, rows
+        begin, size = following, _CHUNK
 
 
-def _read_batch(
-    text: bytes, first: int, spans: list[list[int]], load: Callable[[bytes], Any]
+def _decode(decoder: msgspec.json.Decoder[list[Any]], content: bytes) -> list[Any]:
+    """The entries of a list without its brackets, `_ODD` for those that are not of the decoder's type."""
+    try:
+        return decoder.decode(b"[%b]" % content)
+    except msgspec.ValidationError:
+        return [_decode_one(decoder, bytes(piece)) for piece in _PIECES.decode(b"[%b]" % content)]
+
+
+def _decode_one(decoder: msgspec.json.Decoder[list[Any]], content: bytes) -> Any:
+    try:
+        return decoder.decode(b"[%b]" % content)[0]
+    except msgspec.ValidationError:
+        return _ODD
+
+
+def _read_chunk(
+    text: bytes, start: int, stop: int, read: list[Any], first: int, load: Callable[[bytes], Any]
 ) -> tuple[Typed, NDArray[np.int64]]:
     """The typed ones among the annotations from the position `first` on, and the ids of all."""
-    view = memoryview(text)
-    positions, rows, polygons, places, ids, fields = [], [], [], [], [], 0
-    for position, (start, stop) in enumerate(spans, first):
-        try:
-            row = _ROW.decode(view[start:stop])
-            outline = _POLYGONS.decode(row.segmentation)
-        except msgspec.ValidationError:
-            ids.append(_given_id(load(text[start:stop])))
-            fields += text.count(b":", start, stop)
-            continue
-        begin = end = start
-        if row.segmentation is not _NO_OUTLINE:
-            begin = text.index(row.segmentation, start, stop)
-            end = begin + len(memoryview(row.segmentation))
-        ids.append(row.id)
-        positions.append(position)
-        rows.append(row)
-        polygons.append(outline or [])
-        places.append((begin, end))
-        fields += _count_fields(row)
+    outlines = iter(_decode(_POLYGONS, b",".join([row.segmentation for row in read if row is not _ODD])))
+    polygons = [_ODD if row is _ODD else next(outlines) for row in read]
+    typed = [outline is not _ODD for outline in polygons]
+    rows, polygons = list(compress(read, typed)), list(compress(polygons, typed))
+    ids = [row.id for row in rows]
     # As many colons as there are fields: so none is given twice, and there is no other.
-    if fields != text.count(b":", spans[0][0], spans[-1][1]):
-        for position, row, (begin, end) in zip(positions, rows, places, strict=True):
-            start, stop = spans[position - first]
-            if _count_fields(row) != text.count(b":", start, stop):
-                # Another parser has to tell. It need not see the polygons, as lists of lists of numbers have no fields.
-                load(text[start:begin] + b"0" + text[end:stop] if begin < end else text[start:stop])
-    return _as_columns(positions, rows, polygons, places), np.array(ids, np.int64)
+    if len(rows) < len(read) or sum(map(_count_fields, rows)) != text.count(b":", start, stop):
+        found = iter(rows)
+        pieces = map(bytes, _PIECES.decode(b"[%b]" % text[start:stop]))
+        ids = [
+            _verify(piece, next(found) if is_typed else None, load)
+            for piece, is_typed in zip(pieces, typed, strict=True)
+        ]
+    places = []
+    end = start
+    for row, outline in zip(rows, polygons, strict=True):
+        begin = end
+        if outline:
+            written = row.segmentation
+            size = len(memoryview(written))
+            begin = text.find(written, end, end + size + _NEAR)  # far quicker than in a large text
+            if begin < 0:
+                begin = text.index(written, end, stop)
+            end = begin + size
+        places.append((begin, end))
+    positions = first + np.flatnonzero(typed)
+    return _as_columns(positions, rows, [outline or [] for outline in polygons], places), np.array(ids, np.int64)
+
+
+def _verify(piece: bytes, row: _Row | None, load: Callable[[bytes], Any]) -> int:
+    """The id of an annotation, after another parser had a look at it where this one cannot tell."""
+    if row is None:
+        return _given_id(load(piece))
+    if piece.count(b":") != _count_fields(row):
+        # Lists of lists of numbers have no fields, and take the most time.
+        load(piece.replace(row.segmentation, b"0", 1) if row.segmentation is not _NO_OUTLINE else piece)
+    return row.id
 
 
 def _count_fields(row: _Row) -> int:
@@ -199,7 +258,7 @@ def _count_fields(row: _Row) -> int:
 
 
 def _as_columns(
-    positions: list[int], rows: list[_Row], polygons: list[list[list[float]]], places: list[tuple[int, int]]
+    positions: NDArray[np.int64], rows: list[_Row], polygons: list[list[list[float]]], places: list[tuple[int, int]]
 ) -> Typed:
     """Those of the annotations whose polygons are polygons."""
     parts = list(chain.from_iterable(polygons))
@@ -222,7 +281,7 @@ def _as_columns(
     outlines = np.array(places, np.int64).reshape(-1, 2)
     outlines[~present] = 0
     return Typed(
-        np.array(positions, np.int64),
+        positions,
         np.array([row.id for row in rows], np.int64),
         np.array([row.image_id for row in rows], np.int64),
         np.array([row.category_id for row in rows], np.int64),

@@ -7,15 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codetr.data import columns
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
 from codetr.data.coco_file import read_coco
-from codetr.data.columns import Annotations, cut
+from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.objects import ObjectEntry
@@ -34,7 +34,7 @@ SOUND |= {"category_id": 2, "id": 5}
 
 def read_text(text: str) -> Annotations:
     content = text.encode()
-    return Annotations.of_text(content, cut(content, msgspec.json.decode(content, type=list[msgspec.Raw])), json.loads)
+    return Annotations.of_text(content, 0, len(content), json.loads)
 
 
 def outcome(annotations: Annotations) -> tuple[list[ObjectEntry], dict[str, tuple[int, list[str]]], Any]:
@@ -62,6 +62,17 @@ def test_numbers_stay_what_they_are_in_the_file() -> None:
     assert entry.box == (10, 20, 30.1, 40)
     assert entry.outline == [[10.123456789012345, 20, 40, 20, 40, 60.1]]
     assert findings == {}
+
+
+def test_a_text_is_cut_between_annotations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks like the end of one may be in a text, or in a list of something else."""
+    monkeypatch.setattr(columns, "_CHUNK", 1)
+    inner = {"parts": [{"a": 1}, {"b": [{}, {}]}], "note": '}, {"id": 1}, {'}
+    values = [SOUND, {**SOUND, "id": 6, **inner}, {**inner, "id": 7}, {"id": 8}, 3, {**SOUND, "id": 9}, [{}, {}]]
+    annotations = read_text(json.dumps(values))
+    assert list(annotations) == values
+    assert annotations.ids.tolist() == [5, 6, 7, 8, 0, 9, 0]
+    assert annotations.typed.positions.tolist() == [0, 1, 5]
 
 
 NUMBERS = st.one_of(
@@ -107,13 +118,15 @@ def annotation(draw: st.DrawFn) -> Any:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(annotation(), max_size=12), st.sampled_from([None, 1, "\t"]), st.booleans())
-def test_columns_and_single_values_give_the_same(values: list[Any], indent: Any, ascii_only: bool) -> None:
+@given(st.lists(annotation(), max_size=12), st.sampled_from([None, 1, "\t"]), st.booleans(), st.sampled_from([1, 300]))
+def test_columns_and_single_values_give_the_same(values: list[Any], indent: Any, ascii_only: bool, chunk: int) -> None:
     text = json.dumps(values, indent=indent, ensure_ascii=ascii_only)
     if "NaN" in text or "Infinity" in text:
         text = text.replace("NaN", "1e999").replace("Infinity", "1e999")
     expected = outcome(Annotations(json.loads(text)))
-    assert outcome(read_text(text)) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "_CHUNK", chunk)
+        assert outcome(read_text(text)) == expected
 
 
 def write(path: Path, annotations: str) -> Path:
