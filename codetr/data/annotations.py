@@ -7,53 +7,36 @@ file gives. So a box that sticks out of its image stays as it is, and is clipped
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeGuard
 
-from codetr.data import segmentation
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.data import rules, segmentation
 from codetr.data.check import CheckedImage
+from codetr.data.collector import collecting_later
+from codetr.data.columns import Annotations, Typed
 from codetr.data.findings import Findings, short
-from codetr.data.ids import ImageIds, as_integer
+from codetr.data.ids import ImageIds, as_integer, make_unique
+from codetr.data.objects import ObjectColumns, ObjectEntry, first_equal_row
 
-MAX_COORDINATE = segmentation.MAX_COORDINATE
-
-
-@dataclass(frozen=True)
-class ObjectEntry:
-    """One usable annotation.
-
-    Attributes:
-        annotation_id: unique in its file, never 0.
-        image_id: its image.
-        category_id: its category.
-        box: (x, y, width, height) in pixels of the image.
-        area: square pixels; decides the size range it is evaluated in.
-        crowd: a region of several objects: evaluated as one to be ignored, never trained on.
-        trainable: not a crowd, not marked with ignore, and at least a pixel wide and high inside the image.
-        outline: checked polygons or run-length code, or None.
-        ignored: marked with `ignore`, which LVIS's metrics heed and COCO's do not.
-    """
-
-    annotation_id: int
-    image_id: int
-    category_id: int
-    box: tuple[float, float, float, float]
-    area: float
-    crowd: bool
-    trainable: bool
-    outline: list[list[float]] | dict[str, Any] | None
-    ignored: bool = False
+_TOGETHER = 1 << 12
+"""Objects that are in memory one by one, before they become columns."""
 
 
 class AnnotationReader:
-    """Reads the annotations of one file.
+    """Reads the annotations of one source.
 
     Args:
         images: the usable images by id.
-        listed: ids of all images the file lists, usable or not.
-        ids: how the file's image ids are resolved.
+        listed: ids of all images the source lists, usable or not.
+        ids: how its image ids are resolved.
         categories: names by category id.
         findings: what is wrong is added here.
+
+    Attributes:
+        lost: (image id, category id) of every annotation that was dropped although these two can be used.
     """
 
     def __init__(
@@ -66,37 +49,80 @@ class AnnotationReader:
     ) -> None:
         self._images, self._listed, self._ids, self._categories = images, listed, ids, categories
         self._findings = findings
+        self.lost: list[tuple[int, int]] = []
 
-    def read(self, values: list[Any]) -> list[ObjectEntry]:
-        """All usable annotations, in the file's order."""
-        return [entry for entry in self.read_each(values) if entry is not None]
+    @collecting_later()
+    def read(self, annotations: Annotations) -> ObjectColumns:
+        """All usable annotations, in their order.
 
-    def read_each(self, values: list[Any]) -> Iterator[ObjectEntry | None]:
-        """For every annotation in turn the object, or None where it cannot be used."""
-        given = [as_integer(value.get("id")) if isinstance(value, dict) else None for value in values]
-        free = max((identifier for identifier in given if identifier is not None), default=0)
-        free = max(free, 0) + 1
-        used: set[int] = set()
-        seen: set[tuple[Any, ...]] = set()
-        for position, value in enumerate(values):
-            identifier = given[position]
-            example = f"annotations[{position}]"
-            if isinstance(value, dict) and "id" in value:
-                example += f" (id {short(value['id'])})"
-            if identifier is None or identifier == 0 or identifier in used:
-                identifier, free = free, free + 1
-                if isinstance(value, dict):
-                    self._findings.add("annotation_id_assigned", f"{example}: now {identifier}")
-            used.add(identifier)
-            entry = self._read_one(value, identifier, example)
-            if entry is None:
-                yield None
-                continue
-            key = (entry.image_id, entry.category_id, entry.box, entry.crowd)
-            if key in seen:
-                self._findings.add("annotation_repeated", f"{example}: image {entry.image_id}, box {list(entry.box)}")
-            seen.add(key)
-            yield entry
+        What there is nothing to say about, by the rules for arrays, is taken as it is; all others are read one by one.
+        """
+        ids = make_unique(annotations.ids, annotations.ids == 0)
+        typed = annotations.typed
+        typed = typed.take((ids == annotations.ids)[typed.positions])
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size, and NaN without outline
+            sound = typed.take(self._is_sound(typed))
+        doubtful = np.ones(len(annotations), bool)
+        doubtful[sound.positions] = False
+        read = (
+            (position, entry)
+            for position in np.flatnonzero(doubtful).tolist()
+            if (entry := self._read_at(position, annotations, ids)) is not None
+        )
+        parts, places = [_taken(sound, annotations.text)], [sound.positions]
+        while some := list(islice(read, _TOGETHER)):
+            parts.append(ObjectColumns.of([entry for _, entry in some]))
+            places.append(np.array([position for position, _ in some], np.int64))
+        where = np.concatenate(places)
+        order = np.argsort(where)
+        objects, where = ObjectColumns.concatenate(parts).take(order), where[order]
+        self._note_repetitions(objects, annotations, where)
+        return objects
+
+    def read_each(self, annotations: Annotations) -> Iterator[ObjectEntry | None]:
+        """For every annotation in turn the object, or None where it cannot be used; that it repeats one is not said."""
+        ids = make_unique(annotations.ids, annotations.ids == 0)
+        for position in range(len(annotations)):
+            yield self._read_at(position, annotations, ids)
+
+    def _is_sound(self, typed: Typed) -> NDArray[np.bool_]:
+        """(n,) for which there is nothing to find, and nothing to repair."""
+        images = np.array(sorted(self._images), np.int64)
+        if not len(images):
+            return np.zeros(len(typed.ids), bool)
+        found = np.minimum(np.searchsorted(images, typed.image_ids), len(images) - 1)
+        sizes = np.array([(self._images[key].width, self._images[key].height) for key in images.tolist()])[found].T
+        box, (x1, y1, x2, y2) = typed.boxes.T, typed.extents.T
+        without_outline = np.isnan(x1)
+        reached = rules.is_within_reach(typed.extents).all(axis=1) & ~rules.exceeds_image(x1, y1, x2, y2, *sizes)
+        corners = box[0], box[1], box[0] + box[2], box[1] + box[3]
+        sound: NDArray[np.bool_] = (
+            (images[found] == typed.image_ids)
+            & np.isin(typed.category_ids, list(self._categories))
+            & (without_outline | reached)
+            & rules.is_within_reach(typed.boxes).all(axis=1)
+            & (typed.boxes[:, 2:] > 0).all(axis=1)
+            & ~rules.exceeds_image(*corners, *sizes)
+            & ~rules.is_tiny(*box, *sizes)  # nor outside, of which nothing is inside
+            & rules.is_area(typed.areas)
+            & ~rules.area_contradicts_box(typed.areas, box[2], box[3], without_outline)
+        )
+        return sound
+
+    def _read_at(self, position: int, annotations: Annotations, ids: NDArray[np.int64]) -> ObjectEntry | None:
+        value = annotations[position]
+        identifier = int(ids[position])
+        example = _example(position, value)
+        if identifier != annotations.ids[position] and isinstance(value, dict):
+            self._findings.add("annotation_id_assigned", f"{example}: now {identifier}")
+        return self._read_one(value, identifier, example)
+
+    def _note_repetitions(self, objects: ObjectColumns, annotations: Annotations, positions: NDArray[np.int64]) -> None:
+        columns = (*objects.boxes.T, objects.category_ids, objects.crowds, objects.image_ids)
+        for k in np.flatnonzero(first_equal_row(columns) >= 0):
+            position = int(positions[k])
+            shown = f"image {objects.image_ids[k]}, box {objects.boxes[k].tolist()}"
+            self._findings.add("annotation_repeated", f"{_example(position, annotations[position])}: {shown}")
 
     def _read_one(self, value: Any, identifier: int, example: str) -> ObjectEntry | None:
         if not isinstance(value, dict):
@@ -118,6 +144,7 @@ class AnnotationReader:
         outline = self._outline(value, image, example)
         box = self._box(value, outline, image, example)
         if box is None:
+            self.lost.append((image_id, category_id))
             return None
         crowd = self._crowd(value, example)
         area = self._area(value, box, outline, image, example)
@@ -161,7 +188,7 @@ class AnnotationReader:
             reason = "box_negative"
         elif width == 0 or height == 0:
             reason = "box_empty"
-        elif x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
+        elif rules.lies_outside(x, y, width, height, image.width, image.height):
             reason = "box_outside"
         if reason:
             shown = f"{list(numbers)} in an image of {image.width}x{image.height}"
@@ -185,7 +212,7 @@ class AnnotationReader:
             if not _is_number(item):
                 self._findings.add("box_malformed", f"{example}: {short(raw)}")
                 return None
-            if not abs(item) <= MAX_COORDINATE:  # NaN is not less than anything
+            if not rules.is_within_reach(item):
                 self._findings.add("box_not_finite", f"{example}: {short(raw)}")
                 return None
             numbers.append(float(item))
@@ -198,11 +225,9 @@ class AnnotationReader:
         """Whether enough of the box is inside the image to learn from."""
         x, y, width, height = box
         shown = f"{example}: {list(box)} in an image of {image.width}x{image.height}"
-        if x < -1 or y < -1 or x + width > image.width + 1 or y + height > image.height + 1:
+        if rules.exceeds_image(x, y, x + width, y + height, image.width, image.height):
             self._findings.add("box_exceeds_image", shown)
-        inner_width = min(x + width, image.width) - max(x, 0)
-        inner_height = min(y + height, image.height) - max(y, 0)
-        if inner_width < 1 or inner_height < 1:
+        if rules.is_tiny(x, y, width, height, image.width, image.height):
             self._findings.add("box_tiny", shown)
             return False
         return True
@@ -226,23 +251,37 @@ class AnnotationReader:
         box_area = box[2] * box[3]
         raw = value.get("area")
         # The bound also keeps integers too long for a float out.
-        if not _is_number(raw) or not 0 <= raw <= MAX_COORDINATE**2:
+        if not _is_number(raw) or not rules.is_area(raw):
             if raw is None:
                 self._findings.add("area_missing", example)
             else:
                 self._findings.add("area_invalid", f"{example}: {short(raw)}")
             return box_area if outline is None else segmentation.area(outline, image.height, image.width)
-        if area_contradicts_box(raw, box[2], box[3], outline is None):
+        if rules.area_contradicts_box(raw, box[2], box[3], outline is None):
             self._findings.add("area_disagrees", f"{example}: {raw}, the box has {box_area:.6g}")
         return float(raw)
 
 
-def area_contradicts_box(area: Any, width: Any, height: Any, without_outline: Any) -> Any:
-    """Whether an area is larger than its box or, without an outline, not that of the box; of numbers or of arrays."""
-    box = width * height
-    tolerance = 1 + 0.01 * box
-    # Outlines and boxes are rounded separately, so a mask may exceed its box by its circumference.
-    return (area > box + tolerance + 2 * (width + height)) | (without_outline & (abs(area - box) > tolerance))
+def _taken(typed: Typed, text: bytes) -> ObjectColumns:
+    """Sound annotations as the objects that they are."""
+    count = len(typed.ids)
+    return ObjectColumns(
+        annotation_ids=typed.ids,
+        image_ids=typed.image_ids,
+        category_ids=typed.category_ids,
+        boxes=typed.boxes,
+        areas=typed.areas,
+        crowds=typed.crowds,
+        trainable=~typed.crowds,
+        ignored=np.zeros(count, bool),
+        outlines=np.insert(typed.outlines, 0, 0, axis=1),
+        texts=(text,),
+    )
+
+
+def _example(position: int, value: Any) -> str:
+    shown = f" (id {short(value['id'])})" if isinstance(value, dict) and "id" in value else ""
+    return f"annotations[{position}]{shown}"
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -1,15 +1,27 @@
-"""Reading COCO annotation files from outside: any encoding they come in, nothing they could do to us."""
+"""Reading COCO annotation files from outside: any encoding they come in, nothing they could do to us.
+
+Nearly all of such a file is its list of annotations. That is cut out, and read as columns; `json` reads the rest, and
+everything of a file that another parser does not take for strict JSON without repeated keys: it alone has the say on
+what is wrong with a file.
+"""
 
 from __future__ import annotations
 
 import codecs
+import io
 import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+
+from codetr.data.collector import collecting_later
+from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.errors import UserError
 
@@ -32,11 +44,12 @@ class CocoFile:
     """
 
     images: list[Any]
-    annotations: list[Any]
+    annotations: Annotations
     categories: list[Any]
     content: dict[str, Any] = field(default_factory=dict)
 
 
+@collecting_later()
 def read_coco(path: Path, findings: Findings) -> CocoFile:
     """Read an annotation file: JSON as UTF-8 (or UTF-16 with a byte-order mark), plain or gzip-compressed.
 
@@ -44,67 +57,64 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         UserError: unreadable, not JSON, a key given twice, or not an object with the three lists.
     """
     where = str(path)
-    content = _parse(_decode(_read(path), where, findings), where)
+    content = _parse(_to_utf8(_read(path), where, findings), where)
     if not isinstance(content, dict):
         problem = f"holds a JSON {_json_type(content)}, expected an object with images, annotations and categories"
         raise UserError(problem, where=where)
-    lists: list[list[Any]] = []
     for key in ("images", "annotations", "categories"):
         if key not in content:
             hint = "A COCO detection file has the keys images, annotations and categories."
             raise UserError(f"has no '{key}' (its keys: {_names(list(content))})", where=where, hint=hint)
-        if not isinstance(content[key], list):
+        if not isinstance(content[key], list | Annotations):
             raise UserError(f"'{key}' is a JSON {_json_type(content[key])}, expected a list", where=where)
-        lists.append(content[key])
-    for key, values in zip(("images", "categories"), (lists[0], lists[2]), strict=True):
-        if not values:
+    for key in ("images", "categories"):
+        if not content[key]:
             raise UserError(f"the list '{key}' is empty", where=where)
-    return CocoFile(lists[0], lists[1], lists[2], content)
+    annotations = content["annotations"]
+    if not isinstance(annotations, Annotations):
+        content["annotations"] = annotations = Annotations(annotations)
+    return CocoFile(content["images"], annotations, content["categories"], content)
 
 
 def _read(path: Path) -> bytes:
     where = str(path)
+    content = io.BytesIO()
     try:
         with path.open("rb") as stream:
-            if stream.read(2) != _GZIP:
-                stream.seek(0)
-                content = stream.read(MAX_BYTES + 1)
-            else:
-                stream.seek(0)
-                content = _gunzip(stream, where)
+            compressed = stream.read(2) == _GZIP
+            stream.seek(0)
+            for part in _gunzip(stream, where) if compressed else iter(lambda: stream.read(_BLOCK), b""):
+                content.write(part)
+                if content.tell() > MAX_BYTES:
+                    problem = "decompresses to more than" if compressed else "is larger than"
+                    raise UserError(f"{problem} {MAX_BYTES >> 30} GiB", where=where)
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
     except IsADirectoryError:
         raise UserError("is a folder, expected a COCO annotation file", where=where) from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror or error}", where=where) from None
-    if len(content) > MAX_BYTES:
-        raise UserError(f"is larger than {MAX_BYTES >> 30} GiB", where=where)
-    if not content.strip():
+    text = content.getvalue()
+    if not re.search(rb"\S", text):
         raise UserError("is empty", where=where)
-    return content
+    return text
 
 
-def _gunzip(stream: Any, where: str) -> bytes:
-    parts, total = [], 0
+def _gunzip(stream: Any, where: str) -> Iterator[bytes]:
     decompressor = zlib.decompressobj(wbits=31)
     try:
         while block := stream.read(_BLOCK):
             while block:
-                part = decompressor.decompress(block, _BLOCK)
-                total += len(part)
-                if total > MAX_BYTES:
-                    raise UserError(f"decompresses to more than {MAX_BYTES >> 30} GiB", where=where)
-                parts.append(part)
+                yield decompressor.decompress(block, _BLOCK)
                 block = decompressor.unconsumed_tail
     except zlib.error as error:
         raise UserError(f"is not valid gzip: {error}", where=where) from None
     if not decompressor.eof:
         raise UserError("is gzip that ends in the middle: the file was cut short", where=where)
-    return b"".join(parts)
 
 
-def _decode(content: bytes, where: str, findings: Findings) -> str:
+def _to_utf8(content: bytes, where: str, findings: Findings) -> bytes:
+    """The text without its byte-order mark, in UTF-8 that has been checked."""
     encoding = "utf-8"
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),
@@ -117,17 +127,37 @@ def _decode(content: bytes, where: str, findings: Findings) -> str:
             findings.add("file_encoding", name)
             break
     try:
-        return content.decode(encoding)
+        if encoding == "utf-16":
+            return content.decode(encoding).encode()
+        text = content.removeprefix(codecs.BOM_UTF8)
+        if not text.isascii():
+            _require_utf8(text)
+        return text
     except UnicodeDecodeError as error:
         hint = "Save it as UTF-8, or check that it is an annotation file at all."
         raise UserError(f"is not {encoding} text (byte {error.start})", where=where, hint=hint) from None
 
 
-def _parse(text: str, where: str) -> Any:
+def _require_utf8(text: bytes) -> None:
+    """Raise `UnicodeDecodeError` unless the bytes are UTF-8, without holding all of it as text."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return json.loads(text, object_pairs_hook=_without_repeated_keys)
+        for start in range(0, len(text), _BLOCK):
+            decoder.decode(text[start : start + _BLOCK])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        text.decode()  # knows the place
+
+
+def _parse(text: bytes, where: str) -> Any:
+    try:
+        return _cut_annotations(text)
+    except (msgspec.MsgspecError, _RepeatedKeyError, ValueError, RecursionError):
+        pass  # if there is a fault at all, it is told with its place in the whole file
+    try:
+        return _load(text)
     except json.JSONDecodeError as error:
-        cut_short = error.pos >= len(text.rstrip())
+        cut_short = error.pos >= len(error.doc.rstrip())
         problem = f"is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
         raise UserError(problem, where=where, hint="It seems to be cut short." if cut_short else None) from None
     except RecursionError:
@@ -137,6 +167,28 @@ def _parse(text: str, where: str) -> Any:
         raise UserError(f"an object has the key '{error}' twice", where=where, hint=hint) from None
     except ValueError as error:  # An integer of more digits than Python converts.
         raise UserError(f"is not valid JSON: {error}", where=where) from None
+
+
+class _File(msgspec.Struct):
+    annotations: msgspec.Raw
+
+
+def _cut_annotations(text: bytes) -> dict[str, Any]:
+    """A file, its annotations as columns; raises anything if that does not work out."""
+    # A raw message is a view of the text.
+    found = np.frombuffer(msgspec.json.decode(text, type=_File).annotations, np.uint8)
+    start = found.ctypes.data - np.frombuffer(text, np.uint8).ctypes.data
+    stop = start + len(found)
+    if text[start : start + 1] != b"[":
+        raise ValueError("no list")
+    # What is left has the key `annotations` twice if the file has.
+    content = _load(text[:start] + b"[]" + text[stop:])
+    content["annotations"] = Annotations.of_text(text, start, stop, _load)
+    return content
+
+
+def _load(text: bytes) -> Any:
+    return json.loads(text.decode(), object_pairs_hook=_without_repeated_keys)
 
 
 class _RepeatedKeyError(Exception):

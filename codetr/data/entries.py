@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from codetr.data.coco_file import CocoFile
+from codetr.data.collector import collecting_later
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer
 from codetr.errors import UserError
@@ -131,6 +132,7 @@ def read_frequencies(values: list[Any], categories: Mapping[int, str], findings:
     return frequencies
 
 
+@collecting_later()
 def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
     """The images of a file, in its order.
 
@@ -146,17 +148,17 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
             findings.add("image_malformed", f"{example}: {short(value)}")
             continue
         names, named_by_url = _file_names(value)
-        entry = ImageEntry(identifier, names, _declared_size(value), named_by_url)
         if identifier in entries:
-            first = entries[identifier]
-            if first.names != names:
-                problem = f"image id {identifier} is listed twice, for {_shown(first)} and for {_shown(entry)}"
+            first = entries[identifier].names
+            if first != names:
+                problem = f"image id {identifier} is listed twice, for {_shown(first)} and for {_shown(names)}"
                 hint = "Its annotations could belong to either; give each image an id of its own."
                 raise UserError(problem, where=where, hint=hint)
             findings.add("image_repeated", f"{example}: {identifier}")
             continue
         ids.report(value["id"], findings, example)
-        entries[identifier] = replace(entry, verified=_verified(value, known, findings, f"{example}: {identifier}"))
+        verified = _verified(value, known, findings, f"{example}: {identifier}")
+        entries[identifier] = ImageEntry(identifier, names, _declared_size(value), named_by_url, verified)
     return list(entries.values())
 
 
@@ -204,5 +206,5 @@ def _declared_size(value: dict[str, Any]) -> tuple[int, int] | None:
     return size[0], size[1]
 
 
-def _shown(entry: ImageEntry) -> str:
-    return repr(entry.names[0]) if entry.names else "no file"
+def _shown(names: tuple[str, ...]) -> str:
+    return repr(names[0]) if names else "no file"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from codetr.data.findings import Findings
 
-_LARGEST = (1 << 62) - 1
+LARGEST = (1 << 62) - 1
 """Far beyond any real id, and room above it for the ids given to records that have none."""
 
 
@@ -24,7 +27,22 @@ def as_integer(value: Any) -> int | None:
         if not (value.is_integer() and abs(value) <= 1 << 53):
             return None
         value = int(value)
-    return value if isinstance(value, int) and -_LARGEST <= value <= _LARGEST else None
+    return value if isinstance(value, int) and -LARGEST <= value <= LARGEST else None
+
+
+def make_unique(given: NDArray[np.int64], unusable: NDArray[np.bool_] | bool = False) -> NDArray[np.int64]:
+    """Ids (n,) as they are given where they occur for the first time; free ones, beyond all of them, for the others.
+
+    Args:
+        given: (n,).
+        unusable: (n,) which of them cannot stay, wherever they occur.
+    """
+    ids = given.copy()
+    first = np.zeros(len(given), bool)
+    first[np.unique(given, return_index=True)[1]] = True
+    replaced = np.flatnonzero(~first | unusable)
+    ids[replaced] = max(int(given.max(initial=0)), 0) + 1 + np.arange(len(replaced))
+    return ids
 
 
 class ImageIds:

@@ -6,18 +6,17 @@ arrays on disk are mapped once and paged in as they are read.
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data import shards
-from codetr.data.annotations import ObjectEntry
 from codetr.data.check import CheckedImage
+from codetr.data.collector import collecting_later
+from codetr.data.objects import ObjectColumns
 from codetr.errors import UserError
 
 ARRAYS = {
@@ -55,7 +54,7 @@ FEDERATED_ARRAYS = {
 
 
 def build_index(
-    images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
+    images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
     """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
     `FEDERATED_ARRAYS`; where they are in tar files, of `codetr.data.shards.ARRAYS`.
@@ -65,38 +64,75 @@ def build_index(
         objects: those of these images, in any order; objects of one image keep theirs.
         labels: label by category id.
     """
-    by_image: dict[int, list[ObjectEntry]] = defaultdict(list)
-    for entry in objects:
-        by_image[entry.image_id].append(entry)
-    ordered = [entry for image in images for entry in by_image[image.image_id]]
+    ordered = _by_image(images, objects)
+    texts, lengths = [], []
+    for text, sizes in ordered.outline_texts():
+        texts.append(text)
+        lengths.append(sizes)
+    return {
+        **_image_arrays(images, ordered, labels),
+        **_object_arrays(ordered, labels),
+        "outlines": np.frombuffer(b"".join(texts), np.uint8),
+        "outline_offsets": _offsets(np.concatenate([_NONE, *lengths])),
+    }
+
+
+@collecting_later()
+def write_index(
+    folder: Path, images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
+) -> None:
+    """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`.
+
+    Outlines, which are nearly all of it, are never in memory together.
+    """
+    folder.mkdir(parents=True)
+    ordered = _by_image(images, objects)
+    lengths = [_NONE]
+    with (folder / "outlines.npy").open("wb") as stream:
+        _write_header(stream, 0)
+        for text, sizes in ordered.outline_texts():
+            stream.write(text)
+            lengths.append(sizes)
+        offsets = _offsets(np.concatenate(lengths))
+        stream.seek(0)
+        _write_header(stream, int(offsets[-1]))
+    arrays = {**_image_arrays(images, ordered, labels), **_object_arrays(ordered, labels)}
+    for name, array in (*arrays.items(), ("outline_offsets", offsets)):
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def _by_image(images: Sequence[CheckedImage], objects: ObjectColumns) -> ObjectColumns:
+    return objects.take(np.argsort(_image_of(images, objects), kind="stable"))
+
+
+def _image_of(images: Sequence[CheckedImage], objects: ObjectColumns) -> NDArray[np.int64]:
+    """(objects,) positions of their images."""
+    identifiers = np.array([image.image_id for image in images], np.int64)
+    order = np.argsort(identifiers)
+    return order[np.searchsorted(identifiers, objects.image_ids, sorter=order)]
+
+
+def _image_arrays(
+    images: Sequence[CheckedImage], ordered: ObjectColumns, labels: Mapping[int, int]
+) -> dict[str, NDArray[Any]]:
     paths = [image.path.encode() for image in images]
-    outlines = [b"" if entry.outline is None else _to_json(entry.outline) for entry in ordered]
+    digests = b"".join(bytes.fromhex(image.digest.removeprefix("sha256:")) for image in images)
     arrays: dict[str, NDArray[Any]] = {
         "image_ids": np.array([image.image_id for image in images], np.int64),
         "sizes": np.array([(image.height, image.width) for image in images], np.int32).reshape(-1, 2),
         "upright": np.array([image.upright for image in images], bool),
-        "digests": np.frombuffer(
-            b"".join(bytes.fromhex(image.digest.removeprefix("sha256:")) for image in images), np.uint8
-        ).reshape(-1, 32),
+        "digests": np.frombuffer(digests, np.uint8).reshape(-1, 32),
         "file_sizes": np.array([image.bytes for image in images], np.int64),
         "fingerprints": np.array([image.fingerprint for image in images], np.uint64),
         "paths": np.frombuffer(b"".join(paths), np.uint8),
         "path_offsets": _offsets([len(path) for path in paths]),
-        "object_offsets": _offsets([len(by_image[image.image_id]) for image in images]),
-        "annotation_ids": np.array([entry.annotation_id for entry in ordered], np.int64),
-        "boxes": np.array([entry.box for entry in ordered], np.float64).reshape(-1, 4),
-        "labels": np.array([labels[entry.category_id] for entry in ordered], np.int32),
-        "areas": np.array([entry.area for entry in ordered], np.float64),
-        "crowds": np.array([entry.crowd for entry in ordered], bool),
-        "trainable": np.array([entry.trainable for entry in ordered], bool),
-        "outlines": np.frombuffer(b"".join(outlines), np.uint8),
-        "outline_offsets": _offsets([len(outline) for outline in outlines]),
+        "object_offsets": _offsets(np.bincount(_image_of(images, ordered), minlength=len(images))),
     }
     arrays |= shards.shard_arrays(images)
     verified = [image.verified for image in images]
     if any(entry is not None for entry in verified):
         arrays["verified"] = np.array([entry is not None for entry in verified], bool)
-        arrays["ignored"] = np.array([entry.ignored for entry in ordered], bool)
+        arrays["ignored"] = ordered.ignored
         for name in ("negative", "not_exhaustive"):
             lists = [[labels[k] for k in getattr(entry, name)] if entry else [] for entry in verified]
             arrays[f"{name}_labels"] = np.array([label for part in lists for label in part], np.int32)
@@ -104,14 +140,18 @@ def build_index(
     return arrays
 
 
-def write_index(
-    folder: Path, images: Sequence[CheckedImage], objects: Sequence[ObjectEntry], labels: Mapping[int, int]
-) -> None:
-    """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`."""
-    arrays = build_index(images, objects, labels)
-    folder.mkdir(parents=True)
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+def _object_arrays(ordered: ObjectColumns, labels: Mapping[int, int]) -> dict[str, NDArray[Any]]:
+    categories = np.array(list(labels), np.int64)
+    numbers = np.array(list(labels.values()), np.int32)
+    order = np.argsort(categories)
+    return {
+        "annotation_ids": ordered.annotation_ids,
+        "boxes": ordered.boxes,
+        "labels": numbers[order[np.searchsorted(categories, ordered.category_ids, sorter=order)]],
+        "areas": ordered.areas,
+        "crowds": ordered.crowds,
+        "trainable": ordered.trainable,
+    }
 
 
 def open_index(folder: Path) -> dict[str, NDArray[Any]]:
@@ -158,9 +198,14 @@ def _open(path: Path) -> NDArray[Any]:
         raise UserError(f"is not a NumPy array: {error}", where=str(path), hint=_PREPARE_AGAIN) from None
 
 
-def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+_NONE = np.array([], np.int64)
+
+
+def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
-def _to_json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+def _write_header(stream: BinaryIO, length: int) -> None:
+    """The header of an array of bytes; NumPy makes all of them of one size, so that arrays can grow."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(stream, header)

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from codetr.data.annotations import ObjectEntry
+import numpy as np
+from numpy.typing import NDArray
+
 from codetr.data.check import CheckedImage
 from codetr.data.entries import Frequency, Verified
 from codetr.data.findings import Findings
+from codetr.data.ids import make_unique
+from codetr.data.objects import ObjectColumns
 from codetr.data.places import ImageRoot
 from codetr.errors import UserError
 
 
 @dataclass
 class CheckedSplit:
-    """A source, or a split of one source or more, on its way from files to an index.
+    """A split of one source or more on its way from files to an index.
 
     Attributes:
         images: usable images.
         objects: usable annotations of these images.
-        categories: names by id.
         frequencies: how common categories are, by id, where a source says so.
-        numbered: category ids are the source's own, see `Records`.
         findings: what was found.
         listed_images: images in the files, usable or not.
         listed_annotations: annotations in the files.
@@ -33,10 +35,8 @@ class CheckedSplit:
     """
 
     images: list[CheckedImage]
-    objects: list[ObjectEntry]
-    categories: dict[int, str]
+    objects: ObjectColumns
     frequencies: dict[int, Frequency]
-    numbered: bool
     findings: Findings
     listed_images: int
     listed_annotations: int
@@ -45,7 +45,22 @@ class CheckedSplit:
     inputs: dict[str, str]
 
 
-def unify_categories(sources: Sequence[tuple[str, CheckedSplit]], *, by_name: bool) -> dict[int, str]:
+@dataclass
+class CheckedSource(CheckedSplit):
+    """A single source, with its own categories.
+
+    Attributes:
+        categories: names by id.
+        numbered: category ids are the source's own, see `Records`.
+        lost: (image id, category id) of annotations that were dropped, see `AnnotationReader`.
+    """
+
+    categories: dict[int, str]
+    numbered: bool
+    lost: list[tuple[int, int]]
+
+
+def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: bool) -> dict[int, str]:
     """The categories of a dataset by ascending id; a label is a position in them.
 
     Args:
@@ -83,14 +98,13 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSplit]], *, by_name: bo
                 image if image.verified is None else replace(image, verified=image.verified.renumbered(changed))
                 for image in source.images
             ]
-            source.objects = [
-                replace(entry, category_id=changed.get(entry.category_id, entry.category_id))
-                for entry in source.objects
-            ]
+            category_ids = _replaced(source.objects.category_ids, changed)
+            source.objects = replace(source.objects, category_ids=category_ids)
+            source.lost = [(image, changed.get(category, category)) for image, category in source.lost]
     return dict(sorted(merged.items()))
 
 
-def merge_sources(sources: Sequence[CheckedSplit]) -> CheckedSplit:
+def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
     """The sources of one split, whose categories are unified, as one; a single one stays as it is.
 
     If one is federated, as LVIS is, images of the others are verified for all categories of their own source.
@@ -98,16 +112,14 @@ def merge_sources(sources: Sequence[CheckedSplit]) -> CheckedSplit:
     if len(sources) == 1:
         return sources[0]
     federated = any(image.verified is not None for source in sources for image in source.images)
-    frequencies: dict[int, Frequency] = {}
     findings = Findings()
     images: list[CheckedImage] = []
-    objects: list[ObjectEntry] = []
+    objects: list[ObjectColumns] = []
     first_of: dict[str, tuple[int, str]] = {}
-    image_ids = _FreeIds([image.image_id for source in sources for image in source.images])
-    object_ids = _FreeIds([entry.annotation_id for source in sources for entry in source.objects])
+    image_ids = _unique([np.array([image.image_id for image in source.images], np.int64) for source in sources])
+    object_ids = _unique([source.objects.annotation_ids for source in sources])
     for position, source in enumerate(sources):
         findings.extend(source.findings, f"source {position}: ")
-        frequencies = {**source.frequencies, **frequencies}
 
         def note(name: str, example: str, position: int = position) -> None:
             findings.add(name, f"source {position}: {example}")
@@ -116,27 +128,24 @@ def merge_sources(sources: Sequence[CheckedSplit]) -> CheckedSplit:
         if federated and not any(verified.values()):
             verified = _verified_for_all(source)
         renamed: dict[int, int] = {}
-        for image in source.images:
-            number = image_ids.take(image.image_id)
+        for image, number in zip(source.images, image_ids[position].tolist(), strict=True):
             if number != image.image_id:
                 note("image_id_renumbered", f"image {image.image_id} '{image.path}' is now {number}")
-            renamed[image.image_id] = number
+                renamed[image.image_id] = number
             other, path = first_of.setdefault(image.digest, (position, image.path))
             if other != position:
                 note("image_in_several_sources", f"image {number} '{image.path}' and '{path}' of source {other}")
             known = verified[image.image_id]
             images.append(replace(image, image_id=number, path=f"{position}/{image.path}", verified=known))
-        for entry in source.objects:
-            number = object_ids.take(entry.annotation_id)
-            if number != entry.annotation_id:
-                note("annotation_id_renumbered", f"annotation {entry.annotation_id} is now {number}")
-            objects.append(replace(entry, annotation_id=number, image_id=renamed[entry.image_id]))
+        given, numbers = source.objects.annotation_ids, object_ids[position]
+        for k in np.flatnonzero(given != numbers):
+            note("annotation_id_renumbered", f"annotation {given[k]} is now {numbers[k]}")
+        own_images = _replaced(source.objects.image_ids, renamed)
+        objects.append(replace(source.objects, annotation_ids=numbers, image_ids=own_images))
     return CheckedSplit(
         images=images,
-        objects=objects,
-        categories=dict(sorted({key: name for source in sources for key, name in source.categories.items()}.items())),
-        frequencies=frequencies,
-        numbered=all(source.numbered for source in sources),
+        objects=ObjectColumns.concatenate(objects),
+        frequencies=merge_frequencies(sources),
         findings=findings,
         listed_images=sum(source.listed_images for source in sources),
         listed_annotations=sum(source.listed_annotations for source in sources),
@@ -146,27 +155,41 @@ def merge_sources(sources: Sequence[CheckedSplit]) -> CheckedSplit:
     )
 
 
-def _verified_for_all(source: CheckedSplit) -> dict[int, Verified | None]:
-    """By image, what a source whose images are annotated for all of its categories says in federated terms."""
+def merge_frequencies(splits: Iterable[CheckedSplit]) -> dict[int, Frequency]:
+    """How common categories are; where splits or sources differ, the first counts: LVIS's are those of its train."""
+    merged: dict[int, Frequency] = {}
+    for split in splits:
+        merged = {**split.frequencies, **merged}
+    return merged
+
+
+def _verified_for_all(source: CheckedSource) -> dict[int, Verified | None]:
+    """By image, what a source whose images are annotated for all of its categories says in federated terms.
+
+    A category of which an annotation was dropped is not absent, nor are all of its objects annotated any more.
+    """
     present: dict[int, set[int]] = defaultdict(set)
-    for entry in source.objects:
-        present[entry.image_id].add(entry.category_id)
+    lost: dict[int, set[int]] = defaultdict(set)
+    for image, category in zip(source.objects.image_ids.tolist(), source.objects.category_ids.tolist(), strict=True):
+        present[image].add(category)
+    for image, category in source.lost:
+        lost[image].add(category)
     categories = sorted(source.categories)
     return {
-        image.image_id: Verified(tuple(key for key in categories if key not in present[image.image_id]), ())
-        for image in source.images
+        key: Verified(
+            tuple(category for category in categories if category not in present[key] | lost[key]),
+            tuple(sorted(lost[key])),
+        )
+        for key in (image.image_id for image in source.images)
     }
 
 
-class _FreeIds:
-    """Gives ids out, each once: the one that is asked for if it is free, else one beyond all that there are."""
+def _unique(given: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Ids of several sources, those that an earlier source has replaced by free ones."""
+    return np.split(make_unique(np.concatenate(given)), np.cumsum([len(ids) for ids in given])[:-1])
 
-    def __init__(self, given: Sequence[int]) -> None:
-        self._next = max(given, default=0) + 1
-        self._taken: set[int] = set()
 
-    def take(self, identifier: int) -> int:
-        if identifier in self._taken:
-            identifier, self._next = self._next, self._next + 1
-        self._taken.add(identifier)
-        return identifier
+def _replaced(ids: NDArray[np.int64], changed: Mapping[int, int]) -> NDArray[np.int64]:
+    """(n,) ids, those in `changed` by what they are there."""
+    found, inverse = np.unique(ids, return_inverse=True)
+    return np.array([changed.get(key, key) for key in found.tolist()], np.int64)[inverse]

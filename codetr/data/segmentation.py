@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-MAX_COORDINATE = 1e6
-"""Pixels; a larger coordinate is a mistake, and would make native code allocate accordingly."""
+from codetr.data.rules import encloses_nothing, exceeds_image, is_within_reach
 
 
 class BadSegmentationError(ValueError):
@@ -58,13 +57,13 @@ def _check_polygons(polygons: list[Any], height: int, width: int) -> CheckedSegm
     for polygon in polygons:
         if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
             raise BadSegmentationError("has a polygon that is not a list of numbers")
-        if not all(abs(value) <= MAX_COORDINATE for value in polygon):  # NaN is not less than anything
+        if not all(map(is_within_reach, polygon)):
             raise BadSegmentationError("has coordinates that are not finite or beyond a million pixels")
-        if len(polygon) < 6 or len(polygon) % 2:
+        if encloses_nothing(len(polygon)):
             dropped += 1
             continue
         xs, ys = polygon[0::2], polygon[1::2]
-        exceeds |= min(xs) < -1 or min(ys) < -1 or max(xs) > width + 1 or max(ys) > height + 1
+        exceeds |= exceeds_image(min(xs), min(ys), max(xs), max(ys), width, height)
         kept.append(polygon)
     if not kept:
         raise BadSegmentationError("has no polygon of three points or more")

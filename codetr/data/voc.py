@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from codetr.data.coco_file import CocoFile
+from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.paths import IMAGE_SUFFIXES
 from codetr.data.progress import track
@@ -86,9 +87,8 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
     files.require_sound(path)
     _number_classes(lists, places, path)
     findings.places = places
-    return Records(
-        CocoFile(lists["images"], lists["annotations"], lists["categories"]), images, files.digest, numbered=False
-    )
+    file = CocoFile(lists["images"], Annotations(lists["annotations"]), lists["categories"])
+    return Records(file, images, files.digest, numbered=False)
 
 
 def _root(path: Path, split: str) -> tuple[Path, str | None]:

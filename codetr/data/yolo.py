@@ -22,6 +22,7 @@ import yaml
 
 from codetr.config import read_yaml
 from codetr.data.coco_file import CocoFile
+from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.images import read_header
 from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
@@ -84,12 +85,13 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
         problem = f"none of the {len(found)} {split} images has a label file"
         hint = f"Labels lie in a folder 'labels' beside 'images': '{counted[0][0]}' needs '{found[0].file}'."
         raise UserError(problem, where=where, hint=hint)
-    file = CocoFile([], [], [{"id": number, "name": name} for number, name in classes.items()])
+    listed_images: list[Any] = []
+    annotations: list[Any] = []
     places: dict[str, list[str]] = {"images": [], "annotations": [], "categories": [f"names: {n}" for n in classes]}
     for number, ((name, listed), labels) in enumerate(zip(counted, found, strict=True), 1):
         height, width = labels.size or (None, None)
         image = {"id": number, "file_name": name, "height": height, "width": width}
-        file.images.extend([image] * listed)
+        listed_images += [image] * listed
         places["images"] += [name] * listed
         if labels.lines is None:
             findings.add("label_file_missing", labels.file)
@@ -98,10 +100,12 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
                 continue
             annotation = _annotation(row, *(labels.size or (1, 1)))
             if isinstance(annotation, dict):
-                annotation |= {"id": len(file.annotations) + 1, "image_id": number}
-            file.annotations.append(annotation)
+                annotation |= {"id": len(annotations) + 1, "image_id": number}
+            annotations.append(annotation)
             places["annotations"].append(f"{labels.file}, line {line}")
     findings.places = places
+    categories = [{"id": number, "name": name} for number, name in classes.items()]
+    file = CocoFile(listed_images, Annotations(annotations), categories)
     return Records(file, root, sha256_json([list(classes.items()), [name for name, _ in counted], files.digest]))
 
 

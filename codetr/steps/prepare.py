@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from codetr.config import Settings
@@ -17,11 +17,11 @@ from codetr.data.annotations import AnnotationReader
 from codetr.data.check import check_images
 from codetr.data.config import Fraction, SourceConfigs
 from codetr.data.dataset import CLASSES, LOCATIONS, write_classes
-from codetr.data.entries import Frequency, read_categories, read_frequencies, read_image_entries
+from codetr.data.entries import read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.index import write_index
-from codetr.data.merging import CheckedSplit, merge_sources, unify_categories
+from codetr.data.merging import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.partition import partition
 from codetr.data.places import ImageRoot, open_place
 from codetr.data.source import Source, fetch, read
@@ -178,13 +178,13 @@ def _write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], f
     for name, split in splits.items():
         write_index(folder / name, split.images, split.objects, labels)
     report = _examine(splits, categories)
-    write_classes(folder, categories, _merge_frequencies(splits))
+    write_classes(folder, categories, merge_frequencies(splits.values()))
     write_json(folder / doctor.NAME, report.to_json())
     write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
     return report
 
 
-def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSplit:
+def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSource:
     """Read and check one source of a split; `name` tells it from the others."""
     threads = min(32, 2 * (os.cpu_count() or 1))
     findings = Findings()
@@ -211,7 +211,7 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float) -
     listed = {entry.image_id for entry in entries}
     reader = AnnotationReader({image.image_id: image for image in images}, listed, ids, categories, findings)
     objects = reader.read(raw.annotations)
-    return CheckedSplit(
+    return CheckedSource(
         images=images,
         objects=objects,
         categories=categories,
@@ -226,29 +226,23 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float) -
             f"{name}.annotations": records.digest,
             f"{name}.images": sha256_json(sorted([image.path, image.digest] for image in images)),
         },
+        lost=reader.lost,
     )
-
-
-def _merge_frequencies(splits: dict[str, CheckedSplit]) -> dict[int, Frequency]:
-    """How common categories are; if splits differ, the first counts: LVIS's frequencies are those of its train."""
-    merged: dict[int, Frequency] = {}
-    for split in splits.values():
-        merged = {**split.frequencies, **merged}
-    return merged
 
 
 def _divide(splits: dict[str, CheckedSplit], config: PrepareConfig) -> dict[str, CheckedSplit]:
     """Draw val and test from train. What was lost and found, which is about the files, stays with train."""
     whole = splits["train"]
-    classes: dict[int, set[int]] = defaultdict(set)
-    for entry in whole.objects:
-        if entry.trainable:
-            classes[entry.image_id].add(entry.category_id)
+    trained = whole.objects.take(whole.objects.trainable)
+    trained = trained.take(np.argsort(trained.image_ids, kind="stable"))
+    found, starts = np.unique(trained.image_ids, return_index=True)
+    categories = np.split(trained.category_ids, starts[1:])
+    classes = {image: set(ids.tolist()) for image, ids in zip(found.tolist(), categories, strict=True)}
     parts = partition(whole.images, classes, config.drawn, config.seed, stratify=config.stratify)
-    part_of = {image.image_id: name for name, images in parts.items() for image in images}
     divided = {}
     for name, images in parts.items():
-        objects = [entry for entry in whole.objects if part_of[entry.image_id] == name]
+        chosen = np.isin(whole.objects.image_ids, [image.image_id for image in images])
+        objects = whole.objects.take(chosen)
         divided[name] = replace(
             whole,
             images=images,
@@ -271,7 +265,7 @@ def _divide(splits: dict[str, CheckedSplit], config: PrepareConfig) -> dict[str,
 
 
 def _require_usable(name: str, split: CheckedSplit) -> None:
-    if any(entry.trainable for entry in split.objects):
+    if split.objects.trainable.any():
         return
     if not split.listed_annotations:
         raise UserError(f"the split '{name}' lists no annotation", where=split.where)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codetr.data.annotations import AnnotationReader, ObjectEntry
+from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
+from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
+from codetr.data.objects import ObjectColumns, ObjectEntry
 
 IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", bytes=1)
 GOOD = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0}
@@ -21,9 +24,35 @@ SQUARE = [[10, 20, 40, 20, 40, 60, 10, 60]]
 
 
 def read(*values: Any) -> tuple[list[ObjectEntry], Findings]:
+    return read_all(Annotations(values))
+
+
+def read_all(annotations: Annotations) -> tuple[list[ObjectEntry], Findings]:
     findings = Findings()
     reader = AnnotationReader({1: IMAGE}, {1, 9}, ImageIds([1, 9]), {2: "cup"}, findings)
-    return reader.read(list(values)), findings
+    return rows(reader.read(annotations)), findings
+
+
+def rows(objects: ObjectColumns) -> list[ObjectEntry]:
+    """Objects as Python values, of which equality can be asked."""
+    outlines = []
+    for joined, lengths in objects.outline_texts():
+        bounds = [0, *lengths.cumsum().tolist()]
+        outlines += [joined[start:stop] for start, stop in pairwise(bounds)]
+    return [
+        ObjectEntry(
+            int(objects.annotation_ids[k]),
+            int(objects.image_ids[k]),
+            int(objects.category_ids[k]),
+            tuple(objects.boxes[k].tolist()),
+            float(objects.areas[k]),
+            bool(objects.crowds[k]),
+            bool(objects.trainable[k]),
+            json.loads(outlines[k]) if outlines[k] else None,
+            bool(objects.ignored[k]),
+        )
+        for k in range(len(objects))
+    ]
 
 
 def test_a_sound_annotation_is_taken_as_it_is() -> None:

@@ -33,7 +33,7 @@ def test_encodings(tmp_path: Path, content: bytes, findings: str) -> None:
     path.write_bytes(content)
     found = Findings()
     file = read_coco(path, found)
-    assert (file.images, file.annotations, file.categories) == ([{"id": 1}], [], [{"id": 1, "name": "é"}])
+    assert (file.images, list(file.annotations), file.categories) == ([{"id": 1}], [], [{"id": 1, "name": "é"}])
     assert found.summary() == findings
 
 

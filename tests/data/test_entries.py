@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from codetr.data.coco_file import CocoFile
+from codetr.data.columns import Annotations
 from codetr.data.entries import Frequency, Verified, read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds, as_integer
@@ -74,7 +75,7 @@ def test_no_category_is_usable() -> None:
 
 def entries(*images: Any) -> tuple[list[Any], str]:
     findings = Findings()
-    file = CocoFile(list(images), [], [])
+    file = CocoFile(list(images), Annotations([]), [])
     ids = ImageIds([value.get("id") for value in images if isinstance(value, dict)])
     found = read_image_entries(file, ids, findings, "file")
     return [(entry.image_id, entry.names, entry.size) for entry in found], findings.summary()
@@ -117,7 +118,7 @@ def test_verified_classes() -> None:
         {"id": 3, "file_name": "c", "not_exhaustive_category_ids": 2},
         {"id": 4, "file_name": "d"},
     ]
-    file = CocoFile(images, [], [{"id": 1}, {"id": 2}, {"id": "3"}, None])
+    file = CocoFile(images, Annotations([]), [{"id": 1}, {"id": 2}, {"id": "3"}, None])
     found = read_image_entries(file, ImageIds([1, 2, 3, 4]), findings, "file")
     assert [entry.verified for entry in found] == [
         Verified(negative=(2, 3), not_exhaustive=(1,)),

@@ -132,6 +132,24 @@ def test_what_lvis_says_of_images_keeps_its_classes_when_their_ids_change(
     assert verified == [([7], []), ([7], []), ([10], [1]), ([], [7])]
 
 
+def test_a_class_whose_annotation_was_dropped_is_not_taken_for_absent(
+    first: SourceConfig, second: SourceConfig, tmp_path: Path
+) -> None:
+    """Detections of a dog that somebody annotated, if badly, would count as wrong; a second dog may be there too."""
+    lvis = original(second)
+    lvis["images"][0]["neg_category_ids"] = []
+    Path(second.annotations).write_text(json.dumps(lvis))
+    content = original(first)
+    dogs = [entry for entry in content["annotations"] if entry["category_id"] == 7]
+    dogs[0]["bbox"][2] = 0
+    content["annotations"].append({**dogs[1], "id": 90, "bbox": None})
+    Path(first.annotations).write_text(json.dumps(content))
+    prepare(PrepareConfig(train=(first, second), val=first), tmp_path / "dataset")
+    images = Split.open(tmp_path / "dataset", "train").to_coco()["images"]
+    verified = [(entry["neg_category_ids"], entry["not_exhaustive_category_ids"]) for entry in images[:2]]
+    assert verified == [([], [7]), ([], [7])]
+
+
 def test_a_list_of_one_source_is_that_source(first: SourceConfig, tmp_path: Path) -> None:
     single = prepare(PrepareConfig(train=first, val=first), tmp_path / "single")
     values = {"train": [first.model_dump()], "val": first.model_dump()}

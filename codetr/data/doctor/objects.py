@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.annotations import area_contradicts_box
+from codetr.data import rules
 from codetr.data.doctor.outlines import Outlines
+from codetr.data.objects import first_equal_row
 
 SAME_IOU = 0.95
 """Overlap from which two boxes are taken for one."""
@@ -77,12 +78,12 @@ def clip(xyxy: NDArray[np.float64], bounds: NDArray[np.int32]) -> NDArray[np.flo
 
 def exceeds_image(objects: Objects) -> NDArray[np.bool_]:
     """(objects,) whether a box sticks out of its image by more than a pixel."""
-    return _exceeds(objects.xyxy, objects.bounds)
+    return rules.exceeds_image(*objects.xyxy.T, *objects.bounds.T)
 
 
 def is_tiny(objects: Objects) -> NDArray[np.bool_]:
     """(objects,) whether less than a pixel of width or height is inside the image."""
-    return np.any(_sides(objects.inside) < 1, axis=1)
+    return rules.is_tiny(*objects.xywh.T, *objects.bounds.T)
 
 
 def is_small_at_input(objects: Objects, scales: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -105,7 +106,7 @@ def covers_image(objects: Objects) -> NDArray[np.bool_]:
 
 def area_disagrees(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
     """(objects,) whether an area disagrees with its box, as `prepare` says."""
-    return area_contradicts_box(objects.areas, objects.xywh[:, 2], objects.xywh[:, 3], ~outlines.present)
+    return rules.area_contradicts_box(objects.areas, objects.xywh[:, 2], objects.xywh[:, 3], ~outlines.present)
 
 
 def area_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
@@ -136,23 +137,12 @@ def box_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[
 
 def outline_exceeds_image(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
     """(objects,) whether an outline has points more than a pixel outside of the image."""
-    return _exceeds(outlines.extents, objects.bounds)
+    return rules.exceeds_image(*outlines.extents.T, *objects.bounds.T)
 
 
 def find_repeated(objects: Objects) -> NDArray[np.int64]:
     """(objects,) the first object with the same image, class, box and crowd flag, or -1 for the first itself."""
-    partner = np.full(len(objects.labels), -1)
-    if not len(partner):
-        return partner
-    keys = (*objects.xywh.T, objects.labels, objects.crowds, objects.image)
-    order = np.lexsort(keys)  # stable, so the first object of a group comes first
-    same = np.ones(len(order) - 1, bool)
-    for key in keys:
-        same &= key[order][1:] == key[order][:-1]
-    starts = np.concatenate([[True], ~same])
-    leader = order[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
-    partner[order[~starts]] = leader[~starts]
-    return partner
+    return first_equal_row((*objects.xywh.T, objects.labels, objects.crowds, objects.image))
 
 
 def find_same_place(objects: Objects, repeated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -200,7 +190,3 @@ def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _sides(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
     return xyxy[:, 2:] - xyxy[:, :2]
-
-
-def _exceeds(xyxy: NDArray[np.float64], bounds: NDArray[np.int32]) -> NDArray[np.bool_]:
-    return np.any(xyxy[:, :2] < -1, axis=1) | np.any(xyxy[:, 2:] > bounds + 1, axis=1)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from codetr.data import segmentation
-from codetr.data.annotations import AnnotationReader, ObjectEntry
+from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage, check_image
 from codetr.data.coco_file import read_coco
 from codetr.data.dataset import Split
@@ -36,6 +36,7 @@ from codetr.data.entries import (
 )
 from codetr.data.ids import ImageIds, as_integer
 from codetr.data.index import build_index
+from codetr.data.objects import ObjectColumns, ObjectEntry
 from codetr.data.places import open_place
 from codetr.data.source import Source, format_of
 from codetr.errors import UserError
@@ -231,8 +232,7 @@ class _Copy:
             elif entry.image_id in self._leaked:
                 removed[position] = ["image_leaked"]
             else:
-                # That it is a copy is said anew, of what the repair leaves.
-                kept.append(_Repaired(position, entry, [name for name in findings if name != "annotation_repeated"]))
+                kept.append(_Repaired(position, entry, findings))
         left = {repaired.position: repaired for repaired in self._mended(kept, removed)}
         for position, value in enumerate(values):
             if position in removed:
@@ -247,7 +247,9 @@ class _Copy:
         """The annotations in the order of the index, with what the examination asks for."""
         by_id = {repaired.entry.annotation_id: repaired for repaired in kept}
         labels = {identifier: label for label, identifier in enumerate(self._categories)}
-        arrays = build_index(list(self._images.values()), [repaired.entry for repaired in kept], labels)
+        arrays = build_index(
+            list(self._images.values()), ObjectColumns.of([repaired.entry for repaired in kept]), labels
+        )
         return [by_id[int(k)] for k in arrays["annotation_ids"]], Objects.of(arrays), measure_outlines(arrays)
 
     def _mended(self, kept: list[_Repaired], removed: dict[int, list[str]]) -> list[_Repaired]:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetr.data.annotations import ObjectEntry
 from codetr.data.check import CheckedImage
 from codetr.data.findings import Finding, Findings
 from codetr.data.kinds import KINDS
+from codetr.data.objects import ObjectColumns, first_equal_row
 from codetr.errors import UserError
 from codetr.files import read_json
 
@@ -98,7 +99,7 @@ class Report:
 
 def examine_split(
     images: Sequence[CheckedImage],
-    objects: Sequence[ObjectEntry],
+    objects: ObjectColumns,
     categories: Mapping[int, str],
     findings: Findings,
     *,
@@ -106,34 +107,33 @@ def examine_split(
     listed_annotations: int,
 ) -> SplitReport:
     """Describe one split."""
-    counts = dict.fromkeys((image.image_id for image in images), 0)
-    per_class: dict[int, set[int]] = {identifier: set() for identifier in categories}
-    instances = dict.fromkeys(categories, 0)
-    for entry in objects:
-        counts[entry.image_id] += 1
-        if entry.trainable:
-            instances[entry.category_id] += 1
-            per_class[entry.category_id].add(entry.image_id)
-    empty = [image.path for image in images if counts[image.image_id] == 0]
-    areas = np.array([entry.area for entry in objects if not entry.crowd])
+    per_image = _count(objects.image_ids)
+    counts = [per_image.get(image.image_id, 0) for image in images]
+    trained = objects.take(objects.trainable)
+    instances = _count(trained.category_ids)
+    first = first_equal_row((trained.category_ids, trained.image_ids)) < 0
+    class_images = _count(trained.category_ids[first])
+    empty = [image.path for image, count in zip(images, counts, strict=True) if not count]
+    regular = objects.take(~objects.crowds)
+    areas = regular.areas
     return SplitReport(
         listed_images=listed_images,
         images=len(images),
         listed_annotations=listed_annotations,
         annotations=len(objects),
-        trainable=sum(entry.trainable for entry in objects),
-        crowds=sum(entry.crowd for entry in objects),
-        outlines=sum(entry.outline is not None for entry in objects),
+        trainable=len(trained),
+        crowds=int(objects.crowds.sum()),
+        outlines=int(objects.with_outline.sum()),
         empty_images=len(empty),
         empty_examples=empty[:MAX_LISTED],
         classes={
-            name: {"objects": instances[identifier], "images": len(per_class[identifier])}
+            name: {"objects": instances.get(identifier, 0), "images": class_images.get(identifier, 0)}
             for identifier, name in categories.items()
         },
         image_sides=_quantiles([side for image in images for side in (image.height, image.width)]),
-        box_sides=_quantiles([(entry.box[2] * entry.box[3]) ** 0.5 for entry in objects if not entry.crowd]),
+        box_sides=_quantiles(np.sqrt(regular.boxes[:, 2] * regular.boxes[:, 3])),
         box_sizes={name: int(((areas >= low) & (areas < high)).sum()) for name, (low, high) in SIZE_BOUNDS.items()},
-        objects_per_image=_quantiles(list(counts.values())),
+        objects_per_image=_quantiles(counts),
         findings=findings.all(),
     )
 
@@ -254,7 +254,12 @@ def print_classes(report: Report, console: Console) -> None:
     console.print(table)
 
 
-def _quantiles(values: Sequence[float]) -> list[float]:
+def _count(values: NDArray[np.int64]) -> dict[int, int]:
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _quantiles(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
     if not len(values):
         return []
     return [round(float(value), 2) for value in np.quantile(np.asarray(values, float), [0, 0.25, 0.5, 0.75, 1])]

@@ -1,0 +1,54 @@
+"""What is asked of annotations: every rule once, for numbers and for arrays of them alike.
+
+Arguments are numbers or arrays that NumPy can broadcast, coordinates in pixels; `columns` and `rows` are the width and
+the height of the image. Results are booleans, or arrays of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MAX_COORDINATE = 1e6
+"""Pixels; a larger coordinate is a mistake, and would make native code allocate accordingly."""
+
+
+def is_within_reach(coordinate: Any) -> Any:
+    """Whether a coordinate or a side is finite and not beyond `MAX_COORDINATE`."""
+    return abs(coordinate) <= MAX_COORDINATE  # NaN is not less than anything
+
+
+def lies_outside(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: Any) -> Any:
+    """Whether a box has no part in common with its image."""
+    return (x >= columns) | (y >= rows) | (x + width <= 0) | (y + height <= 0)
+
+
+def exceeds_image(x1: Any, y1: Any, x2: Any, y2: Any, columns: Any, rows: Any) -> Any:
+    """Whether corners, or the extent of an outline, lie more than a pixel outside of the image."""
+    return (x1 < -1) | (y1 < -1) | (x2 > columns + 1) | (y2 > rows + 1)
+
+
+def is_tiny(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: Any) -> Any:
+    """Whether less than a pixel of width or height is inside the image: too little to learn from."""
+    inner_width = np.minimum(x + width, columns) - np.maximum(x, 0)
+    inner_height = np.minimum(y + height, rows) - np.maximum(y, 0)
+    return (inner_width < 1) | (inner_height < 1)
+
+
+def encloses_nothing(coordinates: Any) -> Any:
+    """Whether a polygon of so many coordinates has fewer than three points, or half a point."""
+    return (coordinates < 6) | (coordinates % 2 != 0)
+
+
+def is_area(area: Any) -> Any:
+    """Whether a number can be an area at all."""
+    return (area >= 0) & (area <= MAX_COORDINATE**2)
+
+
+def area_contradicts_box(area: Any, width: Any, height: Any, without_outline: Any) -> Any:
+    """Whether an area is larger than its box or, without an outline, not that of the box."""
+    box = width * height
+    tolerance = 1 + 0.01 * box
+    # Outlines and boxes are rounded separately, so a mask may exceed its box by its circumference.
+    return (area > box + tolerance + 2 * (width + height)) | (without_outline & (abs(area - box) > tolerance))
