@@ -140,17 +140,18 @@ def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source
     }
 
 
-def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path) -> None:
+def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path, *, max_lost_images: float = 1.0) -> None:
     """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
 
     Args:
         sources: what `fetch_sources` gives.
         folder: an existing folder that becomes a dataset but for its manifest.
+        max_lost_images: see `PrepareConfig`.
 
     Raises:
-        UserError: sources of no known format, or contradictory ids.
+        UserError: sources of no known format, contradictory ids, or more unusable images than that.
     """
-    splits, categories = _read_splits(sources, max_lost_images=1.0)
+    splits, categories = _read_splits(sources, max_lost_images)
     _write_splits(splits, categories, folder)
 
 

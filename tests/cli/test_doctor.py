@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,25 @@ def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
     assert sorted(path.name for path in copy.iterdir()) == [CHANGES, "train.json"]
     code, _, _ = call(capsys, "doctor", copy / "train.json", "--images", shapes / "train" / "images")
     assert code == 0
+
+
+def test_half_a_download_is_not_repaired(capsys, shapes, tmp_path):
+    """`prepare` refuses it; a repaired copy without the missing half would pass for a dataset."""
+    images = tmp_path / "images"
+    shutil.copytree(shapes / "train" / "images", images)
+    for path in sorted(images.iterdir())[1:]:
+        path.unlink()
+    named = shapes / "train" / ANNOTATIONS, "--images", images
+    assert call(capsys, "doctor", *named)[0] == 1
+    code, _, error = call(capsys, "doctor", *named, "--fix", tmp_path / "copy")
+    assert code == 2
+    assert "images cannot be used (image_missing" in error
+    assert not (tmp_path / "copy").exists()
+    params = tmp_path / "params.yaml"
+    params.write_text("prepare: {train: {annotations: a.json}, max_lost_images: 1.0}")
+    code, _, _ = call(capsys, "doctor", "--train", named[0], *named[1:], "--params", params, "--fix", tmp_path / "copy")
+    assert code == 1
+    assert len(json.loads((tmp_path / "copy" / "train.json").read_text())["images"]) == 1
 
 
 @pytest.mark.parametrize("option", ["--json", "--html", "--fix"])

@@ -20,7 +20,13 @@ from codetr.steps.prepare import prepare
 from tests.realdata.test_prepare_odd import PREPARED, REFUSED, config, files, odd  # noqa: F401
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "odd_files.md"
-BESIDES = {"annotation_image_dropped", "annotation_repeated", "area_disagrees", "image_content_repeated"}
+BESIDES = {
+    "image_emptied",
+    "annotation_image_dropped",
+    "annotation_repeated",
+    "area_disagrees",
+    "image_content_repeated",
+}
 BESIDES |= {"image_orientation_ignored", "image_federated", "segmentation_dropped", "segmentation_exceeds_image"}
 """Findings that files have besides the one that they were made for."""
 
