@@ -101,9 +101,9 @@ def doctor(
 
         [cyan]codetr doctor --train train.json --val val.json --images images --fix repaired[/]
 
-        [cyan]codetr doctor --train VOC2012 --val VOC2012[/]
+        [cyan]codetr doctor --train VOC2012[/]
 
-        [cyan]codetr doctor --train coco8/data.yaml --val coco8/data.yaml --html doctor.html[/]
+        [cyan]codetr doctor coco8/data.yaml --html doctor.html[/]
 
         [cyan]codetr doctor outputs/dataset --fail-on warning --json doctor.json[/]
 

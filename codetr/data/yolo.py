@@ -110,6 +110,32 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
     return Records(file, root, sha256_json([list(classes.items()), [name for name, _ in counted], files.digest]))
 
 
+def lists_labelled(path: Path, images: Path | None, split: str) -> bool:
+    """Whether a data.yaml names images for a split, others than for train, of which one at least has a label file.
+
+    Args:
+        path: the data.yaml.
+        images: the root, as for `read_yolo`.
+        split: val or test.
+    """
+    try:
+        values = _read_values(path)
+        if values.get(split) == values.get("train"):
+            return False
+        root = _root(path, values, images)
+        return any(_is_there(root, _label_name(name)) for name in _image_names(values, split, root, str(path)))
+    except UserError:
+        return False  # what is wrong with train is told where that is read
+
+
+def _is_there(root: Path, name: str) -> bool:
+    try:
+        resolve_image(root, name)
+    except (NoFileError, UnsafePathError):
+        return False
+    return True
+
+
 def _read_values(path: Path) -> dict[str, Any]:
     where = str(path)
     if path.stat().st_size > MAX_YAML_BYTES:
