@@ -214,6 +214,7 @@ def score(
     """
     import json
 
+    from codetr.evaluation.coco import arrays
     from codetr.evaluation.measure import evaluate_results
     from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
 
@@ -221,5 +222,6 @@ def score(
     predictions = read_predictions(results, ground_truth)
     if masks:
         check_masks(ground_truth, predictions)
-    metrics = evaluate_results(ground_truth, predictions, "segm" if masks else "bbox")
+    truth, found = arrays(ground_truth, predictions, "segm" if masks else "bbox")
+    metrics = evaluate_results(truth, found, "segm" if masks else "bbox")
     typer.echo(json.dumps(metrics.flat, indent=2))

@@ -1,7 +1,7 @@
 """Files on S3, or on anything that speaks its protocol, with errors that say whose matter they are.
 
 Credentials, region and endpoint come from where the AWS tools take them (environment, `~/.aws`, the machine's role);
-`AWS_ENDPOINT_URL` names another store. botocore is the part of boto3 that makes requests.
+`AWS_ENDPOINT_URL` names another store.
 """
 
 from __future__ import annotations
@@ -143,11 +143,11 @@ _clients: dict[int, Any] = {}
 def _client() -> Any:
     """This process's client, for all of its threads; a forked process must not use its parent's connections."""
     try:
-        import botocore.session
+        import boto3
         from botocore.config import Config
     except ImportError:
         hint = "Install it: pip install 'codetr[s3]'."
-        raise StorageError("files on S3 are named, but botocore is not installed", hint=hint) from None
+        raise StorageError("files on S3 are named, but boto3 is not installed", hint=hint) from None
     with _lock:
         if os.getpid() not in _clients:
             _clients.clear()
@@ -157,5 +157,5 @@ def _client() -> Any:
                 read_timeout=60,
                 max_pool_connections=64,
             )
-            _clients[os.getpid()] = botocore.session.Session().create_client("s3", config=config)
+            _clients[os.getpid()] = boto3.session.Session().client("s3", config=config)
         return _clients[os.getpid()]

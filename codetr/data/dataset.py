@@ -233,6 +233,11 @@ class Split:
             member=stored_member(arrays, i, self._place(i)[1]),
         )
 
+    def outline(self, k: int) -> list[list[float]] | dict[str, Any] | None:
+        """Outline of object `k` of the split: polygons, a run-length code, or None."""
+        start, stop = self._arrays["outline_offsets"][k : k + 2]
+        return json.loads(self._arrays["outlines"][start:stop].tobytes()) if stop > start else None
+
     def to_coco(self) -> dict[str, Any]:
         """The split as COCO ground truth: what the annotation file says about everything that was not dropped.
 

@@ -311,38 +311,20 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Batches of a split in its order, every image once over all ranks.
-
-    Ranks take turns batch by batch, so the composition of the batches, and with it their padding, does not depend
-    on the number of ranks.
+    """Given batches of a split, as at test time.
 
     Args:
         split: what to evaluate on.
         preprocess: test-time preprocessing.
-        batch_size: images per batch; the last batch may be smaller.
+        batches: image indices of each batch.
         workers: loader processes; 0 loads in this process.
-        rank: of this process.
-        world_size: number of processes.
     """
 
     def __init__(
-        self,
-        split: Split,
-        preprocess: PreprocessConfig,
-        *,
-        batch_size: int,
-        workers: int,
-        rank: int = 0,
-        world_size: int = 1,
+        self, split: Split, preprocess: PreprocessConfig, batches: Sequence[Sequence[int]], *, workers: int
     ) -> None:
-        schedule = _in_order(split, batch_size, rank, world_size)
-        self._batches = len(schedule)
         dataset = _EvalBatches(split, preprocess)
-        self._loader = _data_loader(dataset, schedule, workers=workers, prefetch=2, persistent=False)
-
-    def __len__(self) -> int:
-        """The number of batches of this rank."""
-        return self._batches
+        self._loader = _data_loader(dataset, batches, workers=workers, prefetch=2, persistent=False)
 
     def __iter__(self) -> Iterator[ImageBatch]:
         """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
@@ -350,21 +332,14 @@ class EvalLoader:
 
 
 class RawLoader:
-    """The images of a split as they are, with their ids, in the batches of `EvalLoader`, whose arguments these are."""
+    """The images of given batches as they are, with their ids; its arguments are those of `EvalLoader`."""
 
-    def __init__(self, split: Split, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1) -> None:
-        schedule = _in_order(split, batch_size, rank, world_size)
-        self._loader = _data_loader(_RawBatches(split), schedule, workers=workers, prefetch=2, persistent=False)
+    def __init__(self, split: Split, batches: Sequence[Sequence[int]], *, workers: int) -> None:
+        self._loader = _data_loader(_RawBatches(split), batches, workers=workers, prefetch=2, persistent=False)
 
     def __iter__(self) -> Iterator[_RawBatch]:
         """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
         return _unwrap(self._loader)
-
-
-def _in_order(split: Split, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
-    """The batches of a rank, of image indices."""
-    starts = range(rank * batch_size, len(split), world_size * batch_size)
-    return [list(range(start, min(start + batch_size, len(split)))) for start in starts]
 
 
 def _data_loader(

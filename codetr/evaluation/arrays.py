@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from codetr.data.dataset import Split
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.errors import UserError
+from codetr.evaluation.packed import SplitOutlines
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class GroundTruth:
     Attributes:
         image_ids: (images,) ascending.
         category_ids: (classes,) ascending.
+        file_names: of the images.
+        names: of the classes.
         sizes: (images, 2) height and width; 0 where the annotation file does not say.
         image: (objects,) position of the object's image.
         label: (objects,) position of its class.
@@ -35,6 +39,7 @@ class GroundTruth:
         crowd: (objects,) bool.
         ignored: (objects,) bool, marked with `ignore`, which LVIS's metrics heed and COCO's do not.
         outlines: polygons or run-length code of every object, None where it has none.
+        outlined: (objects,) bool, has an outline.
         federated: whether only some classes of each image are verified; the next three say more then.
         negative: (n,) image × classes + class of classes that are verified to be absent, ascending.
         not_exhaustive: (n,) the same of classes whose objects are not all annotated.
@@ -43,6 +48,8 @@ class GroundTruth:
 
     image_ids: NDArray[np.int64]
     category_ids: NDArray[np.int64]
+    file_names: Sequence[str]
+    names: Sequence[str]
     sizes: NDArray[np.int64]
     image: NDArray[np.int64]
     label: NDArray[np.int64]
@@ -51,6 +58,7 @@ class GroundTruth:
     crowd: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     outlines: Sequence[Any]
+    outlined: NDArray[np.bool_]
     federated: bool
     negative: NDArray[np.int64]
     not_exhaustive: NDArray[np.int64]
@@ -73,6 +81,8 @@ class GroundTruth:
         return cls(
             image_ids=image_ids,
             category_ids=category_ids,
+            file_names=[str(entry.get("file_name", entry["id"])) for entry in ordered],
+            names=[str(categories[identifier].get("name", identifier)) for identifier in category_ids.tolist()],
             sizes=np.array([[_side(entry.get(name)) for name in ("height", "width")] for entry in ordered], np.int64),
             image=positions(_integers([entry["image_id"] for entry in annotations]), image_ids),
             label=positions(_integers([entry["category_id"] for entry in annotations]), category_ids),
@@ -81,10 +91,45 @@ class GroundTruth:
             crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool),
             ignored=np.array([bool(entry.get("ignore", 0)) for entry in annotations], bool),
             outlines=[entry.get("segmentation") for entry in annotations],
+            outlined=np.array([bool(entry.get("segmentation")) for entry in annotations], bool),
             federated=is_federated(ground_truth),
             negative=_listed(ordered, NEGATIVE, category_ids),
             not_exhaustive=_listed(ordered, NOT_EXHAUSTIVE, category_ids),
             frequency=tuple(categories[identifier].get("frequency") for identifier in category_ids.tolist()),
+        )
+
+    @classmethod
+    def of_split(cls, split: Split) -> Self:
+        """The same of a split of a prepared dataset, as `of_coco(split.to_coco())` but from its arrays."""
+        arrays = split.arrays
+        order = np.argsort(split.image_ids, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        category_ids = np.array(split.category_ids, np.int64)
+        listed = {}
+        for name in ("negative", "not_exhaustive"):
+            listed[name] = np.zeros(0, np.int64)
+            if split.federated:
+                image = np.repeat(place, np.diff(arrays[f"{name}_offsets"]))
+                listed[name] = np.unique(image * len(category_ids) + arrays[f"{name}_labels"])
+        return cls(
+            image_ids=np.array(split.image_ids[order]),
+            category_ids=category_ids,
+            file_names=[split.relative_path(int(i)) for i in order],
+            names=split.names,
+            sizes=np.array(split.sizes[order], np.int64),
+            image=np.repeat(place, np.diff(arrays["object_offsets"])),
+            label=np.array(split.labels, np.int64),
+            boxes_xywh=np.array(arrays["boxes"]),
+            area=np.array(arrays["areas"]),
+            crowd=np.array(arrays["crowds"]),
+            ignored=np.array(arrays["ignored"]) if split.federated else np.zeros(len(split.labels), bool),
+            outlines=SplitOutlines(split),
+            outlined=np.diff(arrays["outline_offsets"]) > 0,
+            federated=split.federated,
+            negative=listed["negative"],
+            not_exhaustive=listed["not_exhaustive"],
+            frequency=tuple(known.group for known in split.frequencies),
         )
 
 
@@ -141,6 +186,24 @@ class Predictions:
             mask_score=mask_score,
             outlines=[entry["segmentation"] for entry in results] if masked or not boxed else None,
         )
+
+    def to_coco(self, truth: GroundTruth, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Some of them as COCO results, see `of_coco`. Their classes must be of the ground truth.
+
+        Args:
+            truth: the ground truth that `image` and `label` are positions in.
+            rows: which, in this order.
+        """
+        image, category = truth.image_ids[self.image[rows]], truth.category_ids[self.label[rows]]
+        columns: dict[str, Iterable[Any]] = {"image_id": image.tolist(), "category_id": category.tolist()}
+        if self.boxes_xywh is not None:
+            columns["bbox"] = self.boxes_xywh[rows].tolist()
+        columns["score"] = self.score[rows].tolist()
+        if self.outlines is not None:
+            columns["segmentation"] = [self.outlines[row] for row in rows.tolist()]
+        if self.mask_score is not None:
+            columns["mask_score"] = self.mask_score[rows].tolist()
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def boxes(self) -> NDArray[np.float64]:
         """(detections, 4) the boxes [x, y, width, height], or those around the masks."""

@@ -23,12 +23,15 @@ RULES = Rules(per_class=100)
 
 
 def evaluate_coco(
-    ground_truth: dict[str, Any], predictions: list[dict[str, Any]] | Predictions, iou_type: IouType = "bbox"
+    ground_truth: dict[str, Any] | GroundTruth,
+    predictions: list[dict[str, Any]] | Predictions,
+    iou_type: IouType = "bbox",
 ) -> Metrics:
     """Compare predictions with ground truth as pycocotools does, to the last digit.
 
     Args:
-        ground_truth: a COCO annotation file as read from JSON (`images`, `annotations`, `categories`); left unchanged.
+        ground_truth: a COCO annotation file as read from JSON (`images`, `annotations`, `categories`), left unchanged;
+            or the same as arrays.
         predictions: COCO results, `{image_id, category_id, bbox [x, y, w, h] pixels, score}`, with `segmentation` for
             masks; left unchanged. Or the same as arrays, with positions in the ground truth's ascending ids. With equal
             scores the earlier one counts as the better. Where detections carry both a box and a mask, their area is
@@ -53,7 +56,6 @@ def evaluate_coco(
         *(mean(recall[..., size]) for size in (ALL_AREAS, *SIZES.values())),
     )
     return describe(
-        ground_truth,
         truth,
         found,
         matching,
@@ -66,25 +68,25 @@ def evaluate_coco(
 
 
 def arrays(
-    ground_truth: dict[str, Any], predictions: list[dict[str, Any]] | Predictions, iou_type: IouType
+    ground_truth: dict[str, Any] | GroundTruth, predictions: list[dict[str, Any]] | Predictions, iou_type: IouType
 ) -> tuple[GroundTruth, Predictions]:
     """Both sides as arrays, with masks where masks are to be compared.
 
     Raises:
         UserError: see `evaluate_coco`.
     """
-    truth = GroundTruth.of_coco(ground_truth)
+    truth = ground_truth if isinstance(ground_truth, GroundTruth) else GroundTruth.of_coco(ground_truth)
     if iou_type == "segm":
-        sides: list[tuple[str, list[Any]]] = [("annotations", list(truth.outlines))]
+        sides = [("annotations", truth.outlined)]
         if isinstance(predictions, Predictions):
             if predictions.outlines is None and len(predictions):
                 raise UserError("they have no masks", where="predictions")
         else:
-            sides.append(("predictions", [entry.get("segmentation") for entry in predictions]))
-        for what, outlines in sides:
+            sides.append(("predictions", np.array([bool(entry.get("segmentation")) for entry in predictions], bool)))
+        for what, outlined in sides:
             # Boxes would be taken for masks otherwise.
-            if missing := sum(not outline for outline in outlines):
-                raise UserError(f"{missing} of {len(outlines)} have no segmentation", where=what)
+            if missing := np.count_nonzero(~outlined):
+                raise UserError(f"{missing} of {len(outlined)} have no segmentation", where=what)
     found = predictions if isinstance(predictions, Predictions) else Predictions.of_coco(predictions, truth)
     return truth, found
 

@@ -22,6 +22,7 @@ from codetr.evaluation.metrics import Metrics
 from codetr.evaluation.pictures import choose, compare
 from codetr.evaluation.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
 from codetr.evaluation.report import Report, render_report
+from codetr.evaluation.results import write_predictions
 from codetr.files import sha256_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ class Evaluated:
 
     Attributes:
         split: the images.
-        ground_truth: the split as COCO ground truth.
-        predictions: COCO results.
+        truth: what they are compared with.
+        predictions: the detections.
         measured: the comparison.
     """
 
     split: Split
-    ground_truth: dict[str, Any]
-    predictions: list[dict[str, Any]]
+    truth: GroundTruth
+    predictions: Predictions
     measured: Measured
 
     @property
@@ -57,15 +58,9 @@ class Evaluated:
         return self.measured.boxes
 
     @cached_property
-    def arrays(self) -> tuple[GroundTruth, Predictions]:
-        """Ground truth and predictions as arrays."""
-        truth = GroundTruth.of_coco(self.ground_truth)
-        return truth, Predictions.of_coco(self.predictions, truth)
-
-    @cached_property
     def analysis(self) -> Analysis:
         """What explains the comparison of boxes."""
-        return analyse(*self.arrays, self.metrics)
+        return analyse(self.truth, self.predictions, self.metrics)
 
     @property
     def classes(self) -> list[dict[str, Any]]:
@@ -90,32 +85,62 @@ class Evaluated:
         federated dataset the verified classes of every image and the objects to be ignored are part of it, and so is
         that LVIS's rules apply.
         """
+        truth = self.truth
+        image_ids, category_ids = truth.image_ids.tolist(), truth.category_ids.tolist()
         images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
-        categories = sorted([entry["id"], entry["name"]] for entry in self.ground_truth["categories"])
-        objects = sorted(
-            [entry["image_id"], entry["category_id"], entry["bbox"], entry["area"], entry["iscrowd"]]
-            for entry in self.ground_truth["annotations"]
-        )
-        content: dict[str, Any] = {"images": images, "categories": categories, "objects": objects}
-        if self.metrics.federated:
-            ignored = [entry for entry in self.ground_truth["annotations"] if entry.get("ignore")]
-            content["ignored"] = sorted([entry["image_id"], entry["category_id"], entry["bbox"]] for entry in ignored)
-            content["verified"] = sorted(
-                [entry["id"], *(sorted(entry.get(name) or []) for name in (NEGATIVE, NOT_EXHAUSTIVE))]
-                for entry in self.ground_truth["images"]
+        objects = [
+            [image_ids[image], category_ids[label], box, area, int(crowd)]
+            for image, label, box, area, crowd in zip(
+                truth.image.tolist(),
+                truth.label.tolist(),
+                truth.boxes_xywh.tolist(),
+                truth.area.tolist(),
+                truth.crowd.tolist(),
+                strict=True,
             )
+        ]
+        content: dict[str, Any] = {
+            "images": images,
+            "categories": [list(entry) for entry in zip(category_ids, truth.names, strict=True)],
+            "objects": sorted(objects),
+        }
+        if truth.federated:
+            content["ignored"] = sorted(objects[k][:3] for k in np.flatnonzero(truth.ignored))
+            verified: list[list[Any]] = [[image_id, [], []] for image_id in image_ids]
+            for part, keys in ((1, truth.negative), (2, truth.not_exhaustive)):
+                for key in keys.tolist():
+                    image, label = divmod(key, len(category_ids))
+                    verified[image][part].append(category_ids[label])
+            content["verified"] = verified
         return sha256_json(content)
 
     def of_image(self, image_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The COCO or LVIS ground truth of one image alone, and its predictions."""
-        # An image that lists no verified classes is judged by LVIS's rules, too, if others of the split list theirs.
-        lists: dict[str, Any] = {NEGATIVE: [], NOT_EXHAUSTIVE: []} if self.split.federated else {}
-        truth = {
-            "images": [lists | entry for entry in self.ground_truth["images"] if entry["id"] == image_id],
-            "annotations": [entry for entry in self.ground_truth["annotations"] if entry["image_id"] == image_id],
-            "categories": self.ground_truth["categories"],
-        }
-        return truth, [entry for entry in self.predictions if entry["image_id"] == image_id]
+        truth, classes = self.truth, len(self.truth.category_ids)
+        position = int(np.searchsorted(truth.image_ids, image_id))
+        image: dict[str, Any] = {"id": image_id, "file_name": truth.file_names[position]}
+        if truth.federated:
+            # An image without these lists is judged by LVIS's rules, too, if others of the split have them.
+            for name, keys in ((NEGATIVE, truth.negative), (NOT_EXHAUSTIVE, truth.not_exhaustive)):
+                image[name] = truth.category_ids[keys[keys // classes == position] % classes].tolist()
+        annotations = []
+        for k in np.flatnonzero(truth.image == position).tolist():
+            annotation = {
+                "image_id": image_id,
+                "category_id": int(truth.category_ids[truth.label[k]]),
+                "bbox": truth.boxes_xywh[k].tolist(),
+                "area": float(truth.area[k]),
+                "iscrowd": int(truth.crowd[k]),
+                "ignore": int(truth.ignored[k]),
+                "segmentation": truth.outlines[k],
+            }
+            annotations.append(annotation)
+        categories = [{"id": k, "name": name} for k, name in zip(truth.category_ids.tolist(), truth.names, strict=True)]
+        rows = np.flatnonzero(self.predictions.image == position)
+        return (
+            {"images": [image], "annotations": annotations, "categories": categories},
+            self.predictions.to_coco(truth, rows),
+        )
 
     def pixels(self, image_id: int) -> NDArray[np.uint8]:
         """(height, width, 3) RGB of an image."""
@@ -136,18 +161,17 @@ def write_evaluation(
         count: how many of the best and how many of the worst images to draw.
     """
     metrics = evaluated.metrics
-    write_json(folder / "predictions.json", evaluated.predictions, indent=None)
+    write_predictions(folder / "predictions.json", evaluated.predictions, evaluated.truth)
     write_json(folder / "metrics.json", evaluated.measured.flat)
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
     write_json(folder / "pr_curve.json", curve_points(metrics))
-    truth, predictions = evaluated.arrays
     analysis = evaluated.analysis
     write_json(folder / "errors.json", errors_record(analysis))
     write_json(folder / "confusion.json", confusion_record(analysis))
     write_json(folder / "calibration.json", calibration_record(analysis))
     choice = choose(metrics, count)
-    album = Album(truth, predictions, analysis, evaluated.pixels)
+    album = Album(evaluated.truth, evaluated.predictions, analysis, evaluated.pixels)
     masked = evaluated.measured.masks is not None
     worst, best = (
         (album.whole(image, path if masked else None) for image, path in zip(images, paths, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codetr.evaluation.arrays import Predictions
+from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import arrays
 from codetr.evaluation.curves import mean, trace
 from codetr.evaluation.matching import IouType, Rules, match
@@ -20,7 +20,7 @@ FREQUENCIES = ("r", "c", "f")
 
 
 def evaluate_lvis(
-    ground_truth: dict[str, Any],
+    ground_truth: dict[str, Any] | GroundTruth,
     predictions: list[dict[str, Any]] | Predictions,
     iou_type: IouType = "bbox",
     *,
@@ -29,8 +29,9 @@ def evaluate_lvis(
     """Compare predictions with a federated ground truth as the package `lvis` does, to the last digit.
 
     Args:
-        ground_truth: an LVIS annotation file as read from JSON, v0.5 or v1; left unchanged. Images without
-            `neg_category_ids` or `not_exhaustive_category_ids` have none, classes without `frequency` are in no group.
+        ground_truth: an LVIS annotation file as read from JSON, v0.5 or v1, left unchanged; or the same as arrays.
+            Images without `neg_category_ids` or `not_exhaustive_category_ids` have none, classes without `frequency`
+            are in no group.
         predictions: as for `evaluate_coco`.
         iou_type: compare boxes ("bbox") or masks ("segm").
         most: best detections of each image that take part, over all classes; None for all.
@@ -54,7 +55,6 @@ def evaluate_lvis(
         **{f"AR{name}@{limit}": mean(recall[..., size]) for name, size in SIZES.items()},
     }
     return describe(
-        ground_truth,
         truth,
         found,
         matching,

@@ -10,9 +10,8 @@ out the detections below a threshold does not change the matches of the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,24 +180,22 @@ def class_counts(matches: Matches, classes: int, score: float) -> list[ClassCoun
     ]
 
 
-def image_metrics(matches: Matches, images: Sequence[dict[str, Any]], score: float) -> list[ImageMetrics]:
-    """Numbers of every image of a COCO `images` list, counting the detections with at least `score`."""
+def image_metrics(matches: Matches, truth: GroundTruth, score: float) -> list[ImageMetrics]:
+    """Numbers of every image of the ground truth, counting the detections with at least `score`."""
     count = len(matches.image_ids)
-    position = {int(image_id): i for i, image_id in enumerate(matches.image_ids)}
     taken = matches.score >= score
     tp = np.bincount(matches.detection_image[taken & matches.true_positives[0]], minlength=count)
     fp = np.bincount(matches.detection_image[taken & matches.false_positives[0]], minlength=count)
     objects = np.bincount(matches.truth_image, weights=matches.truth_count, minlength=count).astype(np.int64)
     precisions = _image_precisions(matches, count)
     result = []
-    for image in images:
-        i = position[int(image["id"])]
+    for i, file_name in enumerate(truth.file_names):
         fn = int(objects[i] - tp[i])
         whole = 2 * int(tp[i]) + int(fp[i]) + fn
         result.append(
             ImageMetrics(
-                image_id=int(image["id"]),
-                file_name=str(image.get("file_name", image["id"])),
+                image_id=int(matches.image_ids[i]),
+                file_name=file_name,
                 ground_truths=int(objects[i]),
                 tp=int(tp[i]),
                 fp=int(fp[i]),

@@ -97,10 +97,11 @@ def match(truth: GroundTruth, predictions: Predictions, rules: Rules, iou_type: 
     first, last = (np.searchsorted(places, group, side=side) for side in ("left", "right"))
     least = float(IOU_THRESHOLDS[0])
     if iou_type == "segm":
-        codes, outlines = predictions.outlines or (), truth.outlines
         pairs = overlapping_masks(
-            [codes[k] for k in chosen.tolist()],
-            [outlines[k] for k in objects.tolist()],
+            predictions.outlines or (),
+            chosen,
+            truth.outlines,
+            objects,
             truth.sizes[truth.image[objects]],
             crowd,
             first,

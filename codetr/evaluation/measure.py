@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
+import numpy as np
+
+from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import evaluate_coco
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.matching import IouType
@@ -34,32 +35,28 @@ class Measured:
         return self.boxes.flat | {f"mask_{name}": value for name, value in self.masks.summary.items()}
 
 
-def evaluate_results(
-    ground_truth: dict[str, Any], predictions: list[dict[str, Any]] | Predictions, iou_type: IouType = "bbox"
-) -> Metrics:
+def evaluate_results(truth: GroundTruth, predictions: Predictions, iou_type: IouType = "bbox") -> Metrics:
     """LVIS metrics where the ground truth says which classes of an image are verified, COCO metrics elsewhere.
 
     Args:
-        ground_truth: COCO or LVIS ground truth.
-        predictions: COCO results, or the same as arrays.
+        truth: ground truth.
+        predictions: what is measured against it.
         iou_type: compare boxes ("bbox") or masks ("segm").
     """
-    if is_federated(ground_truth):
-        return evaluate_lvis(ground_truth, predictions, iou_type)
-    return evaluate_coco(ground_truth, predictions, iou_type)
+    return (evaluate_lvis if truth.federated else evaluate_coco)(truth, predictions, iou_type)
 
 
-def measure(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], *, masks: bool) -> Measured:
+def measure(truth: GroundTruth, predictions: Predictions, *, masks: bool) -> Measured:
     """Compare predictions with ground truth, by COCO's or LVIS's rules.
 
     Args:
-        ground_truth: COCO or LVIS ground truth.
-        predictions: COCO results.
+        truth: ground truth.
+        predictions: what is measured against it.
         masks: whether the detector gives masks. They are measured if every object has an outline to compare with:
             a mask AP over the others alone would be no one's number.
     """
-    missing = sum(not annotation.get("segmentation") for annotation in ground_truth["annotations"]) if masks else 0
+    missing = int(np.count_nonzero(~truth.outlined)) if masks else 0
+    boxes = evaluate_results(truth, predictions)
     if missing or not masks:
-        return Measured(evaluate_results(ground_truth, predictions), without_outline=missing)
-    found = Predictions.of_coco(predictions, GroundTruth.of_coco(ground_truth))
-    return Measured(evaluate_results(ground_truth, found), evaluate_results(ground_truth, found, "segm"))
+        return Measured(boxes, without_outline=missing)
+    return Measured(boxes, evaluate_results(truth, predictions, "segm"))

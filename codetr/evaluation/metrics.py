@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +80,7 @@ class Metrics:
         summary: the numbers of COCO (12) or LVIS (13) by name, `None` where their programs say -1 (nothing to measure).
         recall_name: name in the summary of the recall with all detections that count.
         classes: one entry per category, in the order of their ids.
-        images: one entry per image, in the order of the ground truth's image list.
+        images: one entry per image, in the order of their ids.
         precision: (IoU thresholds 10, recall thresholds 101, classes) interpolated precision; NaN for classes
             without ground truth.
         operating_point: the score threshold with the highest F1 at IoU 0.50, to which counts of single
@@ -117,7 +116,6 @@ class Metrics:
 
 
 def describe(
-    ground_truth: dict[str, Any],
     truth: GroundTruth,
     predictions: Predictions,
     matching: Matching,
@@ -131,8 +129,7 @@ def describe(
     """Numbers of classes and images beside a summary that is already computed.
 
     Args:
-        ground_truth: COCO ground truth, for names.
-        truth: the same as arrays.
+        truth: what was measured against.
         predictions: what was measured.
         matching: who found whom.
         curves: precision and recall of every class.
@@ -141,7 +138,6 @@ def describe(
         summary: see `Metrics`.
         recall_name: see `Metrics`.
     """
-    names = {int(entry["id"]): str(entry["name"]) for entry in ground_truth["categories"]}
     matches = Matches.of(matching, truth)
     point = operating_point(matches)
     precision, recall = curves.precision[..., ALL_AREAS], curves.recall[..., ALL_AREAS]
@@ -156,7 +152,7 @@ def describe(
         classes=[
             ClassMetrics(
                 category_id=category_id,
-                name=names[category_id],
+                name=truth.names[k],
                 AP=mean(precision[:, :, k]),
                 AP50=mean(precision[IOU50, :, k]),
                 AP75=mean(precision[IOU75, :, k]),
@@ -176,7 +172,7 @@ def describe(
             )
             for k, category_id in enumerate(truth.category_ids.tolist())
         ],
-        images=image_metrics(matches, ground_truth["images"], point.score),
+        images=image_metrics(matches, truth, point.score),
         precision=np.where(precision < 0, np.nan, precision),
         operating_point=point,
         matches=matches,

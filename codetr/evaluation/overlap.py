@@ -57,8 +57,10 @@ def overlapping_boxes(
 
 
 def overlapping_masks(
-    detections: Sequence[Any],
-    objects: Sequence[Any],
+    codes: Sequence[Any],
+    chosen: NDArray[np.int64],
+    outlines: Sequence[Any],
+    objects: NDArray[np.int64],
     sizes: NDArray[np.int64],
     crowd: NDArray[np.bool_],
     first: NDArray[np.int64],
@@ -68,8 +70,10 @@ def overlapping_masks(
     """The same of masks.
 
     Args:
-        detections: compressed run-length codes.
-        objects: polygons or run-length codes.
+        codes: compressed run-length codes.
+        chosen: (detections,) positions of the detections among them.
+        outlines: polygons or run-length codes.
+        objects: (objects,) positions of the objects among them.
         sizes: (objects, 2) height and width of each object's image.
         crowd: as for boxes.
         first: as for boxes.
@@ -83,8 +87,10 @@ def overlapping_masks(
         if not len(group):
             continue
         things = range(int(first[group[0]]), int(last[group[0]]))
-        codes = [segmentation.encode(objects[k], int(sizes[k, 0]), int(sizes[k, 1])) for k in things]
-        overlap = coco_mask.iou([detections[k] for k in group], codes, crowd[things.start : things.stop].tolist())
+        sought = [segmentation.encode(outlines[objects[k]], int(sizes[k, 0]), int(sizes[k, 1])) for k in things]
+        overlap = coco_mask.iou(
+            [codes[k] for k in chosen[group].tolist()], sought, crowd[things.start : things.stop].tolist()
+        )
         row, column = np.nonzero(overlap >= least)
         found.append((group[row], column + things.start, overlap[row, column]))
     return _joined(found)

@@ -5,34 +5,36 @@ ranks. A detector sees the padding of a batch, if only in the last bits of its n
 depend on the number of ranks, neither does the result. Every image is in exactly one batch: no rank repeats images
 to come out even.
 
-Each rank leaves what it found in a file of its own in a folder that all of them see, and rank 0 puts the files
-together in the order of the dataset.
+What each rank finds goes through files, see `gathering`, and rank 0 puts them together.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from rich.console import Console
 from torch import nn
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.loader import EvalLoader, RawLoader
 from codetr.data.progress import track
-from codetr.errors import UserError
-from codetr.files import read_json, write_json
-from codetr.inference.coco import coco_results
+from codetr.evaluation.arrays import Predictions
+from codetr.evaluation.gathering import Writer, begin, gather
+from codetr.inference.coco import numbers_of
 from codetr.inference.predictor import Predictor
 from codetr.models.structures import Detections
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split
+
+T = TypeVar("T")
 
 
 def ranks() -> tuple[int, int]:
@@ -51,8 +53,9 @@ def predict_split(
     batch_size: int,
     workers: int,
     work: Path,
+    key: str | None = None,
     progress: bool = True,
-) -> list[dict[str, Any]] | None:
+) -> Predictions | None:
     """Run a detector over every image of a split. Every rank of the process group calls it.
 
     Args:
@@ -63,76 +66,83 @@ def predict_split(
         device: where the detector is.
         batch_size: images per batch; part of the result, in the last bits.
         workers: processes per rank that read and resize images.
-        work: folder for the ranks' files, seen by all ranks; it is emptied before and removed after.
+        work: folder for the ranks' files, seen by all ranks.
+        key: digest of all that the predictions depend on. What an interrupted run with the same key left in `work` is
+            not computed again, and `work` stays for the caller to remove. None: it is emptied before and removed after.
         progress: print progress (rank 0 only).
 
     Returns:
-        On rank 0 the COCO results of all images, in the order of the dataset and best first within an image;
-        boxes are [x, y, width, height] in pixels, masks run-length codes. On the other ranks `None`.
+        On rank 0 the detections of all images, by image id and best first within an image; masks are run-length codes.
+        On the other ranks `None`.
+
+    Raises:
+        UserError: an image cannot be read, a box or score is not finite, or the ranks do not see one folder.
     """
     rank, world_size = ranks()
-    if rank == 0:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-    _wait()
-    sizes = {"batch_size": batch_size, "workers": workers, "rank": rank, "world_size": world_size}
+    batches = [list(range(start, min(start + batch_size, len(split)))) for start in range(0, len(split), batch_size)]
+    done = _from_first(begin(work, key) if rank == 0 else set())
+    todo = [k for k in range(len(batches)) if k not in done][rank::world_size]
+    mine = [batches[k] for k in todo]
     if isinstance(detector, Predictor):
-        results = _predictions(detector, RawLoader(split, **sizes))
+        results = _predictions(detector, RawLoader(split, mine, workers=workers))
     else:
-        results = _detections(detector, EvalLoader(split, preprocess, **sizes), device)
+        results = _detections(detector, EvalLoader(split, preprocess, mine, workers=workers), device)
+    images = sum(map(len, mine))
     if progress and rank == 0:
-        starts = range(0, len(split), world_size * batch_size)
-        mine = sum(min(batch_size, len(split) - start) for start in starts)
+        if done:
+            before = sum(len(batches[k]) for k in done)
+            line = f"going on where an earlier run stopped: {before} of {len(split)} images are done"
+            Console(stderr=True).print(line, highlight=False, soft_wrap=True)
         share = f" (process 1 of {world_size})" if world_size > 1 else ""
-        results = track(results, mine, f"detect images{share}")
-    category_ids = np.asarray(split.category_ids, dtype=np.int64)
-    found: dict[str, list[dict[str, Any]]] = {}
+        results = track(results, images, f"detect images{share}")
     try:
         # A predictor sees to its model itself.
         with nullcontext() if isinstance(detector, Predictor) else evaluating(detector):
-            for image_id, entry in results:
-                found[str(image_id)] = coco_results(entry, image_id, category_ids)
-        write_json(work / f"rank-{rank}.json", found, indent=None)
+            _write(results, split, dict(zip(todo, mine, strict=True)), Writer(work))
         _wait()
-        return merge([work / f"rank-{r}.json" for r in range(world_size)], split) if rank == 0 else None
+        return gather(work, len(batches)) if rank == 0 else None
     finally:
-        if rank == 0:
+        if rank == 0 and (key is None or not any(work.glob("batch-*"))):
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _detections(detector: nn.Module, loader: EvalLoader, device: torch.device) -> Iterator[tuple[int, Detections]]:
-    """Image id and detections, image by image."""
+def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Sequence[int]], writer: Writer) -> None:
+    """Write the detections of batches, which come image by image."""
+    place = np.argsort(np.argsort(split.image_ids, kind="stable"), kind="stable")
+    try:
+        for batch, indices in batches.items():
+            found = []
+            for index in indices:
+                numbers = numbers_of(next(results), f"image {split.image_ids[index]}")
+                found.append((int(place[index]), numbers))
+            writer.add(batch, found)
+        # Lets the progress say that it is done.
+        for _ in results:
+            raise AssertionError("more images than asked for")
+    finally:
+        writer.flush()
+
+
+def _detections(detector: nn.Module, loader: EvalLoader, device: torch.device) -> Iterator[Detections]:
+    """Image by image."""
     for batch in loader:
         detections: list[Detections] = detector(batch.to(device, non_blocking=True))
-        yield from zip(batch.image_ids, detections, strict=True)
+        yield from detections
 
 
-def _predictions(predictor: Predictor, loader: RawLoader) -> Iterator[tuple[int, Detections]]:
+def _predictions(predictor: Predictor, loader: RawLoader) -> Iterator[Detections]:
     """The same of a predictor."""
-    for images, image_ids in loader:
-        yield from zip(image_ids, predictor.detect(images), strict=True)
+    for images, _ in loader:
+        yield from predictor.detect(images)
 
 
-def merge(shards: list[Path], split: Split) -> list[dict[str, Any]]:
-    """Put the ranks' files together in the order of the dataset.
-
-    Raises:
-        UserError: an image is in no file or in more than one: the folder is not shared by all ranks, or written by
-            another run at the same time.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    count = 0
-    for shard in shards:
-        part = read_json(shard)
-        count += len(part)
-        found.update(part)
-    if count != len(split) or len(found) != count:
-        raise UserError(
-            f"holds predictions for {len(found)} images ({count} in all files), expected {len(split)}",
-            where=str(shards[0].parent),
-            hint="All processes must see this folder, and only one run may use it at a time.",
-        )
-    return [entry for image_id in split.image_ids.tolist() for entry in found[str(image_id)]]
+def _from_first(value: T) -> T:
+    """The value of rank 0 on every rank."""
+    if ranks()[1] == 1:
+        return value
+    values: list[Any] = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 @contextmanager

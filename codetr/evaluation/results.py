@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.errors import UserError
-from codetr.evaluation.arrays import is_federated
-from codetr.files import read_json
+from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
+from codetr.files import atomic_file, read_json
 
 _SHOWN = 5
+_ROWS = 1 << 14
 _REACH = 1e100
 """Of coordinates; the area of a box beyond it may be infinite, and what it overlaps no number."""
 
@@ -117,6 +121,17 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
     if problems:
         raise UserError(_listed(problems), where=str(path))
     return predictions
+
+
+def write_predictions(path: Path, predictions: Predictions, truth: GroundTruth) -> None:
+    """Write predictions as a COCO result file, a few at a time, atomically."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.write("[")
+        for start in range(0, len(predictions), _ROWS):
+            rows = np.arange(start, min(start + _ROWS, len(predictions)))
+            entries = json.dumps(predictions.to_coco(truth, rows), allow_nan=False)
+            stream.write((", " if start else "") + entries[1:-1])
+        stream.write("]\n")
 
 
 def check_masks(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from codetr.data.config import PreprocessConfig
+from codetr.evaluation.arrays import GroundTruth
 from codetr.evaluation.measure import Measured, measure
 from codetr.evaluation.predict import predict_split
 
@@ -56,4 +57,4 @@ def validate(
     )
     if predictions is None:
         return None
-    return measure(split.to_coco(), predictions, masks=masks)
+    return measure(GroundTruth.of_split(split), predictions, masks=masks)

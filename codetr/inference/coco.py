@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from codetr.data.segmentation import encode_mask
 from codetr.errors import UserError
@@ -26,24 +28,58 @@ def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np
     Raises:
         UserError: a box or score is not finite.
     """
-    require_finite(detections, f"image {image_id}")
-    boxes = detections.boxes.detach().float().cpu().numpy().copy()
-    boxes[:, 2:] -= boxes[:, :2]
-    categories = category_ids[detections.labels.cpu().numpy()].tolist()
-    scores = detections.scores.detach().float().cpu().numpy()
+    numbers = numbers_of(detections, f"image {image_id}")
+    categories = category_ids[numbers.labels].tolist()
     results: list[dict[str, Any]] = [
         {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
-        for category_id, box, score in zip(categories, _shortest(boxes), _shortest(scores), strict=True)
+        for category_id, box, score in zip(
+            categories, numbers.boxes_xywh.tolist(), numbers.scores.tolist(), strict=True
+        )
     ]
-    if detections.masks is not None:
-        mask_scores = scores
-        if detections.mask_scores is not None:
-            mask_scores = detections.mask_scores.detach().float().cpu().numpy()
-        # One mask in pixels at a time.
-        for entry, mask, score in zip(results, detections.masks, _shortest(mask_scores), strict=True):
-            entry["segmentation"] = encode_mask(mask.cpu().numpy())
+    if numbers.masks is not None and numbers.mask_scores is not None:
+        for entry, mask, score in zip(results, numbers.masks, numbers.mask_scores.tolist(), strict=True):
+            entry["segmentation"] = mask
             entry["mask_score"] = score
     return results
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One image's detections as they are written.
+
+    Attributes:
+        labels: (detections,).
+        boxes_xywh: (detections, 4) x, y, width, height in pixels of the original image.
+        scores: (detections,).
+        mask_scores: (detections,) what masks are ranked by, None without masks.
+        masks: compressed run-length codes, None without masks.
+    """
+
+    labels: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    mask_scores: NDArray[np.float64] | None = None
+    masks: list[dict[str, Any]] | None = None
+
+
+def numbers_of(detections: Detections, where: str) -> Numbers:
+    """The numbers that `coco_results` writes; arguments and errors are its.
+
+    Args:
+        detections: boxes xyxy in pixels of the original image.
+        where: whose they are, for the error.
+    """
+    require_finite(detections, where)
+    boxes = detections.boxes.detach().float().cpu().numpy().copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    scores = _shortest(detections.scores)
+    labels = detections.labels.cpu().numpy().astype(np.int64)
+    if detections.masks is None:
+        return Numbers(labels, _shortest(boxes), scores)
+    mask_scores = scores if detections.mask_scores is None else _shortest(detections.mask_scores)
+    # One mask in pixels at a time.
+    masks = [encode_mask(mask.cpu().numpy()) for mask in detections.masks]
+    return Numbers(labels, _shortest(boxes), scores, mask_scores, masks)
 
 
 def require_finite(detections: Detections, where: str) -> None:
@@ -56,6 +92,8 @@ def require_finite(detections: Detections, where: str) -> None:
         raise UserError("the detector gave boxes or scores that are not finite", where=where, hint=hint)
 
 
-def _shortest(values: NDArray[np.float32]) -> Any:
-    """Nested lists of the floats with the fewest decimal digits that are the same float32."""
-    return values.astype(str).astype(np.float64).tolist()
+def _shortest(values: Tensor | NDArray[np.float32]) -> NDArray[np.float64]:
+    """The floats with the fewest decimal digits that are the same float32."""
+    if isinstance(values, Tensor):
+        values = values.detach().float().cpu().numpy()
+    return values.astype(str).astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from torch import nn
 from codetr.data.dataset import Split
 from codetr.errors import UserError
 from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
+from codetr.evaluation.arrays import GroundTruth
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.folder import Evaluated, write_evaluation
 from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.measure import measure
 from codetr.evaluation.pictures import choose
 from codetr.evaluation.predict import predict_split
-from codetr.files import atomic_directory
+from codetr.files import atomic_directory, sha256_json
 from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
 from codetr.manifest import Manifest, code_version, require_output
@@ -32,7 +34,8 @@ MOST_PAIRS = 1000
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
     """Measure a model on a split of a dataset; under torchrun every process calls this with the same arguments.
 
-    The predictions, and with them every file, are the same for any number of processes.
+    The predictions, and with them every file, are the same for any number of processes. An evaluation that was
+    interrupted goes on where it stopped when the same one is started again, with any number of processes.
 
     Args:
         config: see `EvaluateConfig`.
@@ -65,6 +68,12 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 predictor = wrapped(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
+            inputs = {
+                "model": Manifest.read(model, "model").digest,
+                "dataset": Manifest.read(dataset, "dataset").digest,
+            }
+            decisive = {name: value for name, value in settings.items() if name != "pictures"}
+            work = output.parent / f".{output.name}.unfinished"
             predictions = predict_split(
                 predictor,
                 split,
@@ -72,17 +81,15 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 device=group.device,
                 batch_size=config.batch_size,
                 workers=config.workers,
-                work=output.parent / f".{output.name}.ranks",
+                work=work,
+                key=sha256_json([inputs, decisive, code_version(), torch.__version__, group.device.type]),
             )
 
             def publish() -> None:
-                ground_truth = split.to_coco()
-                measured = measure(ground_truth, predictions or [], masks=info.model.gives_masks)
-                evaluated = Evaluated(split, ground_truth, predictions or [], measured)
-                inputs = {
-                    "model": Manifest.read(model, "model").digest,
-                    "dataset": Manifest.read(dataset, "dataset").digest,
-                }
+                assert predictions is not None  # They are on the process that publishes.
+                truth = GroundTruth.of_split(split)
+                measured = measure(truth, predictions, masks=info.model.gives_masks)
+                evaluated = Evaluated(split, truth, predictions, measured)
                 lineage = [
                     ("model", inputs["model"]),
                     ("weights", Manifest.read(model, "model").files[WEIGHTS]),
@@ -97,6 +104,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                     summary = {**measured.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
                     manifest = Manifest.of(folder, "evaluation", inputs=inputs, config=settings, summary=summary)
                     manifest.write(folder)
+                shutil.rmtree(work, ignore_errors=True)
                 track(tracker, evaluated, output, config.pictures)
 
             group.on_main(publish)

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
+from moto.server import ThreadedMotoServer
 
 from codetr.data import bucket, doctor
 from codetr.data.bad_images import BadImageError
@@ -19,6 +21,7 @@ from codetr.data.cache import ImageCache
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader, TrainLoader
+from codetr.data.paths import NoFileError
 from codetr.data.sample import ANNOTATIONS
 from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, prepare
@@ -63,7 +66,7 @@ def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server,
     assert set(server.requests.values()) == {1}, "prepare fetches everything once"
     server.requests.clear()
     found, expected = (
-        list(EvalLoader(opened, PREPROCESS, batch_size=4, workers=workers))
+        list(EvalLoader(opened, PREPROCESS, [range(len(opened))], workers=workers))
         for opened, workers in ((split, 2), (files, 0))
     )
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(found, expected, strict=True))
@@ -74,6 +77,34 @@ def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server,
         list(TrainLoader(split, AUGMENT, PREPROCESS, LoaderConfig(workers=2), seed=0).epoch(0))
     assert len(server.requests) == 20
     assert set(server.requests.values()) == {1}, "what a worker fetched is there for the others"
+
+
+def test_a_store_that_is_not_ours_is_read_alike(
+    server: S3Server, drawn: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own server answers what we believe that S3 answers; moto's is written by others, after S3's documentation."""
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    store.start()
+    try:
+        host, port = store.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="data", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        for path in sorted(drawn.rglob("*")):
+            if path.is_file():
+                client.upload_file(str(path), "data", f"drawn/{path.relative_to(drawn).as_posix()}")
+        prepare(on_s3(), tmp_path / "dataset")
+        split = Split.open(tmp_path / "dataset", "train")
+        assert split.to_coco() == Split.open(dataset, "train").to_coco()
+        shutil.rmtree(tmp_path / "cache")
+        assert np.array_equal(split.record(0).read(), Split.open(dataset, "train").record(0).read())
+        with pytest.raises(StorageError, match="there is no bucket 'elsewhere'"):
+            read_object(S3Address("elsewhere", "a.jpg"), limit=10)
+        with pytest.raises(NoFileError):
+            read_object(S3Address("data", "drawn/none.jpg"), limit=10)
+    finally:
+        store.stop()
+    assert not server.requests
 
 
 def test_a_busy_store_and_broken_answers_cost_time_only(server: S3Server) -> None:
@@ -120,9 +151,9 @@ def test_what_is_wrong_with_the_store_is_said(
 
 
 def test_what_is_to_be_installed_is_said(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "botocore"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "boto3"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "botocore", None)
+    monkeypatch.setitem(sys.modules, "boto3", None)
     local = SourceConfig(
         annotations=str(server.root / "data" / "drawn" / "train" / ANNOTATIONS), images="s3://data/drawn/train/images"
     )

@@ -89,7 +89,7 @@ def test_tar_files_move_and_are_read_by_loader_processes(
     (tmp_path / "dataset" / "locations.json").write_text(json.dumps(dict.fromkeys(("train", "val"), str(moved))))
     preprocess = PreprocessConfig(short_side=64, long_side=96)
     batches, others = (
-        list(EvalLoader(Split.open(folder, "train"), preprocess, batch_size=4, workers=workers))
+        list(EvalLoader(Split.open(folder, "train"), preprocess, [[3, 1, 2], [0]], workers=workers))
         for folder, workers in ((tmp_path / "dataset", 2), (dataset, 0))
     )
     assert [batch.image_ids for batch in batches] == [batch.image_ids for batch in others]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from codetr.evaluation.arrays import GroundTruth, Predictions
+
 
 def truth(
     boxes: list[tuple[int, int, list[float]]], images: int = 2, classes: int = 2, **fields: Any
@@ -18,6 +20,12 @@ def truth(
             for n, (i, k, box) in enumerate(boxes, start=1)
         ],
     }
+
+
+def sides(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> tuple[GroundTruth, Predictions]:
+    """Both as arrays."""
+    arrays = GroundTruth.of_coco(ground_truth)
+    return arrays, Predictions.of_coco(predictions, arrays)
 
 
 def detection(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from tests.evaluation.sets import detection, random_set, truth
 def analysis_of(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Analysis:
     objects = GroundTruth.of_coco(ground_truth)
     predictions = Predictions.of_coco(results, objects)
-    return analyse(objects, predictions, evaluate_results(ground_truth, predictions))
+    return analyse(objects, predictions, evaluate_results(objects, predictions))
 
 
 def federated(classes: int) -> dict[str, Any]:

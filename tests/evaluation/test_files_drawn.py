@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from codetr.errors import UserError
 from codetr.evaluation.arrays import is_federated
-from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.coco import SUMMARY_NAMES, arrays, evaluate_coco
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
@@ -109,7 +109,7 @@ def test_damaged_files_are_refused_or_measured_right(
     try:
         pair = read(tmp_path, (ground_truth, results), kind)
         with np.errstate(all="raise", under="ignore"):
-            metrics = evaluate_results(*pair, kind)
+            metrics = evaluate_results(*arrays(*pair, kind), kind)
     except UserError:
         return
     if is_defined(pair):

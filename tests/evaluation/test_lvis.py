@@ -19,7 +19,7 @@ from codetr.evaluation.measure import evaluate_results, measure
 from codetr.evaluation.report import Report, render_report
 from codetr.evaluation.results import read_ground_truth
 from codetr.files import write_json
-from tests.evaluation.sets import detection, truth
+from tests.evaluation.sets import detection, sides, truth
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lvis_metrics.json"
 
@@ -131,18 +131,18 @@ def test_every_group_of_classes_has_its_ap() -> None:
 def test_the_ground_truth_decides_whose_metrics_are_given() -> None:
     """COCO's AP of a federated dataset is no one's number, and its main metric is still called AP for the gate."""
     predictions = [RIGHT, WRONG]
-    assert list(measure(federated([(1, 1, BOX)]), predictions, masks=False).flat)[:13] == [
+    assert list(measure(*sides(federated([(1, 1, BOX)]), predictions), masks=False).flat)[:13] == [
         *("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"),
         *("AR@300", "ARs@300", "ARm@300", "ARl@300"),
     ]
-    assert "AR100" in evaluate_results(truth([(1, 1, BOX)]), predictions).summary
+    assert "AR100" in evaluate_results(*sides(truth([(1, 1, BOX)]), predictions)).summary
 
 
 def test_masks_are_measured_by_the_same_rules() -> None:
     outline = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     mask = {"segmentation": {"size": [200, 300], "counts": _code()}}
     found = [{**RIGHT, **mask}, {**WRONG, **mask}]
-    measured = measure(federated([(1, 1, BOX)], **outline), found, masks=True)
+    measured = measure(*sides(federated([(1, 1, BOX)], **outline), found), masks=True)
     assert measured.flat["mask_AP"] == pytest.approx(1)
     assert measured.flat["mask_APr"] == pytest.approx(1)
 

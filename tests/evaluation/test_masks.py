@@ -35,6 +35,7 @@ from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate
 from codetr.steps.prepare import PrepareConfig, prepare
 from codetr.weights.files import load_model
+from tests.evaluation.sets import sides
 from tests.evaluation.small import PREPROCESS, masked, write_dataset, write_model
 
 
@@ -159,12 +160,12 @@ def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
             grid = RegionMasks(probabilities[None], box, (height, width))
             found = Detections(box, torch.tensor([score]), torch.tensor([0]), grid, torch.tensor([mask_score]))
             predictions += coco_results(found, entry["image_id"], np.array([entry["category_id"]]))
-    measured = measure(truth, predictions, masks=True)
+    measured = measure(*sides(truth, predictions), masks=True)
     assert measured.masks is not None
     assert measured.masks.summary["AP"] == pytest.approx(1.0)
     assert measured.flat["mask_AP"] == measured.masks.summary["AP"]
     assert measured.boxes.summary["AP"] < 0.5
-    assert "mask_AP" not in measure(truth, predictions, masks=False).flat
+    assert "mask_AP" not in measure(*sides(truth, predictions), masks=False).flat
     for entry in predictions:
         entry["mask_score"] = entry["score"]
     assert evaluate_coco(truth, predictions, "segm").summary["AP"] < 0.9

@@ -63,12 +63,12 @@ def test_ap_of_an_image_is_that_of_a_set_with_this_image_alone() -> None:
         assert pytest.approx(single.summary["AP"], abs=1e-12) == entry.AP
 
 
-def test_images_come_in_the_order_of_the_ground_truth() -> None:
-    """`per_image.json` is read beside the dataset's list of images."""
+def test_images_come_in_the_order_of_their_ids() -> None:
+    """`per_image.json` of two models is compared row by row, whatever order their datasets list images in."""
     ground_truth = truth([(1, 1, [0, 0, 50, 50])], images=3)
     ground_truth["images"].reverse()
     metrics = evaluate_coco(ground_truth, [detection(1, 1, [0, 0, 50, 50], 0.5)])
-    assert [(entry.image_id, entry.tp) for entry in metrics.images] == [(3, 0), (2, 0), (1, 1)]
+    assert [(entry.image_id, entry.tp) for entry in metrics.images] == [(1, 1), (2, 0), (3, 0)]
 
 
 def test_average_precision_of_a_known_ranking() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from codetr.data.batch import collate
 from codetr.data.dataset import Split
 from codetr.data.transforms import preprocess_image
 from codetr.errors import UserError
-from codetr.evaluation.predict import merge, predict_split
+from codetr.evaluation import gathering, results
+from codetr.evaluation.arrays import GroundTruth, Predictions
+from codetr.evaluation.gathering import begin, gather
+from codetr.evaluation.predict import predict_split
 from codetr.evaluation.validate import validate
-from codetr.inference.coco import coco_results
-from codetr.models.structures import Detections
+from codetr.inference.coco import Numbers, coco_results
+from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.files import load_model
+from tests.evaluation.sets import random_set
 from tests.evaluation.small import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
 
 CPU = torch.device("cpu")
@@ -33,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "model")
 
 
-def test_predictions_are_the_detectors_in_the_order_of_the_dataset(split: Split, model: Path, tmp_path: Path) -> None:
+def test_predictions_are_the_detectors_by_image(split: Split, model: Path, tmp_path: Path) -> None:
     """Boxes in the wrong frame, labels instead of category ids, or shuffled images give metrics near zero."""
     detector, _ = load_model(model)
     work = tmp_path / "work"
@@ -50,10 +56,12 @@ def test_predictions_are_the_detectors_in_the_order_of_the_dataset(split: Split,
             detections.boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True
         ):
             expected.append((record.image_id, CATEGORY_IDS[label], [x1, y1, x2 - x1, y2 - y1], score))
-    assert [entry["image_id"] for entry in found] == [entry[0] for entry in expected]
-    assert [entry["category_id"] for entry in found] == [entry[1] for entry in expected]
-    assert np.allclose([entry["bbox"] for entry in found], [entry[2] for entry in expected], atol=1e-4)
-    assert np.allclose([entry["score"] for entry in found], [entry[3] for entry in expected], atol=1e-7)
+    expected.sort(key=lambda entry: entry[0])
+    written = found.to_coco(GroundTruth.of_split(split), np.arange(len(found)))
+    assert [entry["image_id"] for entry in written] == [entry[0] for entry in expected]
+    assert [entry["category_id"] for entry in written] == [entry[1] for entry in expected]
+    assert np.allclose([entry["bbox"] for entry in written], [entry[2] for entry in expected], atol=1e-4)
+    assert np.allclose([entry["score"] for entry in written], [entry[3] for entry in expected], atol=1e-7)
 
 
 def test_validation_leaves_training_as_it_was(split: Split, model: Path, tmp_path: Path) -> None:
@@ -74,8 +82,8 @@ def test_numbers_are_written_as_the_shortest_that_read_back_the_same() -> None:
     scores = torch.rand(200, generator=generator).sort(descending=True).values
     boxes = torch.rand(200, 4, generator=generator) * 1000
     boxes[:, 2:] += boxes[:, :2]
-    results = coco_results(Detections(boxes, scores, torch.zeros(200, dtype=torch.int64)), 7, np.array([5]))
-    read = json.loads(json.dumps(results))
+    written = coco_results(Detections(boxes, scores, torch.zeros(200, dtype=torch.int64)), 7, np.array([5]))
+    read = json.loads(json.dumps(written))
     assert torch.equal(torch.tensor([entry["score"] for entry in read], dtype=torch.float32), scores)
     sizes = torch.tensor([entry["bbox"] for entry in read], dtype=torch.float32)[:, 2:]
     assert torch.equal(sizes, boxes[:, 2:] - boxes[:, :2])
@@ -92,12 +100,105 @@ def test_a_detector_that_gives_nan_is_an_error(field: str) -> None:
         coco_results(detections, 12, np.array([1]))
 
 
-@pytest.mark.parametrize("shards", [[{"100": []}, {"99": []}], [{"100": [], "99": []}, {"99": [], "98": []}]])
-def test_a_missing_or_repeated_image_is_an_error(split: Split, tmp_path: Path, shards: list[dict[str, list]]) -> None:
+class Breaking(nn.Module):
+    """A detector that stops working after some batches, and counts the images it is shown."""
+
+    def __init__(self, detector: nn.Module, batches: int) -> None:
+        super().__init__()
+        self.detector, self.left, self.seen = detector, batches, list[int]()
+
+    def forward(self, batch: ImageBatch) -> list[Detections]:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.seen += batch.image_ids
+        return self.detector(batch)
+
+
+def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> Predictions | None:
+    return predict_split(detector, split, PREPROCESS, device=CPU, batch_size=1, workers=0, work=work, key=key)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(
+    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of a large dataset would be lost; and what is taken over must be what would have been computed."""
+    monkeypatch.setattr(gathering, "PART_SECONDS", 0.0)
+    detector, _ = load_model(model)
+    whole = run(detector, split, tmp_path / "whole", None)
+    work = tmp_path / "work"
+    first, second, other = Breaking(detector, 2), Breaking(detector, 9), Breaking(detector, 9)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, split, work, "this")
+    resumed = run(second, split, work, "this")
+    ids = split.image_ids.tolist()
+    assert (first.seen, second.seen) == (ids[:2], ids[2:])
+    assert whole is not None
+    assert resumed is not None
+    for name in ("image", "label", "boxes_xywh", "score"):
+        assert np.array_equal(getattr(resumed, name), getattr(whole, name))
+    # Weights or settings that differ make everything that is there worthless.
+    run(other, split, work, "another")
+    assert other.seen == ids
+
+
+def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
+    """A code that is cut at the wrong place is another mask, or none."""
+    codes = [{"size": [4, 5], "counts": counts} for counts in ("04`0", "d0", "52:1")]
+    boxes, scores, one = np.arange(12.0).reshape(3, 4), np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.3])
+    begin(tmp_path / "work", None)
+    writer = gathering.Writer(tmp_path / "work")
+    labels = np.array([1, 0, 1])
+    writer.add(1, [(1, Numbers(labels[:1], boxes[:1], scores[:1], one[:1], codes[:1]))])
+    writer.flush()
+    writer.add(0, [(0, Numbers(labels[1:], boxes[1:], scores[1:], one[1:], codes[1:]))])
+    writer.flush()
+    found = gather(tmp_path / "work", 2)
+    assert found.image.tolist() == [0, 0, 1]
+    assert found.outlines is not None
+    assert list(found.outlines) == [codes[1], codes[2], codes[0]]
+    assert found.mask_score is not None
+    assert found.mask_score.tolist() == [0.2, 0.3, 0.1]
+
+
+@pytest.mark.parametrize("batches", [[0], [0, 1, 1], [0, 1, 3]])
+def test_a_missing_or_repeated_batch_is_an_error(tmp_path: Path, batches: list[int]) -> None:
     """Metrics over fewer images, or over one image twice, look like any other metrics."""
-    files = []
-    for rank, shard in enumerate(shards):
-        files.append(tmp_path / f"rank-{rank}.json")
-        files[-1].write_text(json.dumps(shard))
+    begin(tmp_path / "work", None)
+    for n, batch in enumerate(batches):
+        writer = gathering.Writer(tmp_path / "work")
+        writer.add(batch, [])
+        writer.flush()
+        (tmp_path / "work" / f"batch-{batch:08d}.npz").rename(tmp_path / "work" / f"batch-{n:08d}-of.npz")
     with pytest.raises(UserError, match="expected 3"):
-        merge(files, split)
+        gather(tmp_path / "work", 3)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    begin(tmp_path / "work", "key")
+    (tmp_path / "work" / "batch-00000000.npz").write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match=r"batch-00000000\.npz.*damaged"):
+        begin(tmp_path / "work", "key")
+
+
+def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:
+    """Two ways to one ground truth: a difference would be another AP in `evaluate` than in `score`."""
+    for federated in (False, True):
+        opened = Split.open(write_dataset(tmp_path / str(federated), 4, federated=federated), "val")
+        found, expected = GroundTruth.of_split(opened), GroundTruth.of_coco(opened.to_coco())
+        for field in dataclasses.fields(GroundTruth):
+            ours, theirs = getattr(found, field.name), getattr(expected, field.name)
+            if isinstance(theirs, np.ndarray):
+                assert np.array_equal(ours, theirs), field.name
+            else:
+                assert ours == theirs or list(ours) == list(theirs), field.name
+
+
+def test_predictions_are_written_as_json_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is put together from pieces."""
+    monkeypatch.setattr(results, "_ROWS", 2)
+    ground_truth, found = random_set(0)
+    arrays = GroundTruth.of_coco(ground_truth)
+    for entries in (found, []):
+        results.write_predictions(tmp_path / "predictions.json", Predictions.of_coco(entries, arrays), arrays)
+        assert json.loads((tmp_path / "predictions.json").read_text()) == entries

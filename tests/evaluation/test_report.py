@@ -47,7 +47,7 @@ def album(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> Al
     """Pictures of a set whose images are grey."""
     objects = GroundTruth.of_coco(ground_truth)
     found = Predictions.of_coco(predictions, objects)
-    analysis = analyse(objects, found, evaluate_results(ground_truth, found))
+    analysis = analyse(objects, found, evaluate_results(objects, found))
     return Album(objects, found, analysis, lambda _: np.full((200, 300, 3), 128, np.uint8))
 
 

@@ -50,7 +50,7 @@ def album() -> Album:
         ]
     found = GroundTruth.of_coco(ground_truth)
     predictions = Predictions.of_coco(results, found)
-    analysis = analyse(found, predictions, evaluate_results(ground_truth, predictions))
+    analysis = analyse(found, predictions, evaluate_results(found, predictions))
     return Album(found, predictions, analysis, lambda _: draw.integers(0, 255, (480, 640, 3), dtype=np.uint8))
 
 

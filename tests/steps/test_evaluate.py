@@ -14,7 +14,7 @@ import pytest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.errors import UserError
-from codetr.evaluation.arrays import is_federated
+from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.folder import Evaluated
 from codetr.evaluation.lvis import evaluate_lvis
@@ -192,9 +192,10 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     source = SourceConfig(annotations=str(dataset.parent / "fewer.json"), images=str(dataset.parent / "images"))
     prepare(PrepareConfig(train=source, val=source), tmp_path / "mixed")
     split = Split.open(tmp_path / "mixed", "val")
-    whole = split.to_coco()
-    evaluated = Evaluated(split, whole, [], measure(whole, [], masks=False))
-    images = [evaluated.of_image(image["id"])[0] for image in whole["images"]]
+    truth = GroundTruth.of_split(split)
+    nothing = Predictions.of_coco([], truth)
+    evaluated = Evaluated(split, truth, nothing, measure(truth, nothing, masks=False))
+    images = [evaluated.of_image(int(image_id))[0] for image_id in split.image_ids]
     assert [is_federated(image) for image in images] == [True] * 3
 
 
@@ -257,8 +258,13 @@ def test_an_image_that_is_gone_leaves_an_earlier_evaluation_untouched(model: Pat
     dataset = write_dataset(tmp_path / "data", 3)
     evaluate(CONFIG, model, dataset, tmp_path / "out")
     before = contents(tmp_path / "out")
-    (tmp_path / "data/images/2.png").unlink()
+    (tmp_path / "data/images/2.png").rename(tmp_path / "2.png")
     with pytest.raises(UserError, match=r"2\.png"):
         evaluate(CONFIG, model, dataset, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    # What was detected until then stays beside it, and is gone when the evaluation was finished.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.unfinished", "2.png", "data", "out"]
+    (tmp_path / "2.png").rename(tmp_path / "data/images/2.png")
+    evaluate(CONFIG, model, dataset, tmp_path / "out")
     assert contents(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]

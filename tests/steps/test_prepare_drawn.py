@@ -14,6 +14,7 @@ from PIL import Image
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.errors import UserError
+from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import SUMMARY_NAMES
 from codetr.evaluation.measure import evaluate_results
 from codetr.steps.prepare import PrepareConfig, prepare
@@ -67,12 +68,13 @@ def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: An
         prepare(PrepareConfig(train=source, val=source, max_lost_images=1), images.parent / "dataset")
     except UserError:
         return
-    truth = Split.open(images.parent / "dataset", "val").to_coco()
+    split = Split.open(images.parent / "dataset", "val")
+    truth, objects = split.to_coco(), GroundTruth.of_split(split)
     results = [
         {"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": entry["bbox"], "score": 0.5}
         for entry in truth["annotations"]
     ]
-    metrics = evaluate_results(truth, results)
+    metrics = evaluate_results(objects, Predictions.of_coco(results, objects))
     if metrics.federated:
         lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}  # which may be missing
         truth["images"] = [{**lists, **entry} for entry in truth["images"]]
