@@ -5,6 +5,10 @@ the command line prints it without a traceback and exits with code 2. A tracebac
 means a defect of codetr itself.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake in the user's input, with what to do about it.
@@ -19,3 +23,17 @@ class UserError(Exception):
         self.problem, self.where, self.hint = problem, where, hint
         message = f"{where}: {problem}" if where else problem
         super().__init__(f"{message}. {hint}" if hint else message)
+
+
+def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first of many texts, for a message of bounded length: `a, b and 7 more`.
+
+    Args:
+        texts: all of them.
+        most: how many are shown.
+        separator: between them; a message that is made of whole clauses has "; ".
+    """
+    shown = separator.join(texts[:most])
+    if len(texts) <= most:
+        return shown
+    return f"{shown}{' ' if separator == ', ' else separator}and {len(texts) - most} more"

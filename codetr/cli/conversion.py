@@ -9,7 +9,7 @@ import typer
 
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings import SetOption, read_recipe
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,4 @@ def _report(done: Conversion, output: Path) -> None:
 
 
 def _some(names: tuple[str, ...]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)}: {', '.join(names[:_SHOWN])}{more}"
+    return f"{len(names)}: {listed(names, _SHOWN)}" if names else "none"

@@ -221,7 +221,7 @@ def score(
     ground_truth = read_ground_truth(annotations)
     predictions = read_predictions(results, ground_truth)
     if masks:
-        check_masks(ground_truth, predictions)
+        check_masks(ground_truth, predictions, truth_file=str(annotations), results_file=str(results))
     truth, found = arrays(ground_truth, predictions, "segm" if masks else "bbox")
     metrics = evaluate_results(truth, found, "segm" if masks else "bbox")
     typer.echo(json.dumps(metrics.flat, indent=2))

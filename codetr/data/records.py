@@ -9,7 +9,7 @@ from pathlib import Path
 from codetr.data.coco_file import CocoFile
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
 from codetr.data.places import ImageRoot
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.files import sha256_json
 
 MAX_BYTES = 16 << 20
@@ -110,8 +110,6 @@ class TextFiles:
     def require_sound(self, where: Path) -> None:
         """Raise `UserError` if there was a file that is no use; the message names the first ones."""
         if self.problems:
-            shown = "; ".join(sorted(self.problems)[:5])
-            more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
             hint = "Nobody knows what is on these images: mend the files, or take the images out."
-            problem = f"{len(self.problems)} annotation file(s) are no use: {shown}{more}"
+            problem = f"{len(self.problems)} annotation file(s) are no use: {listed(sorted(self.problems), 5, '; ')}"
             raise UserError(problem, where=str(where), hint=hint)

@@ -11,7 +11,7 @@ import numpy as np
 
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.files import atomic_file, read_json
 
@@ -53,7 +53,7 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
             if entry.get("frequency", "f") not in ("r", "c", "f")
         ]
     if problems:
-        raise UserError(_listed(problems), where=str(path))
+        raise UserError(listed(problems, _SHOWN, "; "), where=str(path))
     return values
 
 
@@ -102,8 +102,16 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
     """
     values = read_json(path)
     if not isinstance(values, list):
+        problem = f"holds a {type(values).__name__}, expected a list"
         hint = "A COCO result file is a list of objects with image_id, category_id, bbox and score."
-        raise UserError(f"holds a {type(values).__name__}, expected a list", where=str(path), hint=hint)
+        if isinstance(values, dict) and {"recipe", "classes", "threshold"} <= values.keys():
+            problem = "is of `codetr predict`, which knows files and classes, not the ids of an annotation file"
+            hint = (
+                "`codetr prepare` the annotations and `codetr evaluate` the model; its predictions.json can be scored."
+            )
+        elif isinstance(values, dict) and "annotations" in values:
+            problem = "is an annotation file, expected a list of results"
+        raise UserError(problem, where=str(path), hint=hint)
     image_ids = {entry["id"] for entry in ground_truth["images"]}
     category_ids = {entry["id"] for entry in ground_truth["categories"]}
     predictions, problems = [], []
@@ -119,7 +127,7 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
     if predictions and len({"bbox" in entry for entry in predictions}) > 1:
         problems.append("some entries have a bbox and others have none")
     if problems:
-        raise UserError(_listed(problems), where=str(path))
+        raise UserError(listed(problems, _SHOWN, "; "), where=str(path))
     return predictions
 
 
@@ -134,15 +142,23 @@ def write_predictions(path: Path, predictions: Predictions, truth: GroundTruth) 
         stream.write("]\n")
 
 
-def check_masks(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+def check_masks(
+    ground_truth: dict[str, Any],
+    predictions: list[dict[str, Any]],
+    *,
+    truth_file: str = "annotations",
+    results_file: str = "results",
+) -> None:
     """Check every mask before pycocotools' C code sees it, which trusts lengths and sizes and would write past them.
 
     Args:
         ground_truth: COCO annotations; their images need height and width.
         predictions: COCO results.
+        truth_file: what to call the first in errors.
+        results_file: what to call the second.
 
     Raises:
-        UserError: images without a size, or masks that do not fit theirs. Lists the first of them.
+        UserError: images without a size, or masks that are missing or do not fit theirs. Lists the first of them.
     """
     sizes: dict[int, tuple[int, int]] = {}
     problems = []
@@ -152,21 +168,31 @@ def check_masks(ground_truth: dict[str, Any], predictions: list[dict[str, Any]])
             sizes[image["id"]] = size
         else:
             problems.append(f"images[{number}]: has no height and width, which masks need")
-    for what, entries in (("annotations", ground_truth["annotations"]), ("results", predictions)):
-        for number, entry in enumerate(entries):
-            if entry["image_id"] not in sizes:
-                continue
-            try:
-                checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
-            except BadSegmentationError as error:
-                problems.append(f"{what}[{number}].segmentation: {error}")
-                continue
-            if checked is None and entry.get("segmentation"):
-                problems.append(f"{what}[{number}].segmentation: is empty")
-            if checked is not None and checked.dropped_parts:
-                problems.append(f"{what}[{number}].segmentation: a polygon has fewer than three points")
-    if problems:
-        raise UserError(_listed(problems), where="masks")
+    problems += _mask_problems("annotations", ground_truth["annotations"], sizes)
+    for where, found in ((truth_file, problems), (results_file, _mask_problems("", predictions, sizes))):
+        if found:
+            raise UserError(listed(found, _SHOWN, "; "), where=where)
+
+
+def _mask_problems(name: str, entries: list[dict[str, Any]], sizes: dict[int, tuple[int, int]]) -> list[str]:
+    """What is wrong with the masks of a list of the file; entries of images without a size are left out."""
+    problems = []
+    for number, entry in enumerate(entries):
+        if entry["image_id"] not in sizes:
+            continue
+        problem = None
+        try:
+            checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
+        except BadSegmentationError as error:
+            problem = str(error)
+        else:
+            if checked is None:
+                problem = "is empty" if "segmentation" in entry else "is missing"
+            elif checked.dropped_parts:
+                problem = "a polygon has fewer than three points"
+        if problem is not None:
+            problems.append(f"{name}[{number}].segmentation: {problem}")
+    return problems
 
 
 def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]) -> list[str]:
@@ -225,11 +251,6 @@ def _is_mask(value: object) -> bool:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _listed(problems: list[str]) -> str:
-    rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return "; ".join(problems[:_SHOWN]) + rest
 
 
 def _is_id(value: Any) -> bool:

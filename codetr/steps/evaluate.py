@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from codetr.data.dataset import Split
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
 from codetr.evaluation.arrays import GroundTruth
 from codetr.evaluation.config import EvaluateConfig
@@ -131,9 +131,8 @@ def check_inputs(model: Path, dataset: Path, split: str) -> None:
     )
 
 
-def _some(names: list[str], shown: int = 5) -> str:
-    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(f"'{name}'" for name in names[:shown]) + rest
+def _some(names: list[str]) -> str:
+    return listed([f"'{name}'" for name in names], 5)
 
 
 def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from codetr.data.bad_images import BadImage, BadImages
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import TrainingConfig
 from codetr.training.distributed import Processes
@@ -252,8 +252,7 @@ class Trainer:
             return
         found = [image for part in self._processes.gather(self._take_bad_images()) for image in part]
         if new := self._bad_images.add(found):
-            shown = "; ".join([*new[:3], *([f"and {len(new) - 3} more"] if len(new) > 3 else [])])
-            known = len(self._bad_images)
+            known, shown = len(self._bad_images), listed(new, 3, "; ")
             progress.say(f"train  warning: images that cannot be read are skipped, {known} by now, with {shown}")
 
     def _save(self, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.files import sha256_file
 from codetr.manifest import NAME, Manifest
 from codetr.models.detector import CoDETR
@@ -53,8 +53,7 @@ class Start:
         """For people."""
 
         def some(names: Sequence[str], shown: int = 20) -> str:
-            more = f" and {len(names) - shown} more" if len(names) > shown else ""
-            return f"{len(names)} ({', '.join(names[:shown])}{more})" if names else "none"
+            return f"{len(names)} ({listed(names, shown)})" if names else "none"
 
         return [
             f"kept whole: {self.kept} tensors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from codetr.errors import UserError
 from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
+from codetr.predict import Prediction
 from tests.evaluation.sets import truth
 
 GOOD = {"image_id": 1, "category_id": 1, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
@@ -54,9 +56,23 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
         read(tmp_path, [{key: value for key, value in GOOD.items() if key != field}])
 
 
-@pytest.mark.parametrize("content", [{"annotations": [GOOD]}, "text", 3, None])
+@pytest.mark.parametrize("content", [{"results": [GOOD]}, "text", 3, None])
 def test_something_other_than_a_list_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(UserError, match="expected a list"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"annotations": [GOOD], "images": []}, "is an annotation file, expected a list"),
+        (asdict(Prediction("tiny", ["a"], 0.3)), r"is of `codetr predict`.*codetr evaluate"),
+    ],
+    ids=["annotations", "predict"],
+)
+def test_another_file_of_ours_is_told_by_its_name(tmp_path: Path, content: object, message: str) -> None:
+    """Both are called predictions.json, or are given in the wrong order."""
+    with pytest.raises(UserError, match=message):
         read(tmp_path, content)
 
 
@@ -131,8 +147,8 @@ WHOLE = {"size": [200, 300], "counts": [0, 60000]}
 @pytest.mark.parametrize(
     ("mask", "named"),
     [
-        ({"size": [2000, 3000], "counts": "0"}, r"results\[0\]\.segmentation: .*size \[2000, 3000\]"),
-        ({"size": [200, 300], "counts": "PPYo1" * 9}, r"results\[0\]\.segmentation: .*run"),
+        ({"size": [2000, 3000], "counts": "0"}, r"results: \[0\]\.segmentation: .*size \[2000, 3000\]"),
+        ({"size": [200, 300], "counts": "PPYo1" * 9}, r"results: \[0\]\.segmentation: .*run"),
     ],
 )
 def test_masks_that_would_overrun_native_memory_are_refused(mask: dict[str, Any], named: str) -> None:
@@ -141,6 +157,15 @@ def test_masks_that_would_overrun_native_memory_are_refused(mask: dict[str, Any]
     check_masks(values, [{**GOOD, "segmentation": WHOLE}])
     with pytest.raises(UserError, match=named):
         check_masks(values, [{**GOOD, "segmentation": mask}])
+
+
+def test_a_mask_that_is_missing_is_named_with_its_file() -> None:
+    values = truth([(1, 1, [1.0, 2.0, 3.0, 4.0])] * 2, segmentation=WHOLE)
+    with pytest.raises(UserError, match=r"^r\.json: \[1\]\.segmentation: is missing$"):
+        check_masks(values, [{**GOOD, "segmentation": WHOLE}, GOOD], results_file="r.json")
+    values["annotations"][1]["segmentation"] = []
+    with pytest.raises(UserError, match=r"^t\.json: annotations\[1\]\.segmentation: is empty$"):
+        check_masks(values, [], truth_file="t.json")
 
 
 def test_masks_need_the_sizes_of_their_images() -> None:

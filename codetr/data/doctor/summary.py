@@ -17,7 +17,7 @@ from codetr.data.check import CheckedImage
 from codetr.data.findings import Finding, Findings
 from codetr.data.kinds import KINDS
 from codetr.data.objects import ObjectColumns, first_equal_row
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.files import read_json
 
 NAME = "doctor.json"
@@ -266,5 +266,4 @@ def _quantiles(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
+    return listed([f"'{name}'" for name in names], 10)
