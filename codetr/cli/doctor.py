@@ -134,6 +134,8 @@ def doctor(
     if dataset is not None and fix is not None:
         hint = "A dataset keeps no annotation files: name them with --train, --val and --images."
         raise UserError("needs annotation files", where="--fix", hint=hint)
+    if dataset is not None:
+        _require_dataset(dataset)
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
     with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as name:
         folder = dataset or Path(name)
@@ -160,6 +162,22 @@ def doctor(
         if fix is not None:
             _show_changes(repair(files, folder, fix), fix)
     raise typer.Exit(FOUND if fails(examination, fail_on) else 0)
+
+
+def _require_dataset(folder: Path) -> None:
+    """Raise `UserError`, with what to name instead, unless `prepare` wrote the folder."""
+    from codetr.data.doctor import NAME
+    from codetr.errors import listed
+
+    if (folder / NAME).is_file():
+        return
+    files = sorted(path for pattern in ("*.yaml", "*.yml", "*.json", "*/*.json") for path in folder.glob(pattern))
+    hint = "A dataset folder is made by `codetr prepare`."
+    if files:
+        others = f" (there are {listed([str(path) for path in files], 5)})" if len(files) > 1 else ""
+        images = " --images FOLDER" if files[0].suffix == ".json" else ""
+        hint = f"Of annotations, name the file: `codetr doctor {files[0]}{images}`{others}."
+    raise UserError(f"is no prepared dataset: it holds no {NAME}", where=str(folder), hint=hint)
 
 
 def _settings(given: dict[str, list[dict[str, Any]]], params: Path | None) -> PrepareConfig:

@@ -65,6 +65,13 @@ KINDS: dict[str, Kind] = {
         "corrected",
         "LVIS's metrics of rare, common and frequent classes leave a class without frequency out.",
     ),
+    "category_alike": Kind(
+        "kept",
+        "warning",
+        "the name of a class of an earlier source but for case, blanks or signs: another class",
+        "",
+        "Write the name alike in all sources, or what is one class is learned as two.",
+    ),
     "category_id_renumbered": Kind(
         "repaired", "note", "another id than in an earlier source; that of the earlier one counts"
     ),

@@ -52,11 +52,13 @@ class CheckedSource(CheckedSplit):
     Attributes:
         categories: names by id.
         numbered: category ids are the source's own, see `Records`.
+        identified: image and annotation ids are, too.
         lost: (image id, category id) of annotations that were dropped, see `AnnotationReader`.
     """
 
     categories: dict[int, str]
     numbered: bool
+    identified: bool
     lost: list[tuple[int, int]]
 
 
@@ -73,9 +75,13 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
     """
     merged: dict[int, str] = {}
     numbers: dict[str, int] = {}
+    spelled: dict[str, tuple[CheckedSource, str]] = {}
     for split, source in sources:
         changed: dict[int, int] = {}
         for identifier, name in source.categories.items():
+            first, other = spelled.setdefault(_plain(name), (source, name))
+            if name not in numbers and first is not source:
+                source.findings.add("category_alike", f"'{name}' beside '{other}' of an earlier source")
             number = identifier
             if by_name and name in numbers:
                 number = numbers[name]
@@ -130,7 +136,8 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
         renamed: dict[int, int] = {}
         for image, number in zip(source.images, image_ids[position].tolist(), strict=True):
             if number != image.image_id:
-                note("image_id_renumbered", f"image {image.image_id} '{image.path}' is now {number}")
+                if source.identified:
+                    note("image_id_renumbered", f"image {image.image_id} '{image.path}' is now {number}")
                 renamed[image.image_id] = number
             other, path = first_of.setdefault(image.digest, (position, image.path))
             if other != position:
@@ -138,7 +145,7 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
             known = verified[image.image_id]
             images.append(replace(image, image_id=number, path=f"{position}/{image.path}", verified=known))
         given, numbers = source.objects.annotation_ids, object_ids[position]
-        for k in np.flatnonzero(given != numbers):
+        for k in np.flatnonzero(given != numbers) if source.identified else ():
             note("annotation_id_renumbered", f"annotation {given[k]} is now {numbers[k]}")
         own_images = _replaced(source.objects.image_ids, renamed)
         objects.append(replace(source.objects, annotation_ids=numbers, image_ids=own_images))
@@ -182,6 +189,11 @@ def _verified_for_all(source: CheckedSource) -> dict[int, Verified | None]:
         )
         for key in (image.image_id for image in source.images)
     }
+
+
+def _plain(name: str) -> str:
+    """A class name without what people write differently: case, and blanks or signs between words."""
+    return "".join(filter(str.isalnum, name.casefold())) or name
 
 
 def _unique(given: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:

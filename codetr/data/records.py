@@ -28,12 +28,14 @@ class Records:
         images: the folder, tar file or prefix on S3 that the images' file names are relative to.
         digest: of the annotations, as `sha256:<hex>`.
         numbered: category ids are the source's own. VOC has none, so that theirs mean nothing elsewhere.
+        identified: image and annotation ids are the source's own; VOC and YOLO have none.
     """
 
     file: CocoFile
     images: ImageRoot
     digest: str
     numbered: bool = True
+    identified: bool = True
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
     _number_classes(lists, places, path)
     findings.places = places
     file = CocoFile(lists["images"], Annotations(lists["annotations"]), lists["categories"])
-    return Records(file, images, files.digest, numbered=False)
+    return Records(file, images, files.digest, numbered=False, identified=False)
 
 
 def lists_labelled(path: Path, split: str) -> bool:

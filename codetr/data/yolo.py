@@ -107,7 +107,8 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
     findings.places = places
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     file = CocoFile(listed_images, Annotations(annotations), categories)
-    return Records(file, root, sha256_json([list(classes.items()), [name for name, _ in counted], files.digest]))
+    digest = sha256_json([list(classes.items()), [name for name, _ in counted], files.digest])
+    return Records(file, root, digest, identified=False)
 
 
 def lists_labelled(path: Path, images: Path | None, split: str) -> bool:

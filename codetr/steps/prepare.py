@@ -231,6 +231,7 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float) -
         categories=categories,
         frequencies=frequencies,
         numbered=records.numbered,
+        identified=records.identified,
         findings=findings,
         listed_images=listed_images,
         listed_annotations=len(raw.annotations),
@@ -285,9 +286,10 @@ def _require_usable(name: str, split: CheckedSplit) -> None:
         return
     if not split.listed_annotations:
         raise UserError(f"the split '{name}' lists no annotation", where=split.where)
+    kept = f"{len(split.objects)} were kept, and those are crowds, marked with ignore or smaller than a pixel"
     problem = (
-        f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, {len(split.objects)} were "
-        f"kept, and those are crowds or smaller than a pixel; found: {split.findings.summary()}"
+        f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, "
+        f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
     )
     raise UserError(problem, where=split.where)
 

@@ -83,6 +83,9 @@ def read_info(folder: Path) -> ModelInfo:
         UserError: the folder holds no model, or its description is not one this version understands.
     """
     path = folder / INFO
+    if folder.is_file():
+        hint = f"A model is a folder; `codetr convert {folder} --recipe NAME -o FOLDER` makes one of a checkpoint."
+        raise UserError("is a file, expected a model folder", where=str(folder), hint=hint)
     if not path.is_file():
         hint = f"A model folder holds {WEIGHTS} and {INFO}; `codetr train` writes one."
         raise UserError(f"holds no {INFO}", where=str(folder), hint=hint)

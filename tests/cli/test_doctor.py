@@ -157,6 +157,19 @@ def test_several_sources_are_examined_as_one_split(capsys, shapes, trees, tmp_pa
     assert "and '0/" in text
 
 
+def test_a_folder_of_annotation_files_is_told_from_a_dataset(capsys, shapes, trees, tmp_path):
+    """Whoever has just unpacked a dataset names its folder, and has to be told what to name."""
+    code, _, error = call(capsys, "doctor", shapes)
+    file = shapes / "train" / ANNOTATIONS
+    assert code == 2
+    assert f"codetr doctor {file} --images FOLDER" in " ".join(error.split())
+    code, _, error = call(capsys, "doctor", trees["yolo"].parent)
+    assert f"codetr doctor {trees['yolo']}`" in error
+    code, _, error = call(capsys, "doctor", tmp_path)
+    assert code == 2
+    assert "made by `codetr prepare`" in error
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -196,11 +196,22 @@ def test_the_formats_can_be_mixed(first: SourceConfig, tmp_path: Path) -> None:
         assert split.record(i).boxes_xywh == pytest.approx(split.record(i % 2).boxes_xywh)
     report = read_report(tmp_path / "dataset").splits["train"]
     assert {finding.name: finding.count for finding in report.findings} == {
-        "category_id_renumbered": 2,  # YOLO's; VOC has no ids of its own
-        "image_id_renumbered": 4,
-        "annotation_id_renumbered": 8,
+        "category_id_renumbered": 2,  # YOLO's; nothing else has ids of its own, so that nobody misses them
         "image_in_several_sources": 4,
     }
+
+
+def test_classes_that_differ_in_case_only_are_pointed_out(first: SourceConfig, tmp_path: Path) -> None:
+    """They are two classes, each with a part of the objects, and nobody meant it."""
+    other = write(tmp_path / "other", {1: "Cat", 2: "d-o-g", 3: "dogs", 4: "cat"}, {9: "x.png"}, first=90)
+    prepare(PrepareConfig(train=(first, other), val=first), tmp_path / "dataset")
+    assert set(Split.open(tmp_path / "dataset", "train").names) == {"cat", "dog", "Cat", "d-o-g", "dogs"}
+    report = read_report(tmp_path / "dataset").splits["train"]
+    (found,) = (finding for finding in report.findings if finding.name == "category_alike")
+    assert found.examples == [
+        "source 1: 'Cat' beside 'cat' of an earlier source",
+        "source 1: 'd-o-g' beside 'dog' of an earlier source",
+    ]
 
 
 def test_hundreds_of_classes_in_any_order_and_with_gaps(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
         codetr.load("co_dino_r51")
     with pytest.raises(UserError, match=r"holds no model\.json"):
         codetr.load(tmp_path)
+    (tmp_path / "official.pth").touch()
+    with pytest.raises(
+        UserError, match=r"official\.pth: is a file, expected a model folder.*`codetr convert .*official"
+    ):
+        codetr.load(tmp_path / "official.pth")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

@@ -151,6 +151,17 @@ def test_a_val_that_is_none_is_not_taken(yolo: Path, tmp_path: Path, listed: dic
     assert sizes["train"] + sizes["val"] == whole
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"bbox": [1, 1, 0, 5]}, "none could be kept; found: .*box_empty"), ({"ignore": 1}, "and those are crowds, marked")],
+    ids=["dropped", "ignored"],
+)
+def test_a_split_without_anything_to_train_on_says_why(drawn: Path, tmp_path: Path, changed: Any, said: str) -> None:
+    edit(drawn / "train", lambda content: [entry.update(changed) for entry in content["annotations"]])
+    with pytest.raises(UserError, match=said):
+        prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+
+
 def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:
     """Images that are added later must not move others between train and val, or val would have been trained on."""
 
