@@ -21,16 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from codetr.data.bad_images import BadImage, BadImageError
+from codetr.data.bad_images import BadImage
 from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
 from codetr.data.colour import jitter_colour
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset import ImageRecord, Split
-from codetr.data.jitter import Unreduced, jittered
-from codetr.data.mosaic import mosaic
+from codetr.data.epoch_images import EpochImages
+from codetr.data.jitter import jittered
 from codetr.data.sampling import Sampler, build_sampler
-from codetr.data.transforms import ImageSizes, Sample, augment, normalise, pad, preprocess_image
+from codetr.data.transforms import ImageSizes, augment, normalise, pad, preprocess_image
 from codetr.errors import UserError
 from codetr.models.structures import ImageBatch, Target
 
@@ -53,9 +53,6 @@ class _Failure:
 
 _TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
 
-_MAX_READS = 100
-"""So many images in a row that cannot be read are no matter of single images any more."""
-
 
 class _TrainBatches(Dataset[_TrainBatch | _Failure]):
     """Batches by (epoch, places in what the sampler gives for it)."""
@@ -71,23 +68,22 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         with_masks: bool,
         skip: bool,
     ) -> None:
-        self.split, self.sampler, self.augmentation, self.preprocess = split, sampler, augmentation, preprocess
-        self.seed, self.with_masks, self.skip = seed, with_masks, skip
-        self._bad: list[BadImage] = []
-        self._epoch: int | None = None
-        self._order: NDArray[np.int64] = np.empty(0, np.int64)
+        self.augmentation, self.preprocess = augmentation, preprocess
+        self.seed, self.with_masks = seed, with_masks
+        outlined = with_masks or isinstance(augmentation, JitterConfig)
+        self.images = EpochImages(split, sampler, augmentation.mosaic, seed=seed, outlined=outlined, skip=skip)
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | _Failure:
         epoch, positions = batch
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self.sampler.epoch(epoch)
-        self._bad = []
+        self.images.enter(epoch)
         try:
             images = [self._load(epoch, int(position)) for position in positions]
         except UserError as error:
             return _Failure.of(error)
+        finally:
+            bad = self.images.take_bad()
         pixels, sizes, targets, ids = zip(*images, strict=True)
-        return collate(pixels, sizes, ids), list(targets), self._bad
+        return collate(pixels, sizes, ids), list(targets), bad
 
     def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
         # By position: an image that is repeated within an epoch looks different every time.
@@ -99,18 +95,18 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         recolour = partial(self._recoloured, random=extra)
         if isinstance(config, JitterConfig):
             # Images to draw from are those of the epoch: repeated ones come more often here, too.
-            load = partial(self._unreduced, random=extra)
-            sample = jittered(load, position, len(self._order), config, random, recolour)
+            load = partial(self.images.unreduced, random=extra)
+            sample = jittered(load, position, len(self.images), config, random, recolour)
         else:
-            made = self._mosaic(position, extra)
+            made = self.images.draw_mosaic(position, extra)
             if made is None:
-                record, made = self._read(position, with_masks=self.with_masks)
+                record, made = self.images.read(position, with_masks=self.with_masks)
             elif not self.with_masks:
                 made = replace(made, masks=None)
             sample = augment(made, config, random)
             sample = replace(sample, image=recolour(sample.image))
         # Of several images in one, that which was asked for gives its name.
-        record = record or self.split.record(int(self._order[position]))
+        record = record or self.images.record(position)
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
         pixels = pad(normalise(sample.image, self.preprocess), divisor)
         height, width = sample.image.shape[:2]
@@ -125,72 +121,6 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
     def _recoloured(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         colour = self.augmentation.colour
         return image if colour is None else jitter_colour(image, colour, random)
-
-    def _mosaic(self, position: int, random: np.random.Generator) -> Sample | None:
-        """The image at `position` with three others of the epoch, if it is drawn to be."""
-        config = self.augmentation.mosaic
-        if config is None or random.random() >= config.probability:
-            return None
-        others = random.integers(len(self._order), size=3)
-        return mosaic([self._as_annotated(int(k)) for k in (position, *others)], config.side, random)
-
-    def _unreduced(self, position: int, random: np.random.Generator) -> Unreduced:
-        made = self._mosaic(position, random)
-        if made is None:
-            return self._as_annotated(position)
-        assert made.masks is not None
-        return Unreduced(replace(made, masks=None), made.masks)
-
-    def _as_annotated(self, position: int) -> Unreduced:
-        record, sample = self._read(position)
-        objects = [int(k) for k in np.flatnonzero(record.trainable)]
-        # Where only boxes are wanted, outlines have no say in them, with a mosaic as without one.
-        outlined = self.with_masks or isinstance(self.augmentation, JitterConfig)
-        masks = (record.mask(k) if outlined and record.outlines[k] else None for k in objects)
-        return Unreduced(sample, masks)
-
-    def _read(self, position: int, *, with_masks: bool = False) -> tuple[ImageRecord, Sample]:
-        """The image at `position` as annotated or, if it is bad and may be skipped, another one of the epoch.
-
-        Which one depends on (seed, epoch, position) only, and on which images are bad.
-        """
-        assert self._epoch is not None
-        random = np.random.default_rng(np.random.SeedSequence([self.seed, self._epoch, position], spawn_key=(3,)))
-        place = position
-        for _ in range(_MAX_READS):
-            index = int(self._order[place])
-            record = self.split.record(index)
-            try:
-                return record, training_sample(record, with_masks=with_masks)
-            except BadImageError as error:
-                if not self.skip:
-                    hint = "Bring it back, prepare again, or set loader.bad_images=skip to train without it."
-                    raise UserError(error.problem, where=error.where, hint=hint) from None
-                last = error
-            self._bad.append(BadImage(index, self.split.relative_path(index), last.problem))
-            place = int(random.integers(len(self._order)))
-        problem = f"{last.problem}, and {_MAX_READS - 1} images that were tried in its place cannot be read either"
-        hint = "These are more than a few bad images: is the image folder still what it was?"
-        raise UserError(problem, where=last.where, hint=hint)
-
-
-def training_sample(record: ImageRecord, *, with_masks: bool = False) -> Sample:
-    """An image with the objects that are trained on, as annotated, clipped to the image.
-
-    Raises:
-        BadImageError: the image file is gone, damaged or changed.
-    """
-    chosen = np.flatnonzero(record.trainable)
-    boxes = record.boxes_xywh[chosen].copy()
-    boxes[:, 2:] += boxes[:, :2]
-    boxes[:, 0::2] = boxes[:, 0::2].clip(0, record.width)
-    boxes[:, 1::2] = boxes[:, 1::2].clip(0, record.height)
-    masks = None
-    if with_masks:
-        masks = np.zeros((len(chosen), record.height, record.width), bool)
-        for mask, k in zip(masks, chosen, strict=True):
-            mask[:] = record.mask(int(k))
-    return Sample(record.read(), boxes.astype(np.float32), record.labels[chosen].astype(np.int64), masks)
 
 
 class _EvalBatches(Dataset[ImageBatch | _Failure]):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from codetr.drawing import class_colour, elide
 from codetr.evaluation.analysis import Analysis
+from codetr.evaluation.calibration import BINS, calibrate
 from codetr.evaluation.curves import RECALL_THRESHOLDS
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.metrics import Metrics
@@ -119,24 +120,14 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
         threshold_axes.legend(loc="upper right", frameon=False, fontsize=9)
     _style(threshold_axes, "Choosing a threshold (IoU 0.50)", "score threshold", "")
 
-    bins = np.linspace(0, 1, 21)
-    hits, _ = np.histogram(matches.score[right], bins)
-    misses, _ = np.histogram(matches.score[wrong], bins)
-    total = hits + misses
-    centres = (bins[1:] + bins[:-1]) / 2
-    filled = total > 0
+    calibration = calibrate(matches)
+    filled = calibration.count > 0
+    centres, share = ((np.arange(BINS) + 0.5) / BINS)[filled], calibration.right[filled]
     score_axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="score = share that is right")
-    score_axes.bar(centres[filled], hits[filled] / total[filled], width=0.044, color=_RIGHT, label="right")
-    score_axes.bar(
-        centres[filled],
-        misses[filled] / total[filled],
-        bottom=hits[filled] / total[filled],
-        width=0.044,
-        color=_WRONG,
-        alpha=0.25,
-        label="wrong",
-    )
-    for centre, count in zip(centres[filled], total[filled], strict=True):
+    width = 0.88 / BINS
+    score_axes.bar(centres, share, width=width, color=_RIGHT, label="right")
+    score_axes.bar(centres, 1 - share, bottom=share, width=width, color=_WRONG, alpha=0.25, label="wrong")
+    for centre, count in zip(centres, calibration.count[filled], strict=True):
         score_axes.text(centre, 1.015, _short(int(count)), ha="center", fontsize=6.5, color=INK)
     score_axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=9)
     _style(score_axes, "How often a score is right (counts above)", "score", "share of detections")

@@ -153,15 +153,9 @@ def initial_detector(recipe: Recipe, class_names: Sequence[str], group: Processe
     detector = build_detector(recipe.model)
     source, start = recipe.backbone_weights, None
     if recipe.init_from is not None:
-        # Rank 0 first: its message is enough if they do not fit.
-        start = group.on_main(partial(init_from, detector, recipe.init_from, class_names))
-        if not group.is_main:
-            init_from(detector, recipe.init_from, class_names)
+        start = group.main_first(partial(init_from, detector, recipe.init_from, class_names))
     elif source is not None:
-        # Rank 0 first: it may download them, and its message is enough if it cannot.
-        group.on_main(lambda: load_backbone(detector.backbone, source))
-        if not group.is_main:
-            load_backbone(detector.backbone, source)
+        group.main_first(partial(load_backbone, detector.backbone, source))
     return detector.to(group.device), start
 
 

@@ -83,6 +83,20 @@ class Processes:
             raise error if error else SystemExit(2)
         return value
 
+    def main_first(self, work: Callable[[], T]) -> T:
+        """Do `work` on every rank, on rank 0 before all others: what it fetches is there, and its message is enough.
+
+        Returns:
+            What it returned on rank 0.
+
+        Raises:
+            UserError: as `on_main`.
+        """
+        value = self.on_main(work)
+        if not self.is_main:
+            work()
+        return value
+
 
 def environment_int(name: str, default: int) -> int:
     """An integer that torchrun sets in the environment.

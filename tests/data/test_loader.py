@@ -30,7 +30,8 @@ from codetr.data.config import (
     ShuffleConfig,
 )
 from codetr.data.dataset import Split
-from codetr.data.loader import EvalLoader, TrainLoader, training_sample
+from codetr.data.epoch_images import training_sample
+from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.sampling import build_sampler
 from codetr.errors import UserError
 from codetr.models.structures import ImageBatch, Target

@@ -153,7 +153,10 @@ def test_a_val_that_is_none_is_not_taken(yolo: Path, tmp_path: Path, listed: dic
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"bbox": [1, 1, 0, 5]}, "none could be kept; found: .*box_empty"), ({"ignore": 1}, "and those are crowds, marked")],
+    [
+        ({"bbox": [1, 1, 0, 5]}, "none could be kept; found: .*box_empty"),
+        ({"ignore": 1}, "and those are crowds, marked"),
+    ],
     ids=["dropped", "ignored"],
 )
 def test_a_split_without_anything_to_train_on_says_why(drawn: Path, tmp_path: Path, changed: Any, said: str) -> None:

@@ -103,6 +103,9 @@ with processes() as group:
     done = []
     assert group.on_main(lambda: done.append(group.rank) or 7 + group.rank) == 7
     assert done == [0] * group.is_main
+    everywhere = []
+    assert group.main_first(lambda: everywhere.append(group.rank) or 7 + group.rank) == 7
+    assert everywhere == [group.rank]
 
     def mistake():
         raise UserError("only rank 0 looked")
