@@ -28,6 +28,7 @@ from codetr.errors import UserError
 if TYPE_CHECKING:
     from codetr.data.doctor.changes import Changes
     from codetr.data.source import Source
+    from codetr.steps.prepare import PrepareConfig
 
 FOUND = 1
 """Exit code when there is a finding as grave as `--fail-on` says."""
@@ -100,9 +101,9 @@ def doctor(
 
         [cyan]codetr doctor --train train.json --val val.json --images images --fix repaired[/]
 
-        [cyan]codetr doctor --train VOC2012 --val VOC2012[/]
+        [cyan]codetr doctor --train VOC2012[/]
 
-        [cyan]codetr doctor --train coco8/data.yaml --val coco8/data.yaml --html doctor.html[/]
+        [cyan]codetr doctor coco8/data.yaml --html doctor.html[/]
 
         [cyan]codetr doctor outputs/dataset --fail-on warning --json doctor.json[/]
 
@@ -115,7 +116,7 @@ def doctor(
     from codetr.data.doctor.terminal import print_examination
     from codetr.data.voc import ANNOTATIONS
     from codetr.files import write_json
-    from codetr.steps.prepare import index_sources
+    from codetr.steps.prepare import fetch_sources, index_sources
 
     if fail_on not in LEVELS:
         raise UserError(f"is '{fail_on}'", where="--fail-on", hint=f"It is one of {', '.join(LEVELS)}.")
@@ -136,14 +137,16 @@ def doctor(
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
     with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as name:
         folder = dataset or Path(name)
-        sources = {} if dataset is not None else _fetch(given, params, folder)
+        settings = None if dataset is not None else _settings(given, params)
+        sources = {} if settings is None else fetch_sources(settings, folder)
         # A refusal must not come after minutes of reading.
         files = {} if fix is None else repairable(sources)
         if fix is not None:
             require_copy_output(fix, files)
         _require_writable([path for path in (json_file, html) if path is not None], sources)
-        if dataset is None:
-            index_sources(sources, folder)
+        if settings is not None:
+            # A look at half a download does no harm, but nobody should take what is left of it for the dataset.
+            index_sources(sources, folder, max_lost_images=1.0 if fix is None else settings.max_lost_images)
         examination = examine_dataset(folder, preprocess)
         print_examination(examination, console())
         if json_file is not None:
@@ -159,13 +162,13 @@ def doctor(
     raise typer.Exit(FOUND if fails(examination, fail_on) else 0)
 
 
-def _fetch(given: dict[str, list[dict[str, Any]]], params: Path | None, folder: Path) -> dict[str, tuple[Source, ...]]:
-    from codetr.steps.prepare import PrepareConfig, fetch_sources
+def _settings(given: dict[str, list[dict[str, Any]]], params: Path | None) -> PrepareConfig:
+    from codetr.steps.prepare import PrepareConfig
 
     if given and "train" not in given and params is None:
         hint = "Name it with --train: a single file may be called so whatever it is for."
         raise UserError("no annotations to train on are named", hint=hint)
-    return fetch_sources(step_settings(PrepareConfig, "prepare", params, None, given), folder)
+    return step_settings(PrepareConfig, "prepare", params, None, given)
 
 
 def _title(dataset: Path | None, sources: dict[str, tuple[Source, ...]]) -> str:

@@ -26,7 +26,8 @@ ValOption = Annotated[
     typer.Option(
         "--val",
         metavar="FILE|FOLDER",
-        help="Annotations to evaluate on, likewise; [bold]prepare[/] draws them from the training set if not given.",
+        help="Annotations to evaluate on, likewise. If not given: what a VOC folder or data.yaml in --train lists; "
+        "else [bold]prepare[/] draws them from the training set.",
         rich_help_panel=_PANEL,
     ),
 ]

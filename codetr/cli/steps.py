@@ -51,9 +51,9 @@ def prepare(
         [cyan]codetr prepare --train instances_train2017.json --train-images train2017 \\
             --val instances_val2017.json --val-images val2017 -o outputs/coco[/]
 
-        [cyan]codetr prepare --train VOC2012 --val VOC2012 -o outputs/voc[/]
+        [cyan]codetr prepare --train VOC2012 -o outputs/voc[/]
 
-        [cyan]codetr prepare --train coco8/data.yaml --val coco8/data.yaml -o outputs/coco8[/]
+        [cyan]codetr prepare --train coco8/data.yaml -o outputs/coco8[/]
 
         [cyan]codetr prepare --train all.json --images images --set val_fraction=0.1 --set test_fraction=0.1 \\
             -o outputs/dataset[/]

@@ -6,7 +6,8 @@ file gives. So a box that sticks out of its image stays as it is, and is clipped
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice
 from typing import Any, TypeGuard
 
@@ -20,6 +21,7 @@ from codetr.data.columns import Annotations, Typed
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer, make_unique
 from codetr.data.objects import ObjectColumns, ObjectEntry, first_equal_row
+from codetr.data.records import BrokenRow
 
 _TOGETHER = 1 << 12
 """Objects that are in memory one by one, before they become columns."""
@@ -49,6 +51,7 @@ class AnnotationReader:
     ) -> None:
         self._images, self._listed, self._ids, self._categories = images, listed, ids, categories
         self._findings = findings
+        self._dropped: Counter[int] = Counter()
         self.lost: list[tuple[int, int]] = []
 
     @collecting_later()
@@ -77,6 +80,9 @@ class AnnotationReader:
         order = np.argsort(where)
         objects, where = ObjectColumns.concatenate(parts).take(order), where[order]
         self._note_repetitions(objects, annotations, where)
+        for image_id in self.emptied(objects.image_ids):
+            shown = f"image {image_id} '{self._images[image_id].path}'"
+            self._findings.add("image_emptied", f"{shown}: {self._dropped[image_id]} dropped")
         return objects
 
     def read_each(self, annotations: Annotations) -> Iterator[ObjectEntry | None]:
@@ -84,6 +90,14 @@ class AnnotationReader:
         ids = make_unique(annotations.ids, annotations.ids == 0)
         for position in range(len(annotations)):
             yield self._read_at(position, annotations, ids)
+
+    def emptied(self, kept: Iterable[int]) -> list[int]:
+        """Ids of usable images of which annotations were dropped so far, and none was kept.
+
+        Args:
+            kept: the image ids of the objects that were.
+        """
+        return sorted(self._images.keys() & self._dropped.keys() - set(np.unique(np.asarray(kept)).tolist()))
 
     def _is_sound(self, typed: Typed) -> NDArray[np.bool_]:
         """(n,) for which there is nothing to find, and nothing to repair."""
@@ -126,6 +140,9 @@ class AnnotationReader:
 
     def _read_one(self, value: Any, identifier: int, example: str) -> ObjectEntry | None:
         if not isinstance(value, dict):
+            if isinstance(value, BrokenRow):
+                self._dropped[value.image_id] += 1
+                value = value.text
             self._findings.add("annotation_malformed", f"{example}: {short(value)}")
             return None
         image_id = self._ids.resolve(value.get("image_id"))
@@ -140,11 +157,13 @@ class AnnotationReader:
         if category_id is None or category_id not in self._categories:
             shown = short(value.get("category_id"))
             self._findings.add("annotation_category_unknown", f"{example}: category_id {shown}")
+            self._dropped[image_id] += 1
             return None
         outline = self._outline(value, image, example)
         box = self._box(value, outline, image, example)
         if box is None:
             self.lost.append((image_id, category_id))
+            self._dropped[image_id] += 1
             return None
         crowd = self._crowd(value, example)
         area = self._area(value, box, outline, image, example)

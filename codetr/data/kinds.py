@@ -187,6 +187,13 @@ KINDS: dict[str, Kind] = {
         "",
         "Split by scene, film or patient instead of by image.",
     ),
+    "image_emptied": Kind(
+        "kept",
+        "warning",
+        "every annotation of it was dropped: it is trained on as background",
+        "removed",
+        "Mend the annotations, or take the images out. All is well only if what was dropped is of no class of yours.",
+    ),
     "image_empty": Kind(
         "kept",
         "note",

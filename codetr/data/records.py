@@ -36,6 +36,19 @@ class Records:
     numbered: bool = True
 
 
+@dataclass(frozen=True)
+class BrokenRow:
+    """What stands in the list of annotations for a row of a label file that is none.
+
+    Attributes:
+        text: the row.
+        image_id: whose file it is in.
+    """
+
+    text: str
+    image_id: int
+
+
 class TextFiles:
     """Reads many small files of one source, none from outside its root, and digests them.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from codetr.data import voc, yolo
 from codetr.data.bucket import SCHEME, S3Address, download
 from codetr.data.coco_file import read_coco
 from codetr.data.config import SourceConfig
@@ -14,8 +15,6 @@ from codetr.data.findings import Findings
 from codetr.data.places import ImageRoot
 from codetr.data.records import Records
 from codetr.data.shards import SUFFIX, is_sharded
-from codetr.data.voc import read_voc
-from codetr.data.yolo import read_yolo
 from codetr.errors import UserError
 from codetr.files import sha256_file
 
@@ -106,8 +105,23 @@ def read(source: Source, split: str, findings: Findings, *, workers: int) -> Rec
         problem = f"images on S3 or in tar files go with COCO-format annotations only; {path} is {kind.upper()}"
         raise UserError(problem, where=str(images), hint="Name a folder that they are in.")
     if kind == "voc":
-        return read_voc(path, images, split, findings)
-    return read_yolo(path, images, split, findings, workers=workers)
+        return voc.read_voc(path, images, split, findings)
+    return yolo.read_yolo(path, images, split, findings, workers=workers)
+
+
+def lists_labelled(source: Source, split: str) -> bool:
+    """Whether annotations that were named for train list another split as well, and have labels for it.
+
+    Args:
+        source: a VOC folder or YOLO's data.yaml; files of other formats, and lists of VOC, are of one split.
+        split: val or test.
+    """
+    kind = format_of(source.annotations)
+    if kind == "voc":
+        return voc.lists_labelled(source.annotations, split)
+    if kind == "yolo" and (source.images is None or isinstance(source.images, Path)):
+        return yolo.lists_labelled(source.annotations, source.images, split)
+    return False
 
 
 def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | None, folder: Path) -> Source:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -89,6 +90,19 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
     findings.places = places
     file = CocoFile(lists["images"], Annotations(lists["annotations"]), lists["categories"])
     return Records(file, images, files.digest, numbered=False)
+
+
+def lists_labelled(path: Path, split: str) -> bool:
+    """Whether a VOC folder has a list of the split, whose first image has its XML file."""
+    try:
+        root, chosen = _root(path, split)
+        if chosen is None or path.is_file():
+            return False
+        files = TextFiles(root)
+        names = filter(None, map(str.strip, files.read_lines(chosen, MAX_LIST_BYTES) or []))
+        return any(files.read(f"{ANNOTATIONS}/{name}.xml") is not None for name in islice(names, 1))
+    except UserError:
+        return False
 
 
 def _root(path: Path, split: str) -> tuple[Path, str | None]:

@@ -27,7 +27,7 @@ from codetr.data.findings import Findings
 from codetr.data.images import read_header
 from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
 from codetr.data.progress import track
-from codetr.data.records import MAX_LIST_BYTES, Records, TextFiles
+from codetr.data.records import MAX_LIST_BYTES, BrokenRow, Records, TextFiles
 from codetr.errors import UserError
 from codetr.files import sha256_json
 
@@ -99,14 +99,41 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
             if not row.strip():
                 continue
             annotation = _annotation(row, *(labels.size or (1, 1)))
-            if isinstance(annotation, dict):
-                annotation |= {"id": len(annotations) + 1, "image_id": number}
-            annotations.append(annotation)
+            if annotation is None:
+                annotations.append(BrokenRow(row.strip(), number))
+            else:
+                annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
             places["annotations"].append(f"{labels.file}, line {line}")
     findings.places = places
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     file = CocoFile(listed_images, Annotations(annotations), categories)
     return Records(file, root, sha256_json([list(classes.items()), [name for name, _ in counted], files.digest]))
+
+
+def lists_labelled(path: Path, images: Path | None, split: str) -> bool:
+    """Whether a data.yaml names images for a split, others than for train, of which one at least has a label file.
+
+    Args:
+        path: the data.yaml.
+        images: the root, as for `read_yolo`.
+        split: val or test.
+    """
+    try:
+        values = _read_values(path)
+        if values.get(split) == values.get("train"):
+            return False
+        root = _root(path, values, images)
+        return any(_is_there(root, _label_name(name)) for name in _image_names(values, split, root, str(path)))
+    except UserError:
+        return False  # what is wrong with train is told where that is read
+
+
+def _is_there(root: Path, name: str) -> bool:
+    try:
+        resolve_image(root, name)
+    except (NoFileError, UnsafePathError):
+        return False
+    return True
 
 
 def _read_values(path: Path) -> dict[str, Any]:
@@ -255,21 +282,21 @@ def _size(root: Path, name: str) -> tuple[int, int] | None:
         return None
 
 
-def _annotation(row: str, height: int, width: int) -> Any:
-    """A row as a COCO annotation in pixels; the row itself if it is none."""
+def _annotation(row: str, height: int, width: int) -> dict[str, Any] | None:
+    """A row as a COCO annotation in pixels; None if it is none."""
     first, *rest = row.split()
     try:
         values = [float(text) for text in rest]
         number = float(first)
     except ValueError:
-        return row.strip()
+        return None
     category = int(number) if number.is_integer() else first
     if len(values) == 4:
         x, y, w, h = values
         box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
         return {"category_id": category, "bbox": box, "area": _finite(box[2] * box[3])}
     if len(values) < 6 or len(values) % 2:
-        return row.strip()
+        return None
     xs, ys = [x * width for x in values[0::2]], [y * height for y in values[1::2]]
     polygon = [value for point in zip(xs, ys, strict=True) for value in point]
     if not all(map(math.isfinite, polygon)):

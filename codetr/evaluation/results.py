@@ -12,11 +12,13 @@ import numpy as np
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.errors import UserError
-from codetr.evaluation.arrays import GroundTruth, Predictions
+from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.files import atomic_file, read_json
 
 _SHOWN = 5
 _ROWS = 1 << 14
+_REACH = 1e100
+"""Of coordinates; the area of a box beyond it may be infinite, and what it overlaps no number."""
 
 
 def read_ground_truth(path: Path) -> dict[str, Any]:
@@ -44,6 +46,12 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
                 problems.extend(f"{name}[{number}].{problem}" for problem in _object_problems(entry))
             elif name == "images":
                 problems.extend(f"{name}[{number}].{problem}" for problem in _verified_problems(entry))
+    if not problems and is_federated(values):
+        problems = [
+            f"categories[{number}].frequency: {_shown(entry['frequency'])} is not r, c or f"
+            for number, entry in enumerate(values["categories"])
+            if entry.get("frequency", "f") not in ("r", "c", "f")
+        ]
     if problems:
         raise UserError(_listed(problems), where=str(path))
     return values
@@ -58,7 +66,7 @@ def _object_problems(annotation: dict[str, Any]) -> list[str]:
     ]
     box = annotation.get("bbox")
     if not _is_box(box):
-        problems.append(f"bbox: {_shown(box)} is not a list of four finite numbers")
+        problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_REACH:g}")
     if "area" in annotation and not _is_number(annotation["area"]):
         problems.append(f"area: {_shown(annotation['area'])} is not a number")
     if annotation.get("iscrowd", 0) not in (0, 1):
@@ -88,7 +96,7 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
         ground_truth: COCO annotations; every prediction must be of one of its images and categories.
 
     Raises:
-        UserError: not a list, or entries with missing fields, unknown ids, boxes that are not four finite numbers
+        UserError: not a list, or entries with missing fields, unknown ids, boxes that are not four numbers
             or have negative sizes, masks of another form, scores that are not numbers in [0, 1]. Lists the first of
             them.
     """
@@ -184,7 +192,7 @@ def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]
     if "bbox" in entry:
         box = entry["bbox"]
         if not _is_box(box):
-            problems.append(f"bbox: {_shown(box)} is not a list of four finite numbers")
+            problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_REACH:g}")
         elif box[2] < 0 or box[3] < 0:
             problems.append(f"bbox: {_shown(box)} has a negative width or height (boxes are [x, y, width, height])")
     elif "segmentation" not in entry:
@@ -202,7 +210,9 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _is_box(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+    return (
+        isinstance(value, list) and len(value) == 4 and all(_is_number(side) and abs(side) < _REACH for side in value)
+    )
 
 
 def _is_mask(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,11 +25,13 @@ from codetr.data.index import write_index
 from codetr.data.merging import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.partition import partition
 from codetr.data.places import ImageRoot, open_place
-from codetr.data.source import Source, fetch, read
+from codetr.data.source import Source, fetch, lists_labelled, read
 from codetr.errors import UserError
 from codetr.files import atomic_directory, sha256_json, write_json
 from codetr.manifest import Manifest, require_output
 from codetr.tracking import Tracker
+
+logger = logging.getLogger(__name__)
 
 _UNLISTED = (LOCATIONS, "sources")
 """What of a dataset is not in its manifest: images may move."""
@@ -39,10 +42,11 @@ class PrepareConfig(Settings):
 
     Attributes:
         train: annotations and images to train on: one source, or a list of sources that are merged.
-        val: to validate and evaluate on, likewise; None draws it from `train`.
-        test: optional further set to evaluate on, likewise.
-        val_fraction: share of images drawn for val when none is given.
-        test_fraction: share of images drawn for test; None draws none.
+        val: to validate and evaluate on, likewise; None takes what a VOC folder or YOLO's data.yaml in `train` lists
+            for it, else draws it from `train`.
+        test: optional further set to evaluate on, likewise; None takes what is listed, too.
+        val_fraction: share of images drawn for val when none is given and none is listed.
+        test_fraction: share of images drawn for test, listed or not; None draws none.
         stratify: of these draws: give every part its share of every class. False lets each image's content alone
             decide, so that an image stays on its side when others are added.
         seed: of these draws.
@@ -69,7 +73,7 @@ class PrepareConfig(Settings):
 
     @property
     def drawn(self) -> dict[str, float]:
-        """Share of train's images by split that is drawn from it."""
+        """Share of train's images by split that is drawn from it, unless it lists that split itself."""
         shares = {} if self.val is not None else {"val": self.val_fraction}
         return shares if self.test_fraction is None else {**shares, "test": self.test_fraction}
 
@@ -101,13 +105,15 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
 def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     with atomic_directory(output) as unfinished:
         folder = unfinished.resolve()  # what is fetched from a repository lies in it, and must not seem to lead outside
-        splits, categories = _read_splits(fetch_sources(config, folder), config.max_lost_images)
-        if config.drawn:
-            splits = _divide(splits, config)
+        sources = fetch_sources(config, folder)
+        splits, categories = _read_splits(sources, config.max_lost_images)
+        drawn = {name: share for name, share in config.drawn.items() if name not in sources}
+        if drawn:
+            splits = _divide(splits, drawn, config)
         for name, split in splits.items():
             _require_usable(name, split)
         report = _write_splits(splits, categories, folder)
-        settings = {"val_fraction", "seed", "max_lost_images", *(["test_fraction", "stratify"] if config.drawn else [])}
+        settings = {"val_fraction", "seed", "max_lost_images", *(["test_fraction", "stratify"] if drawn else [])}
         manifest = Manifest.of(
             folder,
             "dataset",
@@ -121,7 +127,7 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
 
 
 def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
-    """The files of the sources of every split that is given.
+    """The files of the sources of every split that is given, or that those of train list besides.
 
     Args:
         config: sources; its other settings are not used.
@@ -131,26 +137,34 @@ def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source
         UserError: files that are missing or cannot be fetched.
     """
     given = {name: sources for name in ("train", "val", "test") if (sources := getattr(config, name)) is not None}
-    return {
+    fetched = {
         split: tuple(
             fetch(source, folder / "sources" / _source_name(split, position, len(sources)))
             for position, source in enumerate(sources)
         )
         for split, sources in given.items()
     }
+    asked_for = {*given, *(["test"] if config.test_fraction is not None else [])}
+    for split in ("val", "test"):
+        if split not in asked_for and all(lists_labelled(source, split) for source in fetched["train"]):
+            fetched[split] = fetched["train"]
+            where = ", ".join(str(source.annotations) for source in fetched["train"])
+            logger.info("%s is the one that %s lists", split, where)
+    return fetched
 
 
-def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path) -> None:
+def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path, *, max_lost_images: float = 1.0) -> None:
     """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
 
     Args:
         sources: what `fetch_sources` gives.
         folder: an existing folder that becomes a dataset but for its manifest.
+        max_lost_images: see `PrepareConfig`.
 
     Raises:
-        UserError: sources of no known format, or contradictory ids.
+        UserError: sources of no known format, contradictory ids, or more unusable images than that.
     """
-    splits, categories = _read_splits(sources, max_lost_images=1.0)
+    splits, categories = _read_splits(sources, max_lost_images)
     _write_splits(splits, categories, folder)
 
 
@@ -230,15 +244,17 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float) -
     )
 
 
-def _divide(splits: dict[str, CheckedSplit], config: PrepareConfig) -> dict[str, CheckedSplit]:
-    """Draw val and test from train. What was lost and found, which is about the files, stays with train."""
+def _divide(
+    splits: dict[str, CheckedSplit], shares: Mapping[str, float], config: PrepareConfig
+) -> dict[str, CheckedSplit]:
+    """Draw val or test, or both, from train. What was lost and found, which is about the files, stays with train."""
     whole = splits["train"]
     trained = whole.objects.take(whole.objects.trainable)
     trained = trained.take(np.argsort(trained.image_ids, kind="stable"))
     found, starts = np.unique(trained.image_ids, return_index=True)
     categories = np.split(trained.category_ids, starts[1:])
     classes = {image: set(ids.tolist()) for image, ids in zip(found.tolist(), categories, strict=True)}
-    parts = partition(whole.images, classes, config.drawn, config.seed, stratify=config.stratify)
+    parts = partition(whole.images, classes, shares, config.seed, stratify=config.stratify)
     divided = {}
     for name, images in parts.items():
         chosen = np.isin(whole.objects.image_ids, [image.image_id for image in images])

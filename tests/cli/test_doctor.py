@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,25 @@ def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
     assert code == 0
 
 
+def test_half_a_download_is_not_repaired(capsys, shapes, tmp_path):
+    """`prepare` refuses it; a repaired copy without the missing half would pass for a dataset."""
+    images = tmp_path / "images"
+    shutil.copytree(shapes / "train" / "images", images)
+    for path in sorted(images.iterdir())[1:]:
+        path.unlink()
+    named = shapes / "train" / ANNOTATIONS, "--images", images
+    assert call(capsys, "doctor", *named)[0] == 1
+    code, _, error = call(capsys, "doctor", *named, "--fix", tmp_path / "copy")
+    assert code == 2
+    assert "images cannot be used (image_missing" in error
+    assert not (tmp_path / "copy").exists()
+    params = tmp_path / "params.yaml"
+    params.write_text("prepare: {train: {annotations: a.json}, max_lost_images: 1.0}")
+    code, _, _ = call(capsys, "doctor", "--train", named[0], *named[1:], "--params", params, "--fix", tmp_path / "copy")
+    assert code == 1
+    assert len(json.loads((tmp_path / "copy" / "train.json").read_text())["images"]) == 1
+
+
 @pytest.mark.parametrize("option", ["--json", "--html", "--fix"])
 def test_what_is_examined_is_never_written_over(capsys, shapes, tmp_path, option):
     """A slip of the hand, or a repaired copy that is repaired once more, must not cost the annotations."""
@@ -116,7 +136,7 @@ def test_other_formats_are_read_as_prepare_reads_them(capsys, trees, tmp_path, f
     assert set(json.loads(report.read_text())["splits"]) == {"train", "val"}
     code, _, _ = call(capsys, "doctor", trees[form], "--json", report)
     assert code == 0
-    assert set(json.loads(report.read_text())["splits"]) == {"train"}
+    assert json.loads(report.read_text()) == json.loads(prepared.read_text())  # val is listed
 
 
 def test_several_sources_are_examined_as_one_split(capsys, shapes, trees, tmp_path):

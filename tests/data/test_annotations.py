@@ -17,6 +17,7 @@ from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.objects import ObjectColumns, ObjectEntry
+from codetr.data.records import BrokenRow
 
 IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", bytes=1)
 GOOD = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0}
@@ -133,6 +134,20 @@ def test_ids_are_unique_and_never_zero() -> None:
     assert [entry.annotation_id for entry in entries] == [5, 6, 7, 3]
     assert findings.count("annotation_id_assigned") == 2
     assert findings.count("annotation_repeated") == 3
+
+
+@pytest.mark.parametrize(
+    "lost", [{**GOOD, "bbox": [10, 20, 0, 4]}, {**GOOD, "category_id": 7}, BrokenRow("0 0.5 0.5", 1)]
+)
+def test_an_image_that_lost_all_its_objects_is_told_from_background(lost: Any) -> None:
+    """It is trained on as if nothing were on it."""
+    _, findings = read(lost, lost)
+    (found,) = (finding for finding in findings.all() if finding.name == "image_emptied")
+    assert (found.count, found.examples) == (1, ["image 1 'a.jpg': 2 dropped"])
+    _, findings = read(lost, GOOD)
+    assert findings.count("image_emptied") == 0
+    _, findings = read()
+    assert findings.summary() == "none"
 
 
 ANYTHING = st.recursive(

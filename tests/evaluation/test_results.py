@@ -32,6 +32,7 @@ def read(folder: Path, content: object) -> list[dict[str, Any]]:
         ({"bbox": [1, 2, 3]}, r"\[1\]\.bbox: \[1, 2, 3\]"),
         ({"bbox": [float("inf"), 2, 3, 4]}, r"\[1\]\.bbox: \[inf, 2, 3, 4\]"),
         ({"bbox": [10**400, 2, 3, 4]}, r"\[1\]\.bbox"),
+        ({"bbox": [1, 2, 1e155, 1e155]}, r"\[1\]\.bbox: \[1, 2, 1e\+155, 1e\+155\]"),
         ({"bbox": [1, 2, -3, 4]}, "negative width"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, r"\[1\]\.segmentation"),
         ({"segmentation": {"size": [10], "counts": "x"}}, r"\[1\]\.segmentation"),
@@ -102,6 +103,19 @@ def test_broken_annotations_are_named(tmp_path: Path, part: str, change: dict[st
     (tmp_path / "broken.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match=named):
         read_ground_truth(tmp_path / "broken.json")
+
+
+@pytest.mark.parametrize("frequency", ["x", None, ["r"], 3])
+def test_classes_of_lvis_are_rare_common_or_frequent(tmp_path: Path, frequency: object) -> None:
+    """Of any other the package lvis gives no numbers at all. In a COCO file the word may mean something else."""
+    values = truth([(1, 1, [1.0, 2.0, 3.0, 4.0])])
+    values["categories"][1]["frequency"] = frequency
+    (tmp_path / "coco.json").write_text(json.dumps(values))
+    assert read_ground_truth(tmp_path / "coco.json") == values
+    values["images"][0]["neg_category_ids"] = []
+    (tmp_path / "lvis.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"categories\[1\]\.frequency: .* is not r, c or f"):
+        read_ground_truth(tmp_path / "lvis.json")
 
 
 def test_a_result_file_is_no_annotation_file(tmp_path: Path) -> None:

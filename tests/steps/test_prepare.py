@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from codetr.data import doctor
+from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.sample import ANNOTATIONS, draw_sample_data
 from codetr.errors import UserError
 from codetr.manifest import Manifest
 from codetr.steps.prepare import PrepareConfig, prepare
+from tests.dataset_trees import write_voc, write_yolo
 from tests.steps.sources import edit, source
 
 
@@ -90,6 +93,62 @@ def test_crowds_are_evaluated_but_not_trained_on(drawn: Path, tmp_path: Path) ->
     crowds = [annotation for annotation in split.to_coco()["annotations"] if annotation["iscrowd"]]
     assert [annotation["id"] for annotation in crowds] == [1]
     assert sum(int((~split.record(i).trainable).sum()) for i in range(len(split))) == 1
+
+
+@pytest.fixture
+def yolo(drawn: Path, tmp_path: Path) -> Path:
+    for name in ("train", "val"):
+        write_yolo(json.loads((drawn / name / ANNOTATIONS).read_text()), drawn / name / "images", tmp_path / "y", name)
+    return tmp_path / "y" / "data.yaml"
+
+
+def split_sizes(dataset: Path) -> dict[str, int]:
+    return {name: len(Split.open(dataset, name)) for name in ("train", "val", "test") if (dataset / name).exists()}
+
+
+def change_yaml(file: Path, **values: Any) -> None:
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | values))
+
+
+def test_the_val_that_a_file_lists_is_taken(yolo: Path, drawn: Path, tmp_path: Path, caplog: Any) -> None:
+    """Drawn from train, val would be smaller than what there is, and no one's numbers could be compared."""
+    caplog.set_level("INFO")
+    sizes = {name: len(json.loads((drawn / name / ANNOTATIONS).read_text())["images"]) for name in ("train", "val")}
+    train = SourceConfig(annotations=str(yolo))
+    alone = prepare(PrepareConfig(train=train), tmp_path / "alone")
+    assert f"val is the one that {yolo} lists" in caplog.text
+    assert split_sizes(tmp_path / "alone") == sizes
+    assert alone.digest == prepare(PrepareConfig(train=train, val=train), tmp_path / "named").digest
+    for name in ("train", "val"):
+        content = json.loads((drawn / name / ANNOTATIONS).read_text())
+        write_voc(content, drawn / name / "images", tmp_path / "voc", name)
+    voc = SourceConfig(annotations=str(tmp_path / "voc"))
+    prepare(PrepareConfig(train=voc), tmp_path / "dataset")
+    assert split_sizes(tmp_path / "dataset") == sizes
+    prepare(PrepareConfig(train=[train, voc]), tmp_path / "both")
+    assert split_sizes(tmp_path / "both") == {name: 2 * size for name, size in sizes.items()}
+    change_yaml(yolo, test="images/val")
+    prepare(PrepareConfig(train=train, test_fraction=0.3), tmp_path / "drawn-test")
+    found = split_sizes(tmp_path / "drawn-test")
+    assert (found["val"], found["train"] + found["test"]) == (sizes["val"], sizes["train"])
+    prepare(PrepareConfig(train=train), tmp_path / "listed-test")
+    assert split_sizes(tmp_path / "listed-test") == {**sizes, "test": sizes["val"]}
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [{"val": None}, {"val": "images/train"}, {"val": "images/gone"}, {"val": "bare"}, {"val": [3]}],
+    ids=lambda listed: str(listed["val"]),
+)
+def test_a_val_that_is_none_is_not_taken(yolo: Path, tmp_path: Path, listed: dict[str, Any]) -> None:
+    """COCO's data.yaml lists a test without labels, that of coco128 the training images as val."""
+    (yolo.parent / "bare").mkdir()
+    shutil.copy(next((yolo.parent / "images" / "val").iterdir()), yolo.parent / "bare")
+    change_yaml(yolo, **listed)
+    whole = len(list((yolo.parent / "images" / "train").iterdir()))
+    prepare(PrepareConfig(train=SourceConfig(annotations=str(yolo))), tmp_path / "dataset")
+    sizes = split_sizes(tmp_path / "dataset")
+    assert sizes["train"] + sizes["val"] == whole
 
 
 def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:

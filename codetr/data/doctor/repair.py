@@ -136,13 +136,15 @@ class _Copy:
         self._ids = ImageIds([value.get("id") for value in self._raw.images if isinstance(value, dict)])
         self._entries = read_image_entries(self._raw, self._ids, self._journal, self._where)
         self._journal.take()
+        self._emptied: set[int] = set()
         self._images = {int(split.image_ids[i]): _checked(split, i) for i in range(len(split))}
 
     def content(self) -> dict[str, Any]:
         """The repaired file: its own keys, in its own order."""
+        annotations = list(self._repaired_annotations())  # before the images, of which some are emptied by it
         lists = {
             "images": list(self._repaired_images()),
-            "annotations": list(self._repaired_annotations()),
+            "annotations": annotations,
             "categories": list(self._repaired_categories()),
         }
         if not lists["images"]:
@@ -187,6 +189,8 @@ class _Copy:
                 findings = ["image_repeated"]
             elif identifier in self._leaked:
                 findings = ["image_leaked"]
+            elif identifier in self._emptied:
+                findings = ["image_emptied"]
             elif identifier not in self._images:
                 findings = [name for name, _ in check_image(entries[identifier], self._place).findings]
             if findings or identifier is None:
@@ -233,6 +237,7 @@ class _Copy:
                 removed[position] = ["image_leaked"]
             else:
                 kept.append(_Repaired(position, entry, findings))
+        self._emptied = set(reader.emptied([repaired.entry.image_id for repaired in kept]))
         left = {repaired.position: repaired for repaired in self._mended(kept, removed)}
         for position, value in enumerate(values):
             if position in removed:

@@ -147,6 +147,31 @@ def test_a_split_of_which_nothing_is_left_is_an_error(patient: Patient, tmp_path
     assert not (tmp_path / "copy").exists()
 
 
+def test_an_image_without_its_objects_is_no_background(tmp_path: Path) -> None:
+    """The doctor finds nothing in the copy any more that would tell it from an image that is meant to be empty."""
+    for k in range(3):
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    sound = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 30], "area": 600, "iscrowd": 0}
+    content = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 80, "height": 60} for k in range(3)],
+        "annotations": [sound, {**sound, "id": 2, "image_id": 1, "bbox": [5, 5, 0, 9]}],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    (tmp_path / "index").mkdir()
+    source = SourceConfig(annotations=str(tmp_path / "train.json"), images=str(tmp_path))
+    fetched = fetch_sources(PrepareConfig(train=source), tmp_path / "index")
+    index_sources(fetched, tmp_path / "index")
+    repair(repairable(fetched), tmp_path / "index", tmp_path / "copy")
+    assert json.loads((tmp_path / "copy" / "train.json").read_text()) == {
+        **content,
+        "images": [content["images"][0], content["images"][2]],
+        "annotations": [sound],
+    }
+    removed = {(entry["list"], entry["id"]): entry["findings"] for entry in changes(tmp_path / "copy")}
+    assert removed == {("images", 1): ["image_emptied"], ("annotations", 2): ["box_empty"]}
+
+
 def annotation(random: Random, identifier: int) -> dict[str, Any]:
     """An annotation of an image of 80 by 60 pixels in which anything may be wrong, in any combination."""
 
@@ -171,10 +196,11 @@ def annotation(random: Random, identifier: int) -> dict[str, Any]:
 
 def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
     """A box that is cut may become a copy or lose its extent, and its area with it: the order of repairs matters."""
-    for k in range(2):
+    for k in range(3):
         pixels = np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
-    images = [{"id": k, "file_name": f"{k}.png", "width": 80, "height": 60} for k in range(2)]
+    images = [{"id": k, "file_name": f"{k}.png", "width": 80, "height": 60} for k in range(3)]
+    sound = {"id": 99, "image_id": 2, "category_id": 1, "bbox": [10, 10, 20, 30], "area": 600, "iscrowd": 0}
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 
     def examine(name: str, file: Path) -> tuple[Examination, dict[str, Source]]:
@@ -187,7 +213,7 @@ def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
 
     for seed in range(25):
         random = Random(seed)
-        annotations = [annotation(random, k + 1) for k in range(20)]
+        annotations = [*(annotation(random, k + 1) for k in range(20)), sound]
         file = tmp_path / f"{seed}.json"
         file.write_text(json.dumps({"images": images, "categories": categories, "annotations": annotations}))
         examination, sources = examine(f"{seed}", file)
