@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from codetr import __version__
-from codetr.cli import conversion, doctor, registry, steps, tools
+from codetr.cli import compare, conversion, doctor, registry, steps, tools
 from codetr.cli.output import plain
 from codetr.errors import UserError
 
@@ -72,6 +72,7 @@ app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.predict)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.export)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(conversion.convert)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.score)
+app.command(rich_help_panel=TOOLS, no_args_is_help=True)(compare.compare)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.sample_data)
 app.command(rich_help_panel=TOOLS, no_args_is_help=True)(doctor.doctor)
 app.command(rich_help_panel=TOOLS)(tools.zoo)

@@ -19,6 +19,7 @@ from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.measure import Measured
 from codetr.evaluation.metrics import Metrics
+from codetr.evaluation.outcomes import MASK_OUTCOMES, OUTCOMES, Outcomes
 from codetr.evaluation.pictures import choose, compare
 from codetr.evaluation.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
 from codetr.evaluation.report import Report, render_report
@@ -162,6 +163,9 @@ def write_evaluation(
     """
     metrics = evaluated.metrics
     write_predictions(folder / "predictions.json", evaluated.predictions, evaluated.truth)
+    for name, measured in ((OUTCOMES, evaluated.measured.boxes), (MASK_OUTCOMES, evaluated.measured.masks)):
+        if measured is not None:
+            Outcomes.of(measured.matching, evaluated.truth).write(folder / name)
     write_json(folder / "metrics.json", evaluated.measured.flat)
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
