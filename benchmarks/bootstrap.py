@@ -1,11 +1,15 @@
 """Intervals of detection metrics: CPU seconds of drawing and measuring sets of images, beside measuring each anew.
 
     python benchmarks/bootstrap.py                       # a tenth of the size of COCO val2017 and LVIS v1 val
+    python benchmarks/bootstrap.py --coverage 200        # whether intervals hold what they promise
     python benchmarks/bootstrap.py --fraction 1          # their sizes, the latter with 5.9 million detections
 
 Ground truth and detections are those of `benchmarks/evaluation.py`. "Anew" is the time that our own metrics need to
 match and measure one set of that size, times the number of sets; pycocotools needs tens of times as long. That a set is
 measured as if it had been made is a test, tests/evaluation/test_weighted.py.
+
+With `--coverage N`, N test sets are drawn instead, and two equally good detectors are compared on each: in how many the
+95 % interval of AP holds the mean of all sets, and that of the difference holds 0.
 """
 
 from __future__ import annotations
@@ -17,12 +21,42 @@ import time
 from pathlib import Path
 
 import evaluation
+import numpy as np
 
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.bootstrap import draw_sets
+from codetr.evaluation.comparison import Comparison, compare
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.outcomes import Outcomes
 from codetr.evaluation.weighted import weighted_values
+
+
+def cover(name: str, fraction: float, sets: int, resamples: int) -> None:
+    """Count what intervals hold."""
+    found: list[Comparison] = []
+    for seed in range(sets):
+        drawn = evaluation.draw(name, fraction, 1000 + seed)
+        truth = GroundTruth.of_coco(drawn.truth)
+        random = np.random.default_rng(seed)
+        sides = []
+        for _ in range(2):
+            boxes = drawn.boxes + random.normal(0, 0.03, drawn.boxes.shape) * drawn.boxes[:, [2, 3, 2, 3]]
+            boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
+            predictions = Predictions(drawn.image, drawn.label, boxes, drawn.score)
+            sides.append(Outcomes.of(evaluate_results(truth, predictions).matching, truth))
+        found.append(compare((sides[0], sides[1]), ("a", "b"), sets=resamples, confidence=0.95, seed=seed))
+    print(f"\n{name}: {sets} test sets of {found[0].images:,} images, {resamples} sets drawn of each\n")
+    print("| | mean | its interval holds the mean | that of the difference holds 0 |\n| --- | --- | --- | --- |")
+    for place, row in enumerate(found[0].summary):
+        rows = [entry.summary[place] for entry in found]
+        mean = np.mean([row.first.value or 0.0 for row in rows])
+        own, apart = (
+            np.mean([(entry.low or 0.0) <= sought <= (entry.high or 0.0) for entry in entries])
+            for entries, sought in (([row.first for row in rows], mean), ([row.difference for row in rows], 0.0))
+        )
+        print(f"| {row.name} | {mean:.4f} | {own:.3f} | {apart:.3f} |")
+    clear, asked = sum(len(entry.clear) for entry in found), sum(len(entry.classes) for entry in found)
+    print(f"\nOf {asked:,} equal classes {clear} were called clearly different.")
 
 
 def main() -> None:
@@ -30,7 +64,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fraction", type=float, default=0.1, help="of the images of COCO val2017 and LVIS v1 val")
     parser.add_argument("--sets", type=int, default=1000, help="how many to draw")
+    parser.add_argument("--coverage", type=int, metavar="N", help="draw N test sets and count what intervals hold")
     arguments = parser.parse_args()
+    if arguments.coverage:
+        for name in evaluation.SIZES:
+            cover(name, arguments.fraction, arguments.coverage, arguments.sets)
+        return
     print("| | images | measured once | sets | CPU seconds | anew | ratio | MiB | outcomes.npz, MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in evaluation.SIZES:

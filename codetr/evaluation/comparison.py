@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from codetr.errors import UserError
 from codetr.evaluation.bootstrap import Estimate, draw_sets, estimate, p_value
+from codetr.evaluation.metrics import ALL_AREAS
 from codetr.evaluation.outcomes import Outcomes
 from codetr.evaluation.weighted import Values, weighted_values
+
+LEAST_IMAGES = 10
+"""Classes in fewer images are not called different."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Row:
 
     Attributes:
         name: of the number, or of the class whose AP it is.
+        images: images with objects to be found, of the class or of any.
         first: of the first model.
         second: of the second.
         difference: the second less the first.
@@ -28,6 +33,7 @@ class Row:
     """
 
     name: str
+    images: int
     first: Estimate
     second: Estimate
     difference: Estimate
@@ -61,9 +67,11 @@ class Comparison:
         """Classes that differ although there are many of them, largest differences first.
 
         Of a thousand equal classes fifty have p < 0.05. So the bound is that of Benjamini and Hochberg (1995): of the
-        classes listed here, at most the share 1 - confidence is expected to be there by chance.
+        classes listed here, at most the share 1 - confidence is expected to be there by chance. Of classes with fewer
+        than `LEAST_IMAGES` images nothing is said: so few hardly scatter when they are drawn again.
         """
-        known = sorted((row for row in self.classes if row.p is not None), key=lambda row: row.p or 0.0)
+        known = [row for row in self.classes if row.p is not None and row.images >= LEAST_IMAGES]
+        known.sort(key=lambda row: row.p or 0.0)
         last = 0
         for place, row in enumerate(known, start=1):
             if row.p is not None and row.p <= (1 - self.confidence) * place / len(known):
@@ -105,20 +113,29 @@ def compare(
         for k, own in enumerate(outcomes)
     )
 
-    def row(name: str, of: Callable[[Values], NDArray[np.float64]]) -> Row:
+    def row(name: str, of: Callable[[Values], NDArray[np.float64]], images: int) -> Row:
         one, other = of(first), of(second)
         of_one, of_other = (estimate(float(v[0]), v[1:], confidence) for v in (one, other))
         change, drawn = float(other[0] - one[0]), other[1:] - one[1:]
-        return Row(name, of_one, of_other, estimate(change, drawn, confidence, (-1.0, 1.0)), p_value(change, drawn))
+        return Row(
+            name, images, of_one, of_other, estimate(change, drawn, confidence, (-1.0, 1.0)), p_value(change, drawn)
+        )
 
+    sought = outcomes[0].sought[ALL_AREAS]
+    places = np.stack([outcomes[0].object_label[sought], outcomes[0].object_image[sought]])
+    with_objects = np.bincount(np.unique(places, axis=1)[0], minlength=len(outcomes[0].names)).tolist()
+    any_object = len(np.unique(places[1]))
     return Comparison(
         names=names,
         images=images,
         sets=sets,
         confidence=confidence,
         seed=seed,
-        summary=[row(name, lambda values, name=name: values.summary[name]) for name in first.summary],  # type: ignore[misc]
-        classes=[row(name, lambda values, k=k: values.classes[k]) for k, name in enumerate(outcomes[0].names)],  # type: ignore[misc]
+        summary=[row(name, lambda values, name=name: values.summary[name], any_object) for name in first.summary],  # type: ignore[misc]
+        classes=[
+            row(name, lambda values, k=k: values.classes[k], with_objects[k])  # type: ignore[misc]
+            for k, name in enumerate(outcomes[0].names)
+        ],
     )
 
 
