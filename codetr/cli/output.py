@@ -49,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     )
     for position, column in enumerate(columns):
         numeric = listed and all(isinstance(row[position], int | float | None) for row in listed)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(plain(column), justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         table.add_row(*(plain(figure(value)) for value in row))
     console().print(table)

@@ -8,6 +8,11 @@ the same drawn sets, so that what makes a set hard for both does not count as a 
 A set with repeated images has a slightly higher AP than one without: copies of a detection stand beside each other in
 the ranking, and interpolation takes the highest precision. This shift is of no interest and would push a plain
 percentile interval off the measured value, so the scatter around the mean of the drawn sets is laid around the value.
+
+Few images scatter too little when they are drawn again, and how much they scatter is itself uncertain: what Student's t
+mends for a mean. So the quantiles are taken further out, by as much as an interval of t is wider than a normal one (the
+expanded percentile interval: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69,
+2015).
 """
 
 from __future__ import annotations
@@ -17,8 +22,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from codetr.evaluation.weighted import Weights
+
+LEAST_IMAGES = 5
+"""Of fewer images nothing is said: they may scatter hardly at all, which no distribution makes up for."""
 
 _NOTHING = 1e-12
 """Rounding."""
@@ -30,8 +39,8 @@ class Estimate:
 
     Attributes:
         value: of the test set; `None` where there is nothing to measure.
-        low: lower end of the interval; `None` if it is the same in all drawn sets, as the AP of a class that is in one
-            image only: that tells nothing about other images.
+        low: lower end of the interval; `None` if it is of fewer than `LEAST_IMAGES` images, or the same in all drawn
+            sets, which tells nothing about other images.
         high: upper end, likewise.
     """
 
@@ -41,53 +50,64 @@ class Estimate:
 
 
 def draw_sets(images: int, sets: int, seed: int) -> Weights:
-    """(images, sets) how often each image occurs in each of many sets of `images` images."""
+    """How often each image occurs in the test set and in sets drawn from it.
+
+    Returns:
+        (images, 1 + sets): the first column is the test set itself, in which every image occurs once.
+    """
     random = np.random.default_rng(seed)
-    drawn = np.empty((images, sets), np.int32)
-    for column in range(sets):
-        drawn[:, column] = np.bincount(random.integers(0, images, images), minlength=images)
-    return drawn
+    weights = np.ones((images, 1 + sets), np.int32)
+    for column in range(1, 1 + sets):
+        weights[:, column] = np.bincount(random.integers(0, images, images), minlength=images)
+    return weights
 
 
 def estimate(
-    value: float, drawn: NDArray[np.float64], confidence: float, bounds: tuple[float, float] = (0.0, 1.0)
+    values: NDArray[np.float64], images: int, confidence: float, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Estimate:
     """A number with its interval.
 
     Args:
-        value: measured on the test set, NaN if there was nothing to measure.
-        drawn: (sets,) measured on drawn sets, NaN where there was nothing.
-        confidence: share of the drawn numbers within the interval, in (0, 1).
+        values: (1 + sets,) measured on the test set and on drawn sets; NaN where there was nothing to measure.
+        images: how many images of the test set the number comes from.
+        confidence: of the interval, in (0, 1).
         bounds: what the number can be.
     """
-    scatter = _scatter(drawn)
+    value = float(values[0])
+    scatter = _scatter(values[1:], images)
     if np.isnan(value) or scatter is None:
         return Estimate(None if np.isnan(value) else value, None, None)
-    low, high = np.quantile(scatter, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = ndtr(stdtrit(images - 1, (1 - confidence) / 2) * math.sqrt(images / (images - 1)))
+    low, high = np.quantile(scatter, [tail, 1 - tail])
     return Estimate(value, max(float(value + low), bounds[0]), min(float(value + high), bounds[1]))
 
 
-def p_value(difference: float, drawn: NDArray[np.float64]) -> float | None:
+def p_value(values: NDArray[np.float64], images: int) -> float | None:
     """How often chance alone makes a difference as large as this; `None` if nobody knows.
 
     It is one less the highest confidence at which the interval of `estimate` leaves zero out. Where that is beyond what
-    so few sets can tell, it is that of a normal distribution with their standard error: with a thousand classes, the
-    clear differences among them have to be told from the luckiest of the others.
+    so few sets can tell, their standard error stands for them: with a thousand classes, the clear differences among
+    them have to be told from the luckiest of the others.
 
     Args:
-        difference: between two models on the test set.
-        drawn: (sets,) their differences on drawn sets.
+        values: (1 + sets,) differences between two models on the test set and on drawn sets.
+        images: how many images of the test set the difference comes from.
     """
-    scatter = _scatter(drawn)
+    difference = float(values[0])
+    scatter = _scatter(values[1:], images)
     if np.isnan(difference) or scatter is None:
         return 1.0 if abs(difference) < _NOTHING else None
     tail = min(np.count_nonzero(difference + scatter <= 0), np.count_nonzero(difference + scatter >= 0))
-    share = min(1.0, 2 * (1 + tail) / (1 + len(scatter)))
-    return share if tail else min(share, math.erfc(abs(difference) / float(scatter.std()) / math.sqrt(2)))
+    errors = max(-float(ndtri((1 + tail) / (1 + len(scatter)))), 0.0)
+    if not tail:
+        errors = max(errors, abs(difference) / float(scatter.std()))
+    return 2 * float(stdtr(images - 1, -errors * math.sqrt((images - 1) / images)))
 
 
-def _scatter(drawn: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Deviations from the mean; `None` if there are none."""
+def _scatter(drawn: NDArray[np.float64], images: int) -> NDArray[np.float64] | None:
+    """Deviations from the mean; `None` if there are none, or they tell nothing."""
     known = drawn[~np.isnan(drawn)]
-    scatter = known - known.mean() if len(known) else known
-    return scatter if np.abs(scatter).max(initial=0) > _NOTHING else None
+    if images < LEAST_IMAGES or not len(known):
+        return None
+    scatter = known - known.mean()
+    return scatter if np.abs(scatter).max() > _NOTHING else None

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from codetr.evaluation.bootstrap import LEAST_IMAGES
 from codetr.evaluation.comparison import Comparison, Row
 from codetr.files import atomic_directory, write_json, write_text
 from codetr.pages import data_uri, page_environment
-from codetr.plotting import INK, MOST_BARS, SOFT, save, style_axes
+from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _BETTER, _WORSE = "#2f9e5f", "#d64545"
 PARTS = ("compare.json", "differences.png", "report.html")
@@ -43,7 +44,7 @@ def plot_differences(comparison: Comparison) -> bytes:
                 colour = _colour(row)
                 own.plot([low, high], [place, place], color=colour, lw=2.2, solid_capstyle="round")
                 own.plot([value], [place], "o", color=colour, ms=5)
-            own.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
+            name_ticks(own.yaxis, range(len(rows)), [row.name for row in rows], fontsize=9)
             own.invert_yaxis()
             interval = f"{100 * comparison.confidence:g} % interval"
             style_axes(own, title, f"second model less the first, with its {interval}", "")
@@ -61,7 +62,8 @@ def render_comparison(comparison: Comparison, plot: bytes) -> str:
     return environment.get_template("comparison.html").render(
         comparison=comparison,
         plot=data_uri("png", plot),
-        clear={row.name for row in comparison.clear},
+        clear=comparison.clear,
+        least=LEAST_IMAGES,
     )
 
 

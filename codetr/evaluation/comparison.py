@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,12 +10,10 @@ from numpy.typing import NDArray
 
 from codetr.errors import UserError
 from codetr.evaluation.bootstrap import Estimate, draw_sets, estimate, p_value
-from codetr.evaluation.metrics import ALL_AREAS
+from codetr.evaluation.lvis import FREQUENCIES
+from codetr.evaluation.metrics import ALL_AREAS, SIZES
 from codetr.evaluation.outcomes import Outcomes
-from codetr.evaluation.weighted import Values, weighted_values
-
-LEAST_IMAGES = 10
-"""Classes in fewer images are not called different."""
+from codetr.evaluation.weighted import weighted_values
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Row:
 
     Attributes:
         name: of the number, or of the class whose AP it is.
-        images: images with objects to be found, of the class or of any.
+        images: images with objects that the number is about.
         first: of the first model.
         second: of the second.
         difference: the second less the first.
@@ -67,10 +64,9 @@ class Comparison:
         """Classes that differ although there are many of them, largest differences first.
 
         Of a thousand equal classes fifty have p < 0.05. So the bound is that of Benjamini and Hochberg (1995): of the
-        classes listed here, at most the share 1 - confidence is expected to be there by chance. Of classes with fewer
-        than `LEAST_IMAGES` images nothing is said: so few hardly scatter when they are drawn again.
+        classes listed here, at most the share 1 - confidence is expected to be there by chance.
         """
-        known = [row for row in self.classes if row.p is not None and row.images >= LEAST_IMAGES]
+        known = [row for row in self.classes if row.p is not None]
         known.sort(key=lambda row: row.p or 0.0)
         last = 0
         for place, row in enumerate(known, start=1):
@@ -90,7 +86,7 @@ def compare(
     sets: int,
     confidence: float,
     seed: int,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: bool = False,
 ) -> Comparison:
     """Compare two models.
 
@@ -100,43 +96,56 @@ def compare(
         sets: how many sets to draw.
         confidence: of the intervals, in (0, 1).
         seed: of the draws.
-        progress: called with the share of the work that is done.
+        progress: print progress.
 
     Raises:
         UserError: they were not measured against the same ground truth.
     """
     require_equal(*outcomes, names)
-    images = len(outcomes[0].image_ids)
-    weights = np.concatenate([np.ones((images, 1), np.int32), draw_sets(images, sets, seed)], axis=1)
+    truth = outcomes[0]
+    weights = draw_sets(len(truth.image_ids), sets, seed)
     first, second = (
-        weighted_values(own, weights, lambda share, done=k: progress((done + share) / 2))  # type: ignore[misc]
-        for k, own in enumerate(outcomes)
+        weighted_values(own, weights, label=f"measure {name} on drawn sets, class by class" if progress else None)
+        for own, name in zip(outcomes, names, strict=True)
     )
 
-    def row(name: str, of: Callable[[Values], NDArray[np.float64]], images: int) -> Row:
-        one, other = of(first), of(second)
-        of_one, of_other = (estimate(float(v[0]), v[1:], confidence) for v in (one, other))
-        change, drawn = float(other[0] - one[0]), other[1:] - one[1:]
+    def row(name: str, one: NDArray[np.float64], other: NDArray[np.float64], images: int) -> Row:
         return Row(
-            name, images, of_one, of_other, estimate(change, drawn, confidence, (-1.0, 1.0)), p_value(change, drawn)
+            name=name,
+            images=images,
+            first=estimate(one, images, confidence),
+            second=estimate(other, images, confidence),
+            difference=estimate(other - one, images, confidence, (-1.0, 1.0)),
+            p=p_value(other - one, images),
         )
 
-    sought = outcomes[0].sought[ALL_AREAS]
-    places = np.stack([outcomes[0].object_label[sought], outcomes[0].object_image[sought]])
-    with_objects = np.bincount(np.unique(places, axis=1)[0], minlength=len(outcomes[0].names)).tolist()
-    any_object = len(np.unique(places[1]))
     return Comparison(
         names=names,
-        images=images,
+        images=len(truth.image_ids),
         sets=sets,
         confidence=confidence,
         seed=seed,
-        summary=[row(name, lambda values, name=name: values.summary[name], any_object) for name in first.summary],  # type: ignore[misc]
+        summary=[row(k, first.summary[k], second.summary[k], _images(truth, k)) for k in first.summary],
         classes=[
-            row(name, lambda values, k=k: values.classes[k], with_objects[k])  # type: ignore[misc]
-            for k, name in enumerate(outcomes[0].names)
+            row(*values) for values in zip(truth.names, first.classes, second.classes, _of_classes(truth), strict=True)
         ],
     )
+
+
+def _images(truth: Outcomes, name: str) -> int:
+    """How many images have objects that a number of the summary is about: of a size, of classes of a frequency."""
+    group = name.partition("@")[0][2:]
+    objects = truth.sought[SIZES.get(group, ALL_AREAS)].copy()
+    if group in FREQUENCIES:
+        objects &= np.array([own == group for own in truth.frequency], bool)[truth.object_label]
+    return len(np.unique(truth.object_image[objects]))
+
+
+def _of_classes(truth: Outcomes) -> list[int]:
+    """How many images have objects of each class."""
+    sought = truth.sought[ALL_AREAS]
+    places = np.unique(np.stack([truth.object_label[sought], truth.object_image[sought]]), axis=1)
+    return np.bincount(places[0], minlength=len(truth.names)).tolist()
 
 
 def require_equal(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> None:

@@ -15,7 +15,7 @@ from codetr.evaluation.calibration import BINS, calibrate
 from codetr.evaluation.curves import RECALL_THRESHOLDS
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.metrics import Metrics
-from codetr.plotting import INK, MOST_BARS, SOFT, save, style_axes
+from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, show_literally, style_axes
 
 _RIGHT, _WRONG = "#2a9d5c", "#d64545"
 _IOU_COLOURS = {0: "#2667c9", 5: "#7a4fd0"}
@@ -50,8 +50,7 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
         class_axes.plot(RECALL_THRESHOLDS, curve, color=_IOU_COLOURS[0], lw=2.5, label="mean over classes")
     if present:
         legend = class_axes.legend(loc="lower left", frameon=False, fontsize=9)
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a class may be called "$5 note"
+        show_literally(legend.get_texts())
     _style(class_axes, f"Each of {len(present)} classes at IoU 0.50", "recall", "precision")
     _save(figure, path)
 
@@ -75,9 +74,7 @@ def plot_classes(metrics: Metrics, path: Path) -> None:
         axes.text((entry.AP50 or 0) + 0.008, row, numbers, va="center", fontsize=8, color=INK)
     if left_out:
         axes.text(0.008, half + 0.25, f"… {left_out} classes between …", va="center", fontsize=8, color=SOFT)
-    axes.set_yticks(rows, [elide(entry.name, 32) for entry in shown], fontsize=8)
-    for text in axes.get_yticklabels():
-        text.set_parse_math(False)
+    name_ticks(axes.yaxis, rows, [entry.name for entry in shown], fontsize=8)
     axes.set_ylim(max(rows, default=0) + 0.7, -0.7)
     _style(axes, "AP by class", "", "")
     axes.set_xlim(0, 1.18)
@@ -151,11 +148,9 @@ def plot_confusion(analysis: Analysis, path: Path) -> bool:
     figure = Figure(figsize=(11, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto" if len(labels) < 12 else "equal")
-    names = [*(elide(analysis.metrics.classes[k].name, 22) for k in labels.tolist()), "background"]
-    axes.set_xticks(np.arange(len(names)), names, rotation=90 if len(labels) > 6 else 0, fontsize=8)
-    axes.set_yticks(np.arange(len(names)), names, fontsize=8)
-    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)
+    names = [*(analysis.metrics.classes[k].name for k in labels.tolist()), "background"]
+    name_ticks(axes.xaxis, range(len(names)), names, rotation=90 if len(labels) > 6 else 0, fontsize=8)
+    name_ticks(axes.yaxis, range(len(names)), names, fontsize=8)
     if len(labels) <= 20:
         for row, column in zip(*np.nonzero(table), strict=True):
             colour = "white" if shares[row, column] > 0.55 else INK

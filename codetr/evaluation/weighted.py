@@ -12,13 +12,14 @@ all overlaps except where a detection finds an object that counts otherwise than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from codetr.data.progress import track
 from codetr.evaluation.curves import RECALL_THRESHOLDS, hits_for_recall
 from codetr.evaluation.lvis import FREQUENCIES, MOST_DETECTIONS
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS
@@ -49,9 +50,10 @@ class _Range:
     """What is needed of one range of object sizes.
 
     Attributes:
-        rows: (rows,) the candidates that find something at any overlap, by class and ranking.
-        first: (classes + 1,) where the rows of each class begin.
+        first: (classes + 1,) where the rows of each class begin. A row is a candidate that finds something at any
+            overlap; they are by class and ranking.
         image: (rows,) image of each.
+        rank: (rows,) see `Outcomes`.
         between: (rows, images) counted detections of the class after the row before, up to and with this one.
         hit: (thresholds, rows) bool: finds an object that counts.
         change: (thresholds, rows) what is to be added to D: whoever finds something counts by what it finds.
@@ -65,15 +67,13 @@ class _Range:
     change: NDArray[np.int8]
 
 
-def weighted_values(
-    outcomes: Outcomes, weights: Weights, progress: Callable[[float], None] = lambda share: None
-) -> Values:
+def weighted_values(outcomes: Outcomes, weights: Weights, label: str | None = None) -> Values:
     """The metrics of sets of images.
 
     Args:
         outcomes: who found whom, over all images.
         weights: (images, sets) how often each image occurs in each set.
-        progress: called with the share of the work that is done.
+        label: print progress under this name.
     """
     classes, sets = len(outcomes.category_ids), weights.shape[1]
     ranges = [_range(outcomes, a) for a in range(len(AREA_RANGES))]
@@ -83,10 +83,7 @@ def weighted_values(
     of_classes = np.full((classes, sets), np.nan)
     for name in summary_names(outcomes.federated):
         sums[name], counts[name] = np.zeros(sets), np.zeros(sets, np.int64)
-    # The more detections find something, the more work is a class.
-    effort = np.sum([np.diff(entry.first) for entry in ranges], axis=0) + 1
-    done = np.cumsum(effort) / max(int(effort.sum()), 1)
-    for k in range(classes):
+    for k in range(classes) if label is None else track(range(classes), classes, label):
         objects = slice(first[k], first[k + 1])
         image, sought = outcomes.object_image[objects], outcomes.sought[:, objects]
         rows = max((int(entry.first[k + 1] - entry.first[k]) for entry in ranges), default=0)
@@ -97,7 +94,6 @@ def weighted_values(
                 measured = ~np.isnan(value)
                 sums[name][columns] += np.where(measured, value, 0)
                 counts[name][columns] += measured
-        progress(float(done[k]))
     with np.errstate(invalid="ignore"):
         return Values({name: sums[name] / counts[name] for name in sums}, of_classes)
 

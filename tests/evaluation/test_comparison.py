@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from codetr.errors import UserError
 from codetr.evaluation.comparing import PARTS, write_comparison
@@ -22,7 +23,7 @@ def outcomes(seed: int, **changes: object) -> Outcomes:
     ground_truth, found = random_set(0, images=40)
     draw = np.random.default_rng(seed)
     for entry in found if seed else ():
-        entry["bbox"] = (np.array(entry["bbox"]) + draw.normal(0, 5, 4) * [1, 1, 0, 0]).tolist()
+        entry["bbox"] = (np.array(entry["bbox"]) + draw.normal(0, 9, 4) * [1, 1, 0, 0]).tolist()
     truth, predictions = sides(ground_truth, found)
     return dataclasses.replace(Outcomes.of(evaluate_results(truth, predictions).matching, truth), **changes)
 
@@ -62,6 +63,32 @@ def test_worse_boxes_are_clearly_worse_and_the_other_way_round() -> None:
 def test_models_that_were_measured_on_something_else_are_not_compared(changes: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=f"different {what}"):
         compared(outcomes(0), outcomes(1, **changes))
+
+
+def test_a_number_is_of_the_images_that_have_objects_it_is_about() -> None:
+    """The fewer images, the wider the interval: small objects in three images must not be counted as if in all."""
+    own = outcomes(0)
+    rows = {row.name: row for row in compared(own, outcomes(1)).summary}
+    for name, area in (("AP", 0), ("AR10", 0), ("APs", 1), ("ARl", 3)):
+        assert rows[name].images == len(np.unique(own.object_image[own.sought[area]])), name
+    groups = ("r", "c", "f", "f")
+    rare = dataclasses.replace(own, frequency=groups, federated=True)
+    rows = {row.name: row for row in compared(rare, rare).summary}
+    assert rows["APr"].images == len(np.unique(own.object_image[own.sought[0] & (own.object_label == 0)]))
+    assert rows["APf"].images == len(np.unique(own.object_image[own.sought[0] & (own.object_label >= 2)]))
+    assert rows["ARs@300"].images == len(np.unique(own.object_image[own.sought[1]]))
+
+
+def test_names_are_no_formulas_and_no_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class called "$5" or "$x" must not stop the plot, nor a very long name fill it."""
+    names = ("$x^$", "$5 and $6^$", "x" * 5000, "[b]")
+    monkeypatch.setattr(Comparison, "clear", property(lambda self: self.classes))
+    comparison = compared(outcomes(0, names=names), outcomes(1, names=names))
+    assert any(row.difference.low is not None for row in comparison.clear)
+    write_comparison(tmp_path / "out", comparison)
+    width, height = Image.open(tmp_path / "out" / "differences.png").size
+    assert width < 1200
+    assert height < 1200
 
 
 def test_files_tell_the_same_and_names_are_escaped(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from codetr.data.dataset import Split
 from codetr.data.doctor.classes import RARE, ClassCounts
 from codetr.data.doctor.examination import input_scales
 from codetr.data.doctor.objects import LEAST_INPUT_AREA
-from codetr.drawing import elide
-from codetr.plotting import INK, MOST_BARS, SOFT, save, style_axes
+from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _COLOURS = ("#2667c9", "#e08a1e", "#7a4fd0")
 
@@ -53,9 +52,7 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
         axes.axvline(RARE, color=SOFT, lw=1, ls="--")
         axes.set_xscale("symlog", linthresh=1)
         axes.xaxis.set_major_formatter(_plain)
-        axes.set_yticks(np.arange(len(ordered)), [elide(entry.name, 32) for entry in ordered], fontsize=9)
-        for text in axes.get_yticklabels():
-            text.set_parse_math(False)  # a class may be called "$5 note"
+        name_ticks(axes.yaxis, range(len(ordered)), [entry.name for entry in ordered], fontsize=9)
         axes.set_ylim(len(ordered) - 0.4, -0.6)
         style_axes(axes, f"Objects by class (dashed: {RARE})", "", "")
         axes.grid(False, axis="y")
