@@ -25,13 +25,19 @@ from codetr.training.distributed import Processes
 from codetr.weights.files import load_model
 from tests.evaluation.sets import random_set
 from tests.evaluation.small import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
+from tests.training.ranks import run_on_ranks
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
-    return Split.open(write_dataset(tmp_path_factory.mktemp("predict"), 3), "val")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("predict"), 3)
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Path) -> Split:
+    return Split.open(dataset, "val")
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +146,58 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
     # Weights or settings that differ make everything that is there worthless.
     run(other, split, work, "another")
     assert other.seen == ids
+
+
+TWO_RANKS = """
+from pathlib import Path
+from codetr.data.config import PreprocessConfig
+from codetr.data.dataset import Split
+from codetr.errors import UserError
+from codetr.evaluation import predict
+from codetr.training.distributed import processes
+from codetr.weights.files import load_model
+
+def fail(*rest):
+    raise UserError("spoilt", where="work")
+
+predict.{name} = fail
+with processes() as group:
+    detector, _ = load_model(Path({model!r}))
+    split = Split.open(Path({dataset!r}), "val")
+    try:
+        preprocess = PreprocessConfig(short_side=64, long_side=96)
+        predict.predict_split(detector, split, preprocess, group=group, batch_size=1, workers=0, work=Path({work!r}))
+    except BaseException as error:
+        assert type(error) is (UserError if group.is_main else SystemExit), repr(error)
+    else:
+        raise AssertionError("went on")
+assert not Path({work!r}).exists()
+"""
+
+
+@pytest.mark.parametrize("name", ["begin", "gather"])
+def test_what_stops_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
+    """The others would wait for it, and for an hour where it has not ended; the user would read of them, not of it."""
+    values = {"model": str(model), "dataset": str(dataset), "work": str(tmp_path / "work")}
+    run_on_ranks(TWO_RANKS.format(name=name, **values), 2, tmp_path / "run.py")
+
+
+def test_spoilt_files_of_an_earlier_run_are_done_again(
+    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Complained of at every start, they would have to be found and removed by hand."""
+    monkeypatch.setattr(gathering, "PART_SECONDS", 0.0)
+    detector, _ = load_model(model)
+    whole = run(detector, split, tmp_path / "work", "this")
+    path = tmp_path / "work" / "batch-00000001.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    again = Breaking(detector, 9)
+    resumed = run(again, split, tmp_path / "work", "this")
+    assert again.seen == split.image_ids[1:2].tolist()
+    assert whole is not None
+    assert resumed is not None
+    assert np.array_equal(resumed.boxes_xywh, whole.boxes_xywh)
+    assert "batch-00000001.npz" in capsys.readouterr().err
 
 
 def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:
