@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from codetr.data import segmentation
 from codetr.data.bad_images import BadImageError
 from codetr.data.bucket import SCHEME, S3Address, StorageError
-from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE, Frequency
+from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE, Frequency
 from codetr.data.images import parse_image
 from codetr.data.index import open_index
 from codetr.data.places import ImageRoot, read_cached
@@ -346,7 +346,7 @@ def read_classes(dataset: Path) -> Classes:
     fields = values if isinstance(values, dict) else {}
     names = [name for name in _list(fields.get("names")) if type(name) is str]
     ids = [identifier for identifier in _list(fields.get("category_ids")) if type(identifier) is int]
-    groups = [group for group in _list(fields.get("frequency")) if group in ("r", "c", "f", None)]
+    groups = [group for group in _list(fields.get("frequency")) if group in (None, *FREQUENCIES)]
     counts = [count for count in _list(fields.get("image_count")) if count is None or type(count) is int]
     written: dict[str, list[Any]] = {"names": names, "category_ids": ids}
     if groups or counts:

@@ -16,6 +16,9 @@ from codetr.errors import UserError
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 """LVIS's lists of an image: see `Verified`."""
 
+FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+"""LVIS's groups of categories: in fewer than 10 images of its training set, in fewer than 100, in more."""
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -44,7 +47,7 @@ class Frequency:
     """How common a category is in LVIS's training set; None where the file does not say.
 
     Attributes:
-        group: "r" in fewer than 10 images (rare), "c" in fewer than 100 (common), "f" in more (frequent).
+        group: one of `FREQUENCIES`.
         image_count: number of images.
     """
 
@@ -123,9 +126,9 @@ def read_frequencies(values: list[Any], categories: Mapping[int, str], findings:
         if identifier is None or identifier not in categories or identifier in frequencies:
             continue
         group, count = value.get("frequency"), value.get("image_count")
-        if group not in (None, "r", "c", "f") or (count is not None and (type(count) is not int or count < 0)):
+        if group not in (None, *FREQUENCIES) or (count is not None and (type(count) is not int or count < 0)):
             findings.add("category_frequency_invalid", f"categories[{position}]: {short(group)}, {short(count)}")
-            group = group if group in ("r", "c", "f") else None
+            group = group if group in tuple(FREQUENCIES) else None
             count = count if type(count) is int and count >= 0 else None
         if group is not None or count is not None:
             frequencies[identifier] = Frequency(group, count)

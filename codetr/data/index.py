@@ -6,7 +6,7 @@ arrays on disk are mapped once and paged in as they are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ from codetr.data.check import CheckedImage
 from codetr.data.collector import collecting_later
 from codetr.data.objects import ObjectColumns
 from codetr.errors import UserError
+from codetr.numpy_files import map_array
 
 ARRAYS = {
     # Per image, n of them.
@@ -52,6 +53,8 @@ FEDERATED_ARRAYS = {
 }
 """Further ones, only where an image lists verified classes, as in LVIS."""
 
+_PREPARE_AGAIN = "Run `codetr prepare` again."
+
 
 def build_index(
     images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
@@ -64,17 +67,9 @@ def build_index(
         objects: those of these images, in any order; objects of one image keep theirs.
         labels: label by category id.
     """
-    ordered = _by_image(images, objects)
-    texts, lengths = [], []
-    for text, sizes in ordered.outline_texts():
-        texts.append(text)
-        lengths.append(sizes)
-    return {
-        **_image_arrays(images, ordered, labels),
-        **_object_arrays(ordered, labels),
-        "outlines": np.frombuffer(b"".join(texts), np.uint8),
-        "outline_offsets": _offsets(np.concatenate([_NONE, *lengths])),
-    }
+    texts: list[bytes] = []
+    arrays = _all_but_outlines(images, objects, labels, texts.append)
+    return {**arrays, "outlines": np.frombuffer(b"".join(texts), np.uint8)}
 
 
 @collecting_later()
@@ -86,23 +81,32 @@ def write_index(
     Outlines, which are nearly all of it, are never in memory together.
     """
     folder.mkdir(parents=True)
-    ordered = _by_image(images, objects)
-    lengths = [_NONE]
     with (folder / "outlines.npy").open("wb") as stream:
         _write_header(stream, 0)
-        for text, sizes in ordered.outline_texts():
-            stream.write(text)
-            lengths.append(sizes)
-        offsets = _offsets(np.concatenate(lengths))
+        arrays = _all_but_outlines(images, objects, labels, stream.write)
         stream.seek(0)
-        _write_header(stream, int(offsets[-1]))
-    arrays = {**_image_arrays(images, ordered, labels), **_object_arrays(ordered, labels)}
-    for name, array in (*arrays.items(), ("outline_offsets", offsets)):
+        _write_header(stream, int(arrays["outline_offsets"][-1]))
+    for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
-def _by_image(images: Sequence[CheckedImage], objects: ObjectColumns) -> ObjectColumns:
-    return objects.take(np.argsort(_image_of(images, objects), kind="stable"))
+def _all_but_outlines(
+    images: Sequence[CheckedImage],
+    objects: ObjectColumns,
+    labels: Mapping[int, int],
+    keep: Callable[[bytes], object],
+) -> dict[str, NDArray[Any]]:
+    """All arrays of an index but `outlines`, whose parts are handed to `keep` one after the other."""
+    ordered = objects.take(np.argsort(_image_of(images, objects), kind="stable"))
+    lengths = [np.array([], np.int64)]
+    for text, sizes in ordered.outline_texts():
+        keep(text)
+        lengths.append(sizes)
+    return {
+        **_image_arrays(images, ordered, labels),
+        **_object_arrays(ordered, labels),
+        "outline_offsets": _offsets(np.concatenate(lengths)),
+    }
 
 
 def _image_of(images: Sequence[CheckedImage], objects: ObjectColumns) -> NDArray[np.int64]:
@@ -183,22 +187,8 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-_PREPARE_AGAIN = "Run `codetr prepare` again."
-
-
 def _open(path: Path) -> NDArray[Any]:
-    try:
-        # A file without values cannot be mapped.
-        if path.stat().st_size <= 128:
-            return np.load(path, allow_pickle=False)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError("no such file", where=str(path), hint=_PREPARE_AGAIN) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"is not a NumPy array: {error}", where=str(path), hint=_PREPARE_AGAIN) from None
-
-
-_NONE = np.array([], np.int64)
+    return map_array(path, hint=_PREPARE_AGAIN)
 
 
 def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from codetr.data.entries import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.calibration import BINS, Calibration, calibrate
 from codetr.evaluation.confusion import Confusion, find_confusion
@@ -14,7 +15,8 @@ from codetr.evaluation.errors import FOREGROUND_IOU, TYPES, Costs, Errors, find_
 from codetr.evaluation.matching import AREA_RANGES
 from codetr.evaluation.metrics import SIZE_NAMES, SIZES, ClassMetrics, Metrics
 
-FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+MOST_PAIRS = 100
+"""Pairs of confused classes in the report and in the tracker's table; `confusion.json` has all."""
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,12 @@ def calibration_record(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def confused_pairs(analysis: Analysis, most: int) -> list[tuple[str, str, int, float]]:
+def confused_pairs(analysis: Analysis) -> list[tuple[str, str, int, float]]:
     """The most frequent pairs: object's class, what it is taken for, how often, and the share of its objects."""
     classes = analysis.metrics.classes
     return [
         (classes[row].name, classes[column].name, count, count / classes[row].ground_truths)
-        for row, column, count in analysis.confusion.pairs()[:most].tolist()
+        for row, column, count in analysis.confusion.pairs()[:MOST_PAIRS].tolist()
     ]
 
 

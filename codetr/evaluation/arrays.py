@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from codetr.data.dataset import Split
-from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.errors import UserError
 from codetr.evaluation.packed import SplitOutlines
+from codetr.inference.coco import coco_entries
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class GroundTruth:
         federated: whether only some classes of each image are verified; the next three say more then.
         negative: (n,) image × classes + class of classes that are verified to be absent, ascending.
         not_exhaustive: (n,) the same of classes whose objects are not all annotated.
-        frequency: "r", "c" or "f" for every class (rare, common, frequent in the training set), or None.
+        frequency: of every class one of `FREQUENCIES`, or None.
     """
 
     image_ids: NDArray[np.int64]
@@ -95,7 +96,7 @@ class GroundTruth:
             federated=is_federated(ground_truth),
             negative=_listed(ordered, NEGATIVE, category_ids),
             not_exhaustive=_listed(ordered, NOT_EXHAUSTIVE, category_ids),
-            frequency=tuple(categories[identifier].get("frequency") for identifier in category_ids.tolist()),
+            frequency=tuple(_group(categories[identifier].get("frequency")) for identifier in category_ids.tolist()),
         )
 
     @classmethod
@@ -194,16 +195,14 @@ class Predictions:
             truth: the ground truth that `image` and `label` are positions in.
             rows: which, in this order.
         """
-        image, category = truth.image_ids[self.image[rows]], truth.category_ids[self.label[rows]]
-        columns: dict[str, Iterable[Any]] = {"image_id": image.tolist(), "category_id": category.tolist()}
-        if self.boxes_xywh is not None:
-            columns["bbox"] = self.boxes_xywh[rows].tolist()
-        columns["score"] = self.score[rows].tolist()
-        if self.outlines is not None:
-            columns["segmentation"] = [self.outlines[row] for row in rows.tolist()]
-        if self.mask_score is not None:
-            columns["mask_score"] = self.mask_score[rows].tolist()
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return coco_entries(
+            truth.image_ids[self.image[rows]],
+            truth.category_ids[self.label[rows]],
+            boxes_xywh=None if self.boxes_xywh is None else self.boxes_xywh[rows],
+            scores=self.score[rows],
+            masks=None if self.outlines is None else [self.outlines[row] for row in rows.tolist()],
+            mask_scores=None if self.mask_score is None else self.mask_score[rows],
+        )
 
     def boxes(self) -> NDArray[np.float64]:
         """(detections, 4) the boxes [x, y, width, height], or those around the masks."""
@@ -240,6 +239,11 @@ def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
 
 def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
     return np.array([value or 0 for value in values], np.int64)
+
+
+def _group(value: Any) -> str | None:
+    """How frequent a class is; what is none of LVIS's groups is no group."""
+    return value if value in tuple(FREQUENCIES) else None
 
 
 def _side(value: Any) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.data.entries import FREQUENCIES
 from codetr.errors import UserError
 from codetr.evaluation.bootstrap import Estimate, draw_sets, estimate, p_value
-from codetr.evaluation.lvis import FREQUENCIES
 from codetr.evaluation.metrics import ALL_AREAS, SIZES
 from codetr.evaluation.outcomes import Outcomes
 from codetr.evaluation.weighted import weighted_values
@@ -154,10 +154,13 @@ def require_equal(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> 
         ("metrics (COCO's or LVIS's)", "federated"),
         ("images", "image_ids"),
         ("classes", "category_ids"),
+        ("names of classes", "names"),
+        ("frequencies of classes", "frequency"),
         ("objects", "object_image"),
         ("objects", "object_label"),
         ("objects to be found", "sought"),
     ):
-        if not np.array_equal(getattr(first, field), getattr(second, field)):
+        one, other = getattr(first, field), getattr(second, field)
+        if not (np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other):
             hint = "Only models that were measured on the same images and annotations can be compared."
             raise UserError(f"they were measured on different {what}", where=" and ".join(names), hint=hint)

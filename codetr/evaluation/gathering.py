@@ -9,47 +9,110 @@ from __future__ import annotations
 
 import shutil
 import time
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.errors import UserError
+from codetr.errors import UserError, listed
 from codetr.evaluation.arrays import Predictions
 from codetr.evaluation.packed import RunLengths
 from codetr.files import atomic_file, read_json, write_json
 from codetr.inference.coco import Numbers
+from codetr.numpy_files import Layout, read_archive
 
 PART_SECONDS = 30.0
 """At most about this much work is lost when a process is stopped."""
 
 _RUN = "run.json"
-_FIELDS = ("image", "label", "boxes_xywh", "score")
-_MASK_FIELDS = ("mask_score", "text", "starts", "stops", "sizes")
+_PARTS = "batch-*.npz"
+_BATCHES = {"batches": Layout(np.int64)}
+_FIELDS = {
+    "image": Layout(np.int64),
+    "label": Layout(np.int64),
+    "boxes_xywh": Layout(np.float64, axes=2),
+    "score": Layout(np.float64),
+}
+_MASK_FIELDS = {
+    "mask_score": Layout(np.float64),
+    "text": Layout(np.uint8),
+    "starts": Layout(np.int64),
+    "stops": Layout(np.int64),
+    "sizes": Layout(np.int64, axes=2),
+}
+_SHARED = "All processes must see this folder, and only one run may use it at a time."
+_AGAIN = "Start the same command again: what is missing is computed anew, the rest is kept."
 
 
-def begin(folder: Path, key: str | None) -> set[int]:
+def begin(folder: Path, key: str | None, batches: int, say: Callable[[str], None]) -> set[int]:
     """Make the folder ready; one process does it, before the others write.
 
     Args:
-        folder: where the files go. What a run with another key left there is removed.
+        folder: where the files go. What a run with another key left there is removed, and so is what cannot be used.
         key: what the predictions depend on, as a digest; None if nothing is to be taken from an earlier run.
+        batches: how many there are.
+        say: takes lines for the user, about what has to be computed again.
 
     Returns:
         The batches that an earlier run with this key has done.
 
     Raises:
-        UserError: a file of the earlier run is damaged.
+        UserError: the folder cannot be made or emptied.
     """
-    if key is not None and (folder / _RUN).is_file() and read_json(folder / _RUN) == {"key": key}:
-        return {int(batch) for part in _parts(folder) for batch in part["batches"]}
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_json(folder / _RUN, {"key": key})
+    try:
+        if key is not None and _key(folder) == key:
+            return _sweep(folder, batches, say)
+        if key is not None and any(folder.glob(_PARTS)):
+            say("an earlier run here was of other weights, data, settings or code: all images are detected again")
+        if folder.exists():
+            _remove(folder)
+        folder.mkdir(parents=True)
+        write_json(folder / _RUN, {"key": key})
+    except OSError as error:
+        raise UserError(f"cannot be made or emptied: {error}", where=str(folder)) from None
     return set()
+
+
+def _key(folder: Path) -> Any:
+    """Of the run that left the folder; None if it says none."""
+    try:
+        run = read_json(folder / _RUN)
+    except UserError:
+        return None
+    return run.get("key") if isinstance(run, dict) else None
+
+
+def _sweep(folder: Path, batches: int, say: Callable[[str], None]) -> set[int]:
+    """The batches that are done; files that cannot be used, or repeat what another one has, are removed."""
+    for unfinished in folder.glob(".batch-*"):
+        _remove(unfinished)
+    done: set[int] = set()
+    for path in sorted(folder.glob(_PARTS)):
+        try:
+            own = read_archive(path, _BATCHES, hint=_AGAIN)["batches"].tolist()
+            new = set(own) - done
+            if not own or len(new) < len(own) or not new <= set(range(batches)) or path.name != _name(own[0]):
+                raise UserError(f"holds batches {listed([str(k) for k in own], 5)}, which it cannot", where=str(path))
+        except UserError as error:
+            say(f"{path}: {error.problem}; it is removed, and what was in it is detected again")
+            _remove(path)
+        else:
+            done |= new
+    return done
+
+
+def _name(batch: int) -> str:
+    """Of the file whose first batch this is."""
+    return f"batch-{batch:08d}.npz"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 class Writer:
@@ -73,10 +136,17 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has been added since the last time."""
+        """Write what has been added since the last time.
+
+        Raises:
+            UserError: the folder is not there.
+        """
         if self._batches:
+            # Made again here, it would stay for ever: the process that removes it has done so.
+            if not self._folder.is_dir():
+                raise UserError("is not there, or not any more", where=str(self._folder), hint=_SHARED)
             arrays = {"batches": np.array(self._batches, np.int64)} | _arrays(self._images)
-            with atomic_file(self._folder / f"batch-{self._batches[0]:08d}.npz") as path, path.open("wb") as stream:
+            with atomic_file(self._folder / _name(self._batches[0])) as path, path.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **arrays)
         self._batches, self._images, self._since = [], [], time.monotonic()
 
@@ -90,15 +160,15 @@ def gather(folder: Path, batches: int) -> Predictions:
 
     Raises:
         UserError: a batch is in no file or in more than one: the folder is not shared by all processes, or written by
-            another run at the same time. Or a file is damaged.
+            another run at the same time. Or a file is damaged; it is removed, so that the next run does its batches.
     """
-    parts = list(_parts(folder))
+    parts = [_part(path) for path in sorted(folder.glob(_PARTS))]
     done = np.sort(np.concatenate([np.zeros(0, np.int64), *(part["batches"] for part in parts)]))
     if not np.array_equal(done, np.arange(batches)):
         raise UserError(
             f"holds predictions for {len(np.unique(done))} batches ({len(done)} in all files), expected {batches}",
             where=str(folder),
-            hint="All processes must see this folder, and only one run may use it at a time.",
+            hint=_SHARED,
         )
     image = _joined(parts, "image", np.zeros(0, np.int64))
     order = np.argsort(image, kind="stable")
@@ -140,14 +210,26 @@ def _joined(parts: list[dict[str, NDArray[Any]]], name: str, empty: NDArray[Any]
     return np.concatenate([empty, *(part[name] for part in parts if name in part)])
 
 
-def _parts(folder: Path) -> Iterator[dict[str, NDArray[Any]]]:
-    """The content of every file."""
-    for path in sorted(folder.glob("batch-*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                part = {name: file[name] for name in ("batches", *_FIELDS)}
-                if "text" in file:
-                    part |= {name: file[name] for name in _MASK_FIELDS}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"is damaged: {error}", where=str(path), hint="Remove it and start again.") from None
-        yield part
+def _part(path: Path) -> dict[str, NDArray[Any]]:
+    """The content of a file."""
+    try:
+        part = read_archive(path, _BATCHES | _FIELDS, optional=_MASK_FIELDS, hint=_AGAIN)
+        if not _fit(part):
+            raise UserError("the arrays in it do not fit together", where=str(path), hint=_AGAIN)
+    except UserError as error:
+        _remove(path)
+        raise UserError(f"{error.problem}; it was removed", where=str(path), hint=_AGAIN) from None
+    return part
+
+
+def _fit(part: dict[str, NDArray[Any]]) -> bool:
+    """Whether all arrays are of the same detections, and masks within their text."""
+    count = len(part["score"])
+    lengths = {len(array) for name, array in part.items() if name not in ("batches", "text")}
+    if lengths != {count} or part["boxes_xywh"].shape != (count, 4):
+        return False
+    if "text" not in part:
+        return True
+    starts, stops = part["starts"], part["stops"]
+    within = (starts >= 0) & (starts <= stops) & (stops <= len(part["text"]))
+    return part["sizes"].shape == (count, 2) and bool(within.all())

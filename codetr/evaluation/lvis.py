@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from codetr.data.entries import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import arrays
 from codetr.evaluation.curves import mean, trace
@@ -16,7 +17,6 @@ from codetr.evaluation.matching import IouType, Rules, match
 from codetr.evaluation.metrics import ALL_AREAS, IOU50, IOU75, SIZES, Metrics, describe
 
 MOST_DETECTIONS = 300
-FREQUENCIES = ("r", "c", "f")
 
 
 def evaluate_lvis(

@@ -6,21 +6,48 @@ whom: what happens in one image does not touch another. This is the part of a ma
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.errors import UserError
-from codetr.evaluation.arrays import GroundTruth
+from codetr.data.entries import FREQUENCIES
+from codetr.evaluation.arrays import GroundTruth, positions
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matching
 from codetr.files import atomic_file
+from codetr.numpy_files import Layout, naming_damage, read_archive
 
 OUTCOMES, MASK_OUTCOMES = "outcomes.npz", "mask_outcomes.npz"
 """Their files in the folder of an evaluation."""
+
+MOST_RANK = 10
+"""AR1 and AR10 ask for ranks up to here."""
+
+_PLACES = ("label", "image", "candidates", "object_label", "object_image")
+_PER_RANGE = {"counted": "label", "sought": "object_label"}
+_PER_THRESHOLD = {"hit": "candidates", "excused": "candidates"}
+"""What is written with a bit each, by range or by range and threshold, and what is as long."""
+
+_LAYOUTS = {
+    "classes": Layout(np.uint8),
+    "image_ids": Layout(np.int64),
+    "category_ids": Layout(np.int64),
+    "rank": Layout(np.uint8),
+    **dict.fromkeys(_PLACES, Layout(np.int32)),
+    **dict.fromkeys(_PER_RANGE, Layout(np.uint8, axes=2)),
+    **dict.fromkeys(_PER_THRESHOLD, Layout(np.uint8, axes=3)),
+}
+
+
+class _Classes(msgspec.Struct, forbid_unknown_fields=True):
+    """What is written as JSON text, with the meaning it has in `Outcomes`: an array of texts would make all as long."""
+
+    names: tuple[str, ...]
+    frequency: tuple[str | None, ...]
+    federated: bool
 
 
 @dataclass(frozen=True)
@@ -31,8 +58,8 @@ class Outcomes:
         image_ids: (images,) ascending.
         category_ids: (classes,) ascending.
         names: of the classes.
-        frequency: "r", "c" or "f" for every class of LVIS (rare, common, frequent), or None.
-        federated: whether they were matched by LVIS's rules.
+        frequency: of every class one of `FREQUENCIES` or None; only where they were matched by LVIS's rules.
+        federated: whether they were.
         label: (detections,) non-decreasing.
         image: (detections,).
         counted: (ranges, detections) bool: counts as wrong if it finds nothing.
@@ -77,7 +104,7 @@ class Outcomes:
             image_ids=truth.image_ids,
             category_ids=truth.category_ids,
             names=tuple(truth.names),
-            frequency=truth.frequency,
+            frequency=truth.frequency if truth.federated else (None,) * len(truth.category_ids),
             federated=truth.federated,
             label=matching.label[order],
             image=matching.image[order],
@@ -93,17 +120,15 @@ class Outcomes:
 
     def write(self, path: Path) -> None:
         """Write them as an archive of arrays, atomically; the same outcomes give the same bytes."""
-        arrays = {
+        classes = msgspec.json.encode(_Classes(self.names, self.frequency, self.federated))
+        arrays: dict[str, NDArray[Any]] = {
+            "classes": np.frombuffer(classes, np.uint8),
             "image_ids": self.image_ids,
             "category_ids": self.category_ids,
-            "names": np.array(self.names, "U"),
-            "frequency": np.array([group or "-" for group in self.frequency], "U1"),
-            "federated": np.array(self.federated),
-            "candidates": self.candidates.astype(np.int32),
             "rank": self.rank.astype(np.uint8),
         }
         arrays |= {name: getattr(self, name).astype(np.int32) for name in _PLACES}
-        arrays |= {name: np.packbits(getattr(self, name), axis=-1) for name in _BITS}
+        arrays |= {name: np.packbits(getattr(self, name), axis=-1) for name in (*_PER_RANGE, *_PER_THRESHOLD)}
         with atomic_file(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
 
@@ -114,73 +139,75 @@ class Outcomes:
         Raises:
             UserError: there is no such file, or what is in it cannot be outcomes.
         """
-        hint = "It is written by `codetr evaluate`; run it again."
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            outcomes = cls._of_arrays(arrays)
-        except FileNotFoundError:
-            raise UserError("no such file", where=str(path), hint=hint) from None
-        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"holds no outcomes of an evaluation: {error}", where=str(path), hint=hint) from None
-        if not outcomes._fit():
-            raise UserError("the arrays in it do not fit together", where=str(path), hint=hint)
+        hint = "It is damaged, or of another version; `codetr evaluate` writes it anew."
+        with naming_damage(path, hint):
+            outcomes = cls._of_arrays(read_archive(path, _LAYOUTS, hint=hint))
+            outcomes._require_fit()
         return outcomes
 
     @classmethod
     def _of_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         ranges, thresholds = len(AREA_RANGES), len(IOU_THRESHOLDS)
-        lengths = {name: len(arrays[of]) for name, of in _BITS.items()}
-        shapes = {
-            "counted": (ranges,),
-            "sought": (ranges,),
-            "hit": (ranges, thresholds),
-            "excused": (ranges, thresholds),
-        }
-        places: dict[str, Any] = {name: arrays[name].astype(np.int64) for name in _PLACES}
         bits: dict[str, Any] = {}
-        for name, length in lengths.items():
-            packed = arrays[name]
-            if packed.shape != (*shapes[name], -(-length // 8)) or packed.dtype != np.uint8:
-                raise ValueError(f"'{name}' is an array {packed.shape} of {packed.dtype}")
-            bits[name] = np.unpackbits(packed, axis=-1, count=length).astype(bool)
+        for lengths, shape in ((_PER_RANGE, (ranges,)), (_PER_THRESHOLD, (ranges, thresholds))):
+            for name, of in lengths.items():
+                packed, length = arrays[name], len(arrays[of])
+                if packed.shape != (*shape, -(-length // 8)):
+                    raise ValueError(f"'{name}' is an array {packed.shape}, which does not fit '{of}'")
+                bits[name] = np.unpackbits(packed, axis=-1, count=length).view(bool)
+        classes = msgspec.json.decode(arrays["classes"].tobytes(), type=_Classes)
+        integers: dict[str, Any] = {name: arrays[name].astype(np.int64) for name in (*_PLACES, "rank")}
         return cls(
-            image_ids=arrays["image_ids"].astype(np.int64),
-            category_ids=arrays["category_ids"].astype(np.int64),
-            names=tuple(str(name) for name in arrays["names"]),
-            frequency=tuple(None if group == "-" else str(group) for group in arrays["frequency"]),
-            federated=bool(arrays["federated"]),
-            candidates=arrays["candidates"].astype(np.int64),
-            rank=arrays["rank"].astype(np.int64),
-            **places,
+            image_ids=arrays["image_ids"],
+            category_ids=arrays["category_ids"],
+            names=classes.names,
+            frequency=classes.frequency,
+            federated=classes.federated,
+            **integers,
             **bits,
         )
 
-    def _fit(self) -> bool:
-        """Whether lengths agree and positions are within what they are positions of, so that nothing fails later."""
+    def _require_fit(self) -> None:
+        """Raise `ValueError` unless everything is what is documented above, so that nothing fails or misleads later."""
         images, classes = len(self.image_ids), len(self.category_ids)
-        flat = [self.image_ids, self.category_ids, self.candidates, self.rank, *(getattr(self, n) for n in _PLACES)]
-        return (
-            all(values.ndim == 1 for values in flat)
-            and len(self.frequency) == len(self.names) == classes
-            and len(self.label) == len(self.image)
-            and len(self.object_label) == len(self.object_image)
-            and len(self.rank) == len(self.candidates)
-            and all(_within(values, images) for values in (self.image, self.object_image))
-            and all(_within(v, classes) and bool((np.diff(v) >= 0).all()) for v in (self.label, self.object_label))
-            and _within(self.candidates, len(self.label))
-            and bool((np.diff(self.candidates) > 0).all())
-        )
+        groups = (None, *FREQUENCIES) if self.federated else (None,)
+        fits = {
+            "image_ids": _ascend(self.image_ids),
+            "category_ids": _ascend(self.category_ids),
+            "names": len(self.names) == classes,
+            "frequency": len(self.frequency) == classes and all(group in groups for group in self.frequency),
+            "label": _within(self.label, classes) and bool((self.label[1:] >= self.label[:-1]).all()),
+            "image": len(self.image) == len(self.label) and _within(self.image, images),
+            "candidates": _within(self.candidates, len(self.label)) and _ascend(self.candidates),
+            "rank": len(self.rank) == len(self.candidates) and _within(self.rank, MOST_RANK + 1),
+            "hit": not bool((self.hit & self.excused).any()),
+            "object_label": _within(self.object_label, classes)
+            and bool((self.object_label[1:] >= self.object_label[:-1]).all()),
+            "object_image": len(self.object_image) == len(self.object_label) and _within(self.object_image, images),
+        }
+        for name, fit in fits.items():
+            if not fit:
+                raise ValueError(f"the values of '{name}' cannot be, or do not fit the others")
+        if not self._found_once():
+            raise ValueError("in an image more objects of a class are found than there are")
 
-
-_PLACES = ("label", "image", "object_label", "object_image")
-_BITS = {"counted": "label", "sought": "object_label", "hit": "candidates", "excused": "candidates"}
-"""What is written with a bit each, and what is as long."""
+    def _found_once(self) -> bool:
+        images = len(self.image_ids)
+        groups, own = np.unique(self.object_label * images + self.object_image, return_inverse=True)
+        group = positions(self.label[self.candidates] * images + self.image[self.candidates], groups)
+        for sought, hits in zip(self.sought, self.hit, strict=True):
+            there = np.bincount(own[sought], minlength=len(groups))
+            for hit in hits:
+                found = group[hit]
+                if (found < 0).any() or (np.bincount(found, minlength=len(groups)) > there).any():
+                    return False
+        return True
 
 
 def _within(values: NDArray[np.int64], count: int) -> bool:
     return not len(values) or bool(values.min() >= 0 and values.max() < count)
 
 
-MOST_RANK = 10
-"""AR1 and AR10 ask for ranks up to here."""
+def _ascend(values: NDArray[np.int64]) -> bool:
+    """Without repetition."""
+    return bool((values[1:] > values[:-1]).all())

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from rich.console import Console
 from torch import nn
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.loader import EvalLoader, RawLoader
 from codetr.data.progress import track
+from codetr.errors import UserError
 from codetr.evaluation.arrays import Predictions
 from codetr.evaluation.gathering import Writer, begin, gather
 from codetr.inference.coco import numbers_of
@@ -33,15 +33,7 @@ from codetr.models.structures import Detections
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split
-
-T = TypeVar("T")
-
-
-def ranks() -> tuple[int, int]:
-    """(rank, world size) of this process; (0, 1) without a process group."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+    from codetr.training.distributed import Processes
 
 
 def predict_split(
@@ -49,7 +41,7 @@ def predict_split(
     split: Split,
     preprocess: PreprocessConfig,
     *,
-    device: torch.device,
+    group: Processes,
     batch_size: int,
     workers: int,
     work: Path,
@@ -63,7 +55,7 @@ def predict_split(
             predictor, which is shown the images as they are.
         split: images and class ids.
         preprocess: how images are resized and normalised for this detector.
-        device: where the detector is.
+        group: the ranks; the detector is on its device.
         batch_size: images per batch; part of the result, in the last bits.
         workers: processes per rank that read and resize images.
         work: folder for the ranks' files, seen by all ranks.
@@ -76,34 +68,44 @@ def predict_split(
         On the other ranks `None`.
 
     Raises:
-        UserError: an image cannot be read, a box or score is not finite, or the ranks do not see one folder.
+        UserError: an image cannot be read, a box or score is not finite, the ranks do not see one folder, or it cannot
+            be written to.
     """
-    rank, world_size = ranks()
     batches = [list(range(start, min(start + batch_size, len(split)))) for start in range(0, len(split), batch_size)]
-    done = _from_first(begin(work, key) if rank == 0 else set())
-    todo = [k for k in range(len(batches)) if k not in done][rank::world_size]
+    done = group.on_main(lambda: begin(work, key, len(batches), _say))
+    todo = [k for k in range(len(batches)) if k not in done][group.rank :: group.world_size]
     mine = [batches[k] for k in todo]
     if isinstance(detector, Predictor):
         results = _predictions(detector, RawLoader(split, mine, workers=workers))
     else:
-        results = _detections(detector, EvalLoader(split, preprocess, mine, workers=workers), device)
+        results = _detections(detector, EvalLoader(split, preprocess, mine, workers=workers), group.device)
     images = sum(map(len, mine))
-    if progress and rank == 0:
+    if progress and group.is_main:
         if done:
             before = sum(len(batches[k]) for k in done)
-            line = f"going on where an earlier run stopped: {before} of {len(split)} images are done"
-            Console(stderr=True).print(line, highlight=False, soft_wrap=True)
-        share = f" (process 1 of {world_size})" if world_size > 1 else ""
+            _say(f"going on where an earlier run stopped: {before} of {len(split)} images are done")
+        share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
         results = track(results, images, f"detect images{share}")
+    found: Predictions | None = None
+
+    def collect() -> None:
+        nonlocal found
+        found = gather(work, len(batches))
+
     try:
         # A predictor sees to its model itself.
         with nullcontext() if isinstance(detector, Predictor) else evaluating(detector):
             _write(results, split, dict(zip(todo, mine, strict=True)), Writer(work))
-        _wait()
-        return gather(work, len(batches)) if rank == 0 else None
+        group.wait()
+        group.on_main(collect)
     finally:
-        if rank == 0 and (key is None or not any(work.glob("batch-*"))):
+        if group.is_main and (key is None or not any(work.glob("batch-*"))):
             shutil.rmtree(work, ignore_errors=True)
+    return found
+
+
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Sequence[int]], writer: Writer) -> None:
@@ -119,8 +121,12 @@ def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Se
         # Lets the progress say that it is done.
         for _ in results:
             raise AssertionError("more images than asked for")
-    finally:
-        writer.flush()
+    except BaseException:
+        # What stopped the run is what counts, not that another process has removed the folder for the same reason.
+        with suppress(UserError):
+            writer.flush()
+        raise
+    writer.flush()
 
 
 def _detections(detector: nn.Module, loader: EvalLoader, device: torch.device) -> Iterator[Detections]:
@@ -136,15 +142,6 @@ def _predictions(predictor: Predictor, loader: RawLoader) -> Iterator[Detections
         yield from predictor.detect(images)
 
 
-def _from_first(value: T) -> T:
-    """The value of rank 0 on every rank."""
-    if ranks()[1] == 1:
-        return value
-    values: list[Any] = [value]
-    dist.broadcast_object_list(values, src=0)
-    return values[0]
-
-
 @contextmanager
 def evaluating(detector: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the mode is put back afterwards."""
@@ -155,9 +152,3 @@ def evaluating(detector: nn.Module) -> Iterator[None]:
             yield
     finally:
         detector.train(training)
-
-
-def _wait() -> None:
-    """Until every rank is here."""
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()

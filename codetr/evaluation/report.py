@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetr.evaluation.analysis import FREQUENCIES, Analysis, confused_pairs, errors_record
+from codetr.data.entries import FREQUENCIES
+from codetr.evaluation.analysis import MOST_PAIRS, Analysis, confused_pairs, errors_record
 from codetr.evaluation.errors import TYPES
 from codetr.evaluation.examples import Overlay
 from codetr.evaluation.metrics import Metrics
@@ -25,7 +26,6 @@ MEANINGS = {
 }
 """What the types of mistakes are."""
 
-_MOST_PAIRS = 100
 _MOST_CAPTIONS = 20
 
 
@@ -90,7 +90,8 @@ def render_report(report: Report) -> str:
         columns=columns(report.analysis, report.masks),
         errors=errors_record(report.analysis),
         meanings=MEANINGS,
-        pairs=confused_pairs(report.analysis, _MOST_PAIRS),
+        pairs=confused_pairs(report.analysis),
+        most_pairs=MOST_PAIRS,
         most_captions=_MOST_CAPTIONS,
         frequencies=FREQUENCIES,
     )

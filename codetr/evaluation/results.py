@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.errors import UserError, listed
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
@@ -50,7 +50,7 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
         problems = [
             f"categories[{number}].frequency: {_shown(entry['frequency'])} is not r, c or f"
             for number, entry in enumerate(values["categories"])
-            if entry.get("frequency", "f") not in ("r", "c", "f")
+            if entry.get("frequency", "f") not in tuple(FREQUENCIES)
         ]
     if problems:
         raise UserError(listed(problems, _SHOWN, "; "), where=str(path))

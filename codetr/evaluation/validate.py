@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from codetr.data.config import PreprocessConfig
@@ -15,6 +14,7 @@ from codetr.evaluation.predict import predict_split
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split
+    from codetr.training.distributed import Processes
 
 
 def validate(
@@ -22,7 +22,7 @@ def validate(
     split: Split,
     preprocess: PreprocessConfig,
     *,
-    device: torch.device,
+    group: Processes,
     batch_size: int,
     workers: int,
     work: Path,
@@ -36,7 +36,7 @@ def validate(
         detector: the detector itself (not wrapped for distribution), or its average.
         split: what to validate on.
         preprocess: how images are resized and normalised for this detector.
-        device: where the detector is.
+        group: the ranks; the detector is on its device.
         batch_size: images per batch and rank.
         workers: processes per rank that read images.
         work: a folder all ranks see, for their results; emptied before and removed after.
@@ -49,7 +49,7 @@ def validate(
         detector,
         split,
         preprocess,
-        device=device,
+        group=group,
         batch_size=batch_size,
         workers=workers,
         work=work,

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from codetr.data.entries import FREQUENCIES
 from codetr.data.progress import track
 from codetr.evaluation.curves import RECALL_THRESHOLDS, hits_for_recall
-from codetr.evaluation.lvis import FREQUENCIES, MOST_DETECTIONS
+from codetr.evaluation.lvis import MOST_DETECTIONS
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS
 from codetr.evaluation.metrics import ALL_AREAS, IOU50, IOU75, SIZES
 from codetr.evaluation.outcomes import Outcomes

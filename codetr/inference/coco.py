@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from codetr.data.segmentation import encode_mask
 from codetr.errors import UserError
-from codetr.models.structures import Detections
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from codetr.models.structures import Detections
 
 
 def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -29,18 +33,44 @@ def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np
         UserError: a box or score is not finite.
     """
     numbers = numbers_of(detections, f"image {image_id}")
-    categories = category_ids[numbers.labels].tolist()
-    results: list[dict[str, Any]] = [
-        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
-        for category_id, box, score in zip(
-            categories, numbers.boxes_xywh.tolist(), numbers.scores.tolist(), strict=True
-        )
-    ]
-    if numbers.masks is not None and numbers.mask_scores is not None:
-        for entry, mask, score in zip(results, numbers.masks, numbers.mask_scores.tolist(), strict=True):
-            entry["segmentation"] = mask
-            entry["mask_score"] = score
-    return results
+    return coco_entries(
+        np.full(len(numbers.labels), image_id),
+        category_ids[numbers.labels],
+        boxes_xywh=numbers.boxes_xywh,
+        scores=numbers.scores,
+        masks=numbers.masks,
+        mask_scores=numbers.mask_scores,
+    )
+
+
+def coco_entries(
+    image_ids: NDArray[np.int64],
+    category_ids: NDArray[np.int64],
+    *,
+    boxes_xywh: NDArray[np.float64] | None,
+    scores: NDArray[np.float64],
+    masks: Iterable[dict[str, Any]] | None,
+    mask_scores: NDArray[np.float64] | None,
+) -> list[dict[str, Any]]:
+    """Detections as COCO results: a dictionary each, without the fields that are None.
+
+    Args:
+        image_ids: (detections,).
+        category_ids: (detections,).
+        boxes_xywh: (detections, 4) x, y, width, height in pixels.
+        scores: (detections,).
+        masks: run-length codes.
+        mask_scores: (detections,) what masks are ranked by.
+    """
+    columns: dict[str, Iterable[Any]] = {"image_id": image_ids.tolist(), "category_id": category_ids.tolist()}
+    if boxes_xywh is not None:
+        columns["bbox"] = boxes_xywh.tolist()
+    columns["score"] = scores.tolist()
+    if masks is not None:
+        columns["segmentation"] = masks
+    if mask_scores is not None:
+        columns["mask_score"] = mask_scores.tolist()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -70,13 +100,13 @@ def numbers_of(detections: Detections, where: str) -> Numbers:
         where: whose they are, for the error.
     """
     require_finite(detections, where)
-    boxes = detections.boxes.detach().float().cpu().numpy().copy()
+    boxes = _floats(detections.boxes).copy()
     boxes[:, 2:] -= boxes[:, :2]
-    scores = _shortest(detections.scores)
+    scores = _shortest(_floats(detections.scores))
     labels = detections.labels.cpu().numpy().astype(np.int64)
     if detections.masks is None:
         return Numbers(labels, _shortest(boxes), scores)
-    mask_scores = scores if detections.mask_scores is None else _shortest(detections.mask_scores)
+    mask_scores = scores if detections.mask_scores is None else _shortest(_floats(detections.mask_scores))
     # One mask in pixels at a time.
     masks = [encode_mask(mask.cpu().numpy()) for mask in detections.masks]
     return Numbers(labels, _shortest(boxes), scores, mask_scores, masks)
@@ -92,8 +122,10 @@ def require_finite(detections: Detections, where: str) -> None:
         raise UserError("the detector gave boxes or scores that are not finite", where=where, hint=hint)
 
 
-def _shortest(values: Tensor | NDArray[np.float32]) -> NDArray[np.float64]:
+def _floats(values: Tensor) -> NDArray[np.float32]:
+    return values.detach().float().cpu().numpy()
+
+
+def _shortest(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """The floats with the fewest decimal digits that are the same float32."""
-    if isinstance(values, Tensor):
-        values = values.detach().float().cpu().numpy()
     return values.astype(str).astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.measure import measure
 from codetr.evaluation.pictures import choose
 from codetr.evaluation.predict import predict_split
-from codetr.files import atomic_directory, sha256_json
+from codetr.files import atomic_directory, sha256_file, sha256_json
 from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
 from codetr.manifest import Manifest, code_version, require_output
@@ -27,8 +28,8 @@ from codetr.tracking import Box, BoxedImage, Tracker
 from codetr.training.distributed import processes
 from codetr.weights.files import WEIGHTS, load_model, read_info
 
-MOST_PAIRS = 1000
-"""Pairs of confused classes in the tracker's table."""
+PACKAGE = Path(__file__).parents[1]
+"""Where the sources of codetr are."""
 
 
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
@@ -78,11 +79,11 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 predictor,
                 split,
                 info.preprocess,
-                device=group.device,
+                group=group,
                 batch_size=config.batch_size,
                 workers=config.workers,
                 work=work,
-                key=sha256_json([inputs, decisive, code_version(), torch.__version__, group.device.type]),
+                key=sha256_json([inputs, decisive, running_code(), group.device.type]),
             )
 
             def publish() -> None:
@@ -109,6 +110,24 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
 
             group.on_main(publish)
     return Manifest.read(output, "evaluation")
+
+
+def running_code() -> dict[str, str | None]:
+    """What decides, beside model, data and settings, what is detected.
+
+    The version of codetr is not enough: what an editable installation runs may change between two runs.
+    """
+    sources = {path.relative_to(PACKAGE).as_posix(): sha256_file(path) for path in PACKAGE.rglob("*.py")}
+    versions = {name: _version(name) for name in ("numpy", "pillow", "pycocotools", "timm", "torchvision")}
+    return {**code_version(), **versions, "sources": sha256_json(sources)}
+
+
+def _version(package: str) -> str | None:
+    """None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def check_inputs(model: Path, dataset: Path, split: str) -> None:
@@ -162,7 +181,7 @@ def track_analysis(tracker: Tracker, analysis: Analysis) -> None:
     for key, rows in tables.items():
         if rows:
             tracker.table(key, list(rows[0]), [list(row.values()) for row in rows])
-    pairs = confused_pairs(analysis, MOST_PAIRS)
+    pairs = confused_pairs(analysis)
     tracker.table("confusion", ["object", "detected_as", "count", "share"], [list(pair) for pair in pairs])
     costs_by_type = [[row["type"], row["dAP50"]] for row in errors["types"]]
     tracker.chart("mistakes/cost", "bar", ("type", "dAP50"), costs_by_type, "What mistakes cost in AP50")

@@ -243,7 +243,7 @@ class Run:
             detector,
             split,
             self.recipe.preprocess,
-            device=self.group.device,
+            group=self.group,
             # As `evaluate` does by default: padding in a batch would change what is measured.
             batch_size=1,
             workers=self.recipe.loader.workers,

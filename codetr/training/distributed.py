@@ -64,6 +64,11 @@ class Processes:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
     def on_main(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0 while the others wait for it; what it returns, on every rank.
 

@@ -81,5 +81,5 @@ def test_frequencies_are_those_of_the_classes() -> None:
 
 
 def test_confused_pairs_are_named() -> None:
-    pairs = confused_pairs(analysis_of(truth([(1, 1, [0, 0, 9, 9])]), [detection(1, 2, [0, 0, 9, 9], 0.9)]), 10)
+    pairs = confused_pairs(analysis_of(truth([(1, 1, [0, 0, 9, 9])]), [detection(1, 2, [0, 0, 9, 9], 0.9)]))
     assert pairs == [("class 1", "class 2", 1, 1.0)]

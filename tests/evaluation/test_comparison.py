@@ -56,6 +56,8 @@ def test_worse_boxes_are_clearly_worse_and_the_other_way_round() -> None:
     [
         ({"image_ids": np.arange(40) + 7}, "images"),
         ({"category_ids": np.arange(4) + 7}, "classes"),
+        ({"names": tuple("abcd")}, "names of classes"),
+        ({"frequency": ("r", None, None, "f")}, "frequencies of classes"),
         ({"federated": True}, "metrics"),
         ({"sought": np.zeros((4, 60), bool)}, "objects to be found"),
     ],
@@ -109,41 +111,3 @@ def test_files_tell_the_same_and_names_are_escaped(tmp_path: Path) -> None:
     assert "<i>old" not in page
     assert "&lt;b&gt;a" in page
     assert page.count("<tr") == 2 + len(comparison.summary) + len(comparison.classes)
-
-
-def test_outcomes_come_back_from_their_file(tmp_path: Path) -> None:
-    """Bits that are shifted by one are other detections."""
-    original = outcomes(1)
-    original.write(tmp_path / "a.npz")
-    original.write(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    read = Outcomes.read(tmp_path / "a.npz")
-    for field in dataclasses.fields(Outcomes):
-        assert np.array_equal(getattr(read, field.name), getattr(original, field.name)), field.name
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"image": np.array([5, 99])},
-        {"hit": np.zeros(3, np.uint8)},
-        {"label": np.zeros(1)},
-        {"candidates": np.array([10**6])},
-        {"category_ids": np.zeros((4, 4))},
-        {"frequency": np.array(["-"])},
-        {"rank": np.array([{}], object)},
-    ],
-    ids=lambda damage: next(iter(damage)),
-)
-def test_a_file_that_was_tampered_with_is_refused(tmp_path: Path, damage: dict[str, np.ndarray]) -> None:
-    """Positions that lead outside would fail deep inside, or, pickled, run what somebody else wrote."""
-    outcomes(0).write(tmp_path / "a.npz")
-    with np.load(tmp_path / "a.npz") as file:
-        arrays = {name: file[name] for name in file.files}
-    np.savez(tmp_path / "b.npz", **{**arrays, **damage})
-    with pytest.raises(UserError, match=r"b\.npz"):
-        Outcomes.read(tmp_path / "b.npz")
-    (tmp_path / "c.npz").write_bytes(b"nothing")
-    for name in ("c.npz", "none.npz"):
-        with pytest.raises(UserError, match=name):
-            Outcomes.read(tmp_path / name)

@@ -17,21 +17,27 @@ from codetr.data.transforms import preprocess_image
 from codetr.errors import UserError
 from codetr.evaluation import gathering, results
 from codetr.evaluation.arrays import GroundTruth, Predictions
-from codetr.evaluation.gathering import begin, gather
 from codetr.evaluation.predict import predict_split
 from codetr.evaluation.validate import validate
-from codetr.inference.coco import Numbers, coco_results
+from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections, ImageBatch
+from codetr.training.distributed import Processes
 from codetr.weights.files import load_model
 from tests.evaluation.sets import random_set
 from tests.evaluation.small import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
+from tests.training.ranks import run_on_ranks
 
-CPU = torch.device("cpu")
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
-    return Split.open(write_dataset(tmp_path_factory.mktemp("predict"), 3), "val")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("predict"), 3)
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Path) -> Split:
+    return Split.open(dataset, "val")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,7 @@ def test_predictions_are_the_detectors_by_image(split: Split, model: Path, tmp_p
     """Boxes in the wrong frame, labels instead of category ids, or shuffled images give metrics near zero."""
     detector, _ = load_model(model)
     work = tmp_path / "work"
-    found = predict_split(detector, split, PREPROCESS, device=CPU, batch_size=1, workers=0, work=work)
+    found = predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work)
     assert found is not None
     assert not work.exists()
     expected = []
@@ -69,7 +75,7 @@ def test_validation_leaves_training_as_it_was(split: Split, model: Path, tmp_pat
     detector, _ = load_model(model)
     detector.train()
     before = torch.get_rng_state()
-    metrics = validate(detector, split, PREPROCESS, device=CPU, batch_size=2, workers=1, work=tmp_path / "work")
+    metrics = validate(detector, split, PREPROCESS, group=ALONE, batch_size=2, workers=1, work=tmp_path / "work")
     assert metrics is not None
     assert metrics.flat["ground_truths"] == 9
     assert detector.training
@@ -116,7 +122,7 @@ class Breaking(nn.Module):
 
 
 def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> Predictions | None:
-    return predict_split(detector, split, PREPROCESS, device=CPU, batch_size=1, workers=0, work=work, key=key)
+    return predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work, key=key)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(
@@ -142,43 +148,56 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
     assert other.seen == ids
 
 
-def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
-    """A code that is cut at the wrong place is another mask, or none."""
-    codes = [{"size": [4, 5], "counts": counts} for counts in ("04`0", "d0", "52:1")]
-    boxes, scores, one = np.arange(12.0).reshape(3, 4), np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.3])
-    begin(tmp_path / "work", None)
-    writer = gathering.Writer(tmp_path / "work")
-    labels = np.array([1, 0, 1])
-    writer.add(1, [(1, Numbers(labels[:1], boxes[:1], scores[:1], one[:1], codes[:1]))])
-    writer.flush()
-    writer.add(0, [(0, Numbers(labels[1:], boxes[1:], scores[1:], one[1:], codes[1:]))])
-    writer.flush()
-    found = gather(tmp_path / "work", 2)
-    assert found.image.tolist() == [0, 0, 1]
-    assert found.outlines is not None
-    assert list(found.outlines) == [codes[1], codes[2], codes[0]]
-    assert found.mask_score is not None
-    assert found.mask_score.tolist() == [0.2, 0.3, 0.1]
+TWO_RANKS = """
+from pathlib import Path
+from codetr.data.config import PreprocessConfig
+from codetr.data.dataset import Split
+from codetr.errors import UserError
+from codetr.evaluation import predict
+from codetr.training.distributed import processes
+from codetr.weights.files import load_model
+
+def fail(*rest):
+    raise UserError("spoilt", where="work")
+
+predict.{name} = fail
+with processes() as group:
+    detector, _ = load_model(Path({model!r}))
+    split = Split.open(Path({dataset!r}), "val")
+    try:
+        preprocess = PreprocessConfig(short_side=64, long_side=96)
+        predict.predict_split(detector, split, preprocess, group=group, batch_size=1, workers=0, work=Path({work!r}))
+    except BaseException as error:
+        assert type(error) is (UserError if group.is_main else SystemExit), repr(error)
+    else:
+        raise AssertionError("went on")
+assert not Path({work!r}).exists()
+"""
 
 
-@pytest.mark.parametrize("batches", [[0], [0, 1, 1], [0, 1, 3]])
-def test_a_missing_or_repeated_batch_is_an_error(tmp_path: Path, batches: list[int]) -> None:
-    """Metrics over fewer images, or over one image twice, look like any other metrics."""
-    begin(tmp_path / "work", None)
-    for n, batch in enumerate(batches):
-        writer = gathering.Writer(tmp_path / "work")
-        writer.add(batch, [])
-        writer.flush()
-        (tmp_path / "work" / f"batch-{batch:08d}.npz").rename(tmp_path / "work" / f"batch-{n:08d}-of.npz")
-    with pytest.raises(UserError, match="expected 3"):
-        gather(tmp_path / "work", 3)
+@pytest.mark.parametrize("name", ["begin", "gather"])
+def test_what_stops_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
+    """The others would wait for it, and for an hour where it has not ended; the user would read of them, not of it."""
+    values = {"model": str(model), "dataset": str(dataset), "work": str(tmp_path / "work")}
+    run_on_ranks(TWO_RANKS.format(name=name, **values), 2, tmp_path / "run.py")
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    begin(tmp_path / "work", "key")
-    (tmp_path / "work" / "batch-00000000.npz").write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match=r"batch-00000000\.npz.*damaged"):
-        begin(tmp_path / "work", "key")
+def test_spoilt_files_of_an_earlier_run_are_done_again(
+    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Complained of at every start, they would have to be found and removed by hand."""
+    monkeypatch.setattr(gathering, "PART_SECONDS", 0.0)
+    detector, _ = load_model(model)
+    whole = run(detector, split, tmp_path / "work", "this")
+    path = tmp_path / "work" / "batch-00000001.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    again = Breaking(detector, 9)
+    resumed = run(again, split, tmp_path / "work", "this")
+    assert again.seen == split.image_ids[1:2].tolist()
+    assert whole is not None
+    assert resumed is not None
+    assert np.array_equal(resumed.boxes_xywh, whole.boxes_xywh)
+    assert "batch-00000001.npz" in capsys.readouterr().err
 
 
 def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:

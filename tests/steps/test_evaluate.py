@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pytest
 
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.errors import UserError
+from codetr.evaluation import predict
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.folder import Evaluated
@@ -21,7 +23,8 @@ from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import measure
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.manifest import Manifest
-from codetr.steps.evaluate import EvaluateConfig, evaluate
+from codetr.steps import evaluate as step
+from codetr.steps.evaluate import EvaluateConfig, evaluate, running_code
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.evaluation.small import NAMES, write_dataset, write_model
 
@@ -251,6 +254,41 @@ def test_unknown_split_and_changed_weights_are_refused(dataset: Path, tmp_path: 
     weights.write_bytes(bytes(content))
     with pytest.raises(UserError, match="differs from the digest"):
         evaluate(CONFIG, model, dataset, tmp_path / "out")
+
+
+def test_what_runs_is_told_by_its_sources_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detections of other code, or of another decoder, would be mixed with those of an interrupted run."""
+    known = running_code()
+    assert {"numpy", "pillow", "pycocotools", "python", "timm", "torch", "torchvision"} < set(known)
+    assert known["pillow"] == PIL.__version__
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/a.py").write_text("one = 1")
+    monkeypatch.setattr(step, "PACKAGE", tmp_path)
+    first = running_code()["sources"]
+    (tmp_path / "models/a.pyc").write_bytes(b"compiled")
+    assert running_code()["sources"] == first != known["sources"]
+    (tmp_path / "models/a.py").write_text("one = 2")
+    changed = running_code()["sources"]
+    (tmp_path / "models/a.py").rename(tmp_path / "a.py")
+    assert len({first, changed, running_code()["sources"]}) == 3
+
+
+@pytest.mark.parametrize("other", ["sources", "pillow"])
+def test_an_interrupted_evaluation_of_other_code_is_not_gone_on_with(
+    dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    taken: list[set[int]] = []
+    begin = predict.begin
+    monkeypatch.setattr(predict, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
+    monkeypatch.setattr(step, "measure", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(CONFIG, model, dataset, tmp_path / "out")
+    running = step.running_code()
+    monkeypatch.setattr(step, "running_code", lambda: {**running, other: "another"})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(CONFIG, model, dataset, tmp_path / "out")
+    assert taken == [set(), {0, 1, 2}, set()]
 
 
 def test_an_image_that_is_gone_leaves_an_earlier_evaluation_untouched(model: Path, tmp_path: Path) -> None:
