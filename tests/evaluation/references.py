@@ -7,6 +7,7 @@ import copy
 import io
 from typing import Any
 
+import lvis
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -34,8 +35,7 @@ def pycocotools_run(ground_truth: dict[str, Any], results: list[dict[str, Any]],
 def lvis_run(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str = "bbox"
 ) -> dict[str, float | None]:
-    """The 13 numbers of the package lvis, which is not part of what we install; on copies."""
-    lvis = pytest.importorskip("lvis")
+    """The 13 numbers of the package lvis, on copies."""
     truth = lvis.LVIS.__new__(lvis.LVIS)
     truth.logger, truth.dataset = _Quiet(), copy.deepcopy(ground_truth)
     truth._create_index()

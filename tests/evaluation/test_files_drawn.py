@@ -88,7 +88,6 @@ def test_sound_files_are_measured_as_by_pycocotools(tmp_path: Path, kind: Kind, 
 @examples(40)
 @given(st.data())
 def test_sound_files_are_measured_as_by_lvis(tmp_path: Path, kind: Kind, data: st.DataObject) -> None:
-    pytest.importorskip("lvis")
     pair = read(tmp_path, data.draw(sound_files(federated=True, masks=kind == "segm")), kind)
     assert evaluate_lvis(*pair, kind).summary == pytest.approx(lvis_numbers(pair, kind), abs=1e-12)
 
