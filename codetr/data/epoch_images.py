@@ -5,8 +5,6 @@ What is drawn depends on (seed, epoch, position in the epoch) only, so that it i
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +39,7 @@ class EpochImages:
         self.split, self.sampler, self.mosaic = split, sampler, mosaic
         self.seed, self.outlined, self.skip = seed, outlined, skip
         self._bad: list[BadImage] = []
+        self._taken: dict[int, int] = {}
         self._epoch: int | None = None
         self._order: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -51,19 +50,19 @@ class EpochImages:
     def enter(self, epoch: int) -> None:
         """Give the images of this epoch from now on."""
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self.sampler.epoch(epoch)
+            self._epoch, self._order, self._taken = epoch, self.sampler.epoch(epoch), {}
 
     def record(self, position: int) -> ImageRecord:
-        """What the index says of the image at `position`."""
-        return self.split.record(int(self._order[position]))
+        """What the index says of the image at `position`, or of the one that was taken for it."""
+        return self.split.record(int(self._order[self._taken.get(position, position)]))
 
     def take_bad(self) -> list[BadImage]:
         """The images that others were taken for since the last call."""
         bad, self._bad = self._bad, []
         return bad
 
-    def draw_mosaic(self, position: int, random: np.random.Generator) -> Sample | None:
-        """The image at `position` with three others of the epoch, if it is drawn to be; with masks.
+    def draw_mosaic(self, position: int, random: np.random.Generator) -> Unreduced | None:
+        """The image at `position` with three others of the epoch, if it is drawn to be.
 
         Raises:
             UserError: see `read`.
@@ -74,16 +73,12 @@ class EpochImages:
         return mosaic([self._as_annotated(int(k)) for k in (position, *others)], self.mosaic.side, random)
 
     def unreduced(self, position: int, random: np.random.Generator) -> Unreduced:
-        """The image at `position`, or a mosaic with it, whose masks are made when they are asked for.
+        """The image at `position`, or a mosaic with it.
 
         Raises:
             UserError: see `read`.
         """
-        made = self.draw_mosaic(position, random)
-        if made is None:
-            return self._as_annotated(position)
-        assert made.masks is not None
-        return Unreduced(replace(made, masks=None), made.masks)
+        return self.draw_mosaic(position, random) or self._as_annotated(position)
 
     def _as_annotated(self, position: int) -> Unreduced:
         record, sample = self.read(position)
@@ -104,15 +99,17 @@ class EpochImages:
         random = np.random.default_rng(np.random.SeedSequence([self.seed, self._epoch, position], spawn_key=(3,)))
         place = position
         for _ in range(_MAX_READS):
-            record = self.record(place)
+            index = int(self._order[place])
+            record = self.split.record(index)
             try:
-                return record, training_sample(record, with_masks=with_masks)
+                sample = training_sample(record, with_masks=with_masks)
+                self._taken[position] = place
+                return record, sample
             except BadImageError as error:
                 if not self.skip:
                     hint = "Bring it back, prepare again, or set loader.bad_images=skip to train without it."
                     raise UserError(error.problem, where=error.where, hint=hint) from None
                 last = error
-            index = int(self._order[place])
             self._bad.append(BadImage(index, self.split.relative_path(index), last.problem))
             place = int(random.integers(len(self._order)))
         problem = f"{last.problem}, and {_MAX_READS - 1} images that were tried in its place cannot be read either"

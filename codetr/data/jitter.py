@@ -36,6 +36,13 @@ class Unreduced(NamedTuple):
     sample: Sample
     masks: Iterable[NDArray[np.bool_] | None]
 
+    def with_masks(self) -> Sample:
+        """The sample with all masks at once, where each object has one."""
+        masks = np.zeros((len(self.sample.labels), *self.sample.image.shape[:2]), bool)
+        for mask, own in zip(masks, self.masks, strict=True):
+            mask[:] = own
+        return replace(self.sample, masks=masks)
+
 
 Recolour = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """An image, (height, width, 3) uint8 RGB, in other colours."""

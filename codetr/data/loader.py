@@ -100,10 +100,10 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         else:
             made = self.images.draw_mosaic(position, extra)
             if made is None:
-                record, made = self.images.read(position, with_masks=self.with_masks)
-            elif not self.with_masks:
-                made = replace(made, masks=None)
-            sample = augment(made, config, random)
+                record, sample = self.images.read(position, with_masks=self.with_masks)
+            else:
+                sample = made.with_masks() if self.with_masks else made.sample
+            sample = augment(sample, config, random)
             sample = replace(sample, image=recolour(sample.image))
         # Of several images in one, that which was asked for gives its name.
         record = record or self.images.record(position)

@@ -7,16 +7,17 @@ augmentation, which takes it for an image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codetr.data.jitter import Unreduced, cut
 from codetr.data.resize import rescaled_size
 from codetr.data.transforms import GREY, Sample
 
 
-def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) -> Sample:
+def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) -> Unreduced:
     """Four images around a point, each as large as fits into a square, on grey.
 
     Args:
@@ -25,11 +26,11 @@ def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) 
         random: what to draw the point from, at least half a `side` from every border.
 
     Returns:
-        A sample of (2 side, 2 side) pixels with the objects of which something is left, and their masks.
+        An image of (2 side, 2 side) pixels with the objects of which something is left; all of them have masks.
     """
     x, y = (int(value) for value in random.integers(side // 2, 2 * side - side // 2 + 1, 2))
     canvas = np.full((2 * side, 2 * side, 3), GREY, np.uint8)
-    boxes, labels, masks = [], [], []
+    boxes, labels, pieces = [], [], []
     for position, image in enumerate(images):
         rows, columns = image.sample.image.shape[:2]
         height, width = rescaled_size(rows, columns, side, side)
@@ -43,7 +44,14 @@ def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) 
         boxes.append(tile.boxes + np.array([left, top, left, top], np.float32))
         labels.append(tile.labels)
         assert tile.masks is not None
-        placed = np.zeros((len(tile.labels), 2 * side, 2 * side), bool)
-        placed[:, *place] = tile.masks
-        masks.append(placed)
-    return Sample(canvas, np.concatenate(boxes), np.concatenate(labels), np.concatenate(masks))
+        # Kept as bits, and laid on the square one by one: a hundred of a large square are gigabytes.
+        pieces += [(place, mask) for mask in np.packbits(tile.masks, axis=-1)]
+    return Unreduced(Sample(canvas, np.concatenate(boxes), np.concatenate(labels)), _placed(pieces, 2 * side))
+
+
+def _placed(pieces: Sequence[tuple[tuple[slice, slice], NDArray[np.uint8]]], side: int) -> Iterator[NDArray[np.bool_]]:
+    """Each mask on the whole square, from its bits and where they belong."""
+    for place, bits in pieces:
+        mask = np.zeros((side, side), bool)
+        mask[place] = np.unpackbits(bits, axis=-1, count=mask[place].shape[1])
+        yield mask

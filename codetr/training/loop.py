@@ -59,7 +59,7 @@ class Outcome:
         published_step: the step `state` is from.
         validation: the last validation's figures; empty without validation.
         best: {"step", "epoch", "AP"} of the best validation, or None.
-        bad_images: those that were skipped over the whole run, by all processes; None if they are not to be.
+        bad_images: those that were skipped over the whole run, by all processes; None if none were and none may be.
     """
 
     state: dict[str, Tensor]
@@ -241,7 +241,7 @@ class Trainer:
         named = {f"loss/{name}": value for name, value in means.items()}
         row = {"lr": lr, "grad_norm": result.grad_norm, **named}
         if self._take_bad_images:
-            row["bad_images"] = self._bad_images.replaced
+            row["replaced_images"] = self._bad_images.replaced
         self._metrics.append({"step": position.step, "epoch": position.epoch + 1, **row})
         speed = {"images_per_second": progress.images_per_second, "memory_gib": memory_gib(self._processes.device)}
         self._log({**row, **speed, "epoch": position.epoch + 1}, position.step)
@@ -318,5 +318,5 @@ class Trainer:
             published,
             self._validation,
             self._best,
-            self._bad_images if self._take_bad_images else None,
+            self._bad_images if self._take_bad_images or len(self._bad_images) else None,
         )

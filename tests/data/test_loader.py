@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from codetr.data import loader as loader_module
 from codetr.data.config import (
@@ -20,7 +18,6 @@ from codetr.data.config import (
     AugmentConfig,
     ClassBalancedConfig,
     ColourConfig,
-    CropConfig,
     JitterConfig,
     LoaderConfig,
     MosaicConfig,
@@ -34,13 +31,7 @@ from codetr.data.epoch_images import training_sample
 from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.sampling import build_sampler
 from codetr.errors import UserError
-from codetr.models.structures import ImageBatch, Target
-
-AUGMENT = AugmentConfig(
-    short_sides=(48, 64), long_side=96, crop=CropConfig(short_sides=(48, 64), long_side=200, size=(32, 56))
-)
-PREPROCESS = PreprocessConfig(short_side=64, long_side=96, pad_divisor=32)
-
+from tests.data.batches import AUGMENT, PREPROCESS, Batch, assert_equal
 
 SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())
 every_sampling = pytest.mark.parametrize("sampling", SAMPLINGS, ids=lambda config: config.kind)
@@ -55,19 +46,6 @@ def loader(
 ) -> TrainLoader:
     config = LoaderConfig(batch_size=batch_size, workers=workers, sampling=sampling)
     return TrainLoader(split, AUGMENT, PREPROCESS, config, seed=7, **options)
-
-
-Batch = tuple[ImageBatch, list[Target]]
-
-
-def assert_equal(first: list[Batch], second: list[Batch]) -> None:
-    assert len(first) == len(second) > 0
-    for (images, targets), (other_images, other_targets) in zip(first, second, strict=True):
-        assert images.image_ids == other_images.image_ids
-        assert torch.equal(images.pixels, other_images.pixels)
-        for target, other in zip(targets, other_targets, strict=True):
-            assert torch.equal(target.boxes, other.boxes)
-            assert torch.equal(target.labels, other.labels)
 
 
 @every_sampling
@@ -318,101 +296,6 @@ def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: 
             list(batches)
         assert caught.value.where is not None
         assert "Traceback" not in str(caught.value)
-
-
-@pytest.fixture
-def spoilt(drawn: Path, dataset: Path, tmp_path: Path) -> tuple[Split, list[int]]:
-    """The training split with its first four images gone, cut short, of another size, and no image; and their ids."""
-    copy, images = tmp_path / "dataset", tmp_path / "images"
-    shutil.copytree(dataset, copy)
-    shutil.copytree(drawn / "train" / "images", images)
-    (copy / "locations.json").write_text(f'{{"train": "{images}", "val": "{images}"}}')
-    split = Split.open(copy, "train")
-    gone, short, large, text = (split.path(i) for i in range(4))
-    gone.unlink()
-    short.write_bytes(short.read_bytes()[: short.stat().st_size // 2])
-    Image.new("RGB", (200, 100)).save(large)
-    text.write_bytes(b"<html>not found</html>".ljust(text.stat().st_size))
-    return split, split.image_ids[:4].tolist()
-
-
-SKIP = LoaderConfig(batch_size=2, workers=0, bad_images="skip")
-
-
-def test_bad_images_are_replaced_by_the_same_ones_whatever_loads_them(spoilt: tuple[Split, list[int]]) -> None:
-    """A run on two processes, with workers, or resumed would see other images than the one that was not."""
-    split, bad = spoilt
-    plain = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
-    whole = list(plain.epoch(1))
-    found = plain.take_bad_images()
-    assert {int(split.image_ids[image.index]) for image in found} == set(bad)
-    reasons = {image.index: image.reason for image in found}
-    assert reasons[0] == "no such file"
-    assert re.fullmatch(r"has \d+ bytes, had \d+ when prepared", reasons[1])
-    assert "when prepared" in reasons[2]
-    assert reasons[3] == "is not an image: unknown format"
-    assert not plain.take_bad_images()
-    seen = [image for images, _ in whole for image in images.image_ids]
-    assert len(seen) == len(split)
-    assert set(seen) == set(split.image_ids.tolist()) - set(bad)
-
-    workers = TrainLoader(split, AUGMENT, PREPROCESS, SKIP.model_copy(update={"workers": 2}), seed=7)
-    assert_equal(list(workers.epoch(1)), whole)
-    assert workers.take_bad_images() == found
-
-    resumed = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
-    assert_equal(list(resumed.epoch(1, start=4)), whole[4:])
-    part = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
-    assert_equal(list(islice(part.epoch(1), 4)), whole[:4])
-    assert part.take_bad_images() + resumed.take_bad_images() == found
-
-    single = SKIP.model_copy(update={"batch_size": 1})
-    ranks = [TrainLoader(split, AUGMENT, PREPROCESS, single, seed=7, rank=rank, world_size=2) for rank in range(2)]
-    divided = [[batch[0].image_ids[0] for batch in rank.epoch(1)] for rank in ranks]
-    assert [list(pair) for pair in zip(*divided, strict=True)] == [images.image_ids for images, _ in whole]
-    by_rank = [image for rank in ranks for image in rank.take_bad_images()]
-    assert sorted(by_rank, key=str) == sorted(found, key=str)
-
-
-def test_other_epochs_replace_bad_images_by_others(spoilt: tuple[Split, list[int]]) -> None:
-    """One image would stand in for another through the whole run, as if the dataset listed it twice."""
-    split, _ = spoilt
-    loader = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
-    twice = []
-    for epoch in range(3):
-        seen = [image for images, _ in loader.epoch(epoch) for image in images.image_ids]
-        twice.append(tuple(sorted(image for image in seen if seen.count(image) > 1)))
-    assert len(set(twice)) > 1
-
-
-@pytest.mark.parametrize(
-    "augment",
-    [JitterConfig(canvas=64), AUGMENT.model_copy(update={"mosaic": MosaicConfig(side=48, probability=1)})],
-    ids=["jitter", "mosaic"],
-)
-def test_bad_images_are_replaced_where_several_become_one(spoilt: tuple[Split, list[int]], augment) -> None:
-    split, bad = spoilt
-    loader = TrainLoader(split, augment, PREPROCESS, SKIP, seed=7)
-    assert sum(len(targets) for _, targets in loader.epoch(0)) == len(split)
-    assert {int(split.image_ids[image.index]) for image in loader.take_bad_images()} == set(bad)
-
-
-def test_a_bad_image_ends_a_run_that_was_not_told_to_skip(spoilt: tuple[Split, list[int]]) -> None:
-    split, _ = spoilt
-    for batches in (loader(split).epoch(0), EvalLoader(split, PREPROCESS, [range(len(split))], workers=0)):
-        with pytest.raises(UserError, match=r"(?i)no such file|is damaged|is not an image|when prepared"):
-            list(batches)
-    with pytest.raises(UserError, match=r"loader\.bad_images=skip"):
-        list(loader(split).epoch(0))
-
-
-def test_a_folder_of_bad_images_ends_any_run(spoilt: tuple[Split, list[int]]) -> None:
-    """An unmounted folder would otherwise be trained on for ever, with nothing in it."""
-    split, _ = spoilt
-    for i in range(1, len(split)):
-        split.path(i).unlink()
-    with pytest.raises(UserError, match="99 images that were tried in its place cannot be read either"):
-        list(TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7).epoch(0))
 
 
 _SIGNALLED = """

@@ -28,7 +28,7 @@ def test_every_object_lies_on_its_own_pixels() -> None:
     """Boxes, labels and masks that went elsewhere than the pixels would teach nonsense in every fourth image."""
     seen = set()
     for seed in range(40):
-        result = mosaic(four(), 64, np.random.default_rng(seed))
+        result = mosaic(four(), 64, np.random.default_rng(seed)).with_masks()
         assert result.image.shape == (128, 128, 3)
         assert result.masks is not None
         np.testing.assert_array_equal(result.boxes, boxes_around(result.masks))
@@ -42,7 +42,7 @@ def test_every_object_lies_on_its_own_pixels() -> None:
 def test_objects_with_boxes_only_get_the_boxes_of_their_outlines() -> None:
     """The rectangles are their own boxes, so both ways must agree to half a pixel, whatever is cut off."""
     for seed in range(20):
-        outlined, plain = (mosaic(four(outlined=way), 64, np.random.default_rng(seed)) for way in (True, False))
+        outlined, plain = (mosaic(four(outlined=way), 64, np.random.default_rng(seed)).sample for way in (True, False))
         np.testing.assert_array_equal(outlined.image, plain.image)
         np.testing.assert_array_equal(outlined.labels, plain.labels)
         np.testing.assert_allclose(outlined.boxes, plain.boxes, atol=1)
@@ -57,7 +57,7 @@ def test_the_images_meet_in_the_drawn_point_and_the_rest_is_grey() -> None:
     for seed in range(30):
         random = np.random.default_rng(seed)
         x, y = random.integers(16, 49, 2)
-        result = mosaic(white, 32, np.random.default_rng(seed)).image[..., 0]
+        result = mosaic(white, 32, np.random.default_rng(seed)).sample.image[..., 0]
         expected = np.full((64, 64), GREY)
         for shade, top, left in ((0, y - 32, x - 32), (50, y - 32, x), (200, y, x - 32), (250, y, x)):
             expected[max(top, 0) : top + 32, max(left, 0) : left + 32] = shade
@@ -68,7 +68,7 @@ def test_the_images_meet_in_the_drawn_point_and_the_rest_is_grey() -> None:
 
 def test_images_without_objects_are_background() -> None:
     empty = Unreduced(Sample(np.zeros((9, 12, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)), [])
-    result = mosaic([empty] * 4, 32, np.random.default_rng(0))
+    result = mosaic([empty] * 4, 32, np.random.default_rng(0)).with_masks()
     assert result.boxes.shape == (0, 4)
     assert result.masks is not None
     assert result.masks.shape == (0, 64, 64)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
+from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
+from codetr.data.sample import draw_sample_data
 from codetr.files import sha256_file
 from codetr.recipe import Recipe
+from codetr.steps.prepare import PrepareConfig, prepare
 from codetr.training.config import CheckpointConfig, EmaConfig, ScheduleConfig, TrainingConfig
 from tests.training.tiny import tiny_config
 
@@ -35,6 +37,23 @@ RECIPE = Recipe(
         log_every=1,
     ),
 )
+
+IMAGES = 16
+SHORT = {"validate_every": 0, "schedule": ScheduleConfig()}
+
+
+def drawn_dataset(folder: Path) -> Path:
+    """A dataset of shapes, `IMAGES` of them to train on, prepared within `folder`."""
+    draw_sample_data(folder / "shapes", IMAGES + 4, val_fraction=0.2, sides=(64, 96), objects=(1, 3))
+    sources = {
+        split: SourceConfig(
+            annotations=str(folder / "shapes" / split / "annotations.json"),
+            images=str(folder / "shapes" / split / "images"),
+        )
+        for split in ("train", "val")
+    }
+    prepare(PrepareConfig(**sources), folder / "dataset")
+    return folder / "dataset"
 
 
 @contextmanager

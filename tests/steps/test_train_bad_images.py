@@ -1,0 +1,77 @@
+"""The step train with images that cannot be read: skipped when it is told to, counted once, known ever after."""
+
+import json
+import shutil
+
+import pytest
+
+from codetr.data.config import LoaderConfig
+from codetr.data.dataset import Split
+from codetr.errors import UserError
+from codetr.manifest import Manifest
+from codetr.steps.train import TrainConfig, train
+from tests.steps.runs import RECIPE, SHORT, drawn_dataset, finish, kill, started, wait_for_step
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return drawn_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def with_bad_images(dataset, tmp_path):
+    """The dataset with copies of its images, of which one is gone and one is cut short."""
+    copy = shutil.copytree(dataset, tmp_path / "dataset")
+    locations = json.loads((dataset / "locations.json").read_text())
+    shutil.copytree(locations["train"], tmp_path / "images")
+    (copy / "locations.json").write_text(json.dumps(locations | {"train": str(tmp_path / "images")}))
+    split = Split.open(copy, "train")
+    split.path(3).unlink()
+    split.path(7).write_bytes(split.path(7).read_bytes()[:-40])
+    return copy
+
+
+def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images, tmp_path):
+    """What the model was not trained on would be forgotten, or counted twice, where a run was killed or divided."""
+    skip = LoaderConfig(batch_size=1, workers=1, bad_images="skip")
+    short = {"training": RECIPE.training.model_copy(update={**SHORT, "epochs": 2, "log_every": 2})}
+    train(
+        TrainConfig(recipe=RECIPE.model_copy(update={"loader": skip, **short})),
+        with_bad_images,
+        tmp_path / "whole",
+        tmp_path / "undisturbed",
+    )
+    found = json.loads((tmp_path / "whole" / "summary.json").read_text())["bad_images"]
+    split = Split.open(with_bad_images, "train")
+    names = [split.relative_path(i) for i in (3, 7)]
+    assert found["images"] == 2
+    assert found["replaced"] >= 2 * 2, "each of them in each epoch"
+    assert [example.split()[0] for example in found["examples"]] == [f"'{name}'" for name in names]
+    assert Manifest.read(tmp_path / "whole", "model").summary["bad_images"] == found
+    counts = [
+        json.loads(line)["replaced_images"] for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert counts[-1] == found["replaced"]
+
+    divided = {"training": short["training"].model_copy(update={"accumulate": 1}), "loader": skip}
+    with started(tmp_path, with_bad_images, processes=2, **divided) as process:
+        wait_for_step(tmp_path, 5, process)
+        kill(process)
+    code, log = finish(tmp_path, with_bad_images, processes=2, **divided)
+    assert code == 0, log
+    assert json.loads((tmp_path / "model" / "summary.json").read_text())["bad_images"] == found
+    assert f"'{names[0]}' no such file" in log
+
+
+def test_a_run_that_a_bad_image_ended_goes_on_when_told_to_skip_it(with_bad_images, tmp_path):
+    """Hours of training would be lost with the image."""
+    settings = {"training": RECIPE.training.model_copy(update={**SHORT, "epochs": 1})}
+    recipe = RECIPE.model_copy(update=settings)
+    with pytest.raises(UserError, match=r"loader\.bad_images=skip"):
+        train(TrainConfig(recipe=recipe), with_bad_images, tmp_path / "model", tmp_path / "checkpoints")
+    skip = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"bad_images": "skip"})})
+    manifest = train(TrainConfig(recipe=skip), with_bad_images, tmp_path / "model", tmp_path / "checkpoints")
+    assert manifest.summary["bad_images"]["images"] == 2
+    # The images are whole again, say.
+    again = train(TrainConfig(recipe=recipe), with_bad_images, tmp_path / "model", tmp_path / "checkpoints")
+    assert again.summary["bad_images"]["images"] == 2, "the model would be said to have seen every image"
