@@ -156,7 +156,11 @@ def sha256_file(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
+def sha256_bytes(content: bytes) -> str:
+    """The SHA-256 of what a file holds, as `sha256:<hex>`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 def sha256_json(value: Any) -> str:
     """The SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as `sha256:<hex>`."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())

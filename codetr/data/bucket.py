@@ -6,13 +6,14 @@ Credentials, region and endpoint come from where the AWS tools take them (enviro
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from codetr.data.paths import NoFileError
 from codetr.errors import UserError
@@ -22,6 +23,15 @@ SCHEME = "s3://"
 _ATTEMPTS = 6
 _BODY_ATTEMPTS = 4
 _DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+
+_OF_OBJECT = {
+    "InvalidObjectState": "It is archived; restore it first (`aws s3api restore-object`).",
+    "KeyTooLongError": "Keys on S3 have at most 1,024 bytes.",
+    "XMinioInvalidObjectName": "MinIO takes no such key.",
+}
+"""Codes that are about one object, with what to do; all others are about the store."""
+
+_CHUNK = 1 << 20
 
 
 class StorageError(UserError):
@@ -73,43 +83,49 @@ def read_object(address: S3Address, *, limit: int) -> bytes:
 
     Raises:
         NoFileError: there is no such object.
-        UserError: it is larger than `limit`.
+        UserError: it is larger than `limit`, or archived, or has a name that S3 does not take.
         StorageError: no credentials, no such bucket, access denied, or a store that cannot be reached or keeps failing.
     """
-    client = _client()
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-    for attempt in range(_BODY_ATTEMPTS):
-        response = _get(client, address)
-        if response["ContentLength"] > limit:
-            response["Body"].close()
-            raise UserError(f"is larger than {limit >> 30} GiB", where=str(address))
-        try:
-            return response["Body"].read()
-        # Requests are repeated by botocore, but not once an answer has begun.
-        except (HTTPClientError, IncompleteReadError) as error:
-            last = error
-        time.sleep(0.1 * 2**attempt)
-    raise StorageError(f"broke off {_BODY_ATTEMPTS} times: {last}", where=str(address))
+    stream = io.BytesIO()
+    _copy(address, stream, limit)
+    return stream.getvalue()
 
 
-def download(address: S3Address, file: Path) -> None:
+def download(address: S3Address, file: Path, *, limit: int) -> None:
     """Write an object into a new file.
 
     Raises:
         UserError: there is no such object, or as `read_object` has it.
     """
-    client = _client()
-    from botocore.exceptions import BotoCoreError
-
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with file.open("wb") as stream:
-            shutil.copyfileobj(_get(client, address)["Body"], stream, 1 << 20)
+            _copy(address, stream, limit)
     except NoFileError:
         raise UserError("no such object", where=str(address)) from None
-    except BotoCoreError as error:
-        raise StorageError(f"broke off: {error}", where=str(address)) from None
+
+
+def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
+    """Write an object into an empty stream; the errors are those of `read_object`."""
+    client = _client()
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    for attempt in range(_BODY_ATTEMPTS):
+        if attempt:
+            time.sleep(0.1 * 2**attempt)
+            stream.seek(0)
+            stream.truncate()
+        try:
+            with closing(_get(client, address)["Body"]) as body:
+                while content := body.read(_CHUNK):
+                    if stream.tell() + len(content) > limit:
+                        raise UserError(f"is larger than {limit >> 30} GiB", where=str(address))
+                    stream.write(content)
+            return
+        # Requests are repeated by botocore, but not once an answer has begun.
+        except (HTTPClientError, IncompleteReadError) as error:
+            last = error
+    raise StorageError(f"broke off {_BODY_ATTEMPTS} times: {last}", where=str(address))
 
 
 def _get(client: Any, address: S3Address) -> dict[str, Any]:
@@ -122,6 +138,8 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
         code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         if code in ("NoSuchKey", "404"):
             raise NoFileError("no such object") from None
+        if code in _OF_OBJECT:
+            raise UserError(f"cannot be read ({code}: {message})", where=where, hint=_OF_OBJECT[code]) from None
         if code == "NoSuchBucket":
             raise StorageError(f"there is no bucket '{address.bucket}'", where=where) from None
         if code in _DENIED:

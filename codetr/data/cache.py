@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from codetr.errors import UserError
+from codetr.files import sha256_bytes
 
 FOLDER_VARIABLE = "CODETR_IMAGE_CACHE"
 LIMIT_VARIABLE = "CODETR_IMAGE_CACHE_GB"
@@ -61,15 +62,15 @@ class ImageCache:
             raise UserError(f"is '{text}', not a number of GB", where=f"environment variable {LIMIT_VARIABLE}")
         return cls(folder.expanduser(), int(gigabytes * 1e9))
 
-    def get(self, digest: str, size: int) -> bytes | None:
-        """The image of this digest (`sha256:<hex>`) and size in bytes, or None."""
+    def get(self, digest: str) -> bytes | None:
+        """The image of this digest (`sha256:<hex>`), or None."""
         path = self._path(digest)
         try:
             content = path.read_bytes()
-            if len(content) == size:
+            if sha256_bytes(content) == digest:
                 os.utime(path)
                 return content
-            path.unlink()  # after a crash of the machine a file may be shorter than it was written
+            path.unlink()  # as after a crash of the machine, which may leave less of a file than was written
         except OSError:
             pass
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from codetr.data.places import ImageFile, ImagePlace
 from codetr.data.progress import track
 from codetr.data.shards import AmbiguousNameError, Member
 from codetr.errors import UserError
+from codetr.files import sha256_bytes
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
         height,
         width,
         upright,
-        f"sha256:{hashlib.sha256(content).hexdigest()}",
+        sha256_bytes(content),
         len(content),
         entry.verified,
         fingerprint=fingerprint(pixels),

@@ -18,7 +18,7 @@ from codetr.data.bucket import SCHEME, S3Address, StorageError
 from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE, Frequency
 from codetr.data.images import parse_image
 from codetr.data.index import open_index
-from codetr.data.places import ImageRoot, read_cached
+from codetr.data.places import ImageRoot, read_cached, require_digest
 from codetr.data.shards import Member, is_sharded, read_member, shard_path, stored_member
 from codetr.errors import UserError
 from codetr.files import read_json, write_json
@@ -114,13 +114,17 @@ class ImageRecord:
 
     def _content(self, where: str) -> bytes:
         if isinstance(self.path, S3Address):
-            return read_cached(self.path, self.digest, self.file_size)
+            return read_cached(self.path, self.digest)
+        if self.member is not None:
+            content = read_member(self.path, self.member)
+            # A tar file that was packed anew has another image here, which is as good a one but for its annotations.
+            require_digest(content, self.digest, where)
+            return content
         # Far cheaper than the digest, and tells nearly every file that was edited, written anew or cut short.
-        expected = self.file_size if self.member is None else self.member.shard.size
-        if (size := self.path.stat().st_size) != expected:
-            file = "has" if self.member is None else "is in a tar file that has"
-            raise BadImageError(f"{file} {size} bytes, had {expected} when prepared", where=where, hint=_PREPARE_AGAIN)
-        return self.path.read_bytes() if self.member is None else read_member(self.path, self.member)
+        if (size := self.path.stat().st_size) != self.file_size:
+            problem = f"has {size} bytes, had {self.file_size} when prepared"
+            raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
+        return self.path.read_bytes()
 
 
 _PREPARE_AGAIN = "Run `codetr prepare` again."

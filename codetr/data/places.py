@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from codetr.data.cache import ImageCache
 from codetr.data.paths import NoFileError, UnsafePathError, require_harmless, resolve_image, spellings
 from codetr.data.shards import Member, Shards, is_sharded
 from codetr.errors import UserError
+from codetr.files import sha256_bytes
 
 MAX_BYTES = 1 << 30
 """Upper bound of one image file; the largest image that is decoded has no more bytes before compression."""
@@ -104,33 +104,35 @@ class _Bucket:
             except NoFileError:
                 continue
             # Training reads the same images; it finds them here.
-            self._cache.put(_digest(content), content)
+            self._cache.put(sha256_bytes(content), content)
             return ImageFile(spelling, content)
         raise NoFileError("no such file")
 
 
-def read_cached(address: S3Address, digest: str, size: int) -> bytes:
-    """The content of an object of a known digest (`sha256:<hex>`) and size in bytes, from the cache if it is there.
+def read_cached(address: S3Address, digest: str) -> bytes:
+    """The content of an object of a known digest (`sha256:<hex>`), from the cache if it is there.
 
     Raises:
         BadImageError: there is no such object, or it has another content.
         StorageError: the store as a whole cannot be used.
     """
     cache, where = ImageCache.from_environment(), str(address)
-    content = cache.get(digest, size)
+    content = cache.get(digest)
     if content is None:
         try:
             content = read_object(address, limit=MAX_BYTES)
         except NoFileError as error:
             raise BadImageError(str(error), where=where) from None
-        if _digest(content) != digest:
-            raise BadImageError("has other content than when the dataset was prepared", where=where)
+        require_digest(content, digest, where)
         cache.put(digest, content)
     return content
 
 
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+def require_digest(content: bytes, digest: str, where: str) -> None:
+    """Raise `BadImageError` unless an image's content is the one that was prepared."""
+    if sha256_bytes(content) != digest:
+        hint = "Run `codetr prepare` again."
+        raise BadImageError("has other content than when the dataset was prepared", where=where, hint=hint)
 
 
 def _require_size(size: int, path: str) -> None:

@@ -31,24 +31,10 @@ ARRAYS = {
     "shard_offsets": "int64 (n,): the byte of the tar file at which the image begins",
     "shard_names": "uint8: the tar files, UTF-8, relative to their image folder, one after the other",
     "shard_name_offsets": "int64 (k + 1,)",
-    "shard_sizes": "int64 (k,): bytes",
 }
 """Arrays of an index, only where images are in tar files."""
 
 _BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A tar file.
-
-    Attributes:
-        name: relative to the image folder, with `/`; empty if the tar file takes the folder's place.
-        size: bytes.
-    """
-
-    name: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -57,13 +43,13 @@ class Member:
 
     Attributes:
         name: its name in it.
-        shard: the tar file.
+        shard: the tar file, relative to the image folder, with `/`; empty if it takes the folder's place.
         offset: the byte at which it begins.
         size: bytes.
     """
 
     name: str
-    shard: Shard
+    shard: str
     offset: int
     size: int
 
@@ -107,8 +93,9 @@ class Shards:
         for file in files:
             if not file.resolve().is_relative_to(root):
                 raise UserError("leads out of the image folder", where=str(file), hint="Put the tar file itself there.")
-            shard = Shard("" if file == root else file.name, file.stat().st_size)
-            for member in _members(file, shard):
+            if not file.is_file():
+                raise UserError("is no file that can be read in place", where=str(file))
+            for member in _members(file, "" if file == root else file.name):
                 first = self._members.setdefault(member.name, member)
                 if first is not member:
                     self._repeated.setdefault(member.name, [first]).append(member)
@@ -127,7 +114,7 @@ class Shards:
             if known.split("/")[0] == "..":
                 raise UnsafePathError("leads out of the image folder")
             if known in self._repeated:
-                places = [member.shard.name or self._root.name for member in self._repeated[known]]
+                places = [member.shard or self._root.name for member in self._repeated[known]]
                 raise AmbiguousNameError(f"is in {' and in '.join(places)}")
             if known in self._members:
                 return self._members[known]
@@ -142,9 +129,9 @@ class Shards:
         return read_member(shard_path(self._root, member.shard), member)
 
 
-def shard_path(root: Path, shard: Shard) -> Path:
+def shard_path(root: Path, shard: str) -> Path:
     """The tar file of an image folder, or the tar file that stands in its place."""
-    return root / shard.name if shard.name else root
+    return root / shard if shard else root
 
 
 def read_member(file: Path, member: Member) -> bytes:
@@ -168,25 +155,24 @@ class _HasMember(Protocol):
 def shard_arrays(images: Sequence[_HasMember]) -> dict[str, NDArray[Any]]:
     """The arrays of `ARRAYS` for the images of a split; none if no image is in a tar file."""
     members = [image.member for image in images]
-    known = sorted({member.shard for member in members if member}, key=lambda shard: (shard.name, shard.size))
+    known = sorted({member.shard for member in members if member})
     if not known:
         return {}
     numbers = {shard: number for number, shard in enumerate(known)}
-    names = [shard.name.encode() for shard in known]
+    names = [shard.encode() for shard in known]
     return {
         "shards": np.array([numbers[member.shard] if member else -1 for member in members], np.int32),
         "shard_offsets": np.array([member.offset if member else 0 for member in members], np.int64),
         "shard_names": np.frombuffer(b"".join(names), np.uint8),
         "shard_name_offsets": np.cumsum([0, *map(len, names)], dtype=np.int64),
-        "shard_sizes": np.array([shard.size for shard in known], np.int64),
     }
 
 
 def shard_lengths(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     """The lengths that the arrays of `ARRAYS` must have to fit together."""
-    images, shards = len(arrays["image_ids"]), len(arrays["shard_sizes"])
-    names = int(arrays["shard_name_offsets"][-1]) if len(arrays["shard_name_offsets"]) else 0
-    return {"shards": images, "shard_offsets": images, "shard_name_offsets": shards + 1, "shard_names": names}
+    images, offsets = len(arrays["image_ids"]), arrays["shard_name_offsets"]
+    names = int(offsets[-1]) if len(offsets) else 0
+    return {"shards": images, "shard_offsets": images, "shard_names": names}
 
 
 def stored_member(arrays: Mapping[str, NDArray[Any]], i: int, name: str) -> Member | None:
@@ -200,7 +186,7 @@ def stored_member(arrays: Mapping[str, NDArray[Any]], i: int, name: str) -> Memb
     if "shards" not in arrays or (number := int(arrays["shards"][i])) < 0:
         return None
     start, stop = arrays["shard_name_offsets"][number : number + 2]
-    shard = Shard(arrays["shard_names"][start:stop].tobytes().decode(), int(arrays["shard_sizes"][number]))
+    shard = arrays["shard_names"][start:stop].tobytes().decode()
     return Member(name, shard, int(arrays["shard_offsets"][i]), int(arrays["file_sizes"][i]))
 
 
@@ -219,10 +205,11 @@ class _Headers(io.FileIO):
         return content
 
 
-def _members(file: Path, shard: Shard) -> Iterator[Member]:
+def _members(file: Path, shard: str) -> Iterator[Member]:
     """Every regular file with a harmless name in a tar file; links, devices and sparse files are left out."""
     where = str(file)
     try:
+        size = file.stat().st_size
         with _Headers(file) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             behind = -1
             while (entry := archive.next()) is not None:
@@ -233,7 +220,7 @@ def _members(file: Path, shard: Shard) -> Iterator[Member]:
                 behind = archive.offset
                 if not entry.isreg() or entry.issparse():
                     continue
-                if entry.offset_data + entry.size > shard.size:
+                if entry.offset_data + entry.size > size:
                     raise tarfile.ReadError("it was cut short")
                 name = posixpath.normpath(entry.name)
                 if _is_harmless(name):
@@ -241,8 +228,11 @@ def _members(file: Path, shard: Shard) -> Iterator[Member]:
             stream.seek(archive.offset)
             if stream.read(_BLOCK).strip(b"\0"):
                 raise tarfile.ReadError(f"there is no header at byte {archive.offset}")
+            while rest := stream.read(MAX_HEADER_BYTES):
+                if rest.strip(b"\0"):
+                    raise tarfile.ReadError("there is more behind its end, as in tar files joined by `cat`")
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        hint = "Images are read from tar files that are whole and not compressed (pack them with `tar -cf`)."
+        hint = "Images are read from tar files that are whole, single and not compressed (pack them with `tar -cf`)."
         raise UserError(f"is not a tar file that can be read: {error}", where=where, hint=hint) from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror or error}", where=where) from None

@@ -9,7 +9,7 @@ from typing import Literal
 
 from codetr.data import voc, yolo
 from codetr.data.bucket import SCHEME, S3Address, download
-from codetr.data.coco_file import read_coco
+from codetr.data.coco_file import MAX_BYTES, read_coco
 from codetr.data.config import SourceConfig
 from codetr.data.findings import Findings
 from codetr.data.places import ImageRoot
@@ -60,7 +60,7 @@ def _fetch_annotations(address: S3Address, folder: Path) -> Path:
     if not address.name or format_of(file) != "coco":
         hint = "Copy the others here, for example with `aws s3 sync`."
         raise UserError("is no COCO file; only these are read from S3", where=str(address), hint=hint)
-    download(address, file)
+    download(address, file, limit=MAX_BYTES)
     return file
 
 

@@ -21,6 +21,8 @@ class S3Server(ThreadingHTTPServer):
         busy: so many requests from now on are answered with 503.
         broken: so many answers from now on break off in the middle.
         denied: part of the paths that nobody may read.
+        archived: part of the paths that would have to be restored first.
+        unsized: answers do not say how long they are.
     """
 
     daemon_threads = True
@@ -31,6 +33,8 @@ class S3Server(ThreadingHTTPServer):
         self.requests: Counter[str] = Counter()
         self.busy = self.broken = 0
         self.denied: str | None = None
+        self.archived: str | None = None
+        self.unsized = False
 
     @property
     def url(self) -> str:
@@ -52,6 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(403, "InvalidAccessKeyId")
         elif self.server.denied and self.server.denied in path:
             self._error(403, "AccessDenied")
+        elif self.server.archived and self.server.archived in path:
+            self._error(403, "InvalidObjectState")
+        elif len(path.partition("/")[2]) > 1024:
+            self._error(400, "KeyTooLongError")
         elif not (self.server.root / path.split("/")[0]).is_dir():
             self._error(404, "NoSuchBucket")
         elif not file.is_file():
@@ -59,7 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             content = file.read_bytes()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            if self.server.unsized:
+                self.close_connection = True
+                self.send_header("Connection", "close")
+            else:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.server.broken > 0:
                 self.server.broken -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from codetr.data import bucket, doctor
 from codetr.data.bad_images import BadImageError
-from codetr.data.bucket import S3Address, StorageError, read_object
+from codetr.data.bucket import S3Address, StorageError, download, read_object
 from codetr.data.cache import ImageCache
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset import Split
@@ -24,6 +25,7 @@ from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.paths import NoFileError
 from codetr.data.sample import ANNOTATIONS
 from codetr.errors import UserError
+from codetr.files import sha256_bytes
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.data.s3_server import KEY, S3Server, serving
 
@@ -118,6 +120,23 @@ def test_a_busy_store_and_broken_answers_cost_time_only(server: S3Server) -> Non
     server.broken = 0
     with pytest.raises(UserError, match="is larger than"):
         read_object(address, limit=10)
+    server.unsized = True
+    assert read_object(address, limit=1 << 20) == expected
+    with pytest.raises(UserError, match="is larger than"):
+        read_object(address, limit=10)
+
+
+def test_annotations_are_fetched_as_surely_as_images(server: S3Server, tmp_path: Path) -> None:
+    """An answer that breaks off would be half a file; one without end would fill the disk."""
+    address = S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}"
+    expected = (server.root / "data" / "drawn" / "train" / ANNOTATIONS).read_bytes()
+    server.broken = 2
+    download(address, tmp_path / "new" / "a.json", limit=1 << 20)
+    assert (tmp_path / "new" / "a.json").read_bytes() == expected
+    with pytest.raises(UserError, match="is larger than"):
+        download(address, tmp_path / "b.json", limit=10)
+    with pytest.raises(UserError, match="no such object"):
+        download(address / "none", tmp_path / "c.json", limit=10)
 
 
 @pytest.mark.parametrize(
@@ -188,54 +207,69 @@ def test_objects_that_are_gone_or_others_are_bad_images(server: S3Server, tmp_pa
         split.record(0).read()
     with pytest.raises(BadImageError, match="has other content than when the dataset was prepared"):
         split.record(1).read()
+    server.archived = split.relative_path(2)
+    with pytest.raises(BadImageError, match=r"cannot be read \(InvalidObjectState: .*restore it first"):
+        split.record(2).read()
     loader = TrainLoader(split, AUGMENT, PREPROCESS, LoaderConfig(workers=0, bad_images="skip"), seed=0)
     list(loader.epoch(0))
-    assert {image.index for image in loader.take_bad_images()} == {0, 1}
+    assert {image.index for image in loader.take_bad_images()} == {0, 1, 2}
 
 
 def test_names_are_as_safe_as_paths(server: S3Server, tmp_path: Path) -> None:
     """`..` would be a way to any object of the bucket."""
     content = json.loads((server.root / "data" / "drawn" / "train" / ANNOTATIONS).read_text())
-    names = ["../secret.jpg", "/etc/passwd", "s3://other/a.jpg"]
+    names = ["../secret.jpg", "/etc/passwd", "s3://other/a.jpg", "long/" * 300]
     for image, name in zip(content["images"], names, strict=False):
         image["file_name"] = name
-    content["images"][3]["file_name"] = f".\\{content['images'][3]['file_name']}"
+    content["images"][4]["file_name"] = f".\\{content['images'][4]['file_name']}"
     (server.root / "data" / "drawn" / "train" / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "a.json").write_text(json.dumps(content))
     source = SourceConfig(annotations=str(tmp_path / "a.json"), images="s3://data/drawn/train/images")
     prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
     findings = doctor.read_report(tmp_path / "dataset").splits["train"].findings
     counts = {finding.name: finding.count for finding in findings}
-    assert (counts["image_unsafe_path"], counts["image_name_adapted"]) == (3, 1)
+    assert (counts["image_unsafe_path"], counts["image_unreadable"], counts["image_name_adapted"]) == (3, 1, 1)
     assert not [path for path in server.requests if "secret" in path or "passwd" in path]
 
 
-def digest(number: int, start: str = "00") -> str:
-    return f"sha256:{start}{number:062x}"
+def of_one_folder(count: int, length: int) -> dict[str, bytes]:
+    """Contents by digest, of which all are kept in the folder `00`."""
+    contents: dict[str, bytes] = {}
+    for number in itertools.count():
+        content = f"{number}".encode().ljust(length)
+        if (digest := sha256_bytes(content)).startswith("sha256:00"):
+            contents[digest] = content
+        if len(contents) == count:
+            return contents
 
 
 def test_the_cache_keeps_its_limit_and_what_was_used_last(tmp_path: Path) -> None:
     cache = ImageCache(tmp_path, limit=256 * 1000)
-    for number in range(9):
-        cache.put(digest(number), b"x" * 100)
-        os.utime(tmp_path / "00" / digest(number)[7:], (number, number))
-    assert cache.get(digest(0), 100) == b"x" * 100, "used just now, and oldest before"
-    for number in range(9, 12):
-        cache.put(digest(number), b"x" * 100)
-    assert [number for number in range(12) if cache.get(digest(number), 100)] == [0, *range(3, 12)]
-    cache.put(digest(12), b"x" * 5000)
-    assert cache.get(digest(12), 5000), "the newest is never removed for itself"
+    small = of_one_folder(12, 100)
+    digests = list(small)
+    for number, digest in enumerate(digests[:9]):
+        cache.put(digest, small[digest])
+        os.utime(tmp_path / "00" / digest[7:], (number, number))
+    assert cache.get(digests[0]) == small[digests[0]], "used just now, and oldest before"
+    for digest in digests[9:]:
+        cache.put(digest, small[digest])
+    assert [number for number in range(12) if cache.get(digests[number])] == [0, *range(3, 12)]
+    ((digest, large),) = of_one_folder(1, 5000).items()
+    cache.put(digest, large)
+    assert cache.get(digest) == large, "the newest is never removed for itself"
     assert len(list((tmp_path / "00").iterdir())) == 1
-    cache.put(digest(1, "ff"), b"y")
-    assert cache.get(digest(1, "ff"), 1) == b"y"
 
 
-def test_a_file_in_the_cache_that_is_too_short_is_not_used(tmp_path: Path) -> None:
-    cache = ImageCache(tmp_path, limit=10**6)
-    cache.put(digest(1), b"content")
-    (tmp_path / "00" / digest(1)[7:]).write_bytes(b"con")
-    assert cache.get(digest(1), 7) is None
-    assert not list((tmp_path / "00").iterdir())
+@pytest.mark.parametrize("spoilt", [b"con", b"", b"CONTENT"], ids=["short", "empty", "other"])
+def test_a_file_in_the_cache_that_is_spoilt_is_not_used(tmp_path: Path, spoilt: bytes) -> None:
+    """It would be trained on as the image, on this machine alone; the store still has the right one."""
+    cache, digest = ImageCache(tmp_path, limit=10**6), sha256_bytes(b"content")
+    cache.put(digest, b"content")
+    assert cache.get(digest) == b"content"
+    file = tmp_path / digest[7:9] / digest[7:]
+    file.write_bytes(spoilt)
+    assert cache.get(digest) is None
+    assert not file.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import struct
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from codetr.data import doctor
 from codetr.data.bad_images import BadImageError
@@ -237,14 +239,63 @@ def test_a_tar_file_beside_images_is_no_shard(tmp_path: Path) -> None:
     assert not is_sharded(tmp_path / "train")
 
 
-def test_a_tar_file_that_changed_is_noticed(drawn: Path, packed: Path, tmp_path: Path) -> None:
-    """Its offsets are others then: training would see other images, or their middles."""
-    prepare(from_tar(drawn, packed), tmp_path / "dataset")
-    with tarfile.open(packed / "00000.tar", "w") as archive:
-        add(archive, "other.jpg", b"x" * 50000)
-    record = Split.open(tmp_path / "dataset", "train").record(0)
-    with pytest.raises(BadImageError, match=r"is in a tar file that has \d+ bytes, had \d+ when prepared"):
-        record.read()
+def test_a_tar_file_that_was_packed_anew_gives_no_other_images(drawn: Path, packed: Path, tmp_path: Path) -> None:
+    """At the noted places are other images then, sound ones, or their middles: training would take them for its own."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 48), (number, 0, 0)).save(images / f"{number}.bmp")
+    content = json.loads((drawn / "train" / ANNOTATIONS).read_text())
+    content["images"] = [{"id": k, "file_name": f"{k}.bmp", "width": 64, "height": 48} for k in range(4)]
+    content["annotations"] = [
+        {
+            "id": k + 1,
+            "image_id": k,
+            "category_id": content["categories"][0]["id"],
+            "bbox": [1, 1, 20, 20],
+            "iscrowd": 0,
+        }
+        for k in range(4)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    tar = tmp_path / "a.tar"
+    pack(tar, sorted(images.iterdir()))
+    annotated = SourceConfig(annotations=str(tmp_path / "a.json"), images=str(tar))
+    prepare(PrepareConfig(train=annotated, val=annotated), tmp_path / "dataset")
+    split, size = Split.open(tmp_path / "dataset", "train"), tar.stat().st_size
+    assert split.record(1).read()[0, 0, 0] == 1
+    pack(tar, sorted(images.iterdir(), reverse=True))
+    assert tar.stat().st_size == size
+    for i in range(4):
+        with pytest.raises(BadImageError, match=r"'\d.bmp' in .*a\.tar: has other content than when the dataset"):
+            split.record(i).read()
+    pack(tar, sorted(images.iterdir()) * 2)
+    assert split.record(1).read()[0, 0, 0] == 1, "what was added behind is no matter"
+    tar.write_bytes(tar.read_bytes()[:2000])
+    with pytest.raises(BadImageError, match="has other content"):
+        split.record(1).read()
+
+
+def test_tar_files_joined_to_one_are_refused(tmp_path: Path) -> None:
+    """Readers stop at the first one's end mark, and the images of all others would be missing."""
+    for name in "ab":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            add(archive, f"{name}.jpg")
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(b"".join((tmp_path / f"{name}.tar").read_bytes() for name in "ab"))
+    with pytest.raises(UserError, match="there is more behind its end, as in tar files joined by `cat`"):
+        Shards(joined)
+    padded = tmp_path / "padded.tar"
+    padded.write_bytes((tmp_path / "a.tar").read_bytes().ljust(3 << 20, b"\0"))
+    assert Shards(padded).find("a.jpg").size == len(b"content")
+
+
+def test_a_pipe_is_not_waited_for(packed: Path) -> None:
+    """Opened, it waits for somebody to write into it, for ever."""
+    os.mkfifo(packed / "pipe.tar")
+    with pytest.raises(UserError, match=r"is no file that can be read in place") as caught:
+        Shards(packed)
+    assert caught.value.where == str(packed / "pipe.tar")
 
 
 @pytest.mark.parametrize(
