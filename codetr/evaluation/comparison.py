@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,43 +110,46 @@ def compare(
         for own, name in zip(outcomes, names, strict=True)
     )
 
-    def row(name: str, one: NDArray[np.float64], other: NDArray[np.float64], images: int) -> Row:
+    def row(name: str, one: NDArray[np.float64], other: NDArray[np.float64], places: NDArray[np.int64]) -> Row:
+        images = np.unique(places[0], return_counts=True)[1]
         return Row(
             name=name,
-            images=images,
+            images=len(np.unique(places[1])),
             first=estimate(one, images, confidence),
             second=estimate(other, images, confidence),
             difference=estimate(other - one, images, confidence, (-1.0, 1.0)),
             p=p_value(other - one, images),
         )
 
+    of_all = _places(truth, "AP")
+    begins = np.searchsorted(of_all[0], np.arange(len(truth.names) + 1))
     return Comparison(
         names=names,
         images=len(truth.image_ids),
         sets=sets,
         confidence=confidence,
         seed=seed,
-        summary=[row(k, first.summary[k], second.summary[k], _images(truth, k)) for k in first.summary],
+        summary=[row(k, first.summary[k], second.summary[k], _places(truth, k)) for k in first.summary],
         classes=[
-            row(*values) for values in zip(truth.names, first.classes, second.classes, _of_classes(truth), strict=True)
+            row(name, one, other, of_all[:, slice(*begin)])
+            for name, one, other, begin in zip(
+                truth.names, first.classes, second.classes, pairwise(begins.tolist()), strict=True
+            )
         ],
     )
 
 
-def _images(truth: Outcomes, name: str) -> int:
-    """How many images have objects that a number of the summary is about: of a size, of classes of a frequency."""
+def _places(truth: Outcomes, name: str) -> NDArray[np.int64]:
+    """Where the objects are that a number of the summary is about: those of a size, or of classes of a frequency.
+
+    Returns:
+        (2, pairs): class and image, each pair once, by class.
+    """
     group = name.partition("@")[0][2:]
     objects = truth.sought[SIZES.get(group, ALL_AREAS)].copy()
     if group in FREQUENCIES:
         objects &= np.array([own == group for own in truth.frequency], bool)[truth.object_label]
-    return len(np.unique(truth.object_image[objects]))
-
-
-def _of_classes(truth: Outcomes) -> list[int]:
-    """How many images have objects of each class."""
-    sought = truth.sought[ALL_AREAS]
-    places = np.unique(np.stack([truth.object_label[sought], truth.object_image[sought]]), axis=1)
-    return np.bincount(places[0], minlength=len(truth.names)).tolist()
+    return np.unique(np.stack([truth.object_label[objects], truth.object_image[objects]]), axis=1)
 
 
 def require_equal(first: Outcomes, second: Outcomes, names: tuple[str, str]) -> None:
