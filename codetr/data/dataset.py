@@ -93,7 +93,7 @@ class ImageRecord:
         """Decode the image: (height, width, 3) uint8 RGB.
 
         Raises:
-            BadImageError: the file is gone, damaged, or of another size than when the dataset was prepared.
+            BadImageError: the file is gone, damaged, or has other content than when the dataset was prepared.
             StorageError: it is on S3, which as a whole cannot be used.
         """
         where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
@@ -117,14 +117,15 @@ class ImageRecord:
             return read_cached(self.path, self.digest)
         if self.member is not None:
             content = read_member(self.path, self.member)
-            # A tar file that was packed anew has another image here, which is as good a one but for its annotations.
-            require_digest(content, self.digest, where)
-            return content
-        # Far cheaper than the digest, and tells nearly every file that was edited, written anew or cut short.
-        if (size := self.path.stat().st_size) != self.file_size:
-            problem = f"has {size} bytes, had {self.file_size} when prepared"
-            raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
-        return self.path.read_bytes()
+        else:
+            # The digest tells all that the size does, but not what it is that changed.
+            if (size := self.path.stat().st_size) != self.file_size:
+                problem = f"has {size} bytes, had {self.file_size} when prepared"
+                raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
+            content = self.path.read_bytes()
+        # What is there now may be another image, as good a one but for its annotations.
+        require_digest(content, self.digest, where)
+        return content
 
 
 _PREPARE_AGAIN = "Run `codetr prepare` again."

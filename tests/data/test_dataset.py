@@ -6,18 +6,22 @@ import io
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from codetr.data.bad_images import BadImageError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split, read_classes
 from codetr.data.doctor import print_report, read_report
 from codetr.data.progress import track
 from codetr.errors import UserError
+from codetr.files import sha256_bytes
 from codetr.steps.prepare import PrepareConfig, prepare
 
 
@@ -56,6 +60,18 @@ def test_a_box_stands_in_for_a_missing_outline(train_split: Split) -> None:
     mask = bare.mask(0)
     assert mask[3:, :4].all()
     assert mask.sum() == 4 * (record.height - 3)
+
+
+def test_an_image_file_that_kept_its_size_but_not_its_content_is_noticed(train_split: Split, tmp_path: Path) -> None:
+    """Uncompressed images of one kind have one size: those that change places would keep each other's objects."""
+    record = train_split.record(0)
+    Image.fromarray(record.read()).save(tmp_path / "a.bmp")
+    content = (tmp_path / "a.bmp").read_bytes()
+    saved = replace(record, path=tmp_path / "a.bmp", digest=sha256_bytes(content), file_size=len(content))
+    assert np.array_equal(saved.read(), record.read())
+    Image.fromarray(record.read()[::-1]).save(tmp_path / "a.bmp")
+    with pytest.raises(BadImageError, match=r"a\.bmp: has other content than when the dataset was prepared"):
+        saved.read()
 
 
 @pytest.fixture
