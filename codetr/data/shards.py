@@ -91,10 +91,11 @@ class Shards:
         if root.is_dir():
             files = sorted(path for path in root.iterdir() if path.suffix.lower() == SUFFIX and path.name[0] != ".")
         for file in files:
-            if not file.resolve().is_relative_to(root):
-                raise UserError("leads out of the image folder", where=str(file), hint="Put the tar file itself there.")
+            # First of all: a link that leads to itself cannot be resolved.
             if not file.is_file():
                 raise UserError("is no file that can be read in place", where=str(file))
+            if not file.resolve().is_relative_to(root):
+                raise UserError("leads out of the image folder", where=str(file), hint="Put the tar file itself there.")
             for member in _members(file, "" if file == root else file.name):
                 first = self._members.setdefault(member.name, member)
                 if first is not member:
@@ -140,7 +141,8 @@ def read_member(file: Path, member: Member) -> bytes:
     Raises:
         OSError: the file cannot be read.
     """
-    descriptor = os.open(file, os.O_RDONLY)
+    # Means nothing to files; of a pipe that took a file's place it opens the end without waiting for the other.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     try:
         return os.pread(descriptor, member.size, member.offset)
     finally:
@@ -230,7 +232,9 @@ def _members(file: Path, shard: str) -> Iterator[Member]:
                 raise tarfile.ReadError(f"there is no header at byte {archive.offset}")
             while rest := stream.read(MAX_HEADER_BYTES):
                 if rest.strip(b"\0"):
-                    raise tarfile.ReadError("there is more behind its end, as in tar files joined by `cat`")
+                    hint = "Join tar files with `tar --concatenate`, or keep each as a file of its own."
+                    problem = "has more behind its end, as tar files joined by `cat` have"
+                    raise UserError(problem, where=where, hint=hint)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         hint = "Images are read from tar files that are whole, single and not compressed (pack them with `tar -cf`)."
         raise UserError(f"is not a tar file that can be read: {error}", where=where, hint=hint) from None

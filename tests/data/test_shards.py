@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import struct
@@ -22,7 +23,7 @@ from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader
 from codetr.data.paths import NoFileError, UnsafePathError
 from codetr.data.sample import ANNOTATIONS
-from codetr.data.shards import AmbiguousNameError, Shards, is_sharded
+from codetr.data.shards import AmbiguousNameError, Member, Shards, is_sharded, read_member
 from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, prepare
 
@@ -283,7 +284,7 @@ def test_tar_files_joined_to_one_are_refused(tmp_path: Path) -> None:
             add(archive, f"{name}.jpg")
     joined = tmp_path / "joined.tar"
     joined.write_bytes(b"".join((tmp_path / f"{name}.tar").read_bytes() for name in "ab"))
-    with pytest.raises(UserError, match="there is more behind its end, as in tar files joined by `cat`"):
+    with pytest.raises(UserError, match=r"has more behind its end, as tar files joined by `cat` .*tar --concatenate"):
         Shards(joined)
     padded = tmp_path / "padded.tar"
     padded.write_bytes((tmp_path / "a.tar").read_bytes().ljust(3 << 20, b"\0"))
@@ -296,6 +297,31 @@ def test_a_pipe_is_not_waited_for(packed: Path) -> None:
     with pytest.raises(UserError, match=r"is no file that can be read in place") as caught:
         Shards(packed)
     assert caught.value.where == str(packed / "pipe.tar")
+
+
+def test_a_pipe_in_the_place_of_a_tar_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Training would stand still without a word. In a process of its own, which can be ended if it does."""
+    os.mkfifo(tmp_path / "a.tar")
+    process = multiprocessing.get_context("spawn").Process(target=require_unreadable, args=(tmp_path / "a.tar",))
+    process.start()
+    process.join(60)
+    process.kill()
+    process.join()
+    assert process.exitcode == 0
+
+
+def require_unreadable(file: Path) -> None:
+    with pytest.raises(OSError, match="seek"):
+        read_member(file, Member("a.jpg", "a.tar", 512, 7))
+
+
+def test_links_that_lead_nowhere_are_user_errors(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").symlink_to(tmp_path / "b.tar")
+    for target in ("a.tar", "none"):
+        (tmp_path / "b.tar").unlink(missing_ok=True)
+        (tmp_path / "b.tar").symlink_to(tmp_path / target)
+        with pytest.raises(UserError, match="is no file that can be read in place"):
+            Shards(tmp_path)
 
 
 @pytest.mark.parametrize(
