@@ -83,7 +83,7 @@ def read_object(address: S3Address, *, limit: int) -> bytes:
 
     Raises:
         NoFileError: there is no such object.
-        UserError: it is larger than `limit`, or archived, or has a name that S3 does not take.
+        UserError: it is larger than `limit`, archived, damaged, or has a name that S3 does not take.
         StorageError: no credentials, no such bucket, access denied, or a store that cannot be reached or keeps failing.
     """
     stream = io.BytesIO()
@@ -108,23 +108,31 @@ def download(address: S3Address, file: Path, *, limit: int) -> None:
 def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
     """Write an object into an empty stream; the errors are those of `read_object`."""
     client = _client()
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
+    too_large = UserError(f"is larger than {limit >> 30} GiB", where=str(address))
     for attempt in range(_BODY_ATTEMPTS):
         if attempt:
             time.sleep(0.1 * 2**attempt)
             stream.seek(0)
             stream.truncate()
+        response = _get(client, address)
         try:
-            with closing(_get(client, address)["Body"]) as body:
+            with closing(response["Body"]) as body:
+                # Not every store says how much will come.
+                if response.get("ContentLength", 0) > limit:
+                    raise too_large
                 while content := body.read(_CHUNK):
                     if stream.tell() + len(content) > limit:
-                        raise UserError(f"is larger than {limit >> 30} GiB", where=str(address))
+                        raise too_large
                     stream.write(content)
             return
         # Requests are repeated by botocore, but not once an answer has begun.
-        except (HTTPClientError, IncompleteReadError) as error:
+        except (HTTPClientError, IncompleteReadError, FlexibleChecksumError) as error:
             last = error
+    if isinstance(last, FlexibleChecksumError):
+        hint = "What is stored differs from what was uploaded; upload it again."
+        raise UserError(f"is damaged: {last}", where=str(address), hint=hint)
     raise StorageError(f"broke off {_BODY_ATTEMPTS} times: {last}", where=str(address))
 
 

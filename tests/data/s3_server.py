@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ class S3Server(ThreadingHTTPServer):
         denied: part of the paths that nobody may read.
         archived: part of the paths that would have to be restored first.
         unsized: answers do not say how long they are.
+        damaged: part of the paths whose content is not that of its check sum.
     """
 
     daemon_threads = True
@@ -34,6 +37,7 @@ class S3Server(ThreadingHTTPServer):
         self.busy = self.broken = 0
         self.denied: str | None = None
         self.archived: str | None = None
+        self.damaged: str | None = None
         self.unsized = False
 
     @property
@@ -72,6 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Connection", "close")
             else:
                 self.send_header("Content-Length", str(len(content)))
+            uploaded = b"other" if self.server.damaged and self.server.damaged in path else content
+            self.send_header("x-amz-checksum-crc32", base64.b64encode(zlib.crc32(uploaded).to_bytes(4)).decode())
             self.end_headers()
             if self.server.broken > 0:
                 self.server.broken -= 1

@@ -126,6 +126,22 @@ def test_a_busy_store_and_broken_answers_cost_time_only(server: S3Server) -> Non
         read_object(address, limit=10)
 
 
+def test_an_object_that_is_too_large_is_not_fetched(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size comes first; all of its bytes up to the limit would be fetched for nothing."""
+    monkeypatch.setattr("botocore.response.StreamingBody.read", lambda *_: pytest.fail("was fetched"))
+    with pytest.raises(UserError, match="is larger than"):
+        read_object(S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}", limit=10)
+
+
+def test_the_last_attempt_is_not_waited_after(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(bucket.time, "sleep", pauses.append)
+    server.broken = 100
+    with pytest.raises(StorageError, match="broke off 4 times"):
+        read_object(S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}", limit=1 << 20)
+    assert len(pauses) == 3
+
+
 def test_annotations_are_fetched_as_surely_as_images(server: S3Server, tmp_path: Path) -> None:
     """An answer that breaks off would be half a file; one without end would fill the disk."""
     address = S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}"
@@ -210,9 +226,12 @@ def test_objects_that_are_gone_or_others_are_bad_images(server: S3Server, tmp_pa
     server.archived = split.relative_path(2)
     with pytest.raises(BadImageError, match=r"cannot be read \(InvalidObjectState: .*restore it first"):
         split.record(2).read()
+    server.damaged = split.relative_path(3)
+    with pytest.raises(BadImageError, match=r"is damaged: .*upload it again"):
+        split.record(3).read()
     loader = TrainLoader(split, AUGMENT, PREPROCESS, LoaderConfig(workers=0, bad_images="skip"), seed=0)
     list(loader.epoch(0))
-    assert {image.index for image in loader.take_bad_images()} == {0, 1, 2}
+    assert {image.index for image in loader.take_bad_images()} == {0, 1, 2, 3}
 
 
 def test_names_are_as_safe_as_paths(server: S3Server, tmp_path: Path) -> None:
