@@ -82,8 +82,10 @@ class EpochImages:
 
     def _as_annotated(self, position: int) -> Unreduced:
         record, sample = self.read(position)
+        if not self.outlined:
+            return Unreduced(sample, None)
         objects = [int(k) for k in np.flatnonzero(record.trainable)]
-        masks = (record.mask(k) if self.outlined and record.outlines[k] else None for k in objects)
+        masks = (record.mask(k) if record.outlines[k] else None for k in objects)
         return Unreduced(sample, masks)
 
     def read(self, position: int, *, with_masks: bool = False) -> tuple[ImageRecord, Sample]:

@@ -30,14 +30,16 @@ class Unreduced(NamedTuple):
 
     Attributes:
         sample: without masks.
-        masks: (height, width) bool for every object, in order; None for one that has no outline.
+        masks: (height, width) bool for every object, in order; None for one that has no outline. None instead of
+            all of them where only boxes are wanted.
     """
 
     sample: Sample
-    masks: Iterable[NDArray[np.bool_] | None]
+    masks: Iterable[NDArray[np.bool_] | None] | None
 
     def with_masks(self) -> Sample:
         """The sample with all masks at once, where each object has one."""
+        assert self.masks is not None
         masks = np.zeros((len(self.sample.labels), *self.sample.image.shape[:2]), bool)
         for mask, own in zip(masks, self.masks, strict=True):
             mask[:] = own
@@ -55,7 +57,7 @@ def jittered(
     config: JitterConfig,
     random: np.random.Generator,
     recolour: Recolour = lambda image: image,
-) -> Sample:
+) -> tuple[int, Sample]:
     """A canvas from image `index`, with objects of another image pasted onto it.
 
     An image of which no object is left is replaced by another one, drawn at random.
@@ -69,16 +71,17 @@ def jittered(
         recolour: what is done to the colours of both images.
 
     Returns:
-        A sample of (canvas, canvas) pixels, with masks.
+        The index of the image that is on the canvas, and a sample of (canvas, canvas) pixels, with masks.
     """
-    onto = on_canvas(_recoloured(_reduced(load, index, count, config, random), recolour), config.canvas)
+    used, image = _reduced(load, index, count, config, random)
+    onto = on_canvas(_recoloured(image, recolour), config.canvas)
     if not config.max_pasted:
-        return onto
+        return used, onto
     # Unlike the official code this never draws an index past the last image.
-    source = _reduced(load, int(random.integers(count)), count, config, random)
+    _, source = _reduced(load, int(random.integers(count)), count, config, random)
     pasted = int(random.integers(min(len(source.labels) + 1, config.max_pasted)))
     chosen = select(source, random.choice(len(source.labels), pasted, replace=False))
-    return paste(onto, on_canvas(_recoloured(chosen, recolour), config.canvas))
+    return used, paste(onto, on_canvas(_recoloured(chosen, recolour), config.canvas))
 
 
 def _recoloured(sample: Sample, recolour: Recolour) -> Sample:
@@ -87,17 +90,18 @@ def _recoloured(sample: Sample, recolour: Recolour) -> Sample:
 
 def _reduced(
     load: Callable[[int], Unreduced], index: int, count: int, config: JitterConfig, random: np.random.Generator
-) -> Sample:
-    """An image resized, cropped to fit the canvas, and perhaps flipped."""
+) -> tuple[int, Sample]:
+    """An image resized, cropped to fit the canvas, and perhaps flipped, and its index: that of another one if no object
+    was left of the one at `index`."""
     for _ in range(_MAX_DRAWS):
         image = load(index)
         side = int(config.canvas * random.uniform(*config.scale))
         size = rescaled_size(image.sample.image.shape[0], image.sample.image.shape[1], side, side)
         sample = cut(image, size, draw_crop(*size, (config.canvas, config.canvas), random))
         if len(sample.labels):
-            return flip(sample) if random.random() < config.flip_probability else sample
-        index = int(random.integers(count))
-    return sample
+            return index, flip(sample) if random.random() < config.flip_probability else sample
+        used, index = index, int(random.integers(count))
+    return used, sample
 
 
 def cut(image: Unreduced, size: tuple[int, int], window: tuple[int, int, int, int]) -> Sample:
@@ -111,22 +115,26 @@ def cut(image: Unreduced, size: tuple[int, int], window: tuple[int, int, int, in
         window: (top, left, height, width) in the resized image.
 
     Returns:
-        the objects of whose masks something is left; boxes around them are whole pixels.
+        the objects of whose masks something is left; boxes around them are whole pixels. No masks come of none, and
+        the objects and their boxes are as if each had no outline.
     """
     top, left, height, width = window
     place = slice(top, top + height), slice(left, left + width)
     rows, columns = image.sample.image.shape[:2]
     factors = np.array([size[1] / columns, size[0] / rows] * 2, np.float32)
     boxes = clip(image.sample.boxes * factors - np.array([left, top, left, top], np.float32), height, width)
+    pixels = np.ascontiguousarray(resize(image.sample.image, *size)[place])
+    corners = np.floor(boxes + np.float32(0.5)).astype(np.int64)
+    if image.masks is None:
+        left_over = np.flatnonzero((corners[:, 2:] > corners[:, :2]).all(axis=1))
+        return select(Sample(pixels, boxes, image.sample.labels), left_over)
     masks = np.zeros((len(boxes), height, width), bool)
-    for box, reduced, mask in zip(boxes, masks, image.masks, strict=True):
+    for box, (x1, y1, x2, y2), reduced, mask in zip(boxes, corners, masks, image.masks, strict=True):
         if mask is None:
-            x1, y1, x2, y2 = np.floor(box + np.float32(0.5)).astype(np.int64)
             reduced[y1:y2, x1:x2] = True
         else:
             reduced[:] = resize_mask(mask, *size, place)
             box[:] = boxes_around(reduced[None])[0]
-    pixels = np.ascontiguousarray(resize(image.sample.image, *size)[place])
     return select(Sample(pixels, boxes, image.sample.labels, masks), np.flatnonzero(masks.any(axis=(1, 2))))
 
 

@@ -96,7 +96,7 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         if isinstance(config, JitterConfig):
             # Images to draw from are those of the epoch: repeated ones come more often here, too.
             load = partial(self.images.unreduced, random=extra)
-            sample = jittered(load, position, len(self.images), config, random, recolour)
+            position, sample = jittered(load, position, len(self.images), config, random, recolour)
         else:
             made = self.images.draw_mosaic(position, extra)
             if made is None:

@@ -26,11 +26,13 @@ def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) 
         random: what to draw the point from, at least half a `side` from every border.
 
     Returns:
-        An image of (2 side, 2 side) pixels with the objects of which something is left; all of them have masks.
+        An image of (2 side, 2 side) pixels with the objects of which something is left; all of them have masks, or
+        none where the images come without.
     """
     x, y = (int(value) for value in random.integers(side // 2, 2 * side - side // 2 + 1, 2))
     canvas = np.full((2 * side, 2 * side, 3), GREY, np.uint8)
     boxes, labels, pieces = [], [], []
+    with_masks = all(image.masks is not None for image in images)
     for position, image in enumerate(images):
         rows, columns = image.sample.image.shape[:2]
         height, width = rescaled_size(rows, columns, side, side)
@@ -43,10 +45,11 @@ def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) 
         canvas[place] = tile.image
         boxes.append(tile.boxes + np.array([left, top, left, top], np.float32))
         labels.append(tile.labels)
-        assert tile.masks is not None
-        # Kept as bits, and laid on the square one by one: a hundred of a large square are gigabytes.
-        pieces += [(place, mask) for mask in np.packbits(tile.masks, axis=-1)]
-    return Unreduced(Sample(canvas, np.concatenate(boxes), np.concatenate(labels)), _placed(pieces, 2 * side))
+        if tile.masks is not None:
+            # Kept as bits, and laid on the square one by one: a hundred of a large square are gigabytes.
+            pieces += [(place, mask) for mask in np.packbits(tile.masks, axis=-1)]
+    sample = Sample(canvas, np.concatenate(boxes), np.concatenate(labels))
+    return Unreduced(sample, _placed(pieces, 2 * side) if with_masks else None)
 
 
 def _placed(pieces: Sequence[tuple[tuple[slice, slice], NDArray[np.uint8]]], side: int) -> Iterator[NDArray[np.bool_]]:

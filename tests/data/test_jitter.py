@@ -86,7 +86,7 @@ def test_boxes_and_masks_follow_their_pixels() -> None:
     config = JitterConfig(canvas=64, scale=(0.4, 2.0))
     counts = set()
     for seed in range(40):
-        result = jittered(lambda index: unreduced(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
+        _, result = jittered(lambda index: unreduced(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
         assert result.image.shape == (64, 64, 3)
         assert result.masks is not None
         assert result.masks.any(axis=(1, 2)).all()
@@ -106,10 +106,10 @@ def test_an_image_without_objects_gives_way_to_another() -> None:
         np.zeros((0, 20, 30), bool),
     )
     images = [empty, square(1, 10, 10)]
-    result = jittered(
+    used, result = jittered(
         lambda index: unreduced(images[index]), 0, 2, JitterConfig(canvas=32, max_pasted=0), np.random.default_rng(0)
     )
-    assert result.labels.tolist() == [1]
+    assert (used, result.labels.tolist()) == (1, [1])
 
 
 def boxes_only(sample: Sample) -> Unreduced:
@@ -134,7 +134,7 @@ def test_objects_without_outlines_are_pasted_as_rectangles() -> None:
     config = JitterConfig(canvas=64, scale=(0.4, 2.0))
     counts = set()
     for seed in range(40):
-        result = jittered(lambda index: boxes_only(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
+        _, result = jittered(lambda index: boxes_only(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
         assert result.masks is not None
         np.testing.assert_allclose(result.boxes, boxes_around(result.masks), atol=0.5)
         for mask in result.masks:
@@ -157,8 +157,8 @@ def test_both_images_are_recoloured_and_the_grey_around_them_is_not() -> None:
     config = JitterConfig(canvas=64, scale=(0.5, 0.5))
     for seed in range(10):
         draws = (seed % 2, 2, config)
-        plain = jittered(lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed))
-        result = jittered(
+        _, plain = jittered(lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed))
+        _, result = jittered(
             lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed), lambda image: image // 2
         )
         np.testing.assert_array_equal(result.boxes, plain.boxes)

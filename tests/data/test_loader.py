@@ -78,6 +78,22 @@ def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> Non
         assert all(target.masks.shape == (len(target), 64, 64) for target in targets)
 
 
+def test_a_canvas_is_named_after_the_image_that_is_on_it(train_split: Split) -> None:
+    """An image without objects gives way to another, which whoever looks for what spoilt a step must see."""
+    counts = np.bincount(train_split.trained_on[0], minlength=len(train_split))
+    empty = train_split.image_ids[counts == 0]
+    config = JitterConfig(canvas=64, max_pasted=0)
+    loader = TrainLoader(train_split, config, PreprocessConfig(canvas=64), LoaderConfig(workers=0), seed=7)
+    named = [
+        image
+        for images, targets in loader.epoch(0)
+        for image, target in zip(images.image_ids, targets, strict=True)
+        if len(target)
+    ]
+    assert len(empty) > 0
+    assert not set(named) & set(empty.tolist())
+
+
 KINDS = (AUGMENT, JitterConfig(canvas=64))
 every_kind = pytest.mark.parametrize("augmentation", KINDS, ids=lambda config: config.kind)
 COLOUR = ColourConfig(probability=0.5, brightness=0.5, hue=0.1)
@@ -143,9 +159,12 @@ def test_a_mosaic_has_the_objects_of_four_images(train_split: Split) -> None:
 def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rare objects would be pasted as seldom as they occur in the dataset, not in the epoch."""
     counts = []
-    monkeypatch.setattr(
-        loader_module, "jittered", lambda load, position, count, *_: counts.append(count) or load(position)[0]
-    )
+
+    def counting(load, position, count, *_):
+        counts.append(count)
+        return position, load(position).sample
+
+    monkeypatch.setattr(loader_module, "jittered", counting)
     config = LoaderConfig(batch_size=1, workers=0, sampling=RepeatFactorConfig(threshold=1.0))
     batches = TrainLoader(train_split, JitterConfig(canvas=64), PreprocessConfig(canvas=64), config, seed=7)
     list(batches.epoch(0))

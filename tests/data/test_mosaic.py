@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 
 from codetr.data.jitter import Unreduced, boxes_around
@@ -46,6 +49,29 @@ def test_objects_with_boxes_only_get_the_boxes_of_their_outlines() -> None:
         np.testing.assert_array_equal(outlined.image, plain.image)
         np.testing.assert_array_equal(outlined.labels, plain.labels)
         np.testing.assert_allclose(outlined.boxes, plain.boxes, atol=1)
+
+
+def test_where_only_boxes_are_wanted_they_are_the_same_and_no_mask_is_made() -> None:
+    """The masks of a crowded scene are hundreds of megabytes, in every loader process, to be thrown away."""
+    for seed in range(20):
+        images = four(outlined=False)
+        with_masks = mosaic(images, 64, np.random.default_rng(seed)).sample
+        made = mosaic([image._replace(masks=None) for image in images], 64, np.random.default_rng(seed))
+        assert made.masks is None
+        np.testing.assert_array_equal(made.sample.image, with_masks.image)
+        np.testing.assert_array_equal(made.sample.boxes, with_masks.boxes)
+        np.testing.assert_array_equal(made.sample.labels, with_masks.labels)
+
+    corners = np.random.default_rng(0).uniform(0, 200, (500, 2)).astype(np.float32)
+    sample = replace(images[0].sample, boxes=np.concatenate([corners, corners + 20], 1), labels=np.zeros(500, np.int64))
+    crowded = Unreduced(replace(sample, image=np.zeros((256, 256, 3), np.uint8)), None)
+    tracemalloc.start()
+    try:
+        mosaic([crowded] * 4, 256, np.random.default_rng(0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 256 * 256 * 100, "far less than the masks of a single one of the images"
 
 
 def test_the_images_meet_in_the_drawn_point_and_the_rest_is_grey() -> None:
