@@ -24,7 +24,7 @@ import evaluation
 import numpy as np
 
 from codetr.evaluation.arrays import GroundTruth, Predictions
-from codetr.evaluation.bootstrap import draw_sets
+from codetr.evaluation.bootstrap import Estimate, draw_sets
 from codetr.evaluation.comparison import Comparison, compare
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.outcomes import Outcomes
@@ -50,13 +50,18 @@ def cover(name: str, fraction: float, sets: int, resamples: int) -> None:
     for place, row in enumerate(found[0].summary):
         rows = [entry.summary[place] for entry in found]
         mean = np.mean([row.first.value or 0.0 for row in rows])
-        own, apart = (
-            np.mean([(entry.low or 0.0) <= sought <= (entry.high or 0.0) for entry in entries])
-            for entries, sought in (([row.first for row in rows], mean), ([row.difference for row in rows], 0.0))
-        )
-        print(f"| {row.name} | {mean:.4f} | {own:.3f} | {apart:.3f} |")
+        own, apart = held([entry.first for entry in rows], float(mean)), held([entry.difference for entry in rows], 0.0)
+        print(f"| {row.name} | {mean:.4f} | {own} | {apart} |")
     clear, asked = sum(len(entry.clear) for entry in found), sum(len(entry.classes) for entry in found)
     print(f"\nOf {asked:,} equal classes {clear} were called clearly different.")
+
+
+def held(estimates: list[Estimate], sought: float) -> str:
+    """Of the intervals, the share that holds a value, and how many there are if some numbers have none."""
+    inside = [
+        entry.low <= sought <= entry.high for entry in estimates if entry.low is not None and entry.high is not None
+    ]
+    return f"{np.mean(inside):.2f}" + (f" of {len(inside)}" if len(inside) < len(estimates) else "")
 
 
 def main() -> None:

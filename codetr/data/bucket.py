@@ -171,6 +171,7 @@ def _client() -> Any:
     try:
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError:
         hint = "Install it: pip install 'codetr[s3]'."
         raise StorageError("files on S3 are named, but boto3 is not installed", hint=hint) from None
@@ -183,5 +184,9 @@ def _client() -> Any:
                 read_timeout=60,
                 max_pool_connections=64,
             )
-            _clients[os.getpid()] = boto3.session.Session().client("s3", config=config)
+            try:
+                _clients[os.getpid()] = boto3.session.Session().client("s3", config=config)
+            except (BotoCoreError, ValueError) as error:  # of the environment and of ~/.aws
+                hint = "Check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, which begins with http:// or https://."
+                raise StorageError(f"S3 cannot be used: {error}", hint=hint) from None
         return _clients[os.getpid()]

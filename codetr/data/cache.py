@@ -68,7 +68,8 @@ class ImageCache:
         try:
             content = path.read_bytes()
             if sha256_bytes(content) == digest:
-                os.utime(path)
+                with suppress(OSError):  # in a cache that another user keeps
+                    os.utime(path)
                 return content
             path.unlink()  # as after a crash of the machine, which may leave less of a file than was written
         except OSError:

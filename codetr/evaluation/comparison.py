@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codetr.data.entries import FREQUENCIES
 from codetr.errors import UserError
-from codetr.evaluation.bootstrap import Estimate, draw_sets, estimate, p_value
+from codetr.evaluation.bootstrap import Estimate, compare_estimates, draw_sets, estimate
 from codetr.evaluation.metrics import ALL_AREAS, SIZES
 from codetr.evaluation.outcomes import Outcomes
 from codetr.evaluation.weighted import weighted_values
@@ -112,13 +112,14 @@ def compare(
 
     def row(name: str, one: NDArray[np.float64], other: NDArray[np.float64], places: NDArray[np.int64]) -> Row:
         images = np.unique(places[0], return_counts=True)[1]
+        difference, p = compare_estimates(one, other, images, confidence)
         return Row(
             name=name,
             images=len(np.unique(places[1])),
             first=estimate(one, images, confidence),
             second=estimate(other, images, confidence),
-            difference=estimate(other - one, images, confidence, (-1.0, 1.0)),
-            p=p_value(other - one, images),
+            difference=difference,
+            p=p,
         )
 
     of_all = _places(truth, "AP")

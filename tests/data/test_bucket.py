@@ -164,9 +164,21 @@ def test_annotations_are_fetched_as_surely_as_images(server: S3Server, tmp_path:
         ({}, "s3://", "is no address on S3"),
         ({}, "s3://data/shards.tar", "is a tar file on S3; these are read from disks only"),
         ({}, "s3://data/nothing", r"20 of 20 images cannot be used \(image_missing 20\)"),
+        ({"AWS_PROFILE": "nobody"}, "s3://data/drawn/train/images", r"S3 cannot be used: .*nobody.*Check AWS_PROFILE"),
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "s3://data/drawn/train/images", "Invalid endpoint.* begins with http"),
         ({"CODETR_IMAGE_CACHE_GB": "much"}, "s3://data/drawn/train/images", "is 'much', not a number of GB"),
     ],
-    ids=["no credentials", "wrong credentials", "no bucket", "no address", "tar", "no images", "cache"],
+    ids=[
+        "no credentials",
+        "wrong credentials",
+        "no bucket",
+        "no address",
+        "tar",
+        "no images",
+        "profile",
+        "endpoint",
+        "cache",
+    ],
 )
 def test_what_is_wrong_with_the_store_is_said(
     server: S3Server,
@@ -289,6 +301,18 @@ def test_a_file_in_the_cache_that_is_spoilt_is_not_used(tmp_path: Path, spoilt: 
     file.write_bytes(spoilt)
     assert cache.get(digest) is None
     assert not file.exists()
+
+
+def test_a_cache_of_another_user_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may read files but not touch them would fetch each of them in every epoch."""
+    cache, digest = ImageCache(tmp_path, limit=10**6), sha256_bytes(b"content")
+    cache.put(digest, b"content")
+
+    def denied(*arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", denied)
+    assert cache.get(digest) == b"content"
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
