@@ -45,7 +45,7 @@ def plot_differences(comparison: Comparison) -> bytes:
                 own.plot([low, high], [place, place], color=colour, lw=2.2, solid_capstyle="round")
                 own.plot([value], [place], "o", color=colour, ms=5)
             name_ticks(own.yaxis, range(len(rows)), [row.name for row in rows], fontsize=9)
-            own.invert_yaxis()
+            own.set_ylim(len(rows) - 0.4, -0.6)
             interval = f"{100 * comparison.confidence:g} % interval"
             style_axes(own, title, f"second model less the first, with its {interval}", "")
     buffer = io.BytesIO()
