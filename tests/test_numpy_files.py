@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,40 @@ def test_what_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(UserError, match="unpacked, it has"):
         read(path)
+
+
+def lying(path: Path, content: bytes, method: int, claimed: int) -> Path:
+    """An archive whose directory says of its only array that it is only `claimed` bytes long, with their checksum."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("flat.npy", content)
+    parts = path.read_bytes()
+    for signature, at in ((b"PK\3\4", 14), (b"PK\1\2", 16)):
+        start = parts.index(signature) + at
+        fields = (
+            struct.pack("<L", zlib.crc32(content[:claimed])),
+            parts[start + 4 : start + 8],
+            struct.pack("<L", claimed),
+        )
+        parts = parts[:start] + b"".join(fields) + parts[start + 12 :]
+    path.write_bytes(parts)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_to_more_than_it_says_takes_no_more_memory(tmp_path: Path, method: int) -> None:
+    """zipfile itself unpacks up to two gigabytes at once, and bz2 all there is, before it takes what was claimed."""
+    array = array_file(np.arange(10, dtype=np.int32))
+    path = lying(tmp_path / "a.npz", array + bytes(100 << 20), method, len(array))
+    tracemalloc.start()
+    try:
+        flat = read_archive(path, {"flat": LAYOUTS["flat"]}, hint="")["flat"].tolist()
+        assert (method, flat) == (zipfile.ZIP_DEFLATED, list(range(10)))
+    except UserError as error:
+        assert method != zipfile.ZIP_DEFLATED
+        assert "a method that is not used for arrays" in str(error)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 @pytest.mark.parametrize(

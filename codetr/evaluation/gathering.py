@@ -26,6 +26,9 @@ from codetr.numpy_files import Layout, read_archive
 PART_SECONDS = 30.0
 """At most about this much work is lost when a process is stopped."""
 
+PART_IMAGES = 256
+"""A process holds no more, and no file gets too large to be read again: 300 masks of a large image are a megabyte."""
+
 _RUN = "run.json"
 _PARTS = "batch-*.npz"
 _BATCHES = {"batches": Layout(np.int64)}
@@ -91,7 +94,7 @@ def _sweep(folder: Path, batches: int, say: Callable[[str], None]) -> set[int]:
     done: set[int] = set()
     for path in sorted(folder.glob(_PARTS)):
         try:
-            own = read_archive(path, _BATCHES, hint=_AGAIN)["batches"].tolist()
+            own = _part(path)["batches"].tolist()
             new = set(own) - done
             if not own or len(new) < len(own) or not new <= set(range(batches)) or path.name != _name(own[0]):
                 raise UserError(f"holds batches {listed([str(k) for k in own], 5)}, which it cannot", where=str(path))
@@ -132,22 +135,25 @@ class Writer:
         """Add a batch: position of each image among ascending image ids, and its detections."""
         self._batches.append(batch)
         self._images += found
-        if time.monotonic() - self._since >= PART_SECONDS:
+        if time.monotonic() - self._since >= PART_SECONDS or len(self._images) >= PART_IMAGES:
             self.flush()
 
     def flush(self) -> None:
         """Write what has been added since the last time.
 
         Raises:
-            UserError: the folder is not there.
+            UserError: the folder is not there, or cannot be written to.
         """
         if self._batches:
             # Made again here, it would stay for ever: the process that removes it has done so.
             if not self._folder.is_dir():
                 raise UserError("is not there, or not any more", where=str(self._folder), hint=_SHARED)
             arrays = {"batches": np.array(self._batches, np.int64)} | _arrays(self._images)
-            with atomic_file(self._folder / _name(self._batches[0])) as path, path.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **arrays)
+            try:
+                with atomic_file(self._folder / _name(self._batches[0])) as path, path.open("wb") as stream:
+                    np.savez(stream, allow_pickle=False, **arrays)
+            except OSError as error:
+                raise UserError(f"cannot be written to: {error.strerror or error}", where=str(self._folder)) from None
         self._batches, self._images, self._since = [], [], time.monotonic()
 
 
@@ -160,9 +166,11 @@ def gather(folder: Path, batches: int) -> Predictions:
 
     Raises:
         UserError: a batch is in no file or in more than one: the folder is not shared by all processes, or written by
-            another run at the same time. Or a file is damaged; it is removed, so that the next run does its batches.
+            another run at the same time. Or a file was damaged meanwhile, which `begin` sees to in the next run.
     """
     parts = [_part(path) for path in sorted(folder.glob(_PARTS))]
+    if len({"text" in part for part in parts if len(part["score"])}) > 1:
+        raise UserError("holds predictions with masks and others without", where=str(folder), hint=_SHARED)
     done = np.sort(np.concatenate([np.zeros(0, np.int64), *(part["batches"] for part in parts)]))
     if not np.array_equal(done, np.arange(batches)):
         raise UserError(
@@ -211,14 +219,14 @@ def _joined(parts: list[dict[str, NDArray[Any]]], name: str, empty: NDArray[Any]
 
 
 def _part(path: Path) -> dict[str, NDArray[Any]]:
-    """The content of a file."""
-    try:
-        part = read_archive(path, _BATCHES | _FIELDS, optional=_MASK_FIELDS, hint=_AGAIN)
-        if not _fit(part):
-            raise UserError("the arrays in it do not fit together", where=str(path), hint=_AGAIN)
-    except UserError as error:
-        _remove(path)
-        raise UserError(f"{error.problem}; it was removed", where=str(path), hint=_AGAIN) from None
+    """The content of a file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    part = read_archive(path, _BATCHES | _FIELDS, optional=_MASK_FIELDS, hint=_AGAIN)
+    if not _fit(part):
+        raise UserError("the arrays in it do not fit together", where=str(path), hint=_AGAIN)
     return part
 
 

@@ -18,7 +18,7 @@ from codetr.data.entries import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, positions
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matching
 from codetr.files import atomic_file
-from codetr.numpy_files import Layout, naming_damage, read_archive
+from codetr.numpy_files import MOST_BYTES, Layout, naming_damage, read_archive
 
 OUTCOMES, MASK_OUTCOMES = "outcomes.npz", "mask_outcomes.npz"
 """Their files in the folder of an evaluation."""
@@ -148,6 +148,9 @@ class Outcomes:
     @classmethod
     def _of_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         ranges, thresholds = len(AREA_RANGES), len(IOU_THRESHOLDS)
+        size = 8 * sum(arrays[name].size for name in (*_PER_RANGE, *_PER_THRESHOLD))
+        if size > MOST_BYTES:
+            raise ValueError(f"unpacked, its bits take {size} bytes, more than the {MOST_BYTES} that are allowed")
         bits: dict[str, Any] = {}
         for lengths, shape in ((_PER_RANGE, (ranges,)), (_PER_THRESHOLD, (ranges, thresholds))):
             for name, of in lengths.items():

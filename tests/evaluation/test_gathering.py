@@ -12,6 +12,8 @@ from codetr.errors import UserError
 from codetr.evaluation.gathering import Writer, begin, gather
 from codetr.inference.coco import Numbers
 
+NOTHING = Numbers(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
+
 
 def write(folder: Path, *batches: int, masks: bool = False) -> Path:
     """A file with these batches, of an image with one detection each; its path."""
@@ -64,15 +66,13 @@ def test_what_is_there_is_not_done_again(folder: Path) -> None:
     assert gather(folder, 6).image.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_only_the_numbers_of_batches_are_read_to_know_what_is_there(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rest is gigabytes with masks, which `gather` reads again."""
-    read: list[int] = []
-    frombuffer = np.frombuffer
-    monkeypatch.setattr(np, "frombuffer", lambda values, *rest: read.append(len(values)) or frombuffer(values, *rest))
-    work(folder)
-    assert read == [16, 16]
+def test_files_are_written_before_they_get_large(tmp_path: Path) -> None:
+    """What is too large to be trusted could not be read again, and a fast processor has a lot in half a minute."""
+    work(tmp_path / "work")
+    writer = Writer(tmp_path / "work")
+    for batch in range(6):
+        writer.add(batch, [(k, NOTHING) for k in range(100 * batch, 100 * batch + 100)])
+    assert len(list((tmp_path / "work").glob("batch-*.npz"))) == 2
 
 
 @pytest.mark.parametrize("batches", [(0, 2), (0, 1, 1), (0, 1, 3)])
@@ -104,8 +104,14 @@ def directory(path: Path) -> None:
     (path / "file").touch()
 
 
+def changed(path: Path, **arrays: Any) -> None:
+    with np.load(path) as file:
+        own = {name: file[name] for name in file.files}
+    np.savez(path, **{**own, **arrays})
+
+
 def of(batches: Any) -> Any:
-    return lambda path: np.savez(path, batches=batches)
+    return lambda path: changed(path, batches=batches)
 
 
 SPOILT = {
@@ -187,13 +193,21 @@ def test_arrays_that_do_not_fit_are_named_and_done_again_by_the_next_run(
     folder = tmp_path / "work"
     work(folder)
     path = write(folder, 0, 1, masks=masks)
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    np.savez(path, **{**arrays, **damage})
-    assert work(folder) == {0, 1}
-    with pytest.raises(UserError, match=r"batch-00000000\.npz.*removed"):
+    changed(path, **damage)
+    with pytest.raises(UserError, match=r"batch-00000000\.npz"):
         gather(folder, 2)
-    assert work(folder) == set()
+    lines: list[str] = []
+    assert work(folder, lines) == set()
+    assert "batch-00000000.npz" in lines[0]
+    assert not path.exists()
+
+
+def test_masks_beside_none_are_refused(tmp_path: Path) -> None:
+    work(tmp_path / "work")
+    write(tmp_path / "work", 0, masks=True)
+    write(tmp_path / "work", 1)
+    with pytest.raises(UserError, match="with masks and others without"):
+        gather(tmp_path / "work", 2)
 
 
 def test_a_folder_that_was_removed_is_not_made_again(folder: Path) -> None:
@@ -204,3 +218,16 @@ def test_a_folder_that_was_removed_is_not_made_again(folder: Path) -> None:
     with pytest.raises(UserError, match="work: is not there"):
         writer.flush()
     assert not folder.exists()
+
+
+def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback would hide whose disk it is."""
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer = Writer(folder)
+    writer.add(4, [])
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="work: cannot be written to: No space left on device"):
+        writer.flush()
