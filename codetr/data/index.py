@@ -162,9 +162,9 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
     """Map the arrays of an index, read-only; those of `FEDERATED_ARRAYS` and of tar files only if it has them.
 
     Raises:
-        UserError: an array is missing, unreadable, or its length does not fit the others'.
+        UserError: an array is missing, unreadable, or does not fit the others.
     """
-    arrays = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
+    arrays = _open(folder, ARRAYS)
     images, objects = len(arrays["image_ids"]), len(arrays["annotation_ids"])
     lengths = {
         **dict.fromkeys(("sizes", "upright", "digests", "file_sizes", "fingerprints"), images),
@@ -173,22 +173,34 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         "outline_offsets": objects + 1,
     }
     ends = [("object_offsets", objects)]
+    ends += [(f"{name}_offsets", len(arrays[f"{name}s"])) for name in ("path", "outline")]
     if (folder / "verified.npy").exists():
-        arrays |= {name: _open(folder / f"{name}.npy") for name in FEDERATED_ARRAYS}
+        arrays |= _open(folder, FEDERATED_ARRAYS)
         lengths |= {"verified": images, "negative_offsets": images + 1, "not_exhaustive_offsets": images + 1}
         lengths["ignored"] = objects
         ends += [(f"{name}_offsets", len(arrays[f"{name}_labels"])) for name in ("negative", "not_exhaustive")]
     if (folder / "shards.npy").exists():
-        arrays |= {name: _open(folder / f"{name}.npy") for name in shards.ARRAYS}
+        arrays |= _open(folder, shards.ARRAYS)
         lengths |= shards.shard_lengths(arrays)
+        ends.append(("shard_name_offsets", len(arrays["shard_names"])))
     fits = all(len(arrays[name]) == length for name, length in lengths.items())
-    if not fits or any(arrays[name][-1] != end for name, end in ends):
+    if not fits or any(not len(arrays[name]) or arrays[name][-1] != end for name, end in ends):
         raise UserError("the arrays of this index do not fit together", where=str(folder), hint=_PREPARE_AGAIN)
     return arrays
 
 
-def _open(path: Path) -> NDArray[Any]:
-    return map_array(path, hint=_PREPARE_AGAIN)
+def _open(folder: Path, described: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Map arrays, which have to be what descriptions such as "int32 (n, 2): height, width" begin with."""
+    arrays = {}
+    for name, description in described.items():
+        path = folder / f"{name}.npy"
+        array = arrays[name] = map_array(path, hint=_PREPARE_AGAIN)
+        dtype, *axes = description.partition(":")[0].replace(",)", ")").split(" ", maxsplit=1)
+        expected = len("".join(axes).split(",")) if axes else 1
+        if array.dtype != np.dtype(dtype) or array.ndim != expected:
+            problem = f"has {array.dtype} in {array.ndim} axes, expected {dtype} in {expected}"
+            raise UserError(problem, where=str(path), hint=_PREPARE_AGAIN)
+    return arrays
 
 
 def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -172,9 +172,8 @@ def shard_arrays(images: Sequence[_HasMember]) -> dict[str, NDArray[Any]]:
 
 def shard_lengths(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     """The lengths that the arrays of `ARRAYS` must have to fit together."""
-    images, offsets = len(arrays["image_ids"]), arrays["shard_name_offsets"]
-    names = int(offsets[-1]) if len(offsets) else 0
-    return {"shards": images, "shard_offsets": images, "shard_names": names}
+    images, last = len(arrays["image_ids"]), int(arrays["shards"].max(initial=-1))
+    return {"shards": images, "shard_offsets": images, "shard_name_offsets": last + 2}
 
 
 def stored_member(arrays: Mapping[str, NDArray[Any]], i: int, name: str) -> Member | None:

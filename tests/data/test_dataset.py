@@ -90,7 +90,13 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
         (lambda folder: (folder / "train" / "boxes.npy").unlink(), "boxes.npy: no such file"),
         (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b"x" * 999), "boxes.npy: cannot be read"),
         (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b""), "boxes.npy: cannot be read"),
-        (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3)), "do not fit together"),
+        (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3, np.int32)), "do not fit together"),
+        (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3)), "has float64 in 1 axes, expected int32"),
+        (
+            lambda folder: np.save(folder / "train" / "sizes.npy", np.zeros(20, np.int32)),
+            "in 1 axes, expected int32 in 2",
+        ),
+        (lambda folder: np.save(folder / "train" / "paths.npy", np.zeros(3, np.uint8)), "do not fit together"),
         (lambda folder: (folder / "classes.json").write_text('{"names": ["a"]}'), "two lists of one length"),
         (lambda folder: (folder / "classes.json").write_text("7"), "two lists of one length"),
         (
@@ -149,7 +155,8 @@ def test_a_federated_dataset_says_what_is_verified(federated: Path, train_split:
 
 @pytest.mark.parametrize("array", ["verified", "negative_offsets", "negative_labels", "not_exhaustive_labels"])
 def test_damaged_lists_of_verified_classes_are_a_user_error(federated: Path, array: str) -> None:
-    np.save(federated / "train" / f"{array}.npy", np.zeros(1000, np.int64))
+    path = federated / "train" / f"{array}.npy"
+    np.save(path, np.zeros(1000, np.load(path).dtype))
     with pytest.raises(UserError, match="do not fit together"):
         Split.open(federated, "train")
 
