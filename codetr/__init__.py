@@ -9,15 +9,16 @@ result.draw().show()
 
 from typing import TYPE_CHECKING, Any
 
+from codetr.core.version import __version__
+
 if TYPE_CHECKING:
-    from codetr.errors import UserError
+    from codetr.core.errors import UserError
     from codetr.inference.augmented import TestTimeAugmentation
     from codetr.inference.load import load
     from codetr.inference.predictor import Model, Predictor
     from codetr.inference.result import FoundObject, Result
     from codetr.inference.tiled import TiledInference
 
-__version__ = "0.1.0"
 __all__ = [
     "FoundObject",
     "Model",
@@ -38,7 +39,7 @@ _HOMES = {
     "Result": "codetr.inference.result",
     "TestTimeAugmentation": "codetr.inference.augmented",
     "TiledInference": "codetr.inference.tiled",
-    "UserError": "codetr.errors",
+    "UserError": "codetr.core.errors",
     "load": "codetr.inference.load",
 }
 

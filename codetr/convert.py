@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from codetr import __version__
-from codetr.errors import UserError
-from codetr.files import atomic_directory, atomic_file, sha256_file, write_json
-from codetr.manifest import Manifest, require_output
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, atomic_file, sha256_file, write_json
+from codetr.core.manifest import Manifest, require_output
+from codetr.core.version import __version__
 from codetr.weights.checkpoint import Checkpoint, read_checkpoint
 from codetr.weights.class_names import ClassNames, names_of
 from codetr.weights.configuration import OUR_META, Configuration, count_classes, find_configuration

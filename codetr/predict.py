@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, require_replaceable, write_json
+from codetr.core.progress import track
 from codetr.data.images import read_image
-from codetr.data.progress import track
-from codetr.errors import UserError
-from codetr.files import atomic_directory, require_replaceable, write_json
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.load import load, wrapped
 from codetr.inference.predictor import Predictor, require_arguments

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import DetectorConfig

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from codetr import __version__
-from codetr.errors import UserError
+from codetr.core.errors import UserError
+from codetr.core.version import __version__
 from pipelines.values import step_settings
 
 app = typer.Typer(

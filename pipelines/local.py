@@ -12,9 +12,9 @@ from typing import Any
 
 from kfp import local
 
-from codetr.errors import UserError
-from codetr.files import read_json, write_json
-from codetr.manifest import Kind, Manifest
+from codetr.core.errors import UserError
+from codetr.core.files import read_json, write_json
+from codetr.core.manifest import Kind, Manifest
 from pipelines.retrain import retrain
 
 IMAGE = "python"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kfp import compiler
 
-from codetr.errors import UserError
-from codetr.files import atomic_file
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_file
 from pipelines.retrain import retrain
 
 

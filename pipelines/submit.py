@@ -20,7 +20,7 @@ from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, ServiceAccountTokenVolumeCrede
 from kfp_server_api.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from pipelines.package import compile_pipeline
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from codetr.cli.settings import chosen_recipe, section
-from codetr.config import parse_assignment
+from codetr.core.settings import parse_assignment
 from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.register import RegisterConfig
 

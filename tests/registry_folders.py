@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from codetr.manifest import Manifest
+from codetr.core.manifest import Manifest
 
 
 class Candidate(NamedTuple):

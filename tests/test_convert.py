@@ -14,7 +14,7 @@ from PIL import Image
 from codetr import zoo
 from codetr.cli import main
 from codetr.convert import convert, write_official
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.predict import predict
 from codetr.weights.checkpoint import read_checkpoint

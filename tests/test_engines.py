@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from codetr.core.manifest import Kind, Manifest
 from codetr.data.sample import draw_sample_data
-from codetr.manifest import Kind, Manifest
 from tests.dags.environment import Airflow
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.segmentation import decode
-from codetr.errors import UserError
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.video import VideoReader, VideoWriter
 from codetr.predict import predict

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codetr.errors import UserError
-from codetr.manifest import Manifest
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.tracking import Box, BoxedImage, Tracker, TrackingSettings
 from codetr.tracking.settings import answers, has_credentials
 

@@ -12,10 +12,10 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from codetr import __version__
 from codetr.cli import compare, conversion, doctor, registry, steps, tools
 from codetr.cli.output import plain
-from codetr.errors import UserError
+from codetr.core.errors import UserError
+from codetr.core.version import __version__
 
 app = typer.Typer(
     name="codetr",

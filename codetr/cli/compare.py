@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codetr.cli.output import console, plain, print_table
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
     from codetr.evaluation.bootstrap import Estimate
@@ -46,9 +46,9 @@ def compare(
 
     [cyan]codetr compare old.json new.json --annotations instances_val2017.json[/]
     """
+    from codetr.core.files import require_replaceable
     from codetr.evaluation import comparing
     from codetr.evaluation.comparison import compare as compare_outcomes
-    from codetr.files import require_replaceable
 
     if output is not None:
         require_replaceable(output, "comparison", lambda path: comparing.PARTS if _is_comparison(path) else None)
@@ -77,8 +77,8 @@ def compare(
 
 
 def _of_folders(first: Path, second: Path, *, masks: bool) -> tuple[Outcomes, Outcomes]:
+    from codetr.core.manifest import Manifest
     from codetr.evaluation.outcomes import MASK_OUTCOMES, OUTCOMES, Outcomes
-    from codetr.manifest import Manifest
 
     sets = []
     for path in (first, second):

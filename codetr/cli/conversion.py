@@ -9,7 +9,7 @@ import typer
 
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings import SetOption, read_recipe
-from codetr.errors import UserError, listed
+from codetr.core.errors import UserError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def convert(
 
 
 def _told(recipe: str | None, config: Path | None) -> Callable[[int], Configuration] | None:
-    from codetr.files import read_json
+    from codetr.core.files import read_json
     from codetr.weights.configuration import from_official_json, from_recipe
 
     if recipe is not None and config is not None:

@@ -23,7 +23,7 @@ from codetr.cli.sources import (
     ValOption,
     split_sources,
 )
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
     from codetr.data.doctor.changes import Changes
@@ -110,12 +110,12 @@ def doctor(
     Errors: something is lost or measured wrongly. Warnings: it will probably hurt. Notes: worth knowing. A continuous
     integration job reads the exit code: 0, or 1 for findings, or 2 when there is nothing that can be examined.
     """
+    from codetr.core.files import write_json
     from codetr.data.config import PreprocessConfig
     from codetr.data.doctor.examination import LEVELS, examine_dataset, fails
     from codetr.data.doctor.repair import repair, repairable, require_copy_output
     from codetr.data.doctor.terminal import print_examination
     from codetr.data.voc import ANNOTATIONS
-    from codetr.files import write_json
     from codetr.steps.prepare import fetch_sources, index_sources
 
     if fail_on not in LEVELS:
@@ -166,8 +166,8 @@ def doctor(
 
 def _require_dataset(folder: Path) -> None:
     """Raise `UserError`, with what to name instead, unless `prepare` wrote the folder."""
+    from codetr.core.errors import listed
     from codetr.data.doctor import NAME
-    from codetr.errors import listed
 
     if (folder / NAME).is_file():
         return

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 ProcessesOption = Annotated[
     str | None,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
 
 PAGES = ("report.html",)
 """Files of a step's folder that are made for people."""

@@ -30,7 +30,7 @@ def list_versions(
 
     [cyan]codetr registry list outputs/registry[/]
     """
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
     from codetr.registry.store import Registry
 
     store = Registry.open(registry)
@@ -58,7 +58,7 @@ def show(
 
         [cyan]codetr registry show outputs/registry v3[/]
     """
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
     from codetr.registry.store import Registry
 
     store = Registry.open(registry)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from codetr.config import Settings, read_yaml
-from codetr.errors import UserError
+from codetr.core.errors import UserError
+from codetr.core.settings import Settings, read_yaml
 
 if TYPE_CHECKING:
     from codetr.recipe import Recipe

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 _PANEL = "Annotations and images"
 

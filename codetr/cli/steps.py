@@ -23,7 +23,7 @@ from codetr.cli.sources import (
     ValOption,
     split_sources,
 )
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 
 def prepare(

@@ -9,7 +9,7 @@ import typer
 
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain, print_table
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 
 def zoo(

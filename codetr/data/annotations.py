@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.gc_pause import collecting_later
 from codetr.data import rules, segmentation
 from codetr.data.check import CheckedImage
-from codetr.data.collector import collecting_later
 from codetr.data.columns import Annotations, Typed
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer, make_unique

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 EXAMPLES = 20
 """How many of them are named where all are counted."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from codetr.core.errors import UserError
 from codetr.data.paths import NoFileError
-from codetr.errors import UserError
 
 SCHEME = "s3://"
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from codetr.errors import UserError
-from codetr.files import sha256_bytes
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_bytes
 
 FOLDER_VARIABLE = "CODETR_IMAGE_CACHE"
 LIMIT_VARIABLE = "CODETR_IMAGE_CACHE_GB"

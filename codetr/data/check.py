@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_bytes
+from codetr.core.progress import track
 from codetr.data.bucket import StorageError
 from codetr.data.entries import ImageEntry, Verified
 from codetr.data.findings import Findings
@@ -14,10 +17,7 @@ from codetr.data.fingerprint import PLAIN, fingerprint
 from codetr.data.images import parse_header, parse_image
 from codetr.data.paths import NoFileError, UnsafePathError
 from codetr.data.places import ImageFile, ImagePlace
-from codetr.data.progress import track
 from codetr.data.shards import AmbiguousNameError, Member
-from codetr.errors import UserError
-from codetr.files import sha256_bytes
 
 
 @dataclass(frozen=True)

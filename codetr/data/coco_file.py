@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from codetr.data.collector import collecting_later
+from codetr.core.errors import UserError
+from codetr.core.gc_pause import collecting_later
 from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
-from codetr.errors import UserError
 
 MAX_BYTES = 16 << 30
 """Upper bound of an annotation file after decompression; larger than any published set by far."""

@@ -12,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
+from codetr.core.files import read_json, write_json
 from codetr.data import segmentation
 from codetr.data.bad_images import BadImageError
 from codetr.data.bucket import SCHEME, S3Address, StorageError
@@ -20,8 +22,6 @@ from codetr.data.images import parse_image
 from codetr.data.index import open_index
 from codetr.data.places import ImageRoot, read_cached, require_digest
 from codetr.data.shards import Member, is_sharded, read_member, shard_path, stored_member
-from codetr.errors import UserError
-from codetr.files import read_json, write_json
 
 CLASSES = "classes.json"
 _UNKNOWN = Frequency(None, None)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from codetr.core.errors import UserError
+from codetr.core.gc_pause import collecting_later
 from codetr.data.coco_file import CocoFile
-from codetr.data.collector import collecting_later
 from codetr.data.findings import Findings, short
 from codetr.data.ids import ImageIds, as_integer
-from codetr.errors import UserError
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 """LVIS's lists of an image: see `Verified`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.bad_images import BadImage, BadImageError
 from codetr.data.config import MosaicConfig
 from codetr.data.dataset import ImageRecord, Split
@@ -15,7 +16,6 @@ from codetr.data.jitter import Unreduced
 from codetr.data.mosaic import mosaic
 from codetr.data.sampling import Sampler
 from codetr.data.transforms import Sample
-from codetr.errors import UserError
 
 _MAX_READS = 100
 """So many images in a row that cannot be read are no matter of single images any more."""

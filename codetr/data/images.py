@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs: beyond it a small file can exhaust the memory."""

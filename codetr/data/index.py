@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
+from codetr.core.gc_pause import collecting_later
+from codetr.core.npy import map_array
 from codetr.data import shards
 from codetr.data.check import CheckedImage
-from codetr.data.collector import collecting_later
 from codetr.data.objects import ObjectColumns
-from codetr.errors import UserError
-from codetr.numpy_files import map_array
 
 ARRAYS = {
     # Per image, n of them.

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from codetr.core.errors import UserError
 from codetr.data.bad_images import BadImage
 from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
@@ -31,7 +32,6 @@ from codetr.data.epoch_images import EpochImages
 from codetr.data.jitter import jittered
 from codetr.data.sampling import Sampler, build_sampler
 from codetr.data.transforms import ImageSizes, augment, normalise, pad, preprocess_image
-from codetr.errors import UserError
 from codetr.models.structures import ImageBatch, Target
 
 

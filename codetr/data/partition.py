@@ -14,8 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.check import CheckedImage
-from codetr.errors import UserError
 
 
 def partition(

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_bytes
 from codetr.data.bad_images import BadImageError
 from codetr.data.bucket import S3Address, read_object
 from codetr.data.cache import ImageCache
 from codetr.data.paths import NoFileError, UnsafePathError, require_harmless, resolve_image, spellings
 from codetr.data.shards import Member, Shards, is_sharded
-from codetr.errors import UserError
-from codetr.files import sha256_bytes
 
 MAX_BYTES = 1 << 30
 """Upper bound of one image file; the largest image that is decoded has no more bytes before compression."""

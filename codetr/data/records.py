@@ -6,11 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from codetr.core.errors import UserError, listed
+from codetr.core.files import sha256_json
 from codetr.data.coco_file import CocoFile
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
 from codetr.data.places import ImageRoot
-from codetr.errors import UserError, listed
-from codetr.files import sha256_json
 
 MAX_BYTES = 16 << 20
 """Upper bound of the annotations of a single image."""

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from codetr.data.progress import track
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, read_json, require_replaceable, write_json
+from codetr.core.progress import track
 from codetr.data.resize import resize
-from codetr.errors import UserError
-from codetr.files import atomic_directory, read_json, require_replaceable, write_json
 
 ANNOTATIONS = "annotations.json"
 

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.config import ClassBalancedConfig, RepeatFactorConfig, Sampling
 from codetr.data.dataset import Split
-from codetr.errors import UserError
 
 
 class Sampler(Protocol):

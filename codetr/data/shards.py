@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, require_harmless, spellings
-from codetr.errors import UserError
 
 SUFFIX = ".tar"
 

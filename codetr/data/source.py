@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_file
 from codetr.data import voc, yolo
 from codetr.data.bucket import SCHEME, S3Address, download
 from codetr.data.coco_file import MAX_BYTES, read_coco
@@ -15,8 +17,6 @@ from codetr.data.findings import Findings
 from codetr.data.places import ImageRoot
 from codetr.data.records import Records
 from codetr.data.shards import SUFFIX, is_sharded
-from codetr.errors import UserError
-from codetr.files import sha256_file
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from codetr.core.errors import UserError
+from codetr.core.progress import track
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.paths import IMAGE_SUFFIXES
-from codetr.data.progress import track
 from codetr.data.records import MAX_LIST_BYTES, Records, TextFiles
-from codetr.errors import UserError
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 

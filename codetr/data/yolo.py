@@ -20,16 +20,16 @@ from typing import Any
 
 import yaml
 
-from codetr.config import read_yaml
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_json
+from codetr.core.progress import track
+from codetr.core.settings import read_yaml
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.images import read_header
 from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
-from codetr.data.progress import track
 from codetr.data.records import MAX_LIST_BYTES, BrokenRow, Records, TextFiles
-from codetr.errors import UserError
-from codetr.files import sha256_json
 
 MAX_YAML_BYTES = 1 << 20
 """Upper bound of a data.yaml; one with the 1,203 classes of LVIS has 30 kB."""

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from codetr.core.errors import UserError
 from codetr.data.dataset import Split
 from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
-from codetr.errors import UserError
 from codetr.evaluation.packed import SplitOutlines
 from codetr.inference.coco import coco_entries
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.curves import mean, recall_within, trace
 from codetr.evaluation.matching import IouType, Rules, match

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from codetr.core.files import atomic_directory, write_json, write_text
 from codetr.evaluation.bootstrap import LEAST_IMAGES
 from codetr.evaluation.comparison import Comparison, Row
-from codetr.files import atomic_directory, write_json, write_text
 from codetr.pages import data_uri, page_environment
 from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 

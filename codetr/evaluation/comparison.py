@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.entries import FREQUENCIES
-from codetr.errors import UserError
 from codetr.evaluation.bootstrap import Estimate, compare_estimates, draw_sets, estimate
 from codetr.evaluation.metrics import ALL_AREAS, SIZES
 from codetr.evaluation.outcomes import Outcomes

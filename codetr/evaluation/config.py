@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 from codetr.inference.config import TilesConfig, TTAConfig
 
 

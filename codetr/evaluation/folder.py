@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.files import sha256_json, write_json, write_text
 from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.evaluation.analysis import Analysis, analyse, calibration_record, confusion_record, errors_record
 from codetr.evaluation.arrays import GroundTruth, Predictions
@@ -24,7 +25,6 @@ from codetr.evaluation.pictures import choose, compare
 from codetr.evaluation.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
 from codetr.evaluation.report import Report, render_report
 from codetr.evaluation.results import write_predictions
-from codetr.files import sha256_json, write_json, write_text
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split

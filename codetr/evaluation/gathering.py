@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.errors import UserError, listed
+from codetr.core.errors import UserError, listed
+from codetr.core.files import atomic_file, read_json, write_json
+from codetr.core.npy import Layout, read_archive
 from codetr.evaluation.arrays import Predictions
 from codetr.evaluation.packed import RunLengths
-from codetr.files import atomic_file, read_json, write_json
 from codetr.inference.coco import Numbers
-from codetr.numpy_files import Layout, read_archive
 
 PART_SECONDS = 30.0
 """At most about this much work is lost when a process is stopped."""

@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.files import atomic_file
+from codetr.core.npy import MOST_BYTES, Layout, naming_damage, read_archive
 from codetr.data.entries import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, positions
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matching
-from codetr.files import atomic_file
-from codetr.numpy_files import MOST_BYTES, Layout, naming_damage, read_archive
 
 OUTCOMES, MASK_OUTCOMES = "outcomes.npz", "mask_outcomes.npz"
 """Their files in the folder of an evaluation."""

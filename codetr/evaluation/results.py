@@ -9,11 +9,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from codetr.core.errors import UserError, listed
+from codetr.core.files import atomic_file, read_json
 from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
-from codetr.errors import UserError, listed
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
-from codetr.files import atomic_file, read_json
 
 _SHOWN = 5
 _ROWS = 1 << 14

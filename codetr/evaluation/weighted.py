@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from codetr.core.progress import track
 from codetr.data.entries import FREQUENCIES
-from codetr.data.progress import track
 from codetr.evaluation.curves import RECALL_THRESHOLDS, hits_for_recall
 from codetr.evaluation.lvis import MOST_DETECTIONS
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS

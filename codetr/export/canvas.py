@@ -7,7 +7,7 @@ from typing import Self
 from torch import Tensor
 from torch.nn import functional as F
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.backbones.windows import whole
 from codetr.models.config import DetectorConfig

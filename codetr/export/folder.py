@@ -9,17 +9,17 @@ from typing import Literal
 
 from rich.console import Console
 
-from codetr import __version__
-from codetr.config import Settings
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, require_replaceable, sha256_file, write_text
+from codetr.core.progress import track
+from codetr.core.settings import Settings
+from codetr.core.version import __version__
 from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
-from codetr.data.progress import track
-from codetr.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
 from codetr.export.program import export_program, load_program, output_names, save_program
 from codetr.export.verify import Comparison, Reference, batch_of, compare, drawn_batches
-from codetr.files import atomic_directory, require_replaceable, sha256_file, write_text
 from codetr.weights.files import WEIGHTS, folder_of, load_model
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.export.program import Runner
 
 METADATA_KEY = "codetr"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.masks import masks_of
 from codetr.export.suppression import GONE, Found, suppress

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.inference.config import TTAConfig
 from codetr.inference.merging import fuse
 from codetr.inference.predictor import Predictor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.segmentation import encode_mask
-from codetr.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 
 
 class TTAConfig(Settings):

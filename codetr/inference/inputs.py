@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from codetr.core.errors import UserError
 from codetr.data.images import decode_image, read_image
-from codetr.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from codetr import zoo
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.inference.augmented import TestTimeAugmentation
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.inputs import device_named

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codetr.core.errors import UserError
 from codetr.data.batch import collate
 from codetr.data.config import PreprocessConfig
 from codetr.data.transforms import preprocess_image
-from codetr.errors import UserError
 from codetr.inference.coco import require_finite
 from codetr.inference.inputs import ImageInput, RawImage, as_rgb, device_named, is_single
 from codetr.inference.result import Result

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_file
 from codetr.data.images import read_image
 from codetr.drawing import Box, draw_boxes, elide
-from codetr.errors import UserError
-from codetr.files import atomic_file
 from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections
 

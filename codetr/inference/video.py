@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 _log = logging.getLogger(__name__)
 

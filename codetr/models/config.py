@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 
 MEMORY_SETTINGS = (

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.build import build_backbone, build_neck
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig, Head
 from codetr.models.draws import Draws

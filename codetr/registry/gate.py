@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
+from codetr.core.files import read_json
+from codetr.core.manifest import Manifest
 from codetr.evaluation.config import EvaluateConfig
-from codetr.files import read_json
-from codetr.manifest import Manifest
 from codetr.registry.gate import Measured, Verdict, judge
 from codetr.registry.records import Action, Entry, Version
 from codetr.registry.store import MovedMeanwhileError, Registry

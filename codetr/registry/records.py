@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
 
 Action = Literal["promote", "refuse", "rollback"]

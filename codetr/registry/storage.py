@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from codetr.errors import UserError
-from codetr.files import sync
+from codetr.core.errors import UserError
+from codetr.core.files import sync
 
 
 class FolderStorage:

@@ -17,10 +17,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from codetr.config import Settings
-from codetr.errors import UserError
-from codetr.files import sha256_json
-from codetr.manifest import NAME, Manifest
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_json
+from codetr.core.manifest import NAME, Manifest
+from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
 from codetr.registry.records import Action, Aliases, Entry, Version, now, who
 from codetr.registry.storage import FolderStorage

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from codetr.files import write_json
+from codetr.core.files import write_json
 
 
 def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> None:

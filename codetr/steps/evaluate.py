@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from codetr.core.code_version import code_version, running_code
+from codetr.core.errors import UserError, listed
+from codetr.core.files import atomic_directory, sha256_json
+from codetr.core.manifest import Manifest, require_output
 from codetr.data.dataset import Split
-from codetr.errors import UserError, listed
 from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
 from codetr.evaluation.arrays import GroundTruth
 from codetr.evaluation.config import EvaluateConfig
@@ -20,16 +22,11 @@ from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.measure import measure
 from codetr.evaluation.pictures import choose
 from codetr.evaluation.predict import predict_split
-from codetr.files import atomic_directory, sha256_file, sha256_json
 from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
-from codetr.manifest import Manifest, code_version, require_output
 from codetr.tracking import Box, BoxedImage, Tracker
 from codetr.training.distributed import processes
 from codetr.weights.files import WEIGHTS, load_model, read_info
-
-PACKAGE = Path(__file__).parents[1]
-"""Where the sources of codetr are."""
 
 
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
@@ -110,24 +107,6 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
 
             group.on_main(publish)
     return Manifest.read(output, "evaluation")
-
-
-def running_code() -> dict[str, str | None]:
-    """What decides, beside model, data and settings, what is detected.
-
-    The version of codetr is not enough: what an editable installation runs may change between two runs.
-    """
-    sources = {path.relative_to(PACKAGE).as_posix(): sha256_file(path) for path in PACKAGE.rglob("*.py")}
-    versions = {name: _version(name) for name in ("numpy", "pillow", "pycocotools", "timm", "torchvision")}
-    return {**code_version(), **versions, "sources": sha256_json(sources)}
-
-
-def _version(package: str) -> str | None:
-    """None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def check_inputs(model: Path, dataset: Path, split: str) -> None:

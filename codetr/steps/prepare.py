@@ -12,7 +12,10 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from codetr.config import Settings
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, sha256_json, write_json
+from codetr.core.manifest import Manifest, require_output
+from codetr.core.settings import Settings
 from codetr.data import doctor
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import check_images
@@ -26,9 +29,6 @@ from codetr.data.merging import CheckedSource, CheckedSplit, merge_frequencies, 
 from codetr.data.partition import partition
 from codetr.data.places import ImageRoot, open_place
 from codetr.data.source import Source, fetch, lists_labelled, read
-from codetr.errors import UserError
-from codetr.files import atomic_directory, sha256_json, write_json
-from codetr.manifest import Manifest, require_output
 from codetr.tracking import Tracker
 
 logger = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from codetr.config import Settings
-from codetr.errors import UserError
-from codetr.files import atomic_directory, write_json
-from codetr.manifest import Manifest, require_output
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, write_json
+from codetr.core.manifest import Manifest, require_output
+from codetr.core.settings import Settings
 from codetr.registry.promotion import consider
 from codetr.registry.store import Registry
 from codetr.tracking import Tracker

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from codetr.config import Settings, without
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, write_json
+from codetr.core.manifest import Manifest, require_output
+from codetr.core.settings import Settings, without
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader
 from codetr.data.sampling import images_per_class
-from codetr.errors import UserError
 from codetr.evaluation.validate import validate
-from codetr.files import atomic_directory, write_json
-from codetr.manifest import Manifest, require_output
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR, build_detector
 from codetr.recipe import Recipe

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 
 
 class TrackingSettings(Settings):

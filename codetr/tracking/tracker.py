@@ -21,14 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from codetr.files import read_json, write_json
+from codetr.core.files import read_json, write_json
 from codetr.tracking.pictures import BoxedImage, wandb_image
 from codetr.tracking.settings import TrackingSettings, answers, has_credentials
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
 
-    from codetr.manifest import Kind
+    from codetr.core.manifest import Kind
 
 logger = logging.getLogger(__name__)
 
@@ -327,6 +327,6 @@ def _alias(digest: str) -> str:
 
 
 def _manifest(folder: Path, kind: Kind) -> Any:
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
 
     return Manifest.read(folder, kind)

@@ -27,8 +27,8 @@ from typing import Any
 
 import torch
 
-from codetr.errors import UserError
-from codetr.files import atomic_directory, read_json, sha256_file, write_json
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, read_json, sha256_file, write_json
 
 RUN = "run.json"
 STATE = "state.pt"

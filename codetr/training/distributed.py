@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from codetr.core.errors import UserError, listed
 from codetr.data.bad_images import BadImage, BadImages
-from codetr.errors import UserError, listed
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import TrainingConfig
 from codetr.training.distributed import Processes

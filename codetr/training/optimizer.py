@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.training.config import OptimizerConfig
 from codetr.training.sharding import like
 

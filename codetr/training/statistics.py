@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 
 class Statistics:

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer, effective_counts
 from codetr.models.structures import ImageBatch, Target
 from codetr.training.distributed import Processes

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.build import Backbone
 from codetr.models.backbones.resnet import ResNet
 from codetr.models.backbones.swin import Swin

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.resnet import ResNet
 
 _TORCHVISION_DEPTHS = (50, 101, 152)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.timm_backbone import TimmBackbone, import_timm
 
 

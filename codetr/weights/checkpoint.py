@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 _WRAPPERS = ("state_dict", "model")
 """Keys under which files hold the weights, if they hold anything besides."""

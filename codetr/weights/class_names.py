@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codetr.core.errors import UserError
+from codetr.core.files import read_json
 from codetr.data.dataset import CLASSES, read_classes
-from codetr.errors import UserError
-from codetr.files import read_json
 from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.coco import COCO_NAMES
 

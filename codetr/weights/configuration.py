@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from codetr import zoo
-from codetr.config import without
+from codetr.core.errors import UserError
+from codetr.core.settings import without
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
 from codetr.recipe import Recipe

@@ -15,10 +15,10 @@ from pydantic import model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from codetr.config import Settings
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_file, read_json, sha256_file, write_json
+from codetr.core.settings import Settings
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
-from codetr.files import atomic_file, read_json, sha256_file, write_json
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.weights.keys import KeyReport

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codetr.errors import UserError, listed
-from codetr.files import sha256_file
-from codetr.manifest import NAME, Manifest
+from codetr.core.errors import UserError, listed
+from codetr.core.files import sha256_file
+from codetr.core.manifest import NAME, Manifest
 from codetr.models.detector import CoDETR
 from codetr.weights.checkpoint import read_checkpoint
 from codetr.weights.class_names import names_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
 

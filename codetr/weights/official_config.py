@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.weights.official_backbone import backbone_faults, read_backbone
 from codetr.weights.official_masks import mask_faults, read_instance, read_roi_mask

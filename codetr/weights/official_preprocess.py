@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.weights.official_reader import Reader
 
 

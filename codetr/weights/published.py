@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0"
 URLS = {

@@ -27,7 +27,7 @@ def evaluate(
     import shutil
     from pathlib import Path
 
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
     from codetr.steps.command import run_step
 
     run_step("evaluate", settings, model=model.path, dataset=dataset.path, output=evaluation.path, nproc=processes)

@@ -13,7 +13,7 @@ def prepare(settings: dict, dataset: dsl.Output[dsl.Dataset]) -> None:
     """
     from pathlib import Path
 
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
     from codetr.steps.command import run_step
 
     run_step("prepare", settings, output=dataset.path)

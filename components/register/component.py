@@ -22,7 +22,7 @@ def register(
     """
     from pathlib import Path
 
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
     from codetr.steps.command import run_step
 
     paths = {"model": model.path, "evaluation": evaluation.path, "output": registration.path}

@@ -22,7 +22,7 @@ def train(
     """
     from pathlib import Path
 
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
     from codetr.steps.command import run_step
 
     run_step("train", settings, dataset=dataset.path, output=model.path, checkpoints=checkpoints, nproc=processes)

@@ -10,10 +10,10 @@ import pytest
 from codetr import zoo
 from codetr.cli import main
 from codetr.cli.settings import chosen_recipe, section, step_settings
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.data.dataset import Split
 from codetr.data.sample import draw_sample_data
-from codetr.errors import UserError
-from codetr.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
 from tests.cli.command import call, start
@@ -106,7 +106,7 @@ def test_interrupting_is_code_130(capsys, monkeypatch):
 
 
 def test_version(capsys):
-    from codetr import __version__
+    from codetr.core.version import __version__
 
     assert call(capsys, "--version")[:2] == (0, f"codetr {__version__}\n")
 

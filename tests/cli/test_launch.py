@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from codetr.cli.launch import count
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from tests.cli.command import call
 
 

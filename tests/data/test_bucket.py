@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_bytes
 from codetr.data import bucket, doctor
 from codetr.data.bad_images import BadImageError
 from codetr.data.bucket import S3Address, StorageError, download, read_object
@@ -24,8 +26,6 @@ from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.paths import NoFileError
 from codetr.data.sample import ANNOTATIONS
-from codetr.errors import UserError
-from codetr.files import sha256_bytes
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.data.s3_server import KEY, S3Server, serving
 

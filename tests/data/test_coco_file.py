@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data import coco_file
 from codetr.data.coco_file import read_coco
 from codetr.data.findings import Findings
-from codetr.errors import UserError
 
 TEXT = json.dumps(
     {"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "é"}]}, ensure_ascii=False

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codetr.core.errors import UserError
 from codetr.data import columns
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
@@ -19,7 +20,6 @@ from codetr.data.columns import Annotations
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
 from codetr.data.objects import ObjectEntry
-from codetr.errors import UserError
 from tests.data.test_annotations import rows
 
 IMAGES = {

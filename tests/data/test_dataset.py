@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_bytes
+from codetr.core.progress import track
 from codetr.data.bad_images import BadImageError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split, read_classes
 from codetr.data.doctor import print_report, read_report
-from codetr.data.progress import track
-from codetr.errors import UserError
-from codetr.files import sha256_bytes
 from codetr.steps.prepare import PrepareConfig, prepare
 
 
@@ -202,7 +202,7 @@ def test_a_report_of_another_version_is_a_user_error(copy: Path, content: str) -
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_is_shown_and_changes_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codetr.data.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("codetr.core.progress.LINE_SECONDS", 0.0)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100)
     assert list(track(iter("abc"), 3, "reading", console)) == ["a", "b", "c"]

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
 from codetr.data.entries import Frequency, Verified, read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds, as_integer
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
-from codetr.errors import UserError
 
 
 @pytest.mark.parametrize(

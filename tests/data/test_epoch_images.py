@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.config import JitterConfig, LoaderConfig, MosaicConfig
 from codetr.data.dataset import Split
 from codetr.data.loader import EvalLoader, TrainLoader
-from codetr.errors import UserError
 from tests.data.batches import AUGMENT, PREPROCESS, assert_equal
 
 

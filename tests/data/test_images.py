@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.images import ImageHeader, read_header, read_image
-from codetr.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from codetr.core.errors import UserError
 from codetr.data import loader as loader_module
 from codetr.data.config import (
     Augmentation,
@@ -30,7 +31,6 @@ from codetr.data.dataset import Split
 from codetr.data.epoch_images import training_sample
 from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.sampling import build_sampler
-from codetr.errors import UserError
 from tests.data.batches import AUGMENT, PREPROCESS, Batch, assert_equal
 
 SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())

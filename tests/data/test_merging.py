@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.doctor import read_report
-from codetr.errors import UserError
-from codetr.manifest import Manifest
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.dataset_trees import write_voc, write_yolo
 

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data.check import CheckedImage
 from codetr.data.partition import partition
-from codetr.errors import UserError
 
 
 def image(number: int, content: int | None = None) -> CheckedImage:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.sample import ANNOTATIONS, SHAPES, draw_image, draw_sample_data
 from codetr.data.segmentation import area, bounding_box, check_segmentation, decode, encode
-from codetr.errors import UserError
 
 
 def content(folder: Path, split: str) -> dict[str, Any]:

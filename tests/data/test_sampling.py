@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, RepeatFactorConfig, Sampling, ShuffleConfig
 from codetr.data.sampling import build_sampler, images_per_class, repeated
-from codetr.errors import UserError
 
 
 class TwelveImages:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data import doctor
 from codetr.data.bad_images import BadImageError
 from codetr.data.config import PreprocessConfig, SourceConfig
@@ -24,7 +25,6 @@ from codetr.data.loader import EvalLoader
 from codetr.data.paths import NoFileError, UnsafePathError
 from codetr.data.sample import ANNOTATIONS
 from codetr.data.shards import AmbiguousNameError, Member, Shards, is_sharded, read_member
-from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, prepare
 
 

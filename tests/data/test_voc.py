@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.doctor import read_report
-from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, prepare
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20</ymax></bndbox>"

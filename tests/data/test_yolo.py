@@ -10,10 +10,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.doctor import read_report
-from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, prepare
 
 ROW = "1 0.5 0.5 0.2 0.4"

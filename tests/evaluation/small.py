@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from codetr.core.manifest import Manifest
 from codetr.data.config import PreprocessConfig, SourceConfig
-from codetr.manifest import Manifest
 from codetr.models.config import MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.prepare import PrepareConfig, prepare

@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco, wrong_and_found
 from tests.evaluation.sets import detection, random_set, truth
 

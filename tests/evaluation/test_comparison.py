@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.comparing import PARTS, write_comparison
 from codetr.evaluation.comparison import Comparison, compare
 from codetr.evaluation.measure import evaluate_results

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.arrays import is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, arrays, evaluate_coco
 from codetr.evaluation.lvis import evaluate_lvis

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.gathering import Writer, begin, gather
 from codetr.inference.coco import Numbers
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from codetr.core.errors import UserError
+from codetr.core.files import write_json
 from codetr.data.segmentation import encode_mask
-from codetr.errors import UserError
 from codetr.evaluation.analysis import analyse
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import wrong_and_found
@@ -18,7 +19,6 @@ from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import evaluate_results, measure
 from codetr.evaluation.report import Report, render_report
 from codetr.evaluation.results import read_ground_truth
-from codetr.files import write_json
 from tests.evaluation.sets import detection, sides, truth
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lvis_metrics.json"

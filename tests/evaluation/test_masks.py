@@ -17,13 +17,13 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from codetr.cli.app import app
+from codetr.core.errors import UserError
 from codetr.data.batch import collate
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.sample import ANNOTATIONS, SHAPES, draw_sample_data
 from codetr.data.segmentation import decode
 from codetr.data.transforms import preprocess_image
-from codetr.errors import UserError
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.measure import measure

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.outcomes import MOST_RANK, Outcomes
 from codetr.evaluation.weighted import weighted_values

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from codetr.core.errors import UserError
 from codetr.data.batch import collate
 from codetr.data.dataset import Split
 from codetr.data.transforms import preprocess_image
-from codetr.errors import UserError
 from codetr.evaluation import gathering, results
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.predict import predict_split
@@ -152,7 +152,7 @@ TWO_RANKS = """
 from pathlib import Path
 from codetr.data.config import PreprocessConfig
 from codetr.data.dataset import Split
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation import predict
 from codetr.training.distributed import processes
 from codetr.weights.files import load_model

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
 from codetr.predict import Prediction
 from tests.evaluation.sets import truth

@@ -19,14 +19,14 @@ from PIL import Image
 from torch.export.passes import move_to_device_pass
 
 from codetr.cli import main
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_file
 from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
 from codetr.data.resize import resize
-from codetr.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.folder import export
 from codetr.export.verify import Comparison, batch_of
-from codetr.files import sha256_file
 from codetr.inference.load import load
 from codetr.models.masks import paste_mask
 from codetr.models.structures import Detections

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, save_onnx
 from codetr.export.program import DetectionProgram, export_program, load_program, output_names, save_program, trace

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from codetr.files import write_json
-from codetr.manifest import Manifest
+from codetr.core.files import write_json
+from codetr.core.manifest import Manifest
 from codetr.registry.store import Registry
 
 

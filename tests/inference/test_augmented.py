@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import codetr
+from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.inference.augmented import mirror, scaled
 from tests.evaluation.small import masked, write_model
 from tests.inference.finder import Finder, scene

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import codetr
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.load import wrapped
 from codetr.registry.address import model_folder

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import codetr
+from codetr.core.errors import UserError
 from codetr.data.images import read_image
-from codetr.errors import UserError
 from tests.evaluation.small import write_model
 from tests.inference.finder import Finder, scene
 

@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 import codetr
+from codetr.core.errors import UserError
 from codetr.drawing import class_colour
-from codetr.errors import UserError
 from tests.evaluation.small import CATEGORY_IDS, NAMES
 from tests.inference.finder import Finder, scene
 

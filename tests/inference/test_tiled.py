@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import codetr
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.inference.tiled import cut
 from tests.evaluation.small import masked, write_model
 from tests.inference.finder import Finder, scene

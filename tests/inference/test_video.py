@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.inference.video import VideoReader, VideoWriter
 from tests.inference.clips import picture, write_clip
 from tests.inference.finder import Finder

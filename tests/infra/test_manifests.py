@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
-from codetr import __version__
+from codetr.core.version import __version__
 
 KUBERNETES = Path(__file__).parents[2] / "infra/kubernetes"
 

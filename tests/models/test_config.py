@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig, InstanceHeadConfig
 from codetr.models.detector import build_detector
 from codetr.models.presets import (

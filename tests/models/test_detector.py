@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import DetectorKind
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import DetectorKind, FederatedConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.draws import Draws

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.swin import Swin, border_masks
 from codetr.models.neck import ChannelMapper

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.build import build_backbone, build_neck
 from codetr.models.backbones.config import TimmConfig
 from codetr.models.detector import CoDETR, build_detector

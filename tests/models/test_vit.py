@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.vit import ViT, join_windows, split_windows

@@ -2,7 +2,7 @@
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from pipelines.submit import Server, submit, wait
 
 ARGUMENTS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from pipelines.values import step_settings
 
 SECTIONS = {

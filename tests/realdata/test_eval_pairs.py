@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.evaluation.coco import evaluate_coco
 from codetr.evaluation.results import read_predictions
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data.dataset import Split
 from codetr.data.doctor import read_report
 from codetr.data.kinds import KINDS
-from codetr.errors import UserError
 from codetr.evaluation.coco import evaluate_coco
 from codetr.evaluation.results import read_ground_truth, read_predictions
 from codetr.steps.prepare import prepare

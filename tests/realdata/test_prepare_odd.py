@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
 from codetr.data.doctor import read_report
-from codetr.errors import UserError
 from codetr.steps.prepare import PrepareConfig, prepare
 
 # What is refused, and a part of what the error says.

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from codetr.cli import main
-from codetr.files import sha256_file
-from codetr.manifest import Manifest
+from codetr.core.files import sha256_file
+from codetr.core.manifest import Manifest
 from codetr.weights.files import load_model
 from codetr.weights.keys import constants
 from codetr.weights.official import official_name

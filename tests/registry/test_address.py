@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.registry.address import model_folder
 from codetr.registry.store import Registry
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.registry.promotion import consider
 from codetr.registry.store import Registry
 
@@ -89,7 +89,7 @@ def test_a_model_without_class_names_is_an_error(registry, make_candidate, tmp_p
     assert consider(registry, version).promoted
     broken = make_candidate("broken")
     (broken.model / "model.json").write_text('{"class_names": "square"}')
-    from codetr.manifest import Manifest
+    from codetr.core.manifest import Manifest
 
     manifest = Manifest.of(broken.model, "model")
     manifest.write(broken.model)

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from codetr.errors import UserError
-from codetr.files import sha256_json
-from codetr.manifest import Manifest
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_json
+from codetr.core.manifest import Manifest
 from codetr.registry.promotion import consider
 from codetr.registry.store import MovedMeanwhileError, Registry
 

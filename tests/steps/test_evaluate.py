@@ -12,9 +12,11 @@ from typing import Any
 import PIL
 import pytest
 
+from codetr.core.code_version import running_code
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
-from codetr.errors import UserError
 from codetr.evaluation import predict
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
@@ -22,9 +24,8 @@ from codetr.evaluation.folder import Evaluated
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import measure
 from codetr.inference.config import TilesConfig, TTAConfig
-from codetr.manifest import Manifest
 from codetr.steps import evaluate as step
-from codetr.steps.evaluate import EvaluateConfig, evaluate, running_code
+from codetr.steps.evaluate import EvaluateConfig, evaluate
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.evaluation.small import NAMES, write_dataset, write_model
 

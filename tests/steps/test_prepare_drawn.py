@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset import Split
-from codetr.errors import UserError
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import SUMMARY_NAMES
 from codetr.evaluation.measure import evaluate_results

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from codetr.errors import UserError
-from codetr.manifest import Manifest
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig, register
 

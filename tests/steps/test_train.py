@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
 from codetr.data.dataset import Split
-from codetr.errors import UserError
-from codetr.manifest import Manifest
 from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.prepare import PrepareConfig, prepare

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
+from codetr.core.errors import UserError
+from codetr.core.manifest import Manifest
 from codetr.data.config import LoaderConfig
 from codetr.data.dataset import Split
-from codetr.errors import UserError
-from codetr.manifest import Manifest
 from codetr.steps.train import TrainConfig, train
 from tests.steps.runs import RECIPE, SHORT, drawn_dataset, finish, kill, started, wait_for_step
 

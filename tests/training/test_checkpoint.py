@@ -7,8 +7,8 @@ import resource
 import pytest
 import torch
 
-from codetr.errors import UserError
-from codetr.files import sha256_file
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_file
 from codetr.training.checkpoint import CheckpointFolder, differences, exclusive
 
 RUN = {"dataset": "sha256:1", "processes": 1, "recipe": {"training": {"seed": 0, "epochs": 3}}}

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.training.config import OptimizerConfig
 from codetr.training.optimizer import build_optimizer, layers_above, lr_multiplier, parameter_groups

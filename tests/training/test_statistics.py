@@ -1,6 +1,6 @@
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.training.statistics import Statistics
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import FederatedConfig
 from codetr.models.detector import build_detector
 from codetr.models.structures import Target
@@ -86,7 +86,7 @@ import torch
 sys.path[:0] = [{root!r}, {here!r}]
 from test_step import gradients, make
 from tests.training.tiny import cut, images
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.training.distributed import processes
 
 with processes() as group:

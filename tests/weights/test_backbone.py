@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.config import ResNetConfig
 from codetr.models.backbones.resnet import ResNet
 from codetr.weights.backbone import load_backbone

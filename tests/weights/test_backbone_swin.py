@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.swin import Swin
 from codetr.weights.backbone import load_backbone
 from codetr.weights.keys import constants

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.models.backbones.config import TimmConfig
 from codetr.models.backbones.timm_backbone import TimmBackbone
 from codetr.models.detector import build_detector

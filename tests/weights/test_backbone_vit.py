@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.backbones.vit import ViT
 from codetr.weights.backbone import load_backbone

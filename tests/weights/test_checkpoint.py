@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.weights.checkpoint import read_checkpoint
 
 WEIGHTS = {"neck.convs.0.conv.weight": torch.arange(6.0).view(2, 3), "rpn_head.rpn_cls.bias": torch.ones(4)}

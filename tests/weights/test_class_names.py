@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.class_names import names_of, read_names
 from tests.evaluation.small import NAMES, write_dataset

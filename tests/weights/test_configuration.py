@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from codetr import zoo
-from codetr.config import Settings
+from codetr.core.errors import UserError
+from codetr.core.settings import Settings
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.models.presets import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
 from codetr.weights.checkpoint import Checkpoint

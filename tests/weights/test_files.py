@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.weights.files import INFO, ModelInfo, load_model, save_model
 from tests.training.tiny import CLASSES, tiny_config

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.presets import co_dino_vit_large_coco
 from codetr.weights.class_rows import ClassRows, class_rows

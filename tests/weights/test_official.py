@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.detector import CoDETR
 from codetr.weights.keys import constants

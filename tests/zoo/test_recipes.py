@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from codetr import zoo
+from codetr.core.errors import UserError
 from codetr.data.config import AugmentConfig, JitterConfig, RepeatFactorConfig, ShuffleConfig
-from codetr.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.weights.official_config import read_official_config
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from codetr.core.files import write_text
 from codetr.data.dataset import Split
 from codetr.data.doctor.charts import draw_classes, draw_sizes
 from codetr.data.doctor.examination import Examination, Example, Finding
 from codetr.data.doctor.pictures import draw_example
 from codetr.data.doctor.terminal import what_to_do
 from codetr.data.kinds import SEVERITIES
-from codetr.files import write_text
 from codetr.pages import data_uri, page_environment
 
 MOST_PICTURES = 6

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from codetr.core.errors import UserError
+from codetr.core.files import atomic_directory, require_replaceable
 from codetr.data import segmentation
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage, check_image
@@ -39,8 +41,6 @@ from codetr.data.index import build_index
 from codetr.data.objects import ObjectColumns, ObjectEntry
 from codetr.data.places import open_place
 from codetr.data.source import Source, format_of
-from codetr.errors import UserError
-from codetr.files import atomic_directory, require_replaceable
 
 
 def repairable(sources: Mapping[str, Sequence[Source]]) -> dict[str, Source]:

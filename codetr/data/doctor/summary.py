@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from codetr.core.errors import UserError, listed
+from codetr.core.files import read_json
 from codetr.data.check import CheckedImage
 from codetr.data.findings import Finding, Findings
 from codetr.data.kinds import KINDS
 from codetr.data.objects import ObjectColumns, first_equal_row
-from codetr.errors import UserError, listed
-from codetr.files import read_json
 
 NAME = "doctor.json"
 MAX_LISTED = 20

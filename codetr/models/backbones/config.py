@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from codetr.config import Settings
+from codetr.core.settings import Settings
 
 NormKind = Literal["frozen_batch", "group"]
 

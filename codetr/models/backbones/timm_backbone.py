@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.config import TimmConfig
 
 _WHERE = "backbone.name"

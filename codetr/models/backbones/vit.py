@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 from codetr.models.config import FederatedConfig
 from codetr.models.draws import Draws
 from codetr.models.structures import Target

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from codetr.core.files import read_json, write_json
 from codetr.data.config import PreprocessConfig
 from codetr.data.doctor.examination import examine_dataset
 from codetr.data.doctor.page import MOST_PICTURES, write_page
 from codetr.data.doctor.terminal import print_examination
 from codetr.data.kinds import KINDS
-from codetr.files import read_json, write_json
 from tests.data.doctor.conftest import Patient
 from tests.data.doctor.faulty import HOSTILE
 

@@ -19,7 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 MOST_BYTES = 1 << 30
 """Of the arrays of one archive, unpacked. Of LVIS's validation set, with six million detections, they have 140 MB."""

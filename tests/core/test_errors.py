@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codetr.errors import listed
+from codetr.core.errors import listed
 
 
 def test_lists_in_messages_have_an_end() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 
 class Settings(BaseModel):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codetr import numpy_files
-from codetr.errors import UserError
-from codetr.numpy_files import Layout, map_array, read_archive
+from codetr.core import npy as numpy_files
+from codetr.core.errors import UserError
+from codetr.core.npy import Layout, map_array, read_archive
 
 LAYOUTS = {"flat": Layout(np.int32), "square": Layout(np.float64, axes=2)}
 ARRAYS = {"flat": np.arange(5, dtype=np.int32), "square": np.asfortranarray(np.arange(6.0).reshape(2, 3))}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from codetr.errors import UserError
-from codetr.files import (
+from codetr.core.errors import UserError
+from codetr.core.files import (
     atomic_directory,
     atomic_file,
     read_json,

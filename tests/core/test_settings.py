@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import Field, PositiveInt
 
-from codetr.config import Settings, read_yaml, without
-from codetr.errors import UserError
+from codetr.core.errors import UserError
+from codetr.core.settings import Settings, read_yaml, without
 
 
 class Optimizer(Settings):

@@ -7,28 +7,20 @@ the digests of the manifests a folder was made from. A manifest holds nothing th
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from codetr import __version__
-from codetr.config import Settings
-from codetr.errors import UserError
-from codetr.files import read_json, require_replaceable, sha256_file, sha256_json, write_json
+from codetr.core.code_version import code_version
+from codetr.core.errors import UserError
+from codetr.core.files import read_json, require_replaceable, sha256_file, sha256_json, write_json
+from codetr.core.settings import Settings
 
 NAME = "manifest.json"
 
 Kind = Literal["dataset", "model", "evaluation", "registration"]
-
-
-def code_version() -> dict[str, str]:
-    """Versions that decide what a step computes."""
-    import torch
-
-    return {"codetr": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 class Manifest(Settings):

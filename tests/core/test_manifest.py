@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from codetr.errors import UserError
-from codetr.files import write_json
-from codetr.manifest import Manifest
+from codetr.core.errors import UserError
+from codetr.core.files import write_json
+from codetr.core.manifest import Manifest
 
 
 def make(folder: Path, content: str = "x") -> Manifest:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codetr.errors import UserError
+from codetr.core.errors import UserError
 
 
 def sync(path: Path) -> None:

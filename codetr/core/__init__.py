@@ -1,0 +1,1 @@
+"""Foundations without PyTorch: errors, settings, files, manifests."""
