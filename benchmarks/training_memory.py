@@ -32,13 +32,13 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from codetr.distributed.processes import processes
 from codetr.models import presets
 from codetr.models.backbones.config import ResNetConfig, SwinConfig, ViTConfig
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.structures import ImageBatch, Target
 from codetr.training.config import OptimizerConfig
-from codetr.training.distributed import processes
 from codetr.training.optimizer import build_optimizer
 from codetr.training.randomness import seed_all
 from codetr.training.sharding import shard, units

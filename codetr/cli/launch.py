@@ -62,6 +62,6 @@ def spread(wanted: str | None, arguments: Sequence[str]) -> None:
     processes = count(wanted)
     if processes == 1:
         return
-    from codetr.training.launch import launch
+    from codetr.distributed.torchrun import launch
 
     sys.exit(launch(arguments, processes))

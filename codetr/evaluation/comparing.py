@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from codetr.core.files import atomic_directory, write_json, write_text
 from codetr.evaluation.bootstrap import LEAST_IMAGES
 from codetr.evaluation.comparison import Comparison, Row
-from codetr.pages import data_uri, page_environment
-from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
+from codetr.visual.html import data_uri, page_environment
+from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _BETTER, _WORSE = "#2f9e5f", "#d64545"
 PARTS = ("compare.json", "differences.png", "report.html")

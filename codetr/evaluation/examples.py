@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.drawing import elide
 from codetr.evaluation.analysis import Analysis
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.errors import BOTH, CLASSIFICATION, DUPLICATE, MISSED, TYPES
 from codetr.evaluation.matches import ImageMetrics
-from codetr.pages import data_uri
+from codetr.visual.drawing import elide
+from codetr.visual.html import data_uri
 
 _MOST_BOXES = 100
 """Detections of a picture below the operating point's score, with those above."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from codetr.data.segmentation import decode
-from codetr.drawing import Box, draw_boxes, elide
 from codetr.evaluation.coco import wrong_and_found
 from codetr.evaluation.matches import ImageMetrics
 from codetr.evaluation.metrics import Metrics
+from codetr.visual.drawing import Box, draw_boxes, elide
 
 _GAP = 12
 # With more boxes than these a picture cannot be read: first the class names go, then the least certain boxes.

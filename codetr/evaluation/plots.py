@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from codetr.drawing import class_colour, elide
 from codetr.evaluation.analysis import Analysis
 from codetr.evaluation.calibration import BINS, calibrate
 from codetr.evaluation.curves import RECALL_THRESHOLDS
 from codetr.evaluation.matching import IOU_THRESHOLDS
 from codetr.evaluation.metrics import Metrics
-from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, show_literally, style_axes
+from codetr.visual.drawing import class_colour, elide
+from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, show_literally, style_axes
 
 _RIGHT, _WRONG = "#2a9d5c", "#d64545"
 _IOU_COLOURS = {0: "#2667c9", 5: "#7a4fd0"}

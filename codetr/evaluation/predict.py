@@ -33,7 +33,7 @@ from codetr.models.structures import Detections
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split
-    from codetr.training.distributed import Processes
+    from codetr.distributed.processes import Processes
 
 
 def predict_split(

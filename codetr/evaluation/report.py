@@ -10,7 +10,7 @@ from codetr.evaluation.analysis import MOST_PAIRS, Analysis, confused_pairs, err
 from codetr.evaluation.errors import TYPES
 from codetr.evaluation.examples import Overlay
 from codetr.evaluation.metrics import Metrics
-from codetr.pages import data_uri, page_environment
+from codetr.visual.html import data_uri, page_environment
 
 _SUFFIXES = {"s": "small", "m": "medium", "l": "large", "r": "rare classes", "c": "common", "f": "frequent"}
 _KINDS = {".png": "png", ".jpg": "jpeg"}

@@ -14,7 +14,7 @@ from codetr.evaluation.predict import predict_split
 
 if TYPE_CHECKING:
     from codetr.data.dataset import Split
-    from codetr.training.distributed import Processes
+    from codetr.distributed.processes import Processes
 
 
 def validate(

@@ -16,9 +16,9 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file
 from codetr.data.images import read_image
-from codetr.drawing import Box, draw_boxes, elide
 from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections
+from codetr.visual.drawing import Box, draw_boxes, elide
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_directory, sha256_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.data.dataset import Split
+from codetr.distributed.processes import processes
 from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
 from codetr.evaluation.arrays import GroundTruth
 from codetr.evaluation.config import EvaluateConfig
@@ -25,7 +26,6 @@ from codetr.evaluation.predict import predict_split
 from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
 from codetr.tracking import Box, BoxedImage, Tracker
-from codetr.training.distributed import processes
 from codetr.weights.files import WEIGHTS, load_model, read_info
 
 

@@ -22,16 +22,16 @@ from codetr.core.settings import Settings, without
 from codetr.data.dataset import Split
 from codetr.data.loader import TrainLoader
 from codetr.data.sampling import images_per_class
+from codetr.distributed.processes import Processes, processes
+from codetr.distributed.signals import StopRequest, stop_on_signal
 from codetr.evaluation.validate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR, build_detector
 from codetr.recipe import Recipe
 from codetr.tracking import Tracker
 from codetr.training.checkpoint import CheckpointFolder, exclusive
-from codetr.training.distributed import Processes, processes
 from codetr.training.loop import METRICS, Log, Outcome, Trainer
 from codetr.training.randomness import derive_seed, make_deterministic, seed_all
-from codetr.training.signals import StopRequest, stop_on_signal
 from codetr.weights.backbone import load_backbone
 from codetr.weights.files import ModelInfo, save_model
 from codetr.weights.init_from import Start, init_from, model_folder, source_digest

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from codetr.core.errors import UserError, listed
 from codetr.data.bad_images import BadImage, BadImages
+from codetr.distributed.processes import Processes
+from codetr.distributed.signals import PreemptedError, StopRequest
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import TrainingConfig
-from codetr.training.distributed import Processes
 from codetr.training.ema import Ema, averaged_weights
 from codetr.training.metrics import MetricsFile
 from codetr.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
 from codetr.training.progress import Progress, memory_gib
 from codetr.training.schedule import set_learning_rate
 from codetr.training.sharding import gathered, like, shard, whole
-from codetr.training.signals import PreemptedError, StopRequest
 from codetr.training.statistics import Statistics
 from codetr.training.step import MicroBatch, StepResult, TrainStep, use_bf16
 

@@ -17,12 +17,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from codetr.distributed.processes import Processes
 from codetr.models.backbones import resnet, swin, vit
 from codetr.models.feature_pyramid import SimpleFeaturePyramid
 from codetr.models.heads.roi import RoIHead
 from codetr.models.neck import ChannelMapper
 from codetr.models.transformer.layers import EncoderLayer
-from codetr.training.distributed import Processes
 
 UNITS = (vit.Block, swin.Block, swin.PatchMerging, resnet.Stage, SimpleFeaturePyramid, ChannelMapper, EncoderLayer)
 """Modules that are called exactly once in a training pass: their weights are fetched for them alone."""

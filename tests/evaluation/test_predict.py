@@ -15,13 +15,13 @@ from codetr.core.errors import UserError
 from codetr.data.batch import collate
 from codetr.data.dataset import Split
 from codetr.data.transforms import preprocess_image
+from codetr.distributed.processes import Processes
 from codetr.evaluation import gathering, results
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.predict import predict_split
 from codetr.evaluation.validate import validate
 from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections, ImageBatch
-from codetr.training.distributed import Processes
 from codetr.weights.files import load_model
 from tests.evaluation.sets import random_set
 from tests.evaluation.small import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
@@ -154,7 +154,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.dataset import Split
 from codetr.core.errors import UserError
 from codetr.evaluation import predict
-from codetr.training.distributed import processes
+from codetr.distributed.processes import processes
 from codetr.weights.files import load_model
 
 def fail(*rest):

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 
 import codetr
 from codetr.core.errors import UserError
-from codetr.drawing import class_colour
+from codetr.visual.drawing import class_colour
 from tests.evaluation.small import CATEGORY_IDS, NAMES
 from tests.inference.finder import Finder, scene
 

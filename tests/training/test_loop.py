@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from codetr.core.errors import UserError
+from codetr.distributed.processes import Processes
+from codetr.distributed.signals import PREEMPTED, PreemptedError
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
-from codetr.training.distributed import Processes
 from codetr.training.loop import METRICS, Trainer
-from codetr.training.signals import PREEMPTED, PreemptedError
 from tests.training.tiny import cut, images, tiny_config
 
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from codetr.distributed.signals import PreemptedError
 from codetr.models.backbones.config import SwinConfig, ViTConfig
 from codetr.models.config import FederatedConfig
 from codetr.models.detector import build_detector
@@ -16,7 +17,6 @@ from codetr.training.ema import Ema, averaged_weights
 from codetr.training.loop import Trainer
 from codetr.training.optimizer import build_optimizer
 from codetr.training.sharding import gathered, local, shard, whole
-from codetr.training.signals import PreemptedError
 from codetr.training.step import TrainStep
 from tests.training.ranks import run_on_ranks
 from tests.training.test_loop import Drawn, Figures, Stop
@@ -198,7 +198,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.training import test_sharding
-from codetr.training.distributed import processes
+from codetr.distributed.processes import processes
 
 with processes() as group:
     {calls}

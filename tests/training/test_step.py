@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from codetr.core.errors import UserError
+from codetr.distributed.processes import Processes
 from codetr.models.config import FederatedConfig
 from codetr.models.detector import build_detector
 from codetr.models.structures import Target
 from codetr.training.config import OptimizerConfig
-from codetr.training.distributed import Processes
 from codetr.training.optimizer import build_optimizer
 from codetr.training.step import TrainStep, use_bf16
 from tests.training.ranks import run_on_ranks
@@ -87,7 +87,7 @@ sys.path[:0] = [{root!r}, {here!r}]
 from test_step import gradients, make
 from tests.training.tiny import cut, images
 from codetr.core.errors import UserError
-from codetr.training.distributed import processes
+from codetr.distributed.processes import processes
 
 with processes() as group:
     batch, targets = images(4)
@@ -143,7 +143,7 @@ import torch
 sys.path[:0] = [{root!r}, {here!r}]
 from test_step import make
 from tests.training.tiny import cut, images
-from codetr.training.distributed import processes
+from codetr.distributed.processes import processes
 from codetr.training.step import TrainStep
 
 with processes() as group:

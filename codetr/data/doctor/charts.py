@@ -17,7 +17,7 @@ from codetr.data.dataset import Split
 from codetr.data.doctor.classes import RARE, ClassCounts
 from codetr.data.doctor.examination import input_scales
 from codetr.data.doctor.objects import LEAST_INPUT_AREA
-from codetr.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
+from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _COLOURS = ("#2667c9", "#e08a1e", "#7a4fd0")
 

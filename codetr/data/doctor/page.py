@@ -15,7 +15,7 @@ from codetr.data.doctor.examination import Examination, Example, Finding
 from codetr.data.doctor.pictures import draw_example
 from codetr.data.doctor.terminal import what_to_do
 from codetr.data.kinds import SEVERITIES
-from codetr.pages import data_uri, page_environment
+from codetr.visual.html import data_uri, page_environment
 
 MOST_PICTURES = 6
 """Pictures for one kind of finding."""

@@ -13,7 +13,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.data.dataset import ImageRecord, Split
 from codetr.data.doctor.examination import Example
-from codetr.drawing import Box, draw_boxes, elide
+from codetr.visual.drawing import Box, draw_boxes, elide
 
 _LONG_SIDE, _GAP = 300, 8
 _LEAST_REGION, _MARGIN = 48.0, 0.4

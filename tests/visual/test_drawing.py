@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from codetr.drawing import GREY, Box, class_colour, draw_boxes, elide
+from codetr.visual.drawing import GREY, Box, class_colour, draw_boxes, elide
 
 
 def grey(height: int, width: int) -> np.ndarray:

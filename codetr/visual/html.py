@@ -13,7 +13,7 @@ def page_environment(package: str) -> Environment:
     Whatever is put into them is escaped: class and file names come from outside.
     """
     return Environment(
-        loader=ChoiceLoader([PackageLoader(package, "templates"), PackageLoader("codetr", "templates")]),
+        loader=ChoiceLoader([PackageLoader(package, "templates"), PackageLoader("codetr.visual", "templates")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
-from codetr.drawing import elide
+from codetr.visual.drawing import elide
 
 INK, SOFT = "#1f2933", "#9aa5b1"
 _LINE = "#e4e7eb"

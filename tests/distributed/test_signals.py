@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from codetr.training.signals import stop_on_signal
+from codetr.distributed.signals import stop_on_signal
 
 CHILD = """
 import sys, time
-from codetr.training.signals import stop_on_signal
+from codetr.distributed.signals import stop_on_signal
 with stop_on_signal() as stop:
     print("ready", stop.received, flush=True)
     end = time.monotonic() + 60

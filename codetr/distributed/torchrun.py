@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from codetr.training.signals import PREEMPTED
+from codetr.distributed.signals import PREEMPTED
 
 GRACE = 120
 """Seconds the processes have to save after SIGTERM, unless TORCH_ELASTIC_SHUTDOWN_TIMEOUT says otherwise.
