@@ -36,7 +36,7 @@ from PIL import Image
 
 from codetr.data.check import CheckedImage
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.entries import ImageEntry
 from codetr.steps import prepare as step
 

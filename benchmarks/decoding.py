@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.images import parse_image
 from codetr.data.loader import TrainLoader
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from codetr.core.manifest import Kind, Manifest
-from codetr.data.sample import draw_sample_data
+from codetr.data.synthetic import draw_sample_data
 from tests.dags.environment import Airflow
 
 ROOT = Path(__file__).parents[1]

@@ -62,7 +62,7 @@ def sample_data(
 
     [cyan]codetr sample-data shapes --images 400 --seed 1[/]
     """
-    from codetr.data.sample import draw_sample_data
+    from codetr.data.synthetic import draw_sample_data
 
     draw_sample_data(output, images=images, seed=seed)
     typer.echo(output)

@@ -11,11 +11,12 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
 from codetr.data.bucket import StorageError
-from codetr.data.entries import ImageEntry, Verified
+from codetr.data.entries import ImageEntry
 from codetr.data.findings import Findings
-from codetr.data.fingerprint import PLAIN, fingerprint
 from codetr.data.images import parse_header, parse_image
+from codetr.data.lvis import Verified
 from codetr.data.paths import NoFileError, UnsafePathError
+from codetr.data.perceptual_hash import PLAIN, fingerprint
 from codetr.data.places import ImageFile, ImagePlace
 from codetr.data.shards import AmbiguousNameError, Member
 
@@ -33,7 +34,7 @@ class CheckedImage:
         digest: SHA-256 of the file, as `sha256:<hex>`.
         bytes: size of the file.
         verified: what is known about its classes in a federated dataset, or None.
-        fingerprint: 64 bits that images which look alike share, see `codetr.data.fingerprint`.
+        fingerprint: 64 bits that images which look alike share, see `codetr.data.perceptual_hash`.
         member: where it is in a tar file; None for a file of its own.
     """
 

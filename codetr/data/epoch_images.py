@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.data.bad_images import BadImage, BadImageError
 from codetr.data.config import MosaicConfig
-from codetr.data.dataset import ImageRecord, Split
+from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.jitter import Unreduced
 from codetr.data.mosaic import mosaic
 from codetr.data.sampling import Sampler

@@ -27,7 +27,7 @@ from codetr.data.batch import collate
 from codetr.data.batching import effective_batch_count, effective_batches, share
 from codetr.data.colour import jitter_colour
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
-from codetr.data.dataset import ImageRecord, Split
+from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.epoch_images import EpochImages
 from codetr.data.jitter import jittered
 from codetr.data.sampling import Sampler, build_sampler

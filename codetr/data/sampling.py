@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.data.config import ClassBalancedConfig, RepeatFactorConfig, Sampling
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 
 
 class Sampler(Protocol):

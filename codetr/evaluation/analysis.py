@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from codetr.data.entries import FREQUENCIES
+from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.calibration import BINS, Calibration, calibrate
 from codetr.evaluation.confusion import Confusion, find_confusion

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from codetr.core.errors import UserError
-from codetr.data.dataset import Split
-from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.dataset.split import Split
+from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.evaluation.packed import SplitOutlines
 from codetr.inference.coco import coco_entries
 

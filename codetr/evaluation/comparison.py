@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.entries import FREQUENCIES
+from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.bootstrap import Estimate, compare_estimates, draw_sets, estimate
 from codetr.evaluation.metrics import ALL_AREAS, SIZES
 from codetr.evaluation.outcomes import Outcomes

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.files import sha256_json, write_json, write_text
-from codetr.data.entries import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.evaluation.analysis import Analysis, analyse, calibration_record, confusion_record, errors_record
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.curves import RECALL_THRESHOLDS
@@ -27,7 +27,7 @@ from codetr.evaluation.report import Report, render_report
 from codetr.evaluation.results import write_predictions
 
 if TYPE_CHECKING:
-    from codetr.data.dataset import Split
+    from codetr.data.dataset.split import Split
 
 
 PICTURE_BYTES = 5 << 19

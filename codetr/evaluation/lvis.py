@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codetr.data.entries import FREQUENCIES
+from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import arrays
 from codetr.evaluation.curves import mean, trace

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from codetr.core.files import atomic_file
 from codetr.core.npy import MOST_BYTES, Layout, naming_damage, read_archive
-from codetr.data.entries import FREQUENCIES
+from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.arrays import GroundTruth, positions
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matching
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 
 
 class RunLengths(Sequence[dict[str, Any]]):

@@ -32,7 +32,7 @@ from codetr.inference.predictor import Predictor
 from codetr.models.structures import Detections
 
 if TYPE_CHECKING:
-    from codetr.data.dataset import Split
+    from codetr.data.dataset.split import Split
     from codetr.distributed.processes import Processes
 
 

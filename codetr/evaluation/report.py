@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetr.data.entries import FREQUENCIES
+from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.analysis import MOST_PAIRS, Analysis, confused_pairs, errors_record
 from codetr.evaluation.errors import TYPES
 from codetr.evaluation.examples import Overlay

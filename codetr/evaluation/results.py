@@ -11,7 +11,7 @@ import numpy as np
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_file, read_json
-from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 

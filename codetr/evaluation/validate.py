@@ -13,7 +13,7 @@ from codetr.evaluation.measure import Measured, measure
 from codetr.evaluation.predict import predict_split
 
 if TYPE_CHECKING:
-    from codetr.data.dataset import Split
+    from codetr.data.dataset.split import Split
     from codetr.distributed.processes import Processes
 
 

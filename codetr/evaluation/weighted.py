@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from codetr.core.progress import track
-from codetr.data.entries import FREQUENCIES
+from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.curves import RECALL_THRESHOLDS, hits_for_recall
 from codetr.evaluation.lvis import MOST_DETECTIONS
 from codetr.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from codetr.data.batch import collate
 from codetr.data.config import PreprocessConfig
-from codetr.data.sample import draw_image
+from codetr.data.synthetic import draw_image
 from codetr.data.transforms import preprocess_image
 from codetr.export.canvas import CanvasRule
 from codetr.export.program import Runner

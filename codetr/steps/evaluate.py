@@ -13,7 +13,7 @@ from codetr.core.code_version import code_version, running_code
 from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_directory, sha256_json
 from codetr.core.manifest import Manifest, require_output
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
 from codetr.evaluation.arrays import GroundTruth

@@ -20,11 +20,12 @@ from codetr.data import doctor
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import check_images
 from codetr.data.config import Fraction, SourceConfigs
-from codetr.data.dataset import CLASSES, LOCATIONS, write_classes
+from codetr.data.dataset.classes import CLASSES, write_classes
+from codetr.data.dataset.index import write_index
+from codetr.data.dataset.split import LOCATIONS
 from codetr.data.entries import read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds
-from codetr.data.index import write_index
 from codetr.data.merging import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.partition import partition
 from codetr.data.places import ImageRoot, open_place

@@ -19,7 +19,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings, without
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.loader import TrainLoader
 from codetr.data.sampling import images_per_class
 from codetr.distributed.processes import Processes, processes

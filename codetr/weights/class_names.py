@@ -9,7 +9,7 @@ from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
-from codetr.data.dataset import CLASSES, read_classes
+from codetr.data.dataset.classes import CLASSES, read_classes
 from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.coco import COCO_NAMES
 

@@ -12,8 +12,8 @@ from codetr.cli import main
 from codetr.cli.settings import chosen_recipe, section, step_settings
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
-from codetr.data.dataset import Split
-from codetr.data.sample import draw_sample_data
+from codetr.data.dataset.split import Split
+from codetr.data.synthetic import draw_sample_data
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
 from tests.cli.command import call, start

@@ -10,7 +10,7 @@ import pytest
 
 from codetr.core.manifest import Manifest
 from codetr.data.doctor.changes import CHANGES
-from codetr.data.sample import ANNOTATIONS, draw_sample_data
+from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from tests.cli.command import call
 from tests.dataset_trees import write_voc, write_yolo
 

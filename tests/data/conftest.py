@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
-from codetr.data.sample import ANNOTATIONS, draw_sample_data
+from codetr.data.dataset.split import Split
+from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from codetr.steps.prepare import PrepareConfig, prepare
 
 

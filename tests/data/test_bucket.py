@@ -22,10 +22,10 @@ from codetr.data.bad_images import BadImageError
 from codetr.data.bucket import S3Address, StorageError, download, read_object
 from codetr.data.cache import ImageCache
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.paths import NoFileError
-from codetr.data.sample import ANNOTATIONS
+from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.data.s3_server import KEY, S3Server, serving
 

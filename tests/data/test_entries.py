@@ -12,9 +12,10 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
-from codetr.data.entries import Frequency, Verified, read_categories, read_frequencies, read_image_entries
+from codetr.data.entries import read_categories, read_frequencies, read_image_entries
 from codetr.data.findings import Findings
 from codetr.data.ids import ImageIds, as_integer
+from codetr.data.lvis import Frequency, Verified
 from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
 
 

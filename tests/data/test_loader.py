@@ -27,7 +27,7 @@ from codetr.data.config import (
     Sampling,
     ShuffleConfig,
 )
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.epoch_images import training_sample
 from codetr.data.loader import EvalLoader, TrainLoader
 from codetr.data.sampling import build_sampler
@@ -322,7 +322,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from codetr.data import loader as loader_module
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.loader import TrainLoader
 
 def signal_the_group(stop):

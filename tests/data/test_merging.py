@@ -13,7 +13,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.dataset_trees import write_voc, write_yolo

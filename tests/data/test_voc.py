@@ -9,7 +9,7 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
 from codetr.steps.prepare import PrepareConfig, prepare
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from codetr.core.errors import UserError
 from codetr.data.batch import collate
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.transforms import preprocess_image
 from codetr.distributed.processes import Processes
 from codetr.evaluation import gathering, results
@@ -151,7 +151,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
 TWO_RANKS = """
 from pathlib import Path
 from codetr.data.config import PreprocessConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.core.errors import UserError
 from codetr.evaluation import predict
 from codetr.distributed.processes import processes

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
 from codetr.steps.prepare import PrepareConfig, prepare

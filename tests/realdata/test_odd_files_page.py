@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
 from codetr.data.kinds import KINDS
 from codetr.evaluation.coco import evaluate_coco

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.dataset_trees import write_voc, write_yolo

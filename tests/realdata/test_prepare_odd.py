@@ -11,7 +11,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
 from codetr.steps.prepare import PrepareConfig, prepare
 

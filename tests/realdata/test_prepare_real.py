@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codetr.data.config import AugmentConfig, CropConfig, LoaderConfig, PreprocessConfig, SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
 from codetr.data.loader import TrainLoader
 from codetr.steps.prepare import PrepareConfig, prepare

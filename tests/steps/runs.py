@@ -12,7 +12,7 @@ import yaml
 
 from codetr.core.files import sha256_file
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
-from codetr.data.sample import draw_sample_data
+from codetr.data.synthetic import draw_sample_data
 from codetr.recipe import Recipe
 from codetr.steps.prepare import PrepareConfig, prepare
 from codetr.training.config import CheckpointConfig, EmaConfig, ScheduleConfig, TrainingConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from codetr.data.config import SourceConfig
-from codetr.data.sample import ANNOTATIONS
+from codetr.data.synthetic import ANNOTATIONS
 
 
 def source(folder: Path) -> SourceConfig:

@@ -16,7 +16,7 @@ from codetr.core.code_version import running_code
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.evaluation import predict
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco

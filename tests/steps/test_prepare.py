@@ -16,8 +16,8 @@ from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data import doctor
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
-from codetr.data.sample import ANNOTATIONS, draw_sample_data
+from codetr.data.dataset.split import Split
+from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.dataset_trees import write_voc, write_yolo
 from tests.steps.sources import edit, source

@@ -13,7 +13,7 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import SUMMARY_NAMES
 from codetr.evaluation.measure import evaluate_results

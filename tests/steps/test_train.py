@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.distributed.processes import Processes
 from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector

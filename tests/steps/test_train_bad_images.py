@@ -8,7 +8,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import LoaderConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.steps.train import TrainConfig, train
 from tests.steps.runs import RECIPE, SHORT, drawn_dataset, finish, kill, started, wait_for_step
 

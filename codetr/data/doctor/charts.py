@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from codetr.data.config import PreprocessConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor.classes import RARE, ClassCounts
 from codetr.data.doctor.examination import input_scales
 from codetr.data.doctor.objects import LEAST_INPUT_AREA

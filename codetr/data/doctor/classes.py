@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.sampling import images_per_class
 
 RARE = 10

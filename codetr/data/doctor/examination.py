@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data.config import PreprocessConfig
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import objects as checks
 from codetr.data.doctor.classes import ClassCounts, count_classes, judge_classes
 from codetr.data.doctor.images import Pair, find_repetitions

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.fingerprint import find_alike
+from codetr.data.perceptual_hash import find_alike
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from codetr.core.files import write_text
-from codetr.data.dataset import Split
+from codetr.data.dataset.split import Split
 from codetr.data.doctor.charts import draw_classes, draw_sizes
 from codetr.data.doctor.examination import Examination, Example, Finding
 from codetr.data.doctor.pictures import draw_example

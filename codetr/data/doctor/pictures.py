@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.data.dataset import ImageRecord, Split
+from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.doctor.examination import Example
 from codetr.visual.drawing import Box, draw_boxes, elide
 

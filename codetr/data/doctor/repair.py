@@ -21,23 +21,15 @@ from codetr.data import segmentation
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage, check_image
 from codetr.data.coco_file import read_coco
-from codetr.data.dataset import Split
+from codetr.data.dataset.index import build_index
+from codetr.data.dataset.split import Split
 from codetr.data.doctor import objects as checks
 from codetr.data.doctor.changes import CHANGES, Changes, Journal
 from codetr.data.doctor.objects import Objects
 from codetr.data.doctor.outlines import Outlines, measure_outlines
-from codetr.data.entries import (
-    NEGATIVE,
-    NOT_EXHAUSTIVE,
-    Frequency,
-    ImageEntry,
-    listed_categories,
-    read_categories,
-    read_frequencies,
-    read_image_entries,
-)
+from codetr.data.entries import ImageEntry, read_categories, read_frequencies, read_image_entries
 from codetr.data.ids import ImageIds, as_integer
-from codetr.data.index import build_index
+from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Frequency, listed_categories
 from codetr.data.objects import ObjectColumns, ObjectEntry
 from codetr.data.places import open_place
 from codetr.data.source import Source, format_of
@@ -59,7 +51,9 @@ def repairable(sources: Mapping[str, Sequence[Source]]) -> dict[str, Source]:
             raise UserError(problem, where=str(several[1].annotations), hint=hint)
         annotations = several[0].annotations
         if (found := format_of(annotations)) != "coco":
-            hint = "Convert it: `codetr prepare`, then `Split.open(FOLDER, NAME).to_coco()` of codetr.data.dataset."
+            hint = (
+                "Convert it: `codetr prepare`, then `Split.open(FOLDER, NAME).to_coco()` of codetr.data.dataset.split."
+            )
             problem = f"a repaired copy is made of a COCO file, and {split} is {_FORMATS[found]}"
             raise UserError(problem, where=str(annotations), hint=hint)
     return {split: source for split, (source,) in sources.items()}

@@ -11,8 +11,8 @@ from PIL import Image
 
 from codetr.data.config import SourceConfig
 from codetr.data.doctor.repair import repairable
-from codetr.data.sample import ANNOTATIONS
 from codetr.data.source import Source
+from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
 
 HOSTILE = '"><script>alert(1)</script>{{ 7 * 7 }}'

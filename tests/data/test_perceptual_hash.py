@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.data.fingerprint import MAX_DISTANCE, PLAIN, find_alike, fingerprint
+from codetr.data.perceptual_hash import MAX_DISTANCE, PLAIN, find_alike, fingerprint
 
 
 def picture(seed: int, height: int = 240, width: int = 320) -> NDArray[np.uint8]:

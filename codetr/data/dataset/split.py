@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.core.files import read_json, write_json
+from codetr.core.files import read_json
 from codetr.data import segmentation
 from codetr.data.bad_images import BadImageError
 from codetr.data.bucket import SCHEME, S3Address, StorageError
-from codetr.data.entries import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE, Frequency
+from codetr.data.dataset.classes import _list, read_classes
+from codetr.data.dataset.index import open_index
 from codetr.data.images import parse_image
-from codetr.data.index import open_index
+from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.places import ImageRoot, read_cached, require_digest
 from codetr.data.shards import Member, is_sharded, read_member, shard_path, stored_member
 
-CLASSES = "classes.json"
-_UNKNOWN = Frequency(None, None)
 LOCATIONS = "locations.json"
 """The image folder, tar file or S3 prefix of every split: absolute, or relative to the dataset folder. Not part of the
 dataset's digest.
@@ -166,7 +165,7 @@ class Split:
 
     @property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """All arrays of the index, by the names of `codetr.data.index.ARRAYS`."""
+        """All arrays of the index, by the names of `codetr.data.dataset.index.ARRAYS`."""
         return self._arrays
 
     @property
@@ -306,66 +305,6 @@ class Split:
         """The file of image `i`, relative to the image folder; of several sources, after the position of its own."""
         start, stop = self._arrays["path_offsets"][i : i + 2]
         return self._arrays["paths"][start:stop].tobytes().decode()
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a dataset, three lists by label.
-
-    Attributes:
-        names: unique.
-        category_ids: original ids, ascending.
-        frequencies: how common they are in LVIS's training set, where the annotation file says so.
-    """
-
-    names: list[str]
-    category_ids: list[int]
-    frequencies: list[Frequency]
-
-
-def write_classes(folder: Path, names: Mapping[int, str], frequencies: Mapping[int, Frequency]) -> None:
-    """Write the classes of a dataset.
-
-    Args:
-        folder: the dataset folder.
-        names: by category id, in ascending order.
-        frequencies: by category id, where known; nothing is written about them if there are none.
-    """
-    values: dict[str, list[Any]] = {"names": list(names.values()), "category_ids": list(names)}
-    if frequencies:
-        ordered = [frequencies.get(identifier, _UNKNOWN) for identifier in names]
-        values |= {"frequency": [entry.group for entry in ordered], "image_count": [e.image_count for e in ordered]}
-    write_json(folder / CLASSES, values)
-
-
-def read_classes(dataset: Path) -> Classes:
-    """The classes of a dataset.
-
-    Raises:
-        UserError: missing or damaged.
-    """
-    path = dataset / CLASSES
-    if not path.is_file():
-        raise UserError(f"holds no {CLASSES}", where=str(dataset), hint="A dataset folder is made by `codetr prepare`.")
-    values = read_json(path)
-    fields = values if isinstance(values, dict) else {}
-    names = [name for name in _list(fields.get("names")) if type(name) is str]
-    ids = [identifier for identifier in _list(fields.get("category_ids")) if type(identifier) is int]
-    groups = [group for group in _list(fields.get("frequency")) if group in (None, *FREQUENCIES)]
-    counts = [count for count in _list(fields.get("image_count")) if count is None or type(count) is int]
-    written: dict[str, list[Any]] = {"names": names, "category_ids": ids}
-    if groups or counts:
-        written |= {"frequency": groups, "image_count": counts}
-    else:
-        groups = counts = [None] * len(names)
-    if not names or written != values or len({len(part) for part in (names, ids, groups, counts)}) > 1:
-        fields_needed = "'names' and 'category_ids', two lists of one length, and of LVIS 'frequency' and 'image_count'"
-        raise UserError(f"needs {fields_needed}", where=str(path))
-    return Classes(names, ids, [Frequency(*entry) for entry in zip(groups, counts, strict=True)])
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _image_roots(dataset: Path, split: str) -> list[ImageRoot]:

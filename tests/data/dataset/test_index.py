@@ -13,7 +13,7 @@ import pytest
 
 from codetr.data import objects as columns
 from codetr.data.check import CheckedImage
-from codetr.data.index import build_index, write_index
+from codetr.data.dataset.index import build_index, write_index
 from codetr.data.objects import ObjectColumns, ObjectEntry
 
 IMAGES = [CheckedImage(key, f"{key}.jpg", 30, 40, True, "sha256:" + f"{key:02x}" * 32, 1) for key in (9, 4, 7)]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.data.sample import ANNOTATIONS, SHAPES, draw_image, draw_sample_data
 from codetr.data.segmentation import area, bounding_box, check_segmentation, decode, encode
+from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_image, draw_sample_data
 
 
 def content(folder: Path, split: str) -> dict[str, Any]:

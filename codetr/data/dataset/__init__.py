@@ -1,0 +1,1 @@
+"""The prepared dataset: its index, its splits, its classes."""
