@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.gc_pause import collecting_later
-from codetr.data import rules, segmentation
+from codetr.data import segmentation
 from codetr.data.check import CheckedImage
 from codetr.data.columns import Annotations, Typed
-from codetr.data.findings import Findings, short
-from codetr.data.ids import ImageIds, as_integer, make_unique
 from codetr.data.objects import ObjectColumns, ObjectEntry, first_equal_row
 from codetr.data.records import BrokenRow
+from codetr.data.validation import rules
+from codetr.data.validation.findings import Findings, short
+from codetr.data.validation.ids import ImageIds, as_integer, make_unique
 
 _TOGETHER = 1 << 12
 """Objects that are in memory one by one, before they become columns."""

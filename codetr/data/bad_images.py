@@ -6,14 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codetr.core.errors import UserError
-
 EXAMPLES = 20
 """How many of them are named where all are counted."""
-
-
-class BadImageError(UserError):
-    """One image is gone, damaged or not the one that was prepared; it says nothing about the others."""
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
-from codetr.data.bucket import StorageError
 from codetr.data.entries import ImageEntry
-from codetr.data.findings import Findings
 from codetr.data.images import parse_header, parse_image
 from codetr.data.lvis import Verified
-from codetr.data.paths import NoFileError, UnsafePathError
 from codetr.data.perceptual_hash import PLAIN, fingerprint
-from codetr.data.places import ImageFile, ImagePlace
-from codetr.data.shards import AmbiguousNameError, Member
+from codetr.data.storage.image_store import ImageFile, ImagePlace
+from codetr.data.storage.paths import NoFileError, UnsafePathError
+from codetr.data.storage.s3 import StorageError
+from codetr.data.storage.tar import AmbiguousNameError, Member
+from codetr.data.validation.findings import Findings
 
 
 @dataclass(frozen=True)

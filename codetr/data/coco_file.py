@@ -23,7 +23,7 @@ import numpy as np
 from codetr.core.errors import UserError
 from codetr.core.gc_pause import collecting_later
 from codetr.data.columns import Annotations
-from codetr.data.findings import Findings
+from codetr.data.validation.findings import Findings
 
 MAX_BYTES = 16 << 30
 """Upper bound of an annotation file after decompression; larger than any published set by far."""

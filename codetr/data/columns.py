@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.ids import LARGEST, as_integer
-from codetr.data.rules import encloses_nothing
+from codetr.data.validation.ids import LARGEST, as_integer
+from codetr.data.validation.rules import encloses_nothing
 
 _CHUNK = 1 << 20
 """Bytes of annotations that are decoded together, about."""

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.bad_images import BadImage, BadImageError
+from codetr.data.bad_images import BadImage
 from codetr.data.config import MosaicConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.jitter import Unreduced
 from codetr.data.mosaic import mosaic
 from codetr.data.sampling import Sampler
+from codetr.data.storage.image_error import BadImageError
 from codetr.data.transforms import Sample
 
 _MAX_READS = 100

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.data.check import CheckedImage
-from codetr.data.findings import Findings
-from codetr.data.ids import make_unique
 from codetr.data.lvis import Frequency, Verified
 from codetr.data.objects import ObjectColumns
-from codetr.data.places import ImageRoot
+from codetr.data.storage.image_store import ImageRoot
+from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import make_unique
 
 
 @dataclass

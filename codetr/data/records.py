@@ -9,8 +9,8 @@ from pathlib import Path
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_json
 from codetr.data.coco_file import CocoFile
-from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
-from codetr.data.places import ImageRoot
+from codetr.data.storage.image_store import ImageRoot
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
 
 MAX_BYTES = 16 << 20
 """Upper bound of the annotations of a single image."""

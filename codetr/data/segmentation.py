@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from codetr.data.rules import encloses_nothing, exceeds_image, is_within_reach
+from codetr.data.validation.rules import encloses_nothing, exceeds_image, is_within_reach
 
 
 class BadSegmentationError(ValueError):

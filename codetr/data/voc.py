@@ -22,9 +22,9 @@ from codetr.core.errors import UserError
 from codetr.core.progress import track
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
-from codetr.data.findings import Findings
-from codetr.data.paths import IMAGE_SUFFIXES
 from codetr.data.records import MAX_LIST_BYTES, Records, TextFiles
+from codetr.data.storage.paths import IMAGE_SUFFIXES
+from codetr.data.validation.findings import Findings
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 

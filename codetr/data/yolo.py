@@ -26,10 +26,10 @@ from codetr.core.progress import track
 from codetr.core.settings import read_yaml
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
-from codetr.data.findings import Findings
 from codetr.data.images import read_header
-from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
 from codetr.data.records import MAX_LIST_BYTES, BrokenRow, Records, TextFiles
+from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
+from codetr.data.validation.findings import Findings
 
 MAX_YAML_BYTES = 1 << 20
 """Upper bound of a data.yaml; one with the 1,203 classes of LVIS has 30 kB."""

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
 from codetr.data.columns import Annotations
-from codetr.data.findings import Findings
-from codetr.data.ids import ImageIds
 from codetr.data.objects import ObjectColumns, ObjectEntry
 from codetr.data.records import BrokenRow
+from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import ImageIds
 
 IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", bytes=1)
 GOOD = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0}

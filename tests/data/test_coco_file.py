@@ -11,7 +11,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.data import coco_file
 from codetr.data.coco_file import read_coco
-from codetr.data.findings import Findings
+from codetr.data.validation.findings import Findings
 
 TEXT = json.dumps(
     {"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "é"}]}, ensure_ascii=False

@@ -17,9 +17,9 @@ from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
 from codetr.data.coco_file import read_coco
 from codetr.data.columns import Annotations
-from codetr.data.findings import Findings
-from codetr.data.ids import ImageIds
 from codetr.data.objects import ObjectEntry
+from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import ImageIds
 from tests.data.test_annotations import rows
 
 IMAGES = {

@@ -13,10 +13,10 @@ from codetr.core.errors import UserError
 from codetr.data.coco_file import CocoFile
 from codetr.data.columns import Annotations
 from codetr.data.entries import read_categories, read_frequencies, read_image_entries
-from codetr.data.findings import Findings
-from codetr.data.ids import ImageIds, as_integer
 from codetr.data.lvis import Frequency, Verified
-from codetr.data.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import ImageIds, as_integer
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
-from codetr.data.kinds import KINDS
+from codetr.data.validation.finding_kinds import KINDS
 from codetr.evaluation.coco import evaluate_coco
 from codetr.evaluation.results import read_ground_truth, read_predictions
 from codetr.steps.prepare import prepare

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.core.gc_pause import collecting_later
 from codetr.core.npy import map_array
-from codetr.data import shards
 from codetr.data.check import CheckedImage
 from codetr.data.objects import ObjectColumns
+from codetr.data.storage import tar as shards
 
 ARRAYS = {
     # Per image, n of them.
@@ -60,7 +60,7 @@ def build_index(
     images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
     """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
-    `FEDERATED_ARRAYS`; where they are in tar files, of `codetr.data.shards.ARRAYS`.
+    `FEDERATED_ARRAYS`; where they are in tar files, of `codetr.data.storage.tar.ARRAYS`.
 
     Args:
         images: in the order they will have.

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data import segmentation
-from codetr.data.bad_images import BadImageError
-from codetr.data.bucket import SCHEME, S3Address, StorageError
 from codetr.data.dataset.classes import _list, read_classes
 from codetr.data.dataset.index import open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
-from codetr.data.places import ImageRoot, read_cached, require_digest
-from codetr.data.shards import Member, is_sharded, read_member, shard_path, stored_member
+from codetr.data.storage.image_error import BadImageError
+from codetr.data.storage.image_store import ImageRoot, read_cached, require_digest
+from codetr.data.storage.s3 import SCHEME, S3Address, StorageError
+from codetr.data.storage.tar import Member, is_sharded, read_member, shard_path, stored_member
 
 LOCATIONS = "locations.json"
 """The image folder, tar file or S3 prefix of every split: absolute, or relative to the dataset folder. Not part of the

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from codetr.data.findings import Findings
-from codetr.data.ids import as_integer
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import as_integer
 
 CHANGES = "changes.jsonl"
 

@@ -19,8 +19,8 @@ from codetr.data.doctor.images import Pair, find_repetitions
 from codetr.data.doctor.objects import Objects
 from codetr.data.doctor.outlines import measure_outlines
 from codetr.data.doctor.summary import Report, read_report
-from codetr.data.findings import MAX_EXAMPLES, printable
-from codetr.data.kinds import KINDS, SEVERITIES, Kind, Severity
+from codetr.data.validation.finding_kinds import KINDS, SEVERITIES, Kind, Severity
+from codetr.data.validation.findings import MAX_EXAMPLES, printable
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data import rules
 from codetr.data.doctor.outlines import Outlines
 from codetr.data.objects import first_equal_row
+from codetr.data.validation import rules
 
 SAME_IOU = 0.95
 """Overlap from which two boxes are taken for one."""

@@ -14,7 +14,7 @@ from codetr.data.doctor.charts import draw_classes, draw_sizes
 from codetr.data.doctor.examination import Examination, Example, Finding
 from codetr.data.doctor.pictures import draw_example
 from codetr.data.doctor.terminal import what_to_do
-from codetr.data.kinds import SEVERITIES
+from codetr.data.validation.finding_kinds import SEVERITIES
 from codetr.visual.html import data_uri, page_environment
 
 MOST_PICTURES = 6

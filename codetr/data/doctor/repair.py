@@ -28,11 +28,11 @@ from codetr.data.doctor.changes import CHANGES, Changes, Journal
 from codetr.data.doctor.objects import Objects
 from codetr.data.doctor.outlines import Outlines, measure_outlines
 from codetr.data.entries import ImageEntry, read_categories, read_frequencies, read_image_entries
-from codetr.data.ids import ImageIds, as_integer
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Frequency, listed_categories
 from codetr.data.objects import ObjectColumns, ObjectEntry
-from codetr.data.places import open_place
 from codetr.data.source import Source, format_of
+from codetr.data.storage.image_store import open_place
+from codetr.data.validation.ids import ImageIds, as_integer
 
 
 def repairable(sources: Mapping[str, Sequence[Source]]) -> dict[str, Source]:

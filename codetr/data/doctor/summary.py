@@ -16,9 +16,9 @@ from rich.table import Table
 from codetr.core.errors import UserError, listed
 from codetr.core.files import read_json
 from codetr.data.check import CheckedImage
-from codetr.data.findings import Finding, Findings
-from codetr.data.kinds import KINDS
 from codetr.data.objects import ObjectColumns, first_equal_row
+from codetr.data.validation.finding_kinds import KINDS
+from codetr.data.validation.findings import Finding, Findings
 
 NAME = "doctor.json"
 MAX_LISTED = 20

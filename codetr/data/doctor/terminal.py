@@ -8,7 +8,7 @@ from rich.table import Table
 
 from codetr.data.doctor.examination import Examination
 from codetr.data.doctor.summary import print_classes, print_splits
-from codetr.data.kinds import KINDS, SEVERITIES
+from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

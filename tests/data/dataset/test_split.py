@@ -18,11 +18,11 @@ from rich.console import Console
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
-from codetr.data.bad_images import BadImageError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.classes import read_classes
 from codetr.data.dataset.split import Split
 from codetr.data.doctor import print_report, read_report
+from codetr.data.storage.image_error import BadImageError
 from codetr.steps.prepare import PrepareConfig, prepare
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.doctor.examination import examine_dataset, fails, input_scales
-from codetr.data.kinds import KINDS, SEVERITIES
 from codetr.data.resize import rescaled_size
+from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
 from tests.data.doctor.conftest import Patient
 
 # What drawn pictures of 48 to 80 pixels with a handful of objects have anyway.

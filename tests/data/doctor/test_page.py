@@ -19,7 +19,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.doctor.examination import examine_dataset
 from codetr.data.doctor.page import MOST_PICTURES, write_page
 from codetr.data.doctor.terminal import print_examination
-from codetr.data.kinds import KINDS
+from codetr.data.validation.finding_kinds import KINDS
 from tests.data.doctor.conftest import Patient
 from tests.data.doctor.faulty import HOSTILE
 

@@ -10,11 +10,11 @@ from typing import Protocol
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
-from codetr.data.bad_images import BadImageError
-from codetr.data.bucket import S3Address, read_object
-from codetr.data.cache import ImageCache
-from codetr.data.paths import NoFileError, UnsafePathError, require_harmless, resolve_image, spellings
-from codetr.data.shards import Member, Shards, is_sharded
+from codetr.data.storage.cache import ImageCache
+from codetr.data.storage.image_error import BadImageError
+from codetr.data.storage.paths import NoFileError, UnsafePathError, require_harmless, resolve_image, spellings
+from codetr.data.storage.s3 import S3Address, read_object
+from codetr.data.storage.tar import Member, Shards, is_sharded
 
 MAX_BYTES = 1 << 30
 """Upper bound of one image file; the largest image that is decoded has no more bytes before compression."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from codetr.core.errors import UserError
-from codetr.data.paths import NoFileError
+from codetr.data.storage.paths import NoFileError
 
 SCHEME = "s3://"
 

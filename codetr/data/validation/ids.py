@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.findings import Findings
+from codetr.data.validation.findings import Findings
 
 LARGEST = (1 << 62) - 1
 """Far beyond any real id, and room above it for the ids given to records that have none."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from codetr.data.kinds import KINDS, Action, Kind
+from codetr.data.validation.finding_kinds import KINDS, Action, Kind
 
 MAX_EXAMPLES = 20
 

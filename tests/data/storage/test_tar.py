@@ -18,12 +18,12 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.data import doctor
-from codetr.data.bad_images import BadImageError
 from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loader import EvalLoader
-from codetr.data.paths import NoFileError, UnsafePathError
-from codetr.data.shards import AmbiguousNameError, Member, Shards, is_sharded, read_member
+from codetr.data.storage.image_error import BadImageError
+from codetr.data.storage.paths import NoFileError, UnsafePathError
+from codetr.data.storage.tar import AmbiguousNameError, Member, Shards, is_sharded, read_member
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import PrepareConfig, prepare
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, require_harmless, spellings
+from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, require_harmless, spellings
 
 SUFFIX = ".tar"
 
@@ -102,7 +102,7 @@ class Shards:
                     self._repeated.setdefault(member.name, [first]).append(member)
 
     def find(self, name: str) -> Member:
-        """The member that an annotation file calls `name`, in the spellings of `codetr.data.paths.resolve_image`.
+        """Return the member that an annotation file calls `name`, in the spellings that `storage.paths.resolve_image` tries.
 
         Raises:
             UnsafePathError: the name must not be followed.

@@ -17,14 +17,15 @@ from moto.server import ThreadedMotoServer
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
-from codetr.data import bucket, doctor
-from codetr.data.bad_images import BadImageError
-from codetr.data.bucket import S3Address, StorageError, download, read_object
-from codetr.data.cache import ImageCache
+from codetr.data import doctor
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loader import EvalLoader, TrainLoader
-from codetr.data.paths import NoFileError
+from codetr.data.storage import s3 as bucket
+from codetr.data.storage.cache import ImageCache
+from codetr.data.storage.image_error import BadImageError
+from codetr.data.storage.paths import NoFileError
+from codetr.data.storage.s3 import S3Address, StorageError, download, read_object
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import PrepareConfig, prepare
 from tests.data.s3_server import KEY, S3Server, serving

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.findings import MAX_EXAMPLES, Findings
-from codetr.data.kinds import KINDS
+from codetr.data.validation.finding_kinds import KINDS
+from codetr.data.validation.findings import MAX_EXAMPLES, Findings
 
 
 def test_the_guide_shows_every_kind() -> None:

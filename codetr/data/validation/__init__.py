@@ -1,0 +1,1 @@
+"""Checks of annotations: ids, rules of usable objects, findings and their kinds."""
