@@ -29,7 +29,7 @@ from PIL import Image
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import Split
 from codetr.data.images import parse_image
-from codetr.data.loader import TrainLoader
+from codetr.data.loading.loader import TrainLoader
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
 

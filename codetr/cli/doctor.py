@@ -27,7 +27,7 @@ from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
     from codetr.data.doctor.changes import Changes
-    from codetr.data.source import Source
+    from codetr.data.formats.open_source import Source
     from codetr.steps.prepare import PrepareConfig
 
 FOUND = 1
@@ -115,7 +115,7 @@ def doctor(
     from codetr.data.doctor.examination import LEVELS, examine_dataset, fails
     from codetr.data.doctor.repair import repair, repairable, require_copy_output
     from codetr.data.doctor.terminal import print_examination
-    from codetr.data.voc import ANNOTATIONS
+    from codetr.data.formats.voc import ANNOTATIONS
     from codetr.steps.prepare import fetch_sources, index_sources
 
     if fail_on not in LEVELS:

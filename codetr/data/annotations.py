@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from codetr.core.gc_pause import collecting_later
 from codetr.data import segmentation
 from codetr.data.check import CheckedImage
-from codetr.data.columns import Annotations, Typed
+from codetr.data.formats.coco_columns import Annotations, Typed
+from codetr.data.formats.raw_source import BrokenRow
 from codetr.data.objects import ObjectColumns, ObjectEntry, first_equal_row
-from codetr.data.records import BrokenRow
 from codetr.data.validation import rules
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ImageIds, as_integer, make_unique

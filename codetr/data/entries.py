@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from codetr.core.errors import UserError
 from codetr.core.gc_pause import collecting_later
-from codetr.data.coco_file import CocoFile
+from codetr.data.formats.coco import CocoFile
 from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE, Frequency, Verified, listed_categories
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ImageIds, as_integer

@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, read_json, require_replaceable, write_json
 from codetr.core.progress import track
-from codetr.data.resize import resize
+from codetr.data.transforms.resize import resize
 
 ANNOTATIONS = "annotations.json"
 

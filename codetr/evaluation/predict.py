@@ -24,7 +24,7 @@ from torch import nn
 from codetr.core.errors import UserError
 from codetr.core.progress import track
 from codetr.data.config import PreprocessConfig
-from codetr.data.loader import EvalLoader, RawLoader
+from codetr.data.loading.loader import EvalLoader, RawLoader
 from codetr.evaluation.arrays import Predictions
 from codetr.evaluation.gathering import Writer, begin, gather
 from codetr.inference.coco import numbers_of

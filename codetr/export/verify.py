@@ -12,10 +12,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from codetr.data.batch import collate
 from codetr.data.config import PreprocessConfig
+from codetr.data.loading.collate import collate
 from codetr.data.synthetic import draw_image
-from codetr.data.transforms import preprocess_image
+from codetr.data.transforms.preprocess import preprocess_image
 from codetr.export.canvas import CanvasRule
 from codetr.export.program import Runner
 from codetr.models.detector import CoDETR

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.batch import collate
 from codetr.data.config import PreprocessConfig
-from codetr.data.transforms import preprocess_image
+from codetr.data.loading.collate import collate
+from codetr.data.transforms.preprocess import preprocess_image
 from codetr.inference.coco import require_finite
 from codetr.inference.inputs import ImageInput, RawImage, as_rgb, device_named, is_single
 from codetr.inference.result import Result

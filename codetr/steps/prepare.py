@@ -24,9 +24,9 @@ from codetr.data.dataset.classes import CLASSES, write_classes
 from codetr.data.dataset.index import write_index
 from codetr.data.dataset.split import LOCATIONS
 from codetr.data.entries import read_categories, read_frequencies, read_image_entries
+from codetr.data.formats.open_source import Source, fetch, lists_labelled, read
 from codetr.data.merging import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.partition import partition
-from codetr.data.source import Source, fetch, lists_labelled, read
 from codetr.data.storage.image_store import ImageRoot, open_place
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds

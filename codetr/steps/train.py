@@ -20,8 +20,8 @@ from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings, without
 from codetr.data.dataset.split import Split
-from codetr.data.loader import TrainLoader
-from codetr.data.sampling import images_per_class
+from codetr.data.loading.loader import TrainLoader
+from codetr.data.loading.samplers import images_per_class
 from codetr.distributed.processes import Processes, processes
 from codetr.distributed.signals import StopRequest, stop_on_signal
 from codetr.evaluation.validate import validate

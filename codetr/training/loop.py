@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from codetr.core.errors import UserError, listed
-from codetr.data.bad_images import BadImage, BadImages
+from codetr.data.loading.unreadable import BadImage, BadImages
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PreemptedError, StopRequest
 from codetr.training.checkpoint import CheckpointFolder

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
-from codetr.data.columns import Annotations
+from codetr.data.formats.coco_columns import Annotations
+from codetr.data.formats.raw_source import BrokenRow
 from codetr.data.objects import ObjectColumns, ObjectEntry
-from codetr.data.records import BrokenRow
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
 

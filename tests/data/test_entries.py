@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.data.coco_file import CocoFile
-from codetr.data.columns import Annotations
 from codetr.data.entries import read_categories, read_frequencies, read_image_entries
+from codetr.data.formats.coco import CocoFile
+from codetr.data.formats.coco_columns import Annotations
 from codetr.data.lvis import Frequency, Verified
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
 from codetr.data.validation.findings import Findings

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from codetr.cli.app import app
 from codetr.core.errors import UserError
-from codetr.data.batch import collate
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.loading.collate import collate
 from codetr.data.segmentation import decode
 from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_sample_data
-from codetr.data.transforms import preprocess_image
+from codetr.data.transforms.preprocess import preprocess_image
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.measure import measure

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from codetr.core.errors import UserError
-from codetr.data.batch import collate
 from codetr.data.dataset.split import Split
-from codetr.data.transforms import preprocess_image
+from codetr.data.loading.collate import collate
+from codetr.data.transforms.preprocess import preprocess_image
 from codetr.distributed.processes import Processes
 from codetr.evaluation import gathering, results
 from codetr.evaluation.arrays import GroundTruth, Predictions

@@ -23,7 +23,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_file
 from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
-from codetr.data.resize import resize
+from codetr.data.transforms.resize import resize
 from codetr.export.canvas import CanvasRule
 from codetr.export.folder import export
 from codetr.export.verify import Comparison, batch_of

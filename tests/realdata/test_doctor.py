@@ -13,7 +13,7 @@ from codetr.data.doctor.changes import CHANGES, Changes
 from codetr.data.doctor.examination import Examination, examine_dataset
 from codetr.data.doctor.page import write_page
 from codetr.data.doctor.repair import repair, repairable
-from codetr.data.source import Source
+from codetr.data.formats.open_source import Source
 from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
 from tests.dataset_trees import write_voc, write_yolo
 from tests.realdata.test_prepare_odd import PREPARED, files, odd  # noqa: F401

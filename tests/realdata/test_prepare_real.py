@@ -10,7 +10,7 @@ import pytest
 from codetr.data.config import AugmentConfig, CropConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.doctor import read_report
-from codetr.data.loader import TrainLoader
+from codetr.data.loading.loader import TrainLoader
 from codetr.steps.prepare import PrepareConfig, prepare
 
 KEPT = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")

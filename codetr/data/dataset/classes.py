@@ -57,10 +57,10 @@ def read_classes(dataset: Path) -> Classes:
         raise UserError(f"holds no {CLASSES}", where=str(dataset), hint="A dataset folder is made by `codetr prepare`.")
     values = read_json(path)
     fields = values if isinstance(values, dict) else {}
-    names = [name for name in _list(fields.get("names")) if type(name) is str]
-    ids = [identifier for identifier in _list(fields.get("category_ids")) if type(identifier) is int]
-    groups = [group for group in _list(fields.get("frequency")) if group in (None, *FREQUENCIES)]
-    counts = [count for count in _list(fields.get("image_count")) if count is None or type(count) is int]
+    names = [name for name in as_list(fields.get("names")) if type(name) is str]
+    ids = [identifier for identifier in as_list(fields.get("category_ids")) if type(identifier) is int]
+    groups = [group for group in as_list(fields.get("frequency")) if group in (None, *FREQUENCIES)]
+    counts = [count for count in as_list(fields.get("image_count")) if count is None or type(count) is int]
     written: dict[str, list[Any]] = {"names": names, "category_ids": ids}
     if groups or counts:
         written |= {"frequency": groups, "image_count": counts}
@@ -72,5 +72,6 @@ def read_classes(dataset: Path) -> Classes:
     return Classes(names, ids, [Frequency(*entry) for entry in zip(groups, counts, strict=True)])
 
 
-def _list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return `value` if it is a list, else an empty list."""
     return value if isinstance(value, list) else []

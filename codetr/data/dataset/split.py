@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data import segmentation
-from codetr.data.dataset.classes import _list, read_classes
+from codetr.data.dataset.classes import as_list, read_classes
 from codetr.data.dataset.index import open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
@@ -311,13 +311,13 @@ def _image_roots(dataset: Path, split: str) -> list[ImageRoot]:
     path = dataset / LOCATIONS
     locations = read_json(path)
     values = locations.values() if isinstance(locations, dict) else [None]
-    if not all(isinstance(folder, str) for value in values for folder in (_list(value) or [value])):
+    if not all(isinstance(folder, str) for value in values for folder in (as_list(value) or [value])):
         raise UserError("is not an object of image folders by split", where=str(path))
     if split not in locations:
         raise UserError(f"has no split '{split}' (it has {', '.join(locations) or 'none'})", where=str(dataset))
     roots = [
         S3Address.parse(root) if root.startswith(SCHEME) else dataset / root
-        for root in _list(locations[split]) or [locations[split]]
+        for root in as_list(locations[split]) or [locations[split]]
     ]
     for root in roots:
         if isinstance(root, Path) and not (root.is_dir() or (root.is_file() and is_sharded(root))):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from codetr.data.dataset.split import Split
-from codetr.data.sampling import images_per_class
+from codetr.data.loading.samplers import images_per_class
 
 RARE = 10
 """Objects in train below which a class counts as rare."""

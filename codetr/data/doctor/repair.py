@@ -20,7 +20,6 @@ from codetr.core.files import atomic_directory, require_replaceable
 from codetr.data import segmentation
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage, check_image
-from codetr.data.coco_file import read_coco
 from codetr.data.dataset.index import build_index
 from codetr.data.dataset.split import Split
 from codetr.data.doctor import objects as checks
@@ -28,9 +27,10 @@ from codetr.data.doctor.changes import CHANGES, Changes, Journal
 from codetr.data.doctor.objects import Objects
 from codetr.data.doctor.outlines import Outlines, measure_outlines
 from codetr.data.entries import ImageEntry, read_categories, read_frequencies, read_image_entries
+from codetr.data.formats.coco import read_coco
+from codetr.data.formats.open_source import Source, format_of
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Frequency, listed_categories
 from codetr.data.objects import ObjectColumns, ObjectEntry
-from codetr.data.source import Source, format_of
 from codetr.data.storage.image_store import open_place
 from codetr.data.validation.ids import ImageIds, as_integer
 

@@ -102,7 +102,7 @@ class Shards:
                     self._repeated.setdefault(member.name, [first]).append(member)
 
     def find(self, name: str) -> Member:
-        """Return the member that an annotation file calls `name`, in the spellings that `storage.paths.resolve_image` tries.
+        """Return the member that an annotation file calls `name`, tried in the spellings of `storage.paths`.
 
         Raises:
             UnsafePathError: the name must not be followed.

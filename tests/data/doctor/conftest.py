@@ -9,7 +9,7 @@ import pytest
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.doctor.examination import Examination, examine_dataset
-from codetr.data.source import Source
+from codetr.data.formats.open_source import Source
 from codetr.data.synthetic import ANNOTATIONS
 from tests.data.doctor.faulty import index, spoil
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from codetr.data.config import SourceConfig
 from codetr.data.doctor.repair import repairable
-from codetr.data.source import Source
+from codetr.data.formats.open_source import Source
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
 

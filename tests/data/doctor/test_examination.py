@@ -10,7 +10,7 @@ import pytest
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.doctor.examination import examine_dataset, fails, input_scales
-from codetr.data.resize import rescaled_size
+from codetr.data.transforms.resize import rescaled_size
 from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
 from tests.data.doctor.conftest import Patient
 

@@ -16,7 +16,7 @@ from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.doctor.changes import CHANGES
 from codetr.data.doctor.examination import Examination, examine_dataset
 from codetr.data.doctor.repair import repair, repairable
-from codetr.data.source import Source
+from codetr.data.formats.open_source import Source
 from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
 from tests.data.doctor.conftest import Patient
 from tests.data.doctor.faulty import index

@@ -20,7 +20,7 @@ from codetr.core.files import sha256_bytes
 from codetr.data import doctor
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.loader import EvalLoader, TrainLoader
+from codetr.data.loading.loader import EvalLoader, TrainLoader
 from codetr.data.storage import s3 as bucket
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError

@@ -20,7 +20,7 @@ from codetr.core.errors import UserError
 from codetr.data import doctor
 from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.loader import EvalLoader
+from codetr.data.loading.loader import EvalLoader
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError, UnsafePathError
 from codetr.data.storage.tar import AmbiguousNameError, Member, Shards, is_sharded, read_member

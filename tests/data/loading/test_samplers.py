@@ -11,7 +11,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, RepeatFactorConfig, Sampling, ShuffleConfig
-from codetr.data.sampling import build_sampler, images_per_class, repeated
+from codetr.data.loading.samplers import build_sampler, images_per_class, repeated
 
 
 class TwelveImages:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.jitter import Unreduced, cut
-from codetr.data.resize import rescaled_size
-from codetr.data.transforms import GREY, Sample
+from codetr.data.transforms.large_scale_jitter import Unreduced, cut
+from codetr.data.transforms.preprocess import GREY
+from codetr.data.transforms.resize import rescaled_size
+from codetr.data.transforms.sample import Sample
 
 
 def mosaic(images: Sequence[Unreduced], side: int, random: np.random.Generator) -> Unreduced:

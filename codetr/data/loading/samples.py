@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.bad_images import BadImage
 from codetr.data.config import MosaicConfig
 from codetr.data.dataset.split import ImageRecord, Split
-from codetr.data.jitter import Unreduced
-from codetr.data.mosaic import mosaic
-from codetr.data.sampling import Sampler
+from codetr.data.loading.samplers import Sampler
+from codetr.data.loading.unreadable import BadImage
 from codetr.data.storage.image_error import BadImageError
-from codetr.data.transforms import Sample
+from codetr.data.transforms.large_scale_jitter import Unreduced
+from codetr.data.transforms.mosaic import mosaic
+from codetr.data.transforms.sample import Sample
 
 _MAX_READS = 100
 """So many images in a row that cannot be read are no matter of single images any more."""

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
-from codetr.data import columns
 from codetr.data.annotations import AnnotationReader
 from codetr.data.check import CheckedImage
-from codetr.data.coco_file import read_coco
-from codetr.data.columns import Annotations
+from codetr.data.formats import coco_columns as columns
+from codetr.data.formats.coco import read_coco
+from codetr.data.formats.coco_columns import Annotations
 from codetr.data.objects import ObjectEntry
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from codetr.core.errors import UserError
-from codetr.data import loader as loader_module
 from codetr.data.config import (
     Augmentation,
     AugmentConfig,
@@ -28,9 +27,10 @@ from codetr.data.config import (
     ShuffleConfig,
 )
 from codetr.data.dataset.split import Split
-from codetr.data.epoch_images import training_sample
-from codetr.data.loader import EvalLoader, TrainLoader
-from codetr.data.sampling import build_sampler
+from codetr.data.loading import loader as loader_module
+from codetr.data.loading.loader import EvalLoader, TrainLoader
+from codetr.data.loading.samplers import build_sampler
+from codetr.data.loading.samples import training_sample
 from tests.data.batches import AUGMENT, PREPROCESS, Batch, assert_equal
 
 SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())
@@ -323,7 +323,7 @@ from pathlib import Path
 from codetr.data import loader as loader_module
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import Split
-from codetr.data.loader import TrainLoader
+from codetr.data.loading.loader import TrainLoader
 
 def signal_the_group(stop):
     while not stop.is_set():

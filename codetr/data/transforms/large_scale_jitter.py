@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data.config import JitterConfig
-from codetr.data.resize import rescaled_size, resize, resize_mask
-from codetr.data.transforms import Sample, clip, draw_crop, fill_canvas, flip
+from codetr.data.transforms.detr import clip, draw_crop, flip
+from codetr.data.transforms.preprocess import fill_canvas
+from codetr.data.transforms.resize import rescaled_size, resize, resize_mask
+from codetr.data.transforms.sample import Sample
 
 _MAX_BOX_CHANGE = 10
 _MIN_VISIBLE_PIXELS = 300

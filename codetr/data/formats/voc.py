@@ -20,9 +20,10 @@ from xml.parsers import expat
 
 from codetr.core.errors import UserError
 from codetr.core.progress import track
-from codetr.data.coco_file import CocoFile
-from codetr.data.columns import Annotations
-from codetr.data.records import MAX_LIST_BYTES, Records, TextFiles
+from codetr.data.formats.coco import CocoFile
+from codetr.data.formats.coco_columns import Annotations
+from codetr.data.formats.raw_source import Records
+from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.storage.paths import IMAGE_SUFFIXES
 from codetr.data.validation.findings import Findings
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from codetr.data.jitter import Unreduced, boxes_around
-from codetr.data.mosaic import mosaic
-from codetr.data.transforms import GREY, Sample
+from codetr.data.transforms.large_scale_jitter import Unreduced, boxes_around
+from codetr.data.transforms.mosaic import mosaic
+from codetr.data.transforms.preprocess import GREY
+from codetr.data.transforms.sample import Sample
 
 
 def image(label: int, height: int, width: int, *, outlined: bool = True) -> Unreduced:

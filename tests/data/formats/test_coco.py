@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.data import coco_file
-from codetr.data.coco_file import read_coco
+from codetr.data.formats import coco as coco_file
+from codetr.data.formats.coco import read_coco
 from codetr.data.validation.findings import Findings
 
 TEXT = json.dumps(

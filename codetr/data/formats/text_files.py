@@ -1,54 +1,20 @@
-"""What a source lists, in whatever format: COCO's three lists, and where in the user's files each entry stands."""
+"""Small text files of annotation folders, read within limits."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_json
-from codetr.data.coco_file import CocoFile
-from codetr.data.storage.image_store import ImageRoot
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
 
 MAX_BYTES = 16 << 20
 """Upper bound of the annotations of a single image."""
 
+
 MAX_LIST_BYTES = 1 << 30
 """Upper bound of a list of images."""
-
-
-@dataclass(frozen=True)
-class Records:
-    """The content of one source.
-
-    Attributes:
-        file: images, annotations and categories as a COCO file has them; nothing is checked yet.
-        images: the folder, tar file or prefix on S3 that the images' file names are relative to.
-        digest: of the annotations, as `sha256:<hex>`.
-        numbered: category ids are the source's own. VOC has none, so that theirs mean nothing elsewhere.
-        identified: image and annotation ids are the source's own; VOC and YOLO have none.
-    """
-
-    file: CocoFile
-    images: ImageRoot
-    digest: str
-    numbered: bool = True
-    identified: bool = True
-
-
-@dataclass(frozen=True)
-class BrokenRow:
-    """What stands in the list of annotations for a row of a label file that is none.
-
-    Attributes:
-        text: the row.
-        image_id: whose file it is in.
-    """
-
-    text: str
-    image_id: int
 
 
 class TextFiles:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from codetr.data.config import JitterConfig, PreprocessConfig
-from codetr.data.jitter import Unreduced, boxes_around, cut, jittered, on_canvas, paste
-from codetr.data.resize import rescaled_size
-from codetr.data.transforms import Sample, preprocess_image
+from codetr.data.transforms.large_scale_jitter import Unreduced, boxes_around, cut, jittered, on_canvas, paste
+from codetr.data.transforms.preprocess import preprocess_image
+from codetr.data.transforms.resize import rescaled_size
+from codetr.data.transforms.sample import Sample
 
 
 def stage(path: Path, prefix: str) -> Sample:

@@ -1,18 +1,15 @@
 """Batches for training and evaluation, loaded by processes that do not influence what is in them.
 
 Every random draw of an image comes from a generator seeded by (seed, epoch, image), every batch from
-`codetr.data.batching`; so the same run gives the same batches with any number of workers, and an epoch can be
+`codetr.data.loading.batching`; so the same run gives the same batches with any number of workers, and an epoch can be
 entered in the middle without decoding what came before.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,39 +19,24 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from codetr.core.errors import UserError
-from codetr.data.bad_images import BadImage
-from codetr.data.batch import collate
-from codetr.data.batching import effective_batch_count, effective_batches, share
-from codetr.data.colour import jitter_colour
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
-from codetr.data.epoch_images import EpochImages
-from codetr.data.jitter import jittered
-from codetr.data.sampling import Sampler, build_sampler
-from codetr.data.transforms import ImageSizes, augment, normalise, pad, preprocess_image
+from codetr.data.loading.batching import effective_batch_count, effective_batches, share
+from codetr.data.loading.collate import collate
+from codetr.data.loading.samplers import Sampler, build_sampler
+from codetr.data.loading.samples import EpochImages
+from codetr.data.loading.unreadable import BadImage
+from codetr.data.loading.workers import WorkerFailure, signals_held, start_worker
+from codetr.data.transforms.colour_jitter import jitter_colour
+from codetr.data.transforms.detr import augment
+from codetr.data.transforms.large_scale_jitter import jittered
+from codetr.data.transforms.preprocess import ImageSizes, normalise, pad, preprocess_image
 from codetr.models.structures import ImageBatch, Target
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A `UserError` on its way out of a loader process, which would lose its parts and add a traceback."""
-
-    problem: str
-    where: str | None
-    hint: str | None
-
-    @classmethod
-    def of(cls, error: UserError) -> _Failure:
-        return cls(error.problem, error.where, error.hint)
-
-    def error(self) -> UserError:
-        return UserError(self.problem, where=self.where, hint=self.hint)
-
 
 _TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
 
 
-class _TrainBatches(Dataset[_TrainBatch | _Failure]):
+class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
     """Batches by (epoch, places in what the sampler gives for it)."""
 
     def __init__(
@@ -73,13 +55,13 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         outlined = with_masks or isinstance(augmentation, JitterConfig)
         self.images = EpochImages(split, sampler, augmentation.mosaic, seed=seed, outlined=outlined, skip=skip)
 
-    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | _Failure:
+    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | WorkerFailure:
         epoch, positions = batch
         self.images.enter(epoch)
         try:
             images = [self._load(epoch, int(position)) for position in positions]
         except UserError as error:
-            return _Failure.of(error)
+            return WorkerFailure.of(error)
         finally:
             bad = self.images.take_bad()
         pixels, sizes, targets, ids = zip(*images, strict=True)
@@ -123,18 +105,18 @@ class _TrainBatches(Dataset[_TrainBatch | _Failure]):
         return image if colour is None else jitter_colour(image, colour, random)
 
 
-class _EvalBatches(Dataset[ImageBatch | _Failure]):
+class _EvalBatches(Dataset[ImageBatch | WorkerFailure]):
     """Batches by image indices, preprocessed as at test time."""
 
     def __init__(self, split: Split, preprocess: PreprocessConfig) -> None:
         self.split, self.preprocess = split, preprocess
 
-    def __getitem__(self, indices: Sequence[int]) -> ImageBatch | _Failure:
+    def __getitem__(self, indices: Sequence[int]) -> ImageBatch | WorkerFailure:
         try:
             records = [self.split.record(int(index)) for index in indices]
             images = [preprocess_image(record.read(), self.preprocess) for record in records]
         except UserError as error:
-            return _Failure.of(error)
+            return WorkerFailure.of(error)
         pixels, sizes = zip(*images, strict=True)
         return collate(pixels, sizes, [record.image_id for record in records])
 
@@ -142,18 +124,18 @@ class _EvalBatches(Dataset[ImageBatch | _Failure]):
 _RawBatch = tuple[list[NDArray[np.uint8]], list[int]]
 
 
-class _RawBatches(Dataset[_RawBatch | _Failure]):
+class _RawBatches(Dataset[_RawBatch | WorkerFailure]):
     """Decoded images and their ids, by image indices."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
 
-    def __getitem__(self, indices: Sequence[int]) -> _RawBatch | _Failure:
+    def __getitem__(self, indices: Sequence[int]) -> _RawBatch | WorkerFailure:
         try:
             records = [self.split.record(int(index)) for index in indices]
             return [record.read() for record in records], [record.image_id for record in records]
         except UserError as error:
-            return _Failure.of(error)
+            return WorkerFailure.of(error)
 
 
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
@@ -283,8 +265,8 @@ def _data_loader(
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         persistent_workers=persistent and workers > 0,
-        worker_init_fn=_start_worker,
-        # Workers must inherit the blocked signals of `_signals_held`. A fork server, the default from Python 3.14 on,
+        worker_init_fn=start_worker,
+        # Workers must inherit the blocked signals of `signals_held`. A fork server, the default from Python 3.14 on,
         # would neither pass them on nor survive the signal that its workers are kept from.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         # Without a generator of its own the loader draws from the global one, which would make the state that
@@ -293,41 +275,14 @@ def _data_loader(
     )
 
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Deliver signals that ask to stop only after the block; processes started in it begin with them blocked."""
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def _start_worker(_worker: int) -> None:
-    """Keep signals meant for the training process away from its workers.
-
-    torchrun and terminals signal the whole process group; a worker that died of it would fail the training process,
-    which is saving its state just then. So a worker starts with these signals blocked, leaves the group, forgets
-    what came until then, and from there on a signal is meant for the worker itself and ends it.
-    """
-    os.setpgid(0, 0)
-    for number in _STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-
-
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
 def _unwrap(batches: Iterable[Any]) -> Iterator[Any]:
-    with _signals_held():
+    with signals_held():
         started = iter(batches)
     for batch in started:
-        if isinstance(batch, _Failure):
+        if isinstance(batch, WorkerFailure):
             raise batch.error()
         yield batch

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from codetr.data.colour import jitter_colour, turn_hue
 from codetr.data.config import ColourConfig
+from codetr.data.transforms.colour_jitter import jitter_colour, turn_hue
 
 OFF = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.gc_pause import collecting_later
-from codetr.data.columns import Annotations
+from codetr.data.formats.coco_columns import Annotations
 from codetr.data.validation.findings import Findings
 
 MAX_BYTES = 16 << 30

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codetr.data.transforms import ImageSizes
+from codetr.data.transforms.preprocess import ImageSizes
 from codetr.models.structures import ImageBatch
 
 

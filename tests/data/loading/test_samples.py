@@ -13,7 +13,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.data.config import JitterConfig, LoaderConfig, MosaicConfig
 from codetr.data.dataset.split import Split
-from codetr.data.loader import EvalLoader, TrainLoader
+from codetr.data.loading.loader import EvalLoader, TrainLoader
 from tests.data.batches import AUGMENT, PREPROCESS, assert_equal
 
 

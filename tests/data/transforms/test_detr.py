@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from codetr.data.batch import collate
 from codetr.data.config import AugmentConfig, CropConfig, PreprocessConfig
-from codetr.data.resize import rescaled_size, resize, resize_mask
-from codetr.data.transforms import Sample, augment, crop, draw_crop, flip, preprocess_image, rescale
+from codetr.data.loading.collate import collate
+from codetr.data.transforms.detr import augment, crop, draw_crop, flip, rescale
+from codetr.data.transforms.preprocess import preprocess_image
+from codetr.data.transforms.resize import rescaled_size, resize, resize_mask
+from codetr.data.transforms.sample import Sample
 
 
 def stage(path: Path, prefix: str) -> Sample:

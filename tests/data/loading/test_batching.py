@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codetr.data.batching import effective_batch_count, effective_batches, share
+from codetr.data.loading.batching import effective_batch_count, effective_batches, share
 
 WIDE = np.random.default_rng(0).random(37) < 0.6
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_file
-from codetr.data import voc, yolo
-from codetr.data.coco_file import MAX_BYTES, read_coco
 from codetr.data.config import SourceConfig
-from codetr.data.records import Records
+from codetr.data.formats import voc, yolo
+from codetr.data.formats.coco import MAX_BYTES, read_coco
+from codetr.data.formats.raw_source import Records
 from codetr.data.storage.image_store import ImageRoot
 from codetr.data.storage.s3 import SCHEME, S3Address, download
 from codetr.data.storage.tar import SUFFIX, is_sharded

@@ -24,10 +24,11 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.progress import track
 from codetr.core.settings import read_yaml
-from codetr.data.coco_file import CocoFile
-from codetr.data.columns import Annotations
+from codetr.data.formats.coco import CocoFile
+from codetr.data.formats.coco_columns import Annotations
+from codetr.data.formats.raw_source import BrokenRow, Records
+from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.images import read_header
-from codetr.data.records import MAX_LIST_BYTES, BrokenRow, Records, TextFiles
 from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
 from codetr.data.validation.findings import Findings
 

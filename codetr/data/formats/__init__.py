@@ -1,0 +1,1 @@
+"""Readers of annotation formats: COCO, LVIS, Pascal VOC, YOLO."""

@@ -1,0 +1,1 @@
+"""From a split to batches: loader, worker processes, samplers, collation."""
