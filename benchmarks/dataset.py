@@ -34,10 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.data.check import CheckedImage
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.entries import ImageEntry
+from codetr.data.ingest import build
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.image_check import CheckedImage
+from codetr.data.ingest.image_list import ImageEntry
 from codetr.steps import prepare as step
 
 SIZES = {"coco": (118_287, 860_001, 80), "lvis": (100_170, 1_270_141, 1_203)}
@@ -161,12 +163,12 @@ def open_split(dataset: Path) -> object:
 def prepared(train: Path, val: Path, images: Path, output: Path) -> None:
     """`codetr prepare`."""
     given = [(SourceConfig(annotations=str(path), images=str(images)),) for path in (train, val)]
-    step.prepare(step.PrepareConfig(train=given[0], val=given[1]), output)
+    step.prepare(PrepareConfig(train=given[0], val=given[1]), output)
 
 
 def prepared_unseen(train: Path, val: Path, images: Path, output: Path) -> None:
     """The part of it that is not about image files: they are what the annotations say."""
-    step.check_images = take_images
+    build.check_images = take_images
     prepared(train, val, images, output)
 
 

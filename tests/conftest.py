@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.registry_folders"]
+pytest_plugins = ["tests.support.prepared_dataset", "tests.support.registry_folders"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 

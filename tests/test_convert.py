@@ -21,8 +21,8 @@ from codetr.weights.checkpoint import read_checkpoint
 from codetr.weights.configuration import from_recipe
 from codetr.weights.files import load_model, read_info
 from codetr.weights.official import to_official
-from tests.evaluation.small import write_model
-from tests.weights.official_files import CLASSIFIER, write_checkpoint
+from tests.support.official_files import CLASSIFIER, write_checkpoint
+from tests.support.small_models import write_model
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import yaml
 
 from codetr.core.manifest import Kind, Manifest
 from codetr.data.synthetic import draw_sample_data
-from tests.dags.environment import Airflow
+from tests.support.airflow import Airflow
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 FOLDERS: tuple[Kind, ...] = ("dataset", "model", "evaluation")
 SMALL = {
     "training.epochs": 1,

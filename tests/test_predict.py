@@ -15,9 +15,9 @@ from codetr.data.segmentation import decode
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.video import VideoReader, VideoWriter
 from codetr.predict import predict
-from tests.evaluation.small import NAMES, masked, write_images, write_model
-from tests.inference.clips import write_clip
-from tests.inference.registries import write_registry
+from tests.support.clips import write_clip
+from tests.support.registries import write_registry
+from tests.support.small_models import NAMES, masked, write_images, write_model
 
 
 @pytest.fixture(scope="module")

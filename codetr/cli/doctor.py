@@ -26,9 +26,9 @@ from codetr.cli.sources import (
 from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
-    from codetr.data.doctor.changes import Changes
     from codetr.data.formats.open_source import Source
-    from codetr.steps.prepare import PrepareConfig
+    from codetr.data.ingest.config import PrepareConfig
+    from codetr.doctor.changes import Changes
 
 FOUND = 1
 """Exit code when there is a finding as grave as `--fail-on` says."""
@@ -112,11 +112,11 @@ def doctor(
     """
     from codetr.core.files import write_json
     from codetr.data.config import PreprocessConfig
-    from codetr.data.doctor.examination import LEVELS, examine_dataset, fails
-    from codetr.data.doctor.repair import repair, repairable, require_copy_output
-    from codetr.data.doctor.terminal import print_examination
     from codetr.data.formats.voc import ANNOTATIONS
-    from codetr.steps.prepare import fetch_sources, index_sources
+    from codetr.data.ingest.build import fetch_sources, index_sources
+    from codetr.doctor.examination import LEVELS, examine_dataset, fails
+    from codetr.doctor.repair import repair, repairable, require_copy_output
+    from codetr.doctor.terminal import print_examination
 
     if fail_on not in LEVELS:
         raise UserError(f"is '{fail_on}'", where="--fail-on", hint=f"It is one of {', '.join(LEVELS)}.")
@@ -155,7 +155,7 @@ def doctor(
             write_json(json_file, examination.to_json())
             console().print(plain(json_file))
         if html is not None:
-            from codetr.data.doctor.page import write_page  # it draws, and takes a while to load
+            from codetr.doctor.page import write_page  # it draws, and takes a while to load
 
             write_page(examination, html, title=_title(dataset, sources))
             console().print(f"open {plain(html.resolve())}")
@@ -167,9 +167,9 @@ def doctor(
 def _require_dataset(folder: Path) -> None:
     """Raise `UserError`, with what to name instead, unless `prepare` wrote the folder."""
     from codetr.core.errors import listed
-    from codetr.data.doctor import NAME
+    from codetr.data.ingest.summary import REPORT
 
-    if (folder / NAME).is_file():
+    if (folder / REPORT).is_file():
         return
     files = sorted(path for pattern in ("*.yaml", "*.yml", "*.json", "*/*.json") for path in folder.glob(pattern))
     hint = "A dataset folder is made by `codetr prepare`."
@@ -177,11 +177,11 @@ def _require_dataset(folder: Path) -> None:
         others = f" (there are {listed([str(path) for path in files], 5)})" if len(files) > 1 else ""
         images = " --images FOLDER" if files[0].suffix == ".json" else ""
         hint = f"Of annotations, name the file: `codetr doctor {files[0]}{images}`{others}."
-    raise UserError(f"is no prepared dataset: it holds no {NAME}", where=str(folder), hint=hint)
+    raise UserError(f"is no prepared dataset: it holds no {REPORT}", where=str(folder), hint=hint)
 
 
 def _settings(given: dict[str, list[dict[str, Any]]], params: Path | None) -> PrepareConfig:
-    from codetr.steps.prepare import PrepareConfig
+    from codetr.data.ingest.config import PrepareConfig
 
     if given and "train" not in given and params is None:
         hint = "Name it with --train: a single file may be called so whatever it is for."
@@ -215,6 +215,6 @@ def _show_changes(changes: list[Changes], output: Path) -> None:
         print_table(("split", "finding", "entries", "changes"), rows, title="\nRepaired")
     for change in changes:
         console().print(plain(output / f"{change.split}.json"))
-    from codetr.data.doctor.changes import CHANGES
+    from codetr.doctor.changes import CHANGES
 
     console().print(plain(output / CHANGES))

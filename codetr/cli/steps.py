@@ -66,8 +66,9 @@ def prepare(
 
         [cyan]codetr prepare --params params.yaml -o outputs/dataset[/]
     """
-    from codetr.data.doctor import print_report, read_report
-    from codetr.steps.prepare import PrepareConfig
+    from codetr.data.ingest.config import PrepareConfig
+    from codetr.data.ingest.summary import read_report
+    from codetr.doctor.terminal import print_report
     from codetr.steps.prepare import prepare as run
 
     annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}

@@ -16,11 +16,11 @@ from codetr.data.dataset.split import Split
 from codetr.data.synthetic import draw_sample_data
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
-from tests.cli.command import call, start
-from tests.dataset_trees import write_voc, write_yolo
-from tests.evaluation.small import write_images, write_model
-from tests.inference.clips import write_clip
-from tests.inference.registries import write_registry
+from tests.support.clips import write_clip
+from tests.support.command import call, start
+from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.registries import write_registry
+from tests.support.small_models import write_images, write_model
 
 COMMANDS = (
     "prepare",

@@ -10,9 +10,9 @@ import pytest
 from codetr.evaluation.comparing import PARTS
 from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.evaluate import evaluate
-from tests.cli.command import call
-from tests.evaluation.sets import random_set
-from tests.evaluation.small import masked, write_dataset, write_model
+from tests.support.command import call
+from tests.support.evaluation_sets import random_set
+from tests.support.small_models import masked, write_dataset, write_model
 
 CONFIG = EvaluateConfig(workers=0, pictures=0)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from codetr.core.manifest import Manifest
-from codetr.data.doctor.changes import CHANGES
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
-from tests.cli.command import call
-from tests.dataset_trees import write_voc, write_yolo
+from codetr.doctor.changes import CHANGES
+from tests.support.command import call
+from tests.support.dataset_trees import write_voc, write_yolo
 
 
 @pytest.fixture(scope="module")

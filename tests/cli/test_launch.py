@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from codetr.cli.launch import count
 from codetr.core.errors import UserError
-from tests.cli.command import call
+from tests.support.command import call
 
 
 def test_processes_are_a_number_or_gpus(monkeypatch):

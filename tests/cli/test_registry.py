@@ -1,6 +1,6 @@
 """The registry from the command line."""
 
-from tests.cli.command import call
+from tests.support.command import call
 
 
 def register(capsys, candidate, registry, output, *more):

@@ -1,7 +1,5 @@
 """Every step has a component, and its interface is what the pipeline and a person in the UI see."""
 
-from pathlib import Path
-
 import pytest
 from kfp import dsl
 
@@ -9,6 +7,7 @@ from components.evaluate.component import evaluate
 from components.prepare.component import prepare
 from components.register.component import register
 from components.train.component import train
+from tests.support.paths import ROOT
 
 COMPONENTS = {"prepare": prepare, "train": train, "evaluate": evaluate, "register": register}
 
@@ -21,7 +20,7 @@ INTERFACES = {
 
 
 def test_every_folder_is_a_component() -> None:
-    folders = {path.parent.name for path in (Path(__file__).parents[2] / "components").glob("*/component.py")}
+    folders = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
     assert folders == set(COMPONENTS)
 
 

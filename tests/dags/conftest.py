@@ -1,6 +1,6 @@
 import pytest
 
-from tests.dags.environment import Airflow
+from tests.support.airflow import Airflow
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dags.environment import ROOT, Airflow
+from tests.support.airflow import ROOT, Airflow
 
 DAG = ROOT / "dags/retrain.py"
 

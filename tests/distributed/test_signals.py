@@ -3,11 +3,11 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from codetr.distributed.signals import stop_on_signal
+from tests.support.paths import ROOT
 
 CHILD = """
 import sys, time
@@ -23,7 +23,6 @@ LAUNCHER = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", sys.argv[1]])
 """
-ROOT = Path(__file__).parents[2]
 
 
 def test_sigterm_is_a_request_inside_the_block_only():

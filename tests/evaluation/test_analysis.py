@@ -18,7 +18,7 @@ from codetr.evaluation.analysis import (
 )
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.measure import evaluate_results
-from tests.evaluation.sets import detection, random_set, truth
+from tests.support.evaluation_sets import detection, random_set, truth
 
 
 def analysis_of(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Analysis:

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from codetr.core.errors import UserError
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco, wrong_and_found
-from tests.evaluation.sets import detection, random_set, truth
+from tests.support.evaluation_sets import detection, random_set, truth
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -15,7 +15,7 @@ from codetr.evaluation.comparing import PARTS, write_comparison
 from codetr.evaluation.comparison import Comparison, compare
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.outcomes import Outcomes
-from tests.evaluation.sets import random_set, sides
+from tests.support.evaluation_sets import random_set, sides
 
 
 def outcomes(seed: int, **changes: object) -> Outcomes:

@@ -12,7 +12,7 @@ from codetr.evaluation.coco import RULES, evaluate_coco
 from codetr.evaluation.confusion import Confusion, find_confusion
 from codetr.evaluation.errors import find_errors
 from codetr.evaluation.matching import match
-from tests.evaluation.sets import detection, random_set, truth
+from tests.support.evaluation_sets import detection, random_set, truth
 
 BOX = [0.0, 0.0, 100.0, 100.0]
 NEAR = [10.0, 0.0, 100.0, 100.0]

@@ -22,9 +22,9 @@ from codetr.evaluation.errors import (
     find_errors,
 )
 from codetr.evaluation.matching import Rules, match
-from tests.evaluation.drawn import Pair, pairs
-from tests.evaluation.references import pycocotools_run
-from tests.evaluation.sets import detection, random_set, truth
+from tests.support.drawn_predictions import Pair, pairs
+from tests.support.evaluation_sets import detection, random_set, truth
+from tests.support.reference_metrics import pycocotools_run
 
 BOX = [0.0, 0.0, 100.0, 100.0]
 

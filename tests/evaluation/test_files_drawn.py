@@ -18,9 +18,9 @@ from codetr.evaluation.coco import SUMMARY_NAMES, arrays, evaluate_coco
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
-from tests.evaluation.drawn import Pair
-from tests.evaluation.drawn_files import damaged, sound_files, text
-from tests.evaluation.references import lvis_run, pycocotools_run
+from tests.support.drawn_prediction_files import damaged, sound_files, text
+from tests.support.drawn_predictions import Pair
+from tests.support.reference_metrics import lvis_run, pycocotools_run
 
 Kind = Literal["bbox", "segm"]
 ONE_FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -19,9 +19,10 @@ from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.measure import evaluate_results, measure
 from codetr.evaluation.report import Report, render_report
 from codetr.evaluation.results import read_ground_truth
-from tests.evaluation.sets import detection, sides, truth
+from tests.support.evaluation_sets import detection, sides, truth
+from tests.support.paths import ROOT
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "lvis_metrics.json"
+GOLDEN = ROOT / "tests" / "golden" / "lvis_metrics.json"
 
 BOX, ELSEWHERE = [10.0, 10.0, 50.0, 50.0], [150.0, 100.0, 50.0, 50.0]
 

@@ -20,6 +20,7 @@ from codetr.cli.app import app
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
 from codetr.data.loading.collate import collate
 from codetr.data.segmentation import decode
 from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_sample_data
@@ -33,10 +34,10 @@ from codetr.inference.coco import coco_results
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.steps.prepare import prepare
 from codetr.weights.files import load_model
-from tests.evaluation.sets import sides
-from tests.evaluation.small import PREPROCESS, masked, write_dataset, write_model
+from tests.support.evaluation_sets import sides
+from tests.support.small_models import PREPROCESS, masked, write_dataset, write_model
 
 
 @pytest.fixture(scope="module")

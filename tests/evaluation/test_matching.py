@@ -14,9 +14,9 @@ from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.metrics import Metrics
-from tests.evaluation.drawn import Pair, pairs
-from tests.evaluation.references import lvis_run, plain_lvis, pycocotools_run
-from tests.evaluation.sets import random_set
+from tests.support.drawn_predictions import Pair, pairs
+from tests.support.evaluation_sets import random_set
+from tests.support.reference_metrics import lvis_run, plain_lvis, pycocotools_run
 
 EXAMPLES = settings(max_examples=80, deadline=None)
 

@@ -18,7 +18,7 @@ from codetr.core.errors import UserError
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.outcomes import MOST_RANK, Outcomes
 from codetr.evaluation.weighted import weighted_values
-from tests.evaluation.sets import random_set, sides
+from tests.support.evaluation_sets import random_set, sides
 
 
 def outcomes(*, federated: bool = False, **changes: Any) -> Outcomes:

@@ -23,9 +23,9 @@ from codetr.evaluation.validate import validate
 from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.files import load_model
-from tests.evaluation.sets import random_set
-from tests.evaluation.small import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
-from tests.training.ranks import run_on_ranks
+from tests.support.evaluation_sets import random_set
+from tests.support.ranks import run_on_ranks
+from tests.support.small_models import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

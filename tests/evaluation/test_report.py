@@ -19,7 +19,7 @@ from codetr.evaluation.metrics import Metrics
 from codetr.evaluation.pictures import choose, compare
 from codetr.evaluation.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
 from codetr.evaluation.report import Report, render_report
-from tests.evaluation.sets import detection, random_set, truth
+from tests.support.evaluation_sets import detection, random_set, truth
 
 HOSTILE = '_$x$ "><script>alert(1)</script>{{ 7 * 7 }}\n'
 

@@ -16,8 +16,8 @@ from codetr.evaluation.folder import PICTURE_BYTES
 from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.pictures import choose
 from codetr.evaluation.report import Report, render_report
-from tests.browser import Browser, installed
-from tests.evaluation.sets import detection, truth
+from tests.support.browser import Browser, installed
+from tests.support.evaluation_sets import detection, truth
 
 PROGRAM = installed()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")

@@ -15,8 +15,8 @@ from codetr.evaluation.measure import evaluate_results
 from codetr.evaluation.metrics import Metrics
 from codetr.evaluation.outcomes import Outcomes
 from codetr.evaluation.weighted import Weights, summary_names, weighted_values
-from tests.evaluation.drawn import Pair, pairs
-from tests.evaluation.sets import random_set, sides
+from tests.support.drawn_predictions import Pair, pairs
+from tests.support.evaluation_sets import random_set, sides
 
 
 def measured(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], iou_type: IouType = "bbox") -> Metrics:

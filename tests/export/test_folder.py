@@ -31,9 +31,10 @@ from codetr.inference.load import load
 from codetr.models.masks import paste_mask
 from codetr.models.structures import Detections
 from codetr.weights.files import ModelInfo, save_model
-from tests.export.exportable import boxes_and_masks, random_detector
+from tests.support.exportable import boxes_and_masks, random_detector
+from tests.support.paths import ROOT
 
-GUIDE = Path(__file__).parents[2] / "docs/export.md"
+GUIDE = ROOT / "docs/export.md"
 NAMES = ("square", "disc", "cross")
 PREPROCESS = PreprocessConfig(short_side=128, long_side=192)
 

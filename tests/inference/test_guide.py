@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.evaluation.small import masked, write_images, write_model
-from tests.inference.clips import write_clip
+from tests.support.clips import write_clip
+from tests.support.paths import ROOT
+from tests.support.small_models import masked, write_images, write_model
 
-GUIDE = Path(__file__).parents[2] / "docs" / "inference.md"
+GUIDE = ROOT / "docs" / "inference.md"
 
 
 def test_the_snippets_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

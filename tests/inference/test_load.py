@@ -12,9 +12,9 @@ from codetr.core.errors import UserError
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.load import wrapped
 from codetr.registry.address import model_folder
-from tests.evaluation.small import NAMES, write_model
-from tests.inference.finder import Finder
-from tests.inference.registries import write_registry
+from tests.support.finder import Finder
+from tests.support.registries import write_registry
+from tests.support.small_models import NAMES, write_model
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from PIL import Image
 import codetr
 from codetr.core.errors import UserError
 from codetr.data.images import read_image
-from tests.evaluation.small import write_model
-from tests.inference.finder import Finder, scene
+from tests.support.finder import Finder, scene
+from tests.support.small_models import write_model
 
 
 @pytest.fixture(scope="module")

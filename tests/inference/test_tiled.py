@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import codetr
 from codetr.core.errors import UserError
 from codetr.inference.tiled import cut
-from tests.evaluation.small import masked, write_model
-from tests.inference.finder import Finder, scene
+from tests.support.finder import Finder, scene
+from tests.support.small_models import masked, write_model
 
 
 class ShortSighted(Finder):

@@ -1,14 +1,15 @@
 """Every overlay renders, and what it renders is valid."""
 
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
-KUBERNETES = Path(__file__).parents[2] / "infra/kubernetes"
+from tests.support.paths import ROOT
+
+KUBERNETES = ROOT / "infra/kubernetes"
 
 
 def render(folder: str) -> list[dict[str, Any]]:

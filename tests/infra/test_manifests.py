@@ -9,8 +9,9 @@ import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from codetr.core.version import __version__
+from tests.support.paths import ROOT
 
-KUBERNETES = Path(__file__).parents[2] / "infra/kubernetes"
+KUBERNETES = ROOT / "infra/kubernetes"
 
 
 def documents(path: Path) -> list[dict[str, Any]]:

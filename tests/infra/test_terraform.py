@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "infra/terraform"
+from tests.support.paths import ROOT
+
+SOURCE = ROOT / "infra/terraform"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from codetr.models.config import DenoisingConfig
 from codetr.models.draws import Draws
 from codetr.models.heads.denoising import denoising_queries
 from codetr.models.heads.set_loss import image_scales
-from tests.models.tiny_detector import random_batch
+from tests.support.tiny_detector import random_batch
 
 CLASSES = 3
 

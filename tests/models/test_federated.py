@@ -17,8 +17,8 @@ from codetr.models.losses.federated import FederatedClasses, leave_out
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.quality_focal import quality_focal_loss
 from codetr.models.structures import Target
-from tests.models.tiny_detector import KINDS, random_batch, tiny_config
-from tests.training.tiny import PinnedDraws
+from tests.support.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.tiny_training import PinnedDraws
 
 COUNTS = [400, 100, 25, 9, 1, 0]
 

@@ -13,7 +13,7 @@ from codetr.models.heads.instance import InstanceHead
 from codetr.models.losses.boundary import refine
 from codetr.models.normalizer import RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections, ImageBatch
-from tests.models.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.tiny_detector import KINDS, random_batch, tiny_config
 
 INSTANCE = InstanceHeadConfig(finest_scale=28, iou_fc_channels=16, samples=32)
 MASKS = ("roi.mask", "instance.mask", "instance.iou")

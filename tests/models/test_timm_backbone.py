@@ -15,7 +15,7 @@ from codetr.models.detector import CoDETR, build_detector
 from codetr.training.config import EmaConfig, OptimizerConfig
 from codetr.training.ema import Ema
 from codetr.training.optimizer import build_optimizer
-from tests.models.tiny_detector import random_batch, tiny_config
+from tests.support.tiny_detector import random_batch, tiny_config
 
 timm: Any = pytest.importorskip("timm")
 

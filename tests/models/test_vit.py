@@ -14,7 +14,7 @@ from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.vit import ViT, join_windows, split_windows
 from codetr.models.config import DetectorKind
 from codetr.models.detector import CoDETR
-from tests.models.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.tiny_detector import KINDS, random_batch, tiny_config
 
 
 def tiny_vit(**changes: Any) -> ViTConfig:

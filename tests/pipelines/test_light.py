@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.support.paths import ROOT
 
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "PIL", "pycocotools", "safetensors", "wandb"}
 
@@ -13,7 +14,7 @@ def test_settings_are_checked_and_runs_submitted_without_pytorch() -> None:
         "values.step_settings(Path('params.yaml')); print(*{name.split('.')[0] for name in sys.modules})"
     )
     command = [sys.executable, "-c", code]
-    root = Path(__file__).parents[2]
+    root = ROOT
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     loaded = set(result.stdout.split())
     assert "kfp" in loaded
@@ -25,7 +26,7 @@ def test_without_kfp_the_command_says_what_to_install() -> None:
     hide = (
         "import sys; sys.modules['kfp'] = None; from pipelines.__main__ import main; sys.argv[1:] = ['compile']; main()"
     )
-    root = Path(__file__).parents[2]
+    root = ROOT
     result = subprocess.run([sys.executable, "-c", hide], cwd=root, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "pipelines need kfp" in result.stderr

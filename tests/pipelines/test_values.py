@@ -7,6 +7,7 @@ import yaml
 
 from codetr.core.errors import UserError
 from pipelines.values import step_settings
+from tests.support.paths import ROOT
 
 SECTIONS = {
     "prepare": {"train": {"annotations": "a.json", "images": "i"}},
@@ -59,7 +60,7 @@ def test_an_override_without_a_value_is_an_error(tmp_path):
 
 
 def test_the_repositorys_own_params_are_usable():
-    settings = step_settings(Path(__file__).parents[2] / "params.yaml")
+    settings = step_settings(ROOT / "params.yaml")
     assert settings["train_settings"]["recipe"]
 
 

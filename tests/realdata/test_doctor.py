@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from codetr.data.config import PreprocessConfig, SourceConfig
-from codetr.data.doctor.changes import CHANGES, Changes
-from codetr.data.doctor.examination import Examination, examine_dataset
-from codetr.data.doctor.page import write_page
-from codetr.data.doctor.repair import repair, repairable
 from codetr.data.formats.open_source import Source
-from codetr.steps.prepare import PrepareConfig, fetch_sources, index_sources
-from tests.dataset_trees import write_voc, write_yolo
+from codetr.data.ingest.build import fetch_sources, index_sources
+from codetr.data.ingest.config import PrepareConfig
+from codetr.doctor.changes import CHANGES, Changes
+from codetr.doctor.examination import Examination, examine_dataset
+from codetr.doctor.page import write_page
+from codetr.doctor.repair import repair, repairable
 from tests.realdata.test_prepare_odd import PREPARED, files, odd  # noqa: F401
+from tests.support.dataset_trees import write_voc, write_yolo
 
 
 def examine(folder: Path, **sources: tuple[Path, Path]) -> tuple[Examination, dict[str, Source]]:

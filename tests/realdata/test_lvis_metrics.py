@@ -10,9 +10,10 @@ import pytest
 
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
 from codetr.evaluation.lvis import evaluate_lvis
 from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.steps.prepare import prepare
 
 
 @pytest.mark.parametrize(("limit", "most"), [("max_dets_300", 300), ("max_dets_all", None), ("max_dets_50", 50)])

@@ -12,9 +12,10 @@ import pytest
 
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.doctor import read_report
-from codetr.steps.prepare import PrepareConfig, prepare
-from tests.dataset_trees import write_voc, write_yolo
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
+from codetr.steps.prepare import prepare
+from tests.support.dataset_trees import write_voc, write_yolo
 
 SPLITS = ("train", "val", "test")
 

@@ -12,8 +12,9 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.doctor import read_report
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
+from codetr.steps.prepare import prepare
 
 # What is refused, and a part of what the error says.
 REFUSED = {

@@ -9,9 +9,10 @@ import pytest
 
 from codetr.data.config import AugmentConfig, CropConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.doctor import read_report
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
 from codetr.data.loading.loader import TrainLoader
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.steps.prepare import prepare
 
 KEPT = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 

@@ -15,7 +15,7 @@ from codetr.weights.files import load_model
 from codetr.weights.keys import constants
 from codetr.weights.official import official_name
 from tests.reference.golden_case import GoldenCase
-from tests.weights.official_files import write_checkpoint
+from tests.support.official_files import write_checkpoint
 
 
 def run(*arguments: object) -> None:

@@ -11,8 +11,8 @@ import typer
 
 from codetr.cli.app import app
 from pipelines.__main__ import app as pipelines_app
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 PROGRAMS = {"codetr": typer.main.get_command(app), "python -m pipelines": typer.main.get_command(pipelines_app)}
 

@@ -17,6 +17,7 @@ from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
 from codetr.evaluation import predict
 from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
 from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
@@ -26,8 +27,9 @@ from codetr.evaluation.measure import measure
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
-from codetr.steps.prepare import PrepareConfig, prepare
-from tests.evaluation.small import NAMES, write_dataset, write_model
+from codetr.steps.prepare import prepare
+from tests.support.paths import ROOT
+from tests.support.small_models import NAMES, write_dataset, write_model
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
 MORE_VIEWS = {"tta": TTAConfig(scales=(1.0, 0.8)), "tiles": TilesConfig(size=50)}
@@ -123,7 +125,7 @@ def test_processes_do_not_change_a_byte(
     )
     output = tmp_path / "evaluation"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "WANDB_MODE": "disabled"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
     done = subprocess.run(
         [*command, str(model), str(dataset), str(output)], check=False, env=environment, capture_output=True, text=True
     )

@@ -14,13 +14,14 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
-from codetr.data import doctor
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
-from codetr.steps.prepare import PrepareConfig, prepare
-from tests.dataset_trees import write_voc, write_yolo
-from tests.steps.sources import edit, source
+from codetr.steps.prepare import prepare
+from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.sources import edit, source
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ def test_doctor_report_survives_the_disk(drawn: Path, tmp_path: Path) -> None:
 
     edit(drawn / "train", change)
     prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
-    report = doctor.read_report(tmp_path / "dataset")
+    report = read_report(tmp_path / "dataset")
     assert report.to_json() == json.loads((tmp_path / "dataset" / "doctor.json").read_text())
     train = report.splits["train"]
     findings = {finding.name: finding.count for finding in train.findings}
@@ -215,7 +216,7 @@ def test_doctor_report_survives_the_disk(drawn: Path, tmp_path: Path) -> None:
 
 def test_shared_images_are_noticed(drawn: Path, tmp_path: Path) -> None:
     prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "train")), tmp_path / "dataset")
-    report = doctor.read_report(tmp_path / "dataset")
+    report = read_report(tmp_path / "dataset")
     assert report.shared_images == [("train", "val", 24)]
     assert any("will look too good" in sentence for sentence in report.advice)
 
@@ -315,7 +316,7 @@ def test_images_cut_short_are_dropped_and_reported_or_refused(drawn: Path, tmp_p
     assert manifest.summary["train"]["dropped_images"] == 2
     (found,) = [
         finding
-        for finding in doctor.read_report(tmp_path / "dataset").splits["train"].findings
+        for finding in read_report(tmp_path / "dataset").splits["train"].findings
         if finding.name == "image_unreadable"
     ]
     assert found.count == 2
@@ -339,7 +340,7 @@ def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
     """A class that by chance is only in one part would not be learnt, or not be measured."""
     config = PrepareConfig(train=source(drawn / "train"), val_fraction=0.25, test_fraction=0.25)
     manifest = prepare(config, tmp_path / "dataset")
-    report = doctor.read_report(tmp_path / "dataset")
+    report = read_report(tmp_path / "dataset")
     assert list(report.splits) == ["train", "val", "test"]
     assert [split.images for split in report.splits.values()] == pytest.approx([12, 6, 6], abs=1)
     assert all(counts["images"] for split in report.splits.values() for counts in split.classes.values())
@@ -359,7 +360,7 @@ def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
 def test_test_can_be_drawn_beside_a_given_val(drawn: Path, tmp_path: Path) -> None:
     config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"), test_fraction=0.25)
     prepare(config, tmp_path / "dataset")
-    counts = {name: split.images for name, split in doctor.read_report(tmp_path / "dataset").splits.items()}
+    counts = {name: split.images for name, split in read_report(tmp_path / "dataset").splits.items()}
     assert counts == {"train": 18, "val": 6, "test": 6}
 
 

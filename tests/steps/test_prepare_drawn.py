@@ -14,12 +14,13 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
 from codetr.evaluation.arrays import GroundTruth, Predictions
 from codetr.evaluation.coco import SUMMARY_NAMES
 from codetr.evaluation.measure import evaluate_results
-from codetr.steps.prepare import PrepareConfig, prepare
-from tests.evaluation.drawn_files import HEIGHT, WIDTH, damaged, mask, text
-from tests.evaluation.references import plain_lvis, pycocotools_run
+from codetr.steps.prepare import prepare
+from tests.support.drawn_prediction_files import HEIGHT, WIDTH, damaged, mask, text
+from tests.support.reference_metrics import plain_lvis, pycocotools_run
 
 NAMES = ("a.png", "b.png")
 

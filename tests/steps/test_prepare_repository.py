@@ -16,10 +16,11 @@ from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
-from codetr.steps.prepare import PrepareConfig, prepare
-from tests.dataset_trees import write_voc, write_yolo
-from tests.steps.sources import edit, source
+from codetr.steps.prepare import prepare
+from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.sources import edit, source
 
 
 def run(*command: str, cwd: Path) -> str:

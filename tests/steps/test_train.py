@@ -12,16 +12,17 @@ from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
 from codetr.distributed.processes import Processes
 from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.steps.prepare import prepare
 from codetr.steps.train import Run, TrainConfig, train
 from codetr.training.config import CheckpointConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.step import TrainStep
 from codetr.weights.files import ModelInfo, load_model, save_model
-from tests.steps.runs import IMAGES, RECIPE, drawn_dataset, finish, kill, rows, started, wait_for_step, weights
-from tests.training.tiny import tiny_config
+from tests.support.runs import IMAGES, RECIPE, drawn_dataset, finish, kill, rows, started, wait_for_step, weights
+from tests.support.tiny_training import tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from codetr.models.detector import build_detector
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.loop import METRICS, Trainer
-from tests.training.tiny import cut, images, tiny_config
+from tests.support.tiny_training import cut, images, tiny_config
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 CONFIG = TrainingConfig(

@@ -7,8 +7,8 @@ from torch.utils._pytree import tree_leaves
 
 from codetr.models.backbones import swin, vit
 from codetr.models.detector import build_detector
+from tests.support.tiny_training import images, tiny_config
 from tests.training.test_sharding import SWIN, VIT
-from tests.training.tiny import images, tiny_config
 
 PRODUCTS = {"convolution", "addmm", "mm", "bmm", "_scaled_dot_product_flash_attention_for_cpu"}
 NORMALISATIONS = {"native_batch_norm", "native_group_norm", "native_layer_norm"}  # they compute in fp32

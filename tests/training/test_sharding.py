@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +17,10 @@ from codetr.training.loop import Trainer
 from codetr.training.optimizer import build_optimizer
 from codetr.training.sharding import gathered, local, shard, whole
 from codetr.training.step import TrainStep
-from tests.training.ranks import run_on_ranks
+from tests.support.paths import ROOT
+from tests.support.ranks import run_on_ranks
+from tests.support.tiny_training import cut, images, tiny_config
 from tests.training.test_loop import Drawn, Figures, Stop
-from tests.training.tiny import cut, images, tiny_config
 
 SWIN = SwinConfig(
     width=8,
@@ -206,7 +206,7 @@ with processes() as group:
 
 
 def run(count, path, *calls):
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     run_on_ranks(WORKER.format(root=root, calls="; ".join(f"test_sharding.{call}" for call in calls)), count, path)
 
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,11 +9,11 @@ from codetr.models.structures import Target
 from codetr.training.config import OptimizerConfig
 from codetr.training.optimizer import build_optimizer
 from codetr.training.step import TrainStep, use_bf16
-from tests.training.ranks import run_on_ranks
-from tests.training.tiny import Pinned, cut, images, tiny_config
+from tests.support.paths import ROOT
+from tests.support.ranks import run_on_ranks
+from tests.support.tiny_training import Pinned, cut, images, tiny_config
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-HERE = Path(__file__).parent
 
 
 def make(kind, *, processes=ALONE, pinned=True, clip_norm=None, bf16=False, lr=1e-3, federated=None):
@@ -83,9 +81,9 @@ def test_plain_accumulation_would_be_noticed():
 WORKER = """
 import sys
 import torch
-sys.path[:0] = [{root!r}, {here!r}]
+sys.path[:0] = [{root!r}]
 from test_step import gradients, make
-from tests.training.tiny import cut, images
+from tests.support.tiny_training import cut, images
 from codetr.core.errors import UserError
 from codetr.distributed.processes import processes
 
@@ -127,7 +125,7 @@ def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path):
     cases = [
         (kind, own, count) for kind, own in (("co_dino", "half"), ("co_deformable", "quarters")) for count in (0, 2)
     ]
-    script = WORKER.format(root=str(HERE.parents[1]), here=str(HERE), out=str(tmp_path / "gradients-"), cases=cases)
+    script = WORKER.format(root=str(ROOT), out=str(tmp_path / "gradients-"), cases=cases)
     run_on_ranks(script, 2, tmp_path / "worker.py")
     for kind, _, federated in cases:
         whole = make(kind, federated=federated)
@@ -140,9 +138,9 @@ def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path):
 RESUMING = """
 import sys
 import torch
-sys.path[:0] = [{root!r}, {here!r}]
+sys.path[:0] = [{root!r}]
 from test_step import make
-from tests.training.tiny import cut, images
+from tests.support.tiny_training import cut, images
 from codetr.distributed.processes import processes
 from codetr.training.step import TrainStep
 
@@ -162,7 +160,7 @@ with processes() as group:
 
 def test_three_processes_that_are_started_again_go_on_with_the_same_bits(tmp_path):
     """With two ranks every order of adding gives the same sum; with three it must not depend on the start."""
-    run_on_ranks(RESUMING.format(root=str(HERE.parents[1]), here=str(HERE)), 3, tmp_path / "worker.py")
+    run_on_ranks(RESUMING.format(root=str(ROOT)), 3, tmp_path / "worker.py")
 
 
 @pytest.mark.parametrize("federated", [None, 1], ids=["all", "federated"])

@@ -11,7 +11,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.class_names import names_of, read_names
-from tests.evaluation.small import NAMES, write_dataset
+from tests.support.small_models import NAMES, write_dataset
 
 
 def named(names: Any = None) -> Checkpoint:

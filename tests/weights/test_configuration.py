@@ -27,7 +27,7 @@ from codetr.weights.configuration import (
 from codetr.weights.keys import skeleton
 from codetr.weights.official import to_official
 from tests.reference.golden_case import GoldenCase
-from tests.training.tiny import tiny_config
+from tests.support.tiny_training import tiny_config
 
 
 @pytest.fixture

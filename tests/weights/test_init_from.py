@@ -17,9 +17,9 @@ from codetr.weights.class_rows import ClassRows, class_rows
 from codetr.weights.files import ModelInfo, save_model
 from codetr.weights.init_from import Start, init_from, source_digest
 from codetr.weights.official import to_official
-from tests.evaluation.small import PREPROCESS
-from tests.training.tiny import tiny_config
-from tests.weights.official_files import write_checkpoint
+from tests.support.official_files import write_checkpoint
+from tests.support.small_models import PREPROCESS
+from tests.support.tiny_training import tiny_config
 
 OLD = ("cat", "dog", "fish", "cow")
 NEW = ("bird", "fish", "cat")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ from codetr.core.errors import UserError
 from codetr.data.config import AugmentConfig, JitterConfig, RepeatFactorConfig, ShuffleConfig
 from codetr.models.detector import build_detector
 from codetr.weights.official_config import read_official_config
+from tests.support.paths import ROOT
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = ROOT / "tests" / "golden"
 MODELS: dict[str, Any] = json.loads((GOLDEN / "official_models.json").read_text())
 SETTINGS: dict[str, Any] = json.loads((GOLDEN / "official_settings.json").read_text())
 IMAGES_PER_STEP = 16
@@ -104,6 +104,6 @@ def test_the_zoo_knows_its_recipes(name: str) -> None:
 
 def test_the_zoo_page_lists_every_recipe() -> None:
     """A reader would not find it, or find one that is gone."""
-    page = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` ", page, re.MULTILINE)
     assert sorted([*listed, "tiny"]) == sorted(zoo.names())

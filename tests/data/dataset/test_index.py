@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codetr.data import objects as columns
-from codetr.data.check import CheckedImage
-from codetr.data.dataset.index import build_index, write_index
-from codetr.data.objects import ObjectColumns, ObjectEntry
+from codetr.data.ingest import annotation_table as columns
+from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry
+from codetr.data.ingest.image_check import CheckedImage
+from codetr.data.ingest.write_index import build_index, write_index
 
 IMAGES = [CheckedImage(key, f"{key}.jpg", 30, 40, True, "sha256:" + f"{key:02x}" * 32, 1) for key in (9, 4, 7)]
 LABELS = {12: 1, 3: 0}

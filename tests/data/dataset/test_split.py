@@ -21,9 +21,11 @@ from codetr.core.progress import track
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.classes import read_classes
 from codetr.data.dataset.split import Split
-from codetr.data.doctor import print_report, read_report
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
 from codetr.data.storage.image_error import BadImageError
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.doctor.terminal import print_report
+from codetr.steps.prepare import prepare
 
 
 def test_records_are_those_of_the_annotation_file(drawn: Path, dataset: Path) -> None:

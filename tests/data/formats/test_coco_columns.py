@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
-from codetr.data.annotations import AnnotationReader
-from codetr.data.check import CheckedImage
 from codetr.data.formats import coco_columns as columns
 from codetr.data.formats.coco import read_coco
 from codetr.data.formats.coco_columns import Annotations
-from codetr.data.objects import ObjectEntry
+from codetr.data.ingest.annotation_table import ObjectEntry
+from codetr.data.ingest.annotations import AnnotationReader
+from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
-from tests.data.test_annotations import rows
+from tests.data.ingest.test_annotations import rows
 
 IMAGES = {
     identifier: CheckedImage(identifier, f"{identifier}.jpg", height, width, True, f"sha256:0{identifier}", 1)

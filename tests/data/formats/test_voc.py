@@ -10,8 +10,9 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.doctor import read_report
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
+from codetr.steps.prepare import prepare
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20</ymax></bndbox>"
 CAT = f"<object><name>cat</name><truncated>1</truncated>{BOX}</object>"

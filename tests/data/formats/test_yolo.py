@@ -13,8 +13,9 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.doctor import read_report
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
+from codetr.steps.prepare import prepare
 
 ROW = "1 0.5 0.5 0.2 0.4"
 

@@ -31,7 +31,7 @@ from codetr.data.loading import loader as loader_module
 from codetr.data.loading.loader import EvalLoader, TrainLoader
 from codetr.data.loading.samplers import build_sampler
 from codetr.data.loading.samples import training_sample
-from tests.data.batches import AUGMENT, PREPROCESS, Batch, assert_equal
+from tests.support.batches import AUGMENT, PREPROCESS, Batch, assert_equal
 
 SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())
 every_sampling = pytest.mark.parametrize("sampling", SAMPLINGS, ids=lambda config: config.kind)

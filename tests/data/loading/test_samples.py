@@ -14,7 +14,7 @@ from codetr.core.errors import UserError
 from codetr.data.config import JitterConfig, LoaderConfig, MosaicConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import EvalLoader, TrainLoader
-from tests.data.batches import AUGMENT, PREPROCESS, assert_equal
+from tests.support.batches import AUGMENT, PREPROCESS, assert_equal
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from moto.server import ThreadedMotoServer
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
-from codetr.data import doctor
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
 from codetr.data.loading.loader import EvalLoader, TrainLoader
 from codetr.data.storage import s3 as bucket
 from codetr.data.storage.cache import ImageCache
@@ -27,8 +28,8 @@ from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError
 from codetr.data.storage.s3 import S3Address, StorageError, download, read_object
 from codetr.data.synthetic import ANNOTATIONS
-from codetr.steps.prepare import PrepareConfig, prepare
-from tests.data.s3_server import KEY, S3Server, serving
+from codetr.steps.prepare import prepare
+from tests.support.s3_server import KEY, S3Server, serving
 
 PREPROCESS = PreprocessConfig(short_side=64, long_side=96)
 AUGMENT = AugmentConfig(short_sides=(48,), long_side=96, crop=None)
@@ -258,7 +259,7 @@ def test_names_are_as_safe_as_paths(server: S3Server, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(content))
     source = SourceConfig(annotations=str(tmp_path / "a.json"), images="s3://data/drawn/train/images")
     prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
-    findings = doctor.read_report(tmp_path / "dataset").splits["train"].findings
+    findings = read_report(tmp_path / "dataset").splits["train"].findings
     counts = {finding.name: finding.count for finding in findings}
     assert (counts["image_unsafe_path"], counts["image_unreadable"], counts["image_name_adapted"]) == (3, 1, 1)
     assert not [path for path in server.requests if "secret" in path or "passwd" in path]

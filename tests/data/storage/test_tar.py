@@ -17,15 +17,16 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.data import doctor
 from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
 from codetr.data.loading.loader import EvalLoader
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError, UnsafePathError
 from codetr.data.storage.tar import AmbiguousNameError, Member, Shards, is_sharded, read_member
 from codetr.data.synthetic import ANNOTATIONS
-from codetr.steps.prepare import PrepareConfig, prepare
+from codetr.steps.prepare import prepare
 
 
 def pack(file: Path, paths: list[Path], prefix: str = "") -> None:
@@ -77,7 +78,7 @@ def test_a_dataset_of_tar_files_is_that_of_their_files(
     for i in range(len(split)):
         assert split.digest(i) == files.digest(i)
         assert np.array_equal(split.record(i).read(), files.record(i).read())
-    report = doctor.read_report(tmp_path / "dataset").splits["train"]
+    report = read_report(tmp_path / "dataset").splits["train"]
     assert not [finding for finding in report.findings if finding.kind.action == "dropped"]
     assert manifest.summary["train"]["dropped_images"] == 0
 
@@ -124,7 +125,7 @@ def test_names_that_several_files_have_are_dropped_and_reported(drawn: Path, pac
     prepare(from_tar(drawn, packed), tmp_path / "dataset")
     (found,) = [
         finding
-        for finding in doctor.read_report(tmp_path / "dataset").splits["train"].findings
+        for finding in read_report(tmp_path / "dataset").splits["train"].findings
         if finding.name == "image_ambiguous"
     ]
     assert list(found.examples) == [f"image 1 '{first.name}' is in 00000.tar and in 00007.tar"]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from codetr.data.validation.finding_kinds import KINDS
 from codetr.data.validation.findings import MAX_EXAMPLES, Findings
+from tests.support.paths import ROOT
 
 
 def test_the_guide_shows_every_kind() -> None:
     """The table in docs/doctor.md is what users are promised."""
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
+    guide = (ROOT / "docs" / "doctor.md").read_text()
     expected = [
         f"| `{name}` | {kind.severity} | {kind.meaning} | {kind.action} | {kind.fix or '-'} |"
         for name, kind in KINDS.items()

@@ -1,0 +1,224 @@
+"""Build a dataset folder: read the sources of every split, merge them, draw missing splits, write the index."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_json, write_json
+from codetr.data.dataset.classes import write_classes
+from codetr.data.dataset.split import LOCATIONS
+from codetr.data.formats.open_source import Source, fetch, lists_labelled, read
+from codetr.data.ingest.annotations import AnnotationReader
+from codetr.data.ingest.categories import read_categories, read_frequencies
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.draw_splits import partition
+from codetr.data.ingest.image_check import check_images
+from codetr.data.ingest.image_list import read_image_entries
+from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
+from codetr.data.ingest.summary import REPORT, Report, SplitReport, examine, examine_split
+from codetr.data.ingest.write_index import write_index
+from codetr.data.storage.image_store import ImageRoot, open_place
+from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import ImageIds
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
+    """The files of the sources of every split that is given, or that those of train list besides.
+
+    Args:
+        config: sources; its other settings are not used.
+        folder: the dataset folder, where files of DVC repositories are put.
+
+    Raises:
+        UserError: files that are missing or cannot be fetched.
+    """
+    given = {name: sources for name in ("train", "val", "test") if (sources := getattr(config, name)) is not None}
+    fetched = {
+        split: tuple(
+            fetch(source, folder / "sources" / _source_name(split, position, len(sources)))
+            for position, source in enumerate(sources)
+        )
+        for split, sources in given.items()
+    }
+    asked_for = {*given, *(["test"] if config.test_fraction is not None else [])}
+    for split in ("val", "test"):
+        if split not in asked_for and all(lists_labelled(source, split) for source in fetched["train"]):
+            fetched[split] = fetched["train"]
+            where = ", ".join(str(source.annotations) for source in fetched["train"])
+            logger.info("%s is the one that %s lists", split, where)
+    return fetched
+
+
+def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path, *, max_lost_images: float = 1.0) -> None:
+    """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
+
+    Args:
+        sources: what `fetch_sources` gives.
+        folder: an existing folder that becomes a dataset but for its manifest.
+        max_lost_images: see `PrepareConfig`.
+
+    Raises:
+        UserError: sources of no known format, contradictory ids, or more unusable images than that.
+    """
+    splits, categories = read_splits(sources, max_lost_images)
+    write_splits(splits, categories, folder)
+
+
+def _source_name(split: str, position: int, sources: int) -> str:
+    return split if sources == 1 else f"{split}.{position}"
+
+
+def read_splits(
+    sources: Mapping[str, Sequence[Source]], max_lost_images: float
+) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
+    """Every split, its sources merged, and the categories of all of them."""
+    read_in = [
+        (split, _read_source(split, _source_name(split, position, len(several)), files, max_lost_images))
+        for split, several in sources.items()
+        for position, files in enumerate(several)
+    ]
+    by_name = len(read_in) > len(sources) or not all(source.numbered for _, source in read_in)
+    categories = unify_categories(read_in, by_name=by_name)
+    return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
+
+
+def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> Report:
+    """Write everything but the manifest."""
+    labels = {identifier: label for label, identifier in enumerate(categories)}
+    for name, split in splits.items():
+        write_index(folder / name, split.images, split.objects, labels)
+    report = _examine(splits, categories)
+    write_classes(folder, categories, merge_frequencies(splits.values()))
+    write_json(folder / REPORT, report.to_json())
+    write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
+    return report
+
+
+def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSource:
+    """Read and check one source of a split; `name` tells it from the others."""
+    threads = min(32, 2 * (os.cpu_count() or 1))
+    findings = Findings()
+    where = str(files.annotations)
+    records = read(files, split, findings, workers=threads)
+    raw = records.file
+    categories = read_categories(raw.categories, findings, where)
+    frequencies = read_frequencies(raw.categories, categories, findings)
+    ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
+    entries = read_image_entries(raw, ids, findings, where)
+    images = check_images(
+        entries, open_place(records.images), findings, workers=threads, label=f"checking {name} images"
+    )
+    # An image that is listed twice is merged, not lost.
+    listed_images = len(raw.images) - findings.count("image_repeated")
+    lost = listed_images - len(images)
+    if lost > max_lost_images * listed_images:
+        examples = [
+            example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
+        ]
+        hint = f"Is {records.images} the right folder? Fix the images, or raise max_lost_images."
+        problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
+        raise UserError(problem, where=where, hint=hint)
+    listed = {entry.image_id for entry in entries}
+    reader = AnnotationReader({image.image_id: image for image in images}, listed, ids, categories, findings)
+    objects = reader.read(raw.annotations)
+    return CheckedSource(
+        images=images,
+        objects=objects,
+        categories=categories,
+        frequencies=frequencies,
+        numbered=records.numbered,
+        identified=records.identified,
+        findings=findings,
+        listed_images=listed_images,
+        listed_annotations=len(raw.annotations),
+        roots=(records.images,),
+        where=where,
+        inputs={
+            f"{name}.annotations": records.digest,
+            f"{name}.images": sha256_json(sorted([image.path, image.digest] for image in images)),
+        },
+        lost=reader.lost,
+    )
+
+
+def draw_missing_splits(
+    splits: dict[str, CheckedSplit], shares: Mapping[str, float], config: PrepareConfig
+) -> dict[str, CheckedSplit]:
+    """Draw val or test, or both, from train. What was lost and found, which is about the files, stays with train."""
+    whole = splits["train"]
+    trained = whole.objects.take(whole.objects.trainable)
+    trained = trained.take(np.argsort(trained.image_ids, kind="stable"))
+    found, starts = np.unique(trained.image_ids, return_index=True)
+    categories = np.split(trained.category_ids, starts[1:])
+    classes = {image: set(ids.tolist()) for image, ids in zip(found.tolist(), categories, strict=True)}
+    parts = partition(whole.images, classes, shares, config.seed, stratify=config.stratify)
+    divided = {}
+    for name, images in parts.items():
+        chosen = np.isin(whole.objects.image_ids, [image.image_id for image in images])
+        objects = whole.objects.take(chosen)
+        divided[name] = replace(
+            whole,
+            images=images,
+            objects=objects,
+            findings=Findings(),
+            listed_images=len(images),
+            listed_annotations=len(objects),
+            inputs={},
+        )
+    train = divided["train"]
+    divided["train"] = replace(
+        train,
+        findings=whole.findings,
+        listed_images=whole.listed_images - len(whole.images) + len(train.images),
+        listed_annotations=whole.listed_annotations - len(whole.objects) + len(train.objects),
+        inputs=whole.inputs,
+    )
+    together = {**splits, **divided}
+    return {name: together[name] for name in ("train", "val", "test") if name in together}
+
+
+def require_usable(name: str, split: CheckedSplit) -> None:
+    """Raise `UserError` unless the split has an annotation to train on."""
+    if split.objects.trainable.any():
+        return
+    if not split.listed_annotations:
+        raise UserError(f"the split '{name}' lists no annotation", where=split.where)
+    kept = f"{len(split.objects)} were kept, and those are crowds, marked with ignore or smaller than a pixel"
+    problem = (
+        f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, "
+        f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
+    )
+    raise UserError(problem, where=split.where)
+
+
+def _examine(splits: dict[str, CheckedSplit], categories: dict[int, str]) -> Report:
+    reports: dict[str, SplitReport] = {
+        name: examine_split(
+            split.images,
+            split.objects,
+            categories,
+            split.findings,
+            listed_images=split.listed_images,
+            listed_annotations=split.listed_annotations,
+        )
+        for name, split in splits.items()
+    }
+    return examine(reports, {name: split.images for name, split in splits.items()})
+
+
+def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:
+    """Fetched images move with the dataset folder, others stay where they are."""
+    shown = [
+        root.relative_to(folder).as_posix() if isinstance(root, Path) and root.is_relative_to(folder) else str(root)
+        for root in roots
+    ]
+    return shown[0] if len(shown) == 1 else shown

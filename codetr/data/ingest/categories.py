@@ -1,0 +1,72 @@
+"""Read the categories of an annotation file: unique names by id, and frequency groups of LVIS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from codetr.core.errors import UserError
+from codetr.data.lvis import FREQUENCIES, Frequency
+from codetr.data.validation.findings import Findings, short
+from codetr.data.validation.ids import as_integer
+
+
+def read_categories(values: list[Any], findings: Findings, where: str) -> dict[int, str]:
+    """Category names by id, in ascending order of ids. Names are made unique.
+
+    Raises:
+        UserError: one id with two names, or no usable category.
+    """
+    names: dict[int, str] = {}
+    for position, value in enumerate(values):
+        identifier = as_integer(value.get("id")) if isinstance(value, dict) else None
+        if identifier is None:
+            findings.add("category_malformed", f"categories[{position}]: {short(value)}")
+            continue
+        if not isinstance(value["id"], int):
+            findings.add("category_id_converted", f"categories[{position}]: {value['id']!r}")
+        name = value.get("name")
+        if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
+            name = f"category {identifier}"
+            findings.add("category_renamed", f"categories[{position}]: {name}")
+        name = name.strip()
+        if identifier in names:
+            if names[identifier] != name:
+                problem = f"category id {identifier} is listed twice, as '{names[identifier]}' and as '{name}'"
+                raise UserError(problem, where=where, hint="Give each category an id of its own.")
+            findings.add("category_repeated", f"categories[{position}]: {identifier} '{name}'")
+        names[identifier] = name
+    if not names:
+        raise UserError("has no usable category", where=where, hint="Every category needs an integer id and a name.")
+    return _unique(dict(sorted(names.items())), findings)
+
+
+def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
+    taken: set[str] = set()
+    unique = {}
+    for identifier, name in names.items():
+        chosen = name
+        while chosen in taken:
+            chosen = f"{chosen} ({identifier})"
+        if chosen != name:
+            findings.add("category_renamed", f"category {identifier}: '{name}' is taken, now '{chosen}'")
+        taken.add(chosen)
+        unique[identifier] = chosen
+    return unique
+
+
+def read_frequencies(values: list[Any], categories: Mapping[int, str], findings: Findings) -> dict[int, Frequency]:
+    """How common categories are, by id, where the file says so; of a category listed twice the first counts."""
+    frequencies: dict[int, Frequency] = {}
+    for position, value in enumerate(values):
+        identifier = as_integer(value.get("id")) if isinstance(value, dict) else None
+        if identifier is None or identifier not in categories or identifier in frequencies:
+            continue
+        group, count = value.get("frequency"), value.get("image_count")
+        if group not in (None, *FREQUENCIES) or (count is not None and (type(count) is not int or count < 0)):
+            findings.add("category_frequency_invalid", f"categories[{position}]: {short(group)}, {short(count)}")
+            group = group if group in tuple(FREQUENCIES) else None
+            count = count if type(count) is int and count >= 0 else None
+        if group is not None or count is not None:
+            frequencies[identifier] = Frequency(group, count)
+    return frequencies

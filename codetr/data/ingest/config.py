@@ -1,0 +1,51 @@
+"""Settings of the step prepare."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from codetr.core.settings import Settings
+from codetr.data.config import Fraction, SourceConfigs
+
+
+class PrepareConfig(Settings):
+    """Settings of the prepare step.
+
+    Attributes:
+        train: annotations and images to train on: one source, or a list of sources that are merged.
+        val: to validate and evaluate on, likewise; None takes what a VOC folder or YOLO's data.yaml in `train` lists
+            for it, else draws it from `train`.
+        test: optional further set to evaluate on, likewise; None takes what is listed, too.
+        val_fraction: share of images drawn for val when none is given and none is listed.
+        test_fraction: share of images drawn for test, listed or not; None draws none.
+        stratify: of these draws: give every part its share of every class. False lets each image's content alone
+            decide, so that an image stays on its side when others are added.
+        seed: of these draws.
+        max_lost_images: share of a source's images that may be unusable; more is taken for a wrong folder or an
+            interrupted download, and is an error.
+    """
+
+    train: SourceConfigs
+    val: SourceConfigs | None = None
+    test: SourceConfigs | None = None
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    stratify: bool = True
+    seed: Annotated[int, Field(ge=0)] = 0
+    max_lost_images: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _fractions_leave_something(self) -> Self:
+        if self.test is not None and self.test_fraction is not None:
+            raise ValueError("test is given, and test_fraction to draw it: only one of them can be meant")
+        if sum(self.drawn.values()) >= 1:
+            raise ValueError(f"val_fraction and test_fraction are {sum(self.drawn.values()):g}: nothing is left")
+        return self
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """Share of train's images by split that is drawn from it, unless it lists that split itself."""
+        shares = {} if self.val is not None else {"val": self.val_fraction}
+        return shares if self.test_fraction is None else {**shares, "test": self.test_fraction}

@@ -1,0 +1,186 @@
+"""Checking every image file of a split: found, safe, decodable, of the declared size; digested on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from codetr.core.errors import UserError
+from codetr.core.files import sha256_bytes
+from codetr.core.progress import track
+from codetr.data.images import parse_header, parse_image
+from codetr.data.ingest.image_list import ImageEntry
+from codetr.data.lvis import Verified
+from codetr.data.perceptual_hash import PLAIN, fingerprint
+from codetr.data.storage.image_store import ImageFile, ImagePlace
+from codetr.data.storage.paths import NoFileError, UnsafePathError
+from codetr.data.storage.s3 import StorageError
+from codetr.data.storage.tar import AmbiguousNameError, Member
+from codetr.data.validation.findings import Findings
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that can be used.
+
+    Attributes:
+        image_id: its id.
+        path: relative to the image folder, with `/`; its name in the tar file if it is in one.
+        height: rows of the decoded image.
+        width: columns of the decoded image.
+        upright: the EXIF orientation is to be applied when decoding.
+        digest: SHA-256 of the file, as `sha256:<hex>`.
+        bytes: size of the file.
+        verified: what is known about its classes in a federated dataset, or None.
+        fingerprint: 64 bits that images which look alike share, see `codetr.data.perceptual_hash`.
+        member: where it is in a tar file; None for a file of its own.
+    """
+
+    image_id: int
+    path: str
+    height: int
+    width: int
+    upright: bool
+    digest: str
+    bytes: int
+    verified: Verified | None = None
+    fingerprint: int = PLAIN
+    member: Member | None = None
+
+
+@dataclass
+class ImageCheck:
+    """The outcome of one image's check, made in a thread; findings are added in the file's order afterwards.
+
+    Attributes:
+        image: None if it cannot be used.
+        findings: kinds of finding, each with an example.
+    """
+
+    image: CheckedImage | None = None
+    findings: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check_images(
+    entries: list[ImageEntry], place: ImagePlace, findings: Findings, *, workers: int, label: str
+) -> list[CheckedImage]:
+    """Check the image files of one split, in threads, with progress.
+
+    Args:
+        entries: the images as listed.
+        place: where they are.
+        findings: what is wrong with them is added here.
+        workers: number of threads.
+        label: what to call this in the progress display.
+
+    Returns:
+        The images that can be used, in order.
+
+    Raises:
+        StorageError: the place as a whole cannot be used.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        checks = list(track(pool.map(lambda entry: check_image(entry, place), entries), len(entries), label))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
+    for check in checks:
+        for name, example in check.findings:
+            findings.add(name, example)
+    images = [check.image for check in checks if check.image is not None]
+    _note_repetitions(images, findings)
+    return images
+
+
+def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
+    """Check one image file.
+
+    Args:
+        entry: the image as listed.
+        place: where it is.
+
+    Raises:
+        StorageError: the place as a whole cannot be used.
+    """
+    check = ImageCheck()
+    example = f"image {entry.image_id}"
+    found = _locate(entry, place, check, example)
+    if found is None:
+        return check
+    example = f"{example} '{found.path}'"
+    try:
+        content = found.content
+        header = parse_header(content, found.path)
+        upright = True
+        if header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(upright=True):
+            upright = False
+            check.findings.append(("image_orientation_ignored", f"{example}: EXIF orientation {header.orientation}"))
+        pixels = parse_image(content, found.path, upright=upright)
+        height, width = pixels.shape[:2]
+    except UserError as error:
+        check.findings.append(("image_unreadable", f"{example}: {error.problem}"))
+        return check
+    if entry.size is None:
+        check.findings.append(("image_size_missing", f"{example}: {width}x{height}"))
+    elif entry.size != (height, width):
+        declared = f"{entry.size[1]}x{entry.size[0]}"
+        check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
+    if header.frames > 1:
+        check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
+    check.image = CheckedImage(
+        entry.image_id,
+        found.path,
+        height,
+        width,
+        upright,
+        sha256_bytes(content),
+        len(content),
+        entry.verified,
+        fingerprint=fingerprint(pixels),
+        member=found.member,
+    )
+    return check
+
+
+def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: str) -> ImageFile | None:
+    """The image's file, or None with the reason noted."""
+    if not entry.names:
+        check.findings.append(("image_unnamed", example))
+        return None
+    for name in entry.names:
+        try:
+            found = place.fetch(name)
+        except UnsafePathError as error:
+            check.findings.append(("image_unsafe_path", f"{example} '{name}': {error}"))
+            return None
+        except AmbiguousNameError as error:
+            check.findings.append(("image_ambiguous", f"{example} '{name}' {error}"))
+            return None
+        except NoFileError:
+            continue
+        except StorageError:
+            raise
+        except (UserError, OSError) as error:
+            reason = error.problem if isinstance(error, UserError) else error.strerror
+            check.findings.append(("image_unreadable", f"{example} '{name}': {reason}"))
+            return None
+        if entry.named_by_url:
+            check.findings.append(("image_name_from_url", f"{example}: '{found.path}'"))
+        elif found.path != name:
+            check.findings.append(("image_name_adapted", f"{example}: '{name}' is '{found.path}'"))
+        return found
+    check.findings.append(("image_missing", f"{example} '{entry.names[0]}'"))
+    return None
+
+
+def _note_repetitions(images: Iterable[CheckedImage], findings: Findings) -> None:
+    by_digest: dict[str, list[CheckedImage]] = defaultdict(list)
+    for image in images:
+        by_digest[image.digest].append(image)
+    for group in by_digest.values():
+        first = group[0]
+        for image in group[1:]:
+            name = "image_file_shared" if image.path == first.path else "image_content_repeated"
+            findings.add(name, f"image {image.image_id} '{image.path}' and image {first.image_id} '{first.path}'")

@@ -1,0 +1,106 @@
+"""Categories and images as an annotation file lists them: checked, identified, ready to be looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from codetr.core.errors import UserError
+from codetr.core.gc_pause import collecting_later
+from codetr.data.formats.coco import CocoFile
+from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Verified, listed_categories
+from codetr.data.validation.findings import Findings, short
+from codetr.data.validation.ids import ImageIds, as_integer
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An image as listed.
+
+    Attributes:
+        image_id: its id.
+        names: file names to try, relative to the image folder, best first; from outside, so not to be trusted.
+        size: declared (height, width), or None.
+        named_by_url: the names come from a URL because there was no file name.
+        verified: what is known about its classes in a federated dataset, or None.
+    """
+
+    image_id: int
+    names: tuple[str, ...]
+    size: tuple[int, int] | None
+    named_by_url: bool = False
+    verified: Verified | None = None
+
+
+@collecting_later()
+def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
+    """The images of a file, in its order.
+
+    Raises:
+        UserError: one id for two different files, so that nobody can tell whose the annotations are.
+    """
+    entries: dict[int, ImageEntry] = {}
+    known = {as_integer(value.get("id")) for value in file.categories if isinstance(value, dict)}
+    for position, value in enumerate(file.images):
+        example = f"images[{position}]"
+        identifier = ids.resolve(value.get("id")) if isinstance(value, dict) else None
+        if identifier is None:
+            findings.add("image_malformed", f"{example}: {short(value)}")
+            continue
+        names, named_by_url = _file_names(value)
+        if identifier in entries:
+            first = entries[identifier].names
+            if first != names:
+                problem = f"image id {identifier} is listed twice, for {_shown(first)} and for {_shown(names)}"
+                hint = "Its annotations could belong to either; give each image an id of its own."
+                raise UserError(problem, where=where, hint=hint)
+            findings.add("image_repeated", f"{example}: {identifier}")
+            continue
+        ids.report(value["id"], findings, example)
+        verified = _verified(value, known, findings, f"{example}: {identifier}")
+        entries[identifier] = ImageEntry(identifier, names, _declared_size(value), named_by_url, verified)
+    return list(entries.values())
+
+
+def _verified(value: dict[str, Any], known: Set[int | None], findings: Findings, example: str) -> Verified | None:
+    if NEGATIVE not in value and NOT_EXHAUSTIVE not in value:
+        return None
+    findings.add("image_federated", example)
+    lists = []
+    for field in (NEGATIVE, NOT_EXHAUSTIVE):
+        raw = listed_categories(value, field)
+        numbers = [as_integer(item) for item in raw]
+        unknown = [item for item, number in zip(raw, numbers, strict=True) if number is None or number not in known]
+        if unknown:
+            findings.add("image_verified_unknown", f"{example}: {field}: {short(unknown)}")
+        lists.append(tuple(sorted({number for number in numbers if number is not None and number in known})))
+    return Verified(*lists)
+
+
+def _file_names(value: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
+    name = value.get("file_name")
+    if isinstance(name, str) and name.strip():
+        return (name,), False
+    url = value.get("coco_url")
+    if isinstance(url, str):
+        try:
+            parts = [part for part in urlsplit(url).path.split("/") if part]
+        except ValueError:  # e.g. an unclosed IPv6 bracket
+            parts = []
+        if parts:
+            # LVIS v1 lists images of two folders (train2017, val2017) in one file.
+            return tuple(dict.fromkeys(("/".join(parts[-2:]), parts[-1]))), True
+    return (), False
+
+
+def _declared_size(value: dict[str, Any]) -> tuple[int, int] | None:
+    size = as_integer(value.get("height")), as_integer(value.get("width"))
+    if size[0] is None or size[1] is None or min(size[0], size[1]) <= 0:
+        return None
+    return size[0], size[1]
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return repr(names[0]) if names else "no file"

@@ -1,0 +1,192 @@
+"""Checks on all objects of a split at once: their boxes among themselves, against the image and against the outline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.data.ingest.annotation_table import first_equal_row
+from codetr.data.validation import rules
+from codetr.doctor.outlines import Outlines
+
+SAME_IOU = 0.95
+"""Overlap from which two boxes are taken for one."""
+
+LEAST_INPUT_AREA = 64.0
+"""Square pixels of the network's input: 8 by 8, one cell of the finest feature map of most detectors."""
+
+_ELONGATED, _WHOLE, _AREA_TOLERANCE = 20.0, 0.98, 0.2
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a split, in the order of its index.
+
+    Attributes:
+        image: (objects,) position of the image.
+        xyxy: (objects, 4) corners in pixels, as annotated.
+        xywh: (objects, 4) the same box, as annotated.
+        labels: (objects,).
+        areas: (objects,) square pixels, as annotated.
+        crowds: (objects,) bool.
+        bounds: (objects, 2) width and height of the image.
+    """
+
+    image: NDArray[np.int64]
+    xyxy: NDArray[np.float64]
+    xywh: NDArray[np.float64]
+    labels: NDArray[np.int32]
+    areas: NDArray[np.float64]
+    crowds: NDArray[np.bool_]
+    bounds: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The objects in the arrays of an index."""
+        image = np.repeat(np.arange(len(arrays["image_ids"])), np.diff(arrays["object_offsets"]))
+        xywh = np.asarray(arrays["boxes"])
+        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        bounds = np.asarray(arrays["sizes"])[image][:, ::-1]
+        return cls(
+            image,
+            xyxy,
+            xywh,
+            np.asarray(arrays["labels"]),
+            np.asarray(arrays["areas"]),
+            np.asarray(arrays["crowds"]),
+            bounds,
+        )
+
+    def take(self, chosen: NDArray[np.bool_]) -> Self:
+        """Those objects for which (objects,) `chosen` is true."""
+        return type(self)(*(getattr(self, entry.name)[chosen] for entry in fields(self)))
+
+    @property
+    def inside(self) -> NDArray[np.float64]:
+        """(objects, 4) corners of the part inside the image."""
+        return clip(self.xyxy, self.bounds)
+
+
+def clip(xyxy: NDArray[np.float64], bounds: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Boxes (objects, 4) cut at the borders of images of (objects, 2) width and height."""
+    return np.clip(xyxy, 0, np.tile(bounds, 2))
+
+
+def exceeds_image(objects: Objects) -> NDArray[np.bool_]:
+    """(objects,) whether a box sticks out of its image by more than a pixel."""
+    return rules.exceeds_image(*objects.xyxy.T, *objects.bounds.T)
+
+
+def is_tiny(objects: Objects) -> NDArray[np.bool_]:
+    """(objects,) whether less than a pixel of width or height is inside the image."""
+    return rules.is_tiny(*objects.xywh.T, *objects.bounds.T)
+
+
+def is_small_at_input(objects: Objects, scales: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(objects,) whether an object covers less than `LEAST_INPUT_AREA`; images are scaled by (images,) `scales`."""
+    areas = _sides(objects.inside).prod(axis=1) * scales[objects.image] ** 2
+    return (areas < LEAST_INPUT_AREA) & ~objects.crowds & ~is_tiny(objects)
+
+
+def is_elongated(objects: Objects) -> NDArray[np.bool_]:
+    """(objects,) whether a box is more than twenty times as long as wide."""
+    sides = objects.xywh[:, 2:]
+    return (sides.max(axis=1) > _ELONGATED * sides.min(axis=1)) & ~objects.crowds & ~is_tiny(objects)
+
+
+def covers_image(objects: Objects) -> NDArray[np.bool_]:
+    """(objects,) whether a box covers at least 98 % of its image."""
+    areas = _sides(objects.inside).prod(axis=1)
+    return (areas >= _WHOLE * objects.bounds.prod(axis=1)) & ~objects.crowds
+
+
+def area_disagrees(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
+    """(objects,) whether an area disagrees with its box, as `prepare` says."""
+    return rules.area_contradicts_box(objects.areas, objects.xywh[:, 2], objects.xywh[:, 3], ~outlines.present)
+
+
+def area_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
+    """(objects,) whether an area differs from the outline's by more than a fifth, and more than rounding explains.
+
+    Crowds are left out: their areas are those of regions that were drawn coarsely. Pixels along the border are counted
+    or not, so half of the box's circumference is allowed for. Polygons may overlap, which their sum does not know, so
+    an area that does not agree with it has to disagree with the number of pixels, too.
+    """
+
+    def differs(k: slice | NDArray[np.int64], areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+        allowed = np.maximum(_AREA_TOLERANCE * areas, objects.xywh[k, 2:].sum(axis=1))
+        return np.abs(objects.areas[k] - areas) > allowed
+
+    found = differs(slice(None), outlines.areas) & ~objects.crowds & ~area_disagrees(objects, outlines)
+    doubtful = np.flatnonzero(found)
+    found[doubtful] = differs(doubtful, outlines.count_pixels(doubtful, objects.bounds))
+    return found
+
+
+def box_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
+    """(objects,) whether an edge inside the image differs from the outline's by over 2 pixels and a tenth of a side."""
+    extents = clip(outlines.extents, objects.bounds)
+    sides = np.maximum(_sides(extents), _sides(objects.inside))
+    allowed = np.maximum(2.0, 0.1 * np.tile(sides, 2))
+    return np.any(np.abs(objects.inside - extents) > allowed, axis=1)
+
+
+def outline_exceeds_image(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
+    """(objects,) whether an outline has points more than a pixel outside of the image."""
+    return rules.exceeds_image(*outlines.extents.T, *objects.bounds.T)
+
+
+def find_repeated(objects: Objects) -> NDArray[np.int64]:
+    """(objects,) the first object with the same image, class, box and crowd flag, or -1 for the first itself."""
+    return first_equal_row((*objects.xywh.T, objects.labels, objects.crowds, objects.image))
+
+
+def find_same_place(objects: Objects, repeated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For every object that covers an earlier one nearly exactly, the earliest found; -1 for the others.
+
+    Crowds and exact repetitions are left out. Boxes are walked from left to right: one that begins too far to the
+    right to overlap enough ends the search, so that also images with thousands of objects are quick.
+
+    Args:
+        objects: of a split.
+        repeated: what `find_repeated` said.
+
+    Returns:
+        Partners (objects,) of the same class, and (objects,) of another class.
+    """
+    same_class, other_class = np.full((2, len(objects.labels)), -1)
+    considered = np.flatnonzero(~objects.crowds & (repeated < 0) & (objects.xywh[:, 2:] > 0).all(axis=1))
+    order = considered[np.lexsort((objects.xyxy[considered, 0], objects.image[considered]))]
+    boxes, image, labels = objects.xyxy[order], objects.image[order], objects.labels[order]
+    reach = boxes[:, 0] + (1 / SAME_IOU - 1) * (boxes[:, 2] - boxes[:, 0])
+    left, lag = np.arange(len(order)), 1
+    while len(left):
+        left = left[left + lag < len(order)]
+        right = left + lag
+        left = left[(image[left] == image[right]) & (boxes[right, 0] <= reach[left])]
+        right = left + lag
+        near = _iou(boxes[left], boxes[right]) >= SAME_IOU
+        for partners, chosen in (
+            (same_class, near & (labels[left] == labels[right])),
+            (other_class, near & (labels[left] != labels[right])),
+        ):
+            first, second = np.sort(np.stack([order[left[chosen]], order[right[chosen]]]), axis=0)
+            free = partners[second] < 0
+            partners[second[free]] = first[free]
+        lag += 1
+    return same_class, other_class
+
+
+def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) overlaps of boxes (n, 4) x1, y1, x2, y2, one by one."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    intersection = np.maximum(sides, 0).prod(axis=1)
+    return intersection / (_sides(a).prod(axis=1) + _sides(b).prod(axis=1) - intersection)
+
+
+def _sides(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    return xyxy[:, 2:] - xyxy[:, :2]

@@ -1,0 +1,39 @@
+"""Airflow as it is deployed: in its own environment, here with a database of its own in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+
+class Airflow:
+    """The command `airflow`, with its home in a temporary folder (SQLite)."""
+
+    def __init__(self, home: Path) -> None:
+        (home / "plugins").mkdir(parents=True)
+        self.home = home
+        self.program = Path(os.environ.get("CODETR_AIRFLOW", ROOT / ".venv-airflow/bin/airflow"))
+        assert self.program.is_file(), f"{self.program} is missing: run the tests by `make test`, or set CODETR_AIRFLOW"
+        self.run("db", "migrate")
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """What a scheduler's environment holds, and `variables` besides."""
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+        return {
+            **inherited,
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # The metadata database is the only thing that could be asked for on the network.
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            **variables,
+        }
+
+    def run(self, *arguments: str, timeout: float = 300, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `airflow …` to its end."""
+        command = [str(self.program), *arguments]
+        environment = self.environment(**variables)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)

@@ -1,0 +1,117 @@
+"""Runs of `codetr train` in processes of their own, to be stopped, killed and finished."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+from codetr.core.files import sha256_file
+from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.synthetic import draw_sample_data
+from codetr.recipe import Recipe
+from codetr.steps.prepare import prepare
+from codetr.training.config import CheckpointConfig, EmaConfig, ScheduleConfig, TrainingConfig
+from tests.support.paths import ROOT
+from tests.support.tiny_training import tiny_config
+
+RECIPE = Recipe(
+    name="test",
+    description="Three epochs of a very small detector, in seconds.",
+    model=tiny_config(),
+    backbone_weights=None,
+    preprocess=PreprocessConfig(short_side=64, long_side=96),
+    augment=AugmentConfig(short_sides=(48, 64), long_side=96, crop=None),
+    loader=LoaderConfig(batch_size=1, workers=1),
+    training=TrainingConfig(
+        epochs=3,
+        accumulate=2,
+        schedule=ScheduleConfig(warmup_iterations=4, milestones=(2,)),
+        ema=EmaConfig(momentum=0.01, warmup_iterations=5),
+        checkpoint=CheckpointConfig(every_steps=3, keep=2),
+        validate_every=2,
+        log_every=1,
+    ),
+)
+
+IMAGES = 16
+SHORT = {"validate_every": 0, "schedule": ScheduleConfig()}
+
+
+def drawn_dataset(folder: Path) -> Path:
+    """A dataset of shapes, `IMAGES` of them to train on, prepared within `folder`."""
+    draw_sample_data(folder / "shapes", IMAGES + 4, val_fraction=0.2, sides=(64, 96), objects=(1, 3))
+    sources = {
+        split: SourceConfig(
+            annotations=str(folder / "shapes" / split / "annotations.json"),
+            images=str(folder / "shapes" / split / "images"),
+        )
+        for split in ("train", "val")
+    }
+    prepare(PrepareConfig(**sources), folder / "dataset")
+    return folder / "dataset"
+
+
+@contextmanager
+def started(folder, dataset, *, processes=1, **settings):
+    """`codetr train` as a process group of its own; whatever is left of it is killed at the end."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE.model_copy(update=settings).model_dump(mode="json")))
+    command = [sys.executable, "-m", "codetr", "train", "--recipe", str(recipe), "-d", str(dataset)]
+    command += ["-o", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), "--nproc", str(processes)]
+    log = (folder / "log.txt").open("a")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=log, stdout=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        kill(process)
+        log.close()
+
+
+def kill(process):
+    """SIGKILL the command and every process it started; torchrun gives its workers sessions of their own."""
+    for pid in [process.pid, *descendants(process.pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def descendants(pid):
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def finish(folder, dataset, **options):
+    with started(folder, dataset, **options) as process:
+        code = process.wait(300)
+    return code, (folder / "log.txt").read_text()
+
+
+def rows(folder):
+    path = folder / "checkpoints" / "metrics.jsonl"
+    return [line for line in path.read_text().splitlines() if '"lr"' in line] if path.exists() else []
+
+
+def wait_for_step(folder, step, process):
+    """Until the run has done `step` steps."""
+    end = time.monotonic() + 120
+    while len(rows(folder)) < step:
+        assert process.poll() is None, (folder / "log.txt").read_text()
+        assert time.monotonic() < end, (folder / "log.txt").read_text()
+        time.sleep(0.005)
+
+
+def weights(model):
+    return sha256_file(model / "model.safetensors")
