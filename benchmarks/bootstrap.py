@@ -6,7 +6,7 @@
 
 Ground truth and detections are those of `benchmarks/evaluation.py`. "Anew" is the time that our own metrics need to
 match and measure one set of that size, times the number of sets; pycocotools needs tens of times as long. That a set is
-measured as if it had been made is a test, tests/evaluation/test_weighted.py.
+measured as if it had been made is a test, tests/evaluation/comparison/test_resampled_metrics.py.
 
 With `--coverage N`, N test sets are drawn instead, and two equally good detectors are compared on each: in how many the
 95 % interval of AP holds the mean of all sets, and that of the difference holds 0.
@@ -23,12 +23,13 @@ from pathlib import Path
 import evaluation
 import numpy as np
 
-from codetr.evaluation.arrays import GroundTruth, Predictions
-from codetr.evaluation.bootstrap import Estimate, draw_sets
-from codetr.evaluation.comparison import Comparison, compare
-from codetr.evaluation.measure import evaluate_results
-from codetr.evaluation.outcomes import Outcomes
-from codetr.evaluation.weighted import weighted_values
+from codetr.evaluation.comparison.bootstrap import Estimate, draw_sets
+from codetr.evaluation.comparison.compare import Comparison, compare
+from codetr.evaluation.comparison.match_table import Outcomes
+from codetr.evaluation.comparison.resampled_metrics import weighted_values
+from codetr.evaluation.evaluate import evaluate_results
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import Predictions
 
 
 def cover(name: str, fraction: float, sets: int, resamples: int) -> None:

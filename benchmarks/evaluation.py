@@ -150,9 +150,9 @@ def prepare(engine: str, name: str, drawn: Drawn) -> Run:
 
 
 def _codetr(name: str, drawn: Drawn, *, results: bool) -> Run:
-    from codetr.evaluation.arrays import Predictions
-    from codetr.evaluation.coco import evaluate_coco
-    from codetr.evaluation.lvis import evaluate_lvis
+    from codetr.evaluation.metrics.coco import evaluate_coco
+    from codetr.evaluation.metrics.lvis import evaluate_lvis
+    from codetr.evaluation.tables.predictions import Predictions
 
     arrays = Predictions(drawn.image, drawn.label, drawn.boxes, drawn.score)
     found = drawn.results() if results else arrays

@@ -11,9 +11,9 @@ from codetr.cli.output import console, plain, print_table
 from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
-    from codetr.evaluation.bootstrap import Estimate
-    from codetr.evaluation.comparison import Row
-    from codetr.evaluation.outcomes import Outcomes
+    from codetr.evaluation.comparison.bootstrap import Estimate
+    from codetr.evaluation.comparison.compare import Row
+    from codetr.evaluation.comparison.match_table import Outcomes
 
 _MOST_CLASSES = 20
 """Classes that the terminal lists."""
@@ -47,11 +47,11 @@ def compare(
     [cyan]codetr compare old.json new.json --annotations instances_val2017.json[/]
     """
     from codetr.core.files import require_replaceable
-    from codetr.evaluation import comparing
-    from codetr.evaluation.comparison import compare as compare_outcomes
+    from codetr.evaluation.comparison.compare import compare as compare_outcomes
+    from codetr.evaluation.report import comparison_page
 
     if output is not None:
-        require_replaceable(output, "comparison", lambda path: comparing.PARTS if _is_comparison(path) else None)
+        require_replaceable(output, "comparison", lambda path: comparison_page.PARTS if _is_comparison(path) else None)
     if annotations is None:
         outcomes = _of_folders(first, second, masks=masks)
     else:
@@ -72,13 +72,13 @@ def compare(
         "p: how often chance alone makes a difference as large[/]"
     )
     if output is not None:
-        comparing.write_comparison(output, comparison)
-        out.print(f"open {plain((output / comparing.PARTS[2]).resolve())}")
+        comparison_page.write_comparison(output, comparison)
+        out.print(f"open {plain((output / comparison_page.PARTS[2]).resolve())}")
 
 
 def _of_folders(first: Path, second: Path, *, masks: bool) -> tuple[Outcomes, Outcomes]:
     from codetr.core.manifest import Manifest
-    from codetr.evaluation.outcomes import MASK_OUTCOMES, OUTCOMES, Outcomes
+    from codetr.evaluation.comparison.match_table import MASK_OUTCOMES, OUTCOMES, Outcomes
 
     sets = []
     for path in (first, second):
@@ -101,10 +101,10 @@ def _of_folders(first: Path, second: Path, *, masks: bool) -> tuple[Outcomes, Ou
 
 
 def _of_files(annotations: Path, first: Path, second: Path, *, masks: bool) -> tuple[Outcomes, Outcomes]:
-    from codetr.evaluation.coco import arrays
-    from codetr.evaluation.measure import evaluate_results
-    from codetr.evaluation.outcomes import Outcomes
-    from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
+    from codetr.evaluation.comparison.match_table import Outcomes
+    from codetr.evaluation.evaluate import evaluate_results
+    from codetr.evaluation.metrics.coco import arrays
+    from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 
     ground_truth = read_ground_truth(annotations)
 
@@ -123,13 +123,13 @@ def _of_files(annotations: Path, first: Path, second: Path, *, masks: bool) -> t
 
 
 def _is_comparison(folder: Path) -> bool:
-    from codetr.evaluation.comparing import PARTS
+    from codetr.evaluation.report.comparison_page import PARTS
 
     return all((folder / name).is_file() for name in PARTS)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    from codetr.evaluation.comparing import chance
+    from codetr.evaluation.report.comparison_page import chance
 
     return row.name, _shown(row.first), _shown(row.second), _shown(row.difference, "+"), chance(row.p)
 

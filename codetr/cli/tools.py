@@ -214,9 +214,9 @@ def score(
     """
     import json
 
-    from codetr.evaluation.coco import arrays
-    from codetr.evaluation.measure import evaluate_results
-    from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
+    from codetr.evaluation.evaluate import evaluate_results
+    from codetr.evaluation.metrics.coco import arrays
+    from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 
     ground_truth = read_ground_truth(annotations)
     predictions = read_predictions(results, ground_truth)

@@ -16,7 +16,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.summary import Report, read_report
 from codetr.data.validation.finding_kinds import KINDS, SEVERITIES, Kind, Severity
 from codetr.data.validation.findings import MAX_EXAMPLES, printable
-from codetr.doctor import box_checks as checks
+from codetr.doctor import box_checks
 from codetr.doctor.box_checks import Objects
 from codetr.doctor.classes import ClassCounts, count_classes, judge_classes
 from codetr.doctor.image_checks import Pair, find_repetitions
@@ -198,21 +198,21 @@ class _Collector:
 def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, collector: _Collector) -> None:
     arrays = split.arrays
     objects, outlines = Objects.of(arrays), measure_outlines(arrays)
-    repeated = checks.find_repeated(objects)
-    same_class, other_class = checks.find_same_place(objects, repeated)
+    repeated = box_checks.find_repeated(objects)
+    same_class, other_class = box_checks.find_same_place(objects, repeated)
     partners = {"annotation_repeated": repeated, "box_nearly_repeated": same_class, "box_of_two_classes": other_class}
     with np.errstate(invalid="ignore"):  # comparisons with the NaN of objects without outline
         masks = {
             "annotation_crowd": objects.crowds,
-            "box_exceeds_image": checks.exceeds_image(objects),
-            "box_tiny": checks.is_tiny(objects),
-            "box_disagrees_with_outline": checks.box_disagrees_with_outline(objects, outlines),
-            "box_elongated": checks.is_elongated(objects),
-            "box_whole_image": checks.covers_image(objects),
-            "box_small_at_input": checks.is_small_at_input(objects, input_scales(split.sizes, preprocess)),
-            "area_disagrees": checks.area_disagrees(objects, outlines),
-            "area_disagrees_with_outline": checks.area_disagrees_with_outline(objects, outlines),
-            "segmentation_exceeds_image": checks.outline_exceeds_image(objects, outlines),
+            "box_exceeds_image": box_checks.exceeds_image(objects),
+            "box_tiny": box_checks.is_tiny(objects),
+            "box_disagrees_with_outline": box_checks.box_disagrees_with_outline(objects, outlines),
+            "box_elongated": box_checks.is_elongated(objects),
+            "box_whole_image": box_checks.covers_image(objects),
+            "box_small_at_input": box_checks.is_small_at_input(objects, input_scales(split.sizes, preprocess)),
+            "area_disagrees": box_checks.area_disagrees(objects, outlines),
+            "area_disagrees_with_outline": box_checks.area_disagrees_with_outline(objects, outlines),
+            "segmentation_exceeds_image": box_checks.outline_exceeds_image(objects, outlines),
         }
     if outlines.present.any():
         masks["outline_missing"] = ~outlines.present

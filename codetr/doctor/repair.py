@@ -30,7 +30,7 @@ from codetr.data.ingest.write_index import build_index
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Frequency, listed_categories
 from codetr.data.storage.image_store import open_place
 from codetr.data.validation.ids import ImageIds, as_integer
-from codetr.doctor import box_checks as checks
+from codetr.doctor import box_checks
 from codetr.doctor.box_checks import Objects
 from codetr.doctor.changes import CHANGES, Changes, Journal
 from codetr.doctor.outlines import Outlines, measure_outlines
@@ -263,7 +263,7 @@ class _Copy:
         return self._without_copies(kept, objects, removed)
 
     def _mend_outlines(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> bool:
-        exceeding = np.flatnonzero(checks.outline_exceeds_image(objects, outlines))
+        exceeding = np.flatnonzero(box_checks.outline_exceeds_image(objects, outlines))
         for k in exceeding:
             repaired = kept[k]
             width, height = (int(side) for side in objects.bounds[k])
@@ -277,9 +277,9 @@ class _Copy:
         return len(exceeding) > 0
 
     def _mend_boxes(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
-        disagree = checks.box_disagrees_with_outline(objects, outlines)
-        exceed = checks.exceeds_image(objects)
-        extents, inside = checks.clip(outlines.extents, objects.bounds), objects.inside
+        disagree = box_checks.box_disagrees_with_outline(objects, outlines)
+        exceed = box_checks.exceeds_image(objects)
+        extents, inside = box_checks.clip(outlines.extents, objects.bounds), objects.inside
         for k in np.flatnonzero(disagree | exceed):
             x1, y1, x2, y2 = (float(number) for number in (extents if disagree[k] else inside)[k])
             box = x1, y1, x2 - x1, y2 - y1
@@ -289,8 +289,8 @@ class _Copy:
                 kept[k].findings.append("box_disagrees_with_outline")
 
     def _mend_areas(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
-        against_box = checks.area_disagrees(objects, outlines)
-        against_outline = checks.area_disagrees_with_outline(objects, outlines)
+        against_box = box_checks.area_disagrees(objects, outlines)
+        against_outline = box_checks.area_disagrees_with_outline(objects, outlines)
         for k in np.flatnonzero(against_box | against_outline):
             entry = kept[k].entry
             width, height = (int(side) for side in objects.bounds[k])
@@ -306,12 +306,12 @@ class _Copy:
         self, kept: list[_Repaired], objects: Objects, removed: dict[int, list[str]]
     ) -> list[_Repaired]:
         """What is left when objects without extent and copies of others are removed."""
-        tiny = checks.is_tiny(objects)
+        tiny = box_checks.is_tiny(objects)
         for k in np.flatnonzero(tiny):
             removed[kept[k].position] = list(dict.fromkeys([*kept[k].findings, "box_tiny"]))
         kept, objects = [repaired for repaired, gone in zip(kept, tiny, strict=True) if not gone], objects.take(~tiny)
-        repeated = checks.find_repeated(objects)
-        same_class, _ = checks.find_same_place(objects, repeated)
+        repeated = box_checks.find_repeated(objects)
+        same_class, _ = box_checks.find_same_place(objects, repeated)
         for name, partners in (("annotation_repeated", repeated), ("box_nearly_repeated", same_class)):
             for k in np.flatnonzero(partners >= 0):
                 removed[kept[k].position] = [*kept[k].findings, name]

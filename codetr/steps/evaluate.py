@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,17 +14,15 @@ from codetr.core.files import atomic_directory, sha256_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
-from codetr.evaluation.analysis import Analysis, calibration_record, confused_pairs, errors_record
-from codetr.evaluation.arrays import GroundTruth
+from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.config import EvaluateConfig
-from codetr.evaluation.folder import Evaluated, write_evaluation
-from codetr.evaluation.matches import ImageMetrics
-from codetr.evaluation.measure import measure
-from codetr.evaluation.pictures import choose
-from codetr.evaluation.predict import predict_split
+from codetr.evaluation.evaluate import measure
+from codetr.evaluation.report.tracking import track
+from codetr.evaluation.report.writer import Evaluated, write_evaluation
+from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
-from codetr.tracking import Box, BoxedImage, Tracker
+from codetr.tracking import Tracker
 from codetr.weights.files import WEIGHTS, load_model, read_info
 
 
@@ -131,59 +128,3 @@ def check_inputs(model: Path, dataset: Path, split: str) -> None:
 
 def _some(names: list[str]) -> str:
     return listed([f"'{name}'" for name in names], 5)
-
-
-def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
-    """Hand the numbers, what explains them, the telling images and the finished folder to the tracker."""
-    tracker.summary(evaluated.measured.flat)
-    classes = evaluated.classes
-    tracker.table("classes", list(classes[0]), [list(row.values()) for row in classes])
-    track_analysis(tracker, evaluated.analysis)
-    choice = choose(evaluated.metrics, pictures)
-    for kind, images in (("best", choice.best), ("worst", choice.worst)):
-        if images:
-            tracker.images(kind, [boxed_image(evaluated, entry) for entry in images])
-    tracker.produces(output, "evaluation")
-
-
-def track_analysis(tracker: Tracker, analysis: Analysis) -> None:
-    """Mistakes, confusion and calibration, as tables and charts."""
-    errors, calibration = errors_record(analysis), calibration_record(analysis)
-    costs = {f"dAP50/{row['type']}": row["dAP50"] for row in errors["types"]}
-    tracker.summary({**costs, "ece": calibration["ece"], "ece_at_threshold": calibration["ece_at_threshold"]})
-    tables = {
-        "mistakes/types": errors["types"],
-        "mistakes/classes": errors["classes"],
-        "calibration/scores": calibration["bins"],
-        "calibration/classes": calibration["classes"],
-    }
-    for key, rows in tables.items():
-        if rows:
-            tracker.table(key, list(rows[0]), [list(row.values()) for row in rows])
-    pairs = confused_pairs(analysis)
-    tracker.table("confusion", ["object", "detected_as", "count", "share"], [list(pair) for pair in pairs])
-    costs_by_type = [[row["type"], row["dAP50"]] for row in errors["types"]]
-    tracker.chart("mistakes/cost", "bar", ("type", "dAP50"), costs_by_type, "What mistakes cost in AP50")
-    bins = [[row["score"], row["right"]] for row in calibration["bins"]]
-    tracker.chart("calibration/reliability", "line", ("score", "right"), bins, "Share that is right, by score")
-
-
-def boxed_image(evaluated: Evaluated, image: ImageMetrics) -> BoxedImage:
-    """An image with its objects and the detections at the operating point, as layers of a viewer."""
-    labels = {category_id: label for label, category_id in enumerate(evaluated.split.category_ids)}
-    truth, detections = evaluated.of_image(image.image_id)
-
-    def box(entry: dict[str, Any]) -> Box:
-        x, y, width, height = entry["bbox"]
-        return Box((x, y, x + width, y + height), labels[entry["category_id"]], entry.get("score"))
-
-    threshold = evaluated.metrics.operating_point.score
-    return BoxedImage(
-        evaluated.pixels(image.image_id),
-        evaluated.split.names,
-        {
-            "truth": [box(entry) for entry in truth["annotations"]],
-            "predictions": [box(entry) for entry in detections if entry["score"] >= threshold],
-        },
-        caption=f"{image.file_name}: {image.tp} right, {image.fp} wrong, {image.fn} missed",
-    )

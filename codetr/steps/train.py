@@ -24,7 +24,7 @@ from codetr.data.loading.loader import TrainLoader
 from codetr.data.loading.samplers import images_per_class
 from codetr.distributed.processes import Processes, processes
 from codetr.distributed.signals import StopRequest, stop_on_signal
-from codetr.evaluation.validate import validate
+from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR, build_detector
 from codetr.recipe import Recipe

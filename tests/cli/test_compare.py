@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from codetr.evaluation.comparing import PARTS
 from codetr.evaluation.config import EvaluateConfig
+from codetr.evaluation.report.comparison_page import PARTS
 from codetr.steps.evaluate import evaluate
 from tests.support.command import call
 from tests.support.evaluation_sets import random_set

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codetr.core import npy as numpy_files
+from codetr.core import npy
 from codetr.core.errors import UserError
 from codetr.core.npy import Layout, map_array, read_archive
 
@@ -72,7 +72,7 @@ def test_optional_arrays_are_there_together_or_not_at_all(tmp_path: Path) -> Non
 def test_what_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kilobyte of zeros becomes a megabyte, and a megabyte more than the machine has."""
     path = written(tmp_path / "a.npz", array_file(np.zeros(1000, np.int32)))
-    monkeypatch.setattr(numpy_files, "MOST_BYTES", 4000)
+    monkeypatch.setattr(npy, "MOST_BYTES", 4000)
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(UserError, match="unpacked, it has"):
         read(path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codetr.data import segmentation
-from codetr.doctor import box_checks as checks
+from codetr.doctor import box_checks
 from codetr.doctor import outlines as outlines_module
 from codetr.doctor.box_checks import SAME_IOU, Objects
 from codetr.doctor.outlines import Outlines, measure_outlines
@@ -50,8 +50,8 @@ def test_copies_are_those_that_comparing_all_pairs_finds(
 ) -> None:
     """The walk from left to right leaves pairs out; none of those may be a copy."""
     objects = objects_of(listed)
-    repeated = checks.find_repeated(objects)
-    same_class, other_class = checks.find_same_place(objects, repeated)
+    repeated = box_checks.find_repeated(objects)
+    same_class, other_class = box_checks.find_same_place(objects, repeated)
     for k in range(len(listed)):
         earlier = [j for j in range(k) if objects.image[j] == objects.image[k]]
         equal = [
@@ -90,11 +90,11 @@ def test_limits(box: tuple[float, ...], expected: set[str]) -> None:
     """In an image of 100 by 100 pixels that is enlarged twice."""
     objects = objects_of([(0, box, 0, False)])
     found = {
-        "exceeds": checks.exceeds_image(objects),
-        "tiny": checks.is_tiny(objects),
-        "elongated": checks.is_elongated(objects),
-        "whole": checks.covers_image(objects),
-        "small": checks.is_small_at_input(objects, np.array([2.0])),
+        "exceeds": box_checks.exceeds_image(objects),
+        "tiny": box_checks.is_tiny(objects),
+        "elongated": box_checks.is_elongated(objects),
+        "whole": box_checks.covers_image(objects),
+        "small": box_checks.is_small_at_input(objects, np.array([2.0])),
     }
     assert {name for name, mask in found.items() if mask[0]} == expected
 
@@ -139,8 +139,8 @@ def test_no_object_at_all() -> None:
     """A split whose annotations were all dropped."""
     objects, outlines = objects_of([]), measure_outlines(index_of([]))
     assert not outlines.present.any()
-    assert len(checks.find_same_place(objects, checks.find_repeated(objects))[0]) == 0
-    assert len(checks.area_disagrees_with_outline(objects, outlines)) == 0
+    assert len(box_checks.find_same_place(objects, box_checks.find_repeated(objects))[0]) == 0
+    assert len(box_checks.area_disagrees_with_outline(objects, outlines)) == 0
 
 
 @pytest.mark.parametrize(
@@ -155,23 +155,23 @@ def test_no_object_at_all() -> None:
 )
 def test_a_box_that_disagrees_with_its_outline(box: tuple[float, ...], disagrees: bool) -> None:
     outlines = measure_outlines(index_of([[SQUARE]]))
-    assert checks.box_disagrees_with_outline(objects_of([(0, box, 0, False)]), outlines).tolist() == [disagrees]
+    assert box_checks.box_disagrees_with_outline(objects_of([(0, box, 0, False)]), outlines).tolist() == [disagrees]
 
 
 def test_an_outline_beyond_the_border_agrees_with_a_box_that_is_cut_there() -> None:
     """Both say the same about the image."""
     outlines = measure_outlines(index_of([[[80, 80, 120, 80, 120, 95, 80, 95]]]))
     objects = objects_of([(0, (80, 80, 20, 15), 0, False)])
-    assert checks.outline_exceeds_image(objects, outlines).tolist() == [True]
-    assert checks.box_disagrees_with_outline(objects, outlines).tolist() == [False]
+    assert box_checks.outline_exceeds_image(objects, outlines).tolist() == [True]
+    assert box_checks.box_disagrees_with_outline(objects, outlines).tolist() == [False]
 
 
 def areas_disagree(area: float, outline: list[list[float]]) -> tuple[bool, bool]:
     objects = objects_of([(0, (10, 20, 30, 40), 0, False)], [area])
     outlines: Outlines = measure_outlines(index_of([outline]))
     return (
-        bool(checks.area_disagrees(objects, outlines)[0]),
-        bool(checks.area_disagrees_with_outline(objects, outlines)[0]),
+        bool(box_checks.area_disagrees(objects, outlines)[0]),
+        bool(box_checks.area_disagrees_with_outline(objects, outlines)[0]),
     )
 
 

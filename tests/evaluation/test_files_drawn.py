@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
-from codetr.evaluation.arrays import is_federated
-from codetr.evaluation.coco import SUMMARY_NAMES, arrays, evaluate_coco
-from codetr.evaluation.lvis import evaluate_lvis
-from codetr.evaluation.measure import evaluate_results
-from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
+from codetr.evaluation.evaluate import evaluate_results
+from codetr.evaluation.metrics.coco import SUMMARY_NAMES, arrays, evaluate_coco
+from codetr.evaluation.metrics.lvis import evaluate_lvis
+from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
+from codetr.evaluation.tables.ground_truth import is_federated
 from tests.support.drawn_prediction_files import damaged, sound_files, text
 from tests.support.drawn_predictions import Pair
 from tests.support.reference_metrics import lvis_run, pycocotools_run
@@ -56,7 +56,7 @@ def for_reference(pair: Pair, kind: Kind) -> Pair:
 
 
 def is_defined(pair: Pair) -> bool:
-    """Whether the reference programs are right about it, see `codetr.evaluation.coco`, and lvis works at all."""
+    """Whether the reference programs are right about it (see `metrics.coco`), and lvis runs at all."""
     ids = [entry.get("id") for entry in pair[0]["annotations"]]
     grouped = not is_federated(pair[0]) or all("frequency" in entry for entry in pair[0]["categories"])
     return bool(pair[1]) and not {0, None} & set(ids) and len(set(ids)) == len(ids) and grouped

@@ -25,11 +25,11 @@ from codetr.data.loading.collate import collate
 from codetr.data.segmentation import decode
 from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_sample_data
 from codetr.data.transforms.preprocess import preprocess_image
-from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.config import EvaluateConfig
-from codetr.evaluation.measure import measure
-from codetr.evaluation.pictures import compare
-from codetr.evaluation.results import read_predictions
+from codetr.evaluation.evaluate import measure
+from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.report.pictures import compare
+from codetr.evaluation.tables.coco_json import read_predictions
 from codetr.inference.coco import coco_results
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections

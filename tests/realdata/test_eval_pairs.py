@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.evaluation.coco import evaluate_coco
-from codetr.evaluation.results import read_predictions
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.tables.coco_json import read_predictions
 
 # Ours by theirs: the area ranges are written out in the reference files.
 NAMES = {name: name for name in ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")} | {

@@ -11,8 +11,8 @@ import pytest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
-from codetr.evaluation.lvis import evaluate_lvis
-from codetr.evaluation.results import check_masks, read_ground_truth, read_predictions
+from codetr.evaluation.metrics.lvis import evaluate_lvis
+from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 from codetr.steps.prepare import prepare
 
 

@@ -14,8 +14,8 @@ from codetr.core.errors import UserError
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.summary import read_report
 from codetr.data.validation.finding_kinds import KINDS
-from codetr.evaluation.coco import evaluate_coco
-from codetr.evaluation.results import read_ground_truth, read_predictions
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.tables.coco_json import read_ground_truth, read_predictions
 from codetr.steps.prepare import prepare
 from tests.realdata.test_prepare_odd import PREPARED, REFUSED, config, files, odd  # noqa: F401
 from tests.support.paths import ROOT

@@ -18,12 +18,13 @@ from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
-from codetr.evaluation import predict
-from codetr.evaluation.arrays import GroundTruth, Predictions, is_federated
-from codetr.evaluation.coco import SUMMARY_NAMES, evaluate_coco
-from codetr.evaluation.folder import Evaluated
-from codetr.evaluation.lvis import evaluate_lvis
-from codetr.evaluation.measure import measure
+from codetr.evaluation.collect import predict_split
+from codetr.evaluation.evaluate import measure
+from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.metrics.lvis import evaluate_lvis
+from codetr.evaluation.report.writer import Evaluated
+from codetr.evaluation.tables.ground_truth import GroundTruth, is_federated
+from codetr.evaluation.tables.predictions import Predictions
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
@@ -281,8 +282,8 @@ def test_an_interrupted_evaluation_of_other_code_is_not_gone_on_with(
     dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     taken: list[set[int]] = []
-    begin = predict.begin
-    monkeypatch.setattr(predict, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
+    begin = predict_split.begin
+    monkeypatch.setattr(predict_split, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
     monkeypatch.setattr(step, "measure", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

@@ -15,9 +15,10 @@ from codetr.core.errors import UserError
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
-from codetr.evaluation.arrays import GroundTruth, Predictions
-from codetr.evaluation.coco import SUMMARY_NAMES
-from codetr.evaluation.measure import evaluate_results
+from codetr.evaluation.evaluate import evaluate_results
+from codetr.evaluation.metrics.coco import SUMMARY_NAMES
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import Predictions
 from codetr.steps.prepare import prepare
 from tests.support.drawn_prediction_files import HEIGHT, WIDTH, damaged, mask, text
 from tests.support.reference_metrics import plain_lvis, pycocotools_run

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from codetr.evaluation.arrays import GroundTruth, Predictions
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import Predictions
 
 
 def truth(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.core.npy import map_array
-from codetr.data.storage import tar as shards
+from codetr.data.storage import tar
 
 ARRAYS = {
     # Per image, n of them.
@@ -75,8 +75,8 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         lengths["ignored"] = objects
         ends += [(f"{name}_offsets", len(arrays[f"{name}_labels"])) for name in ("negative", "not_exhaustive")]
     if (folder / "shards.npy").exists():
-        arrays |= _open(folder, shards.ARRAYS)
-        lengths |= shards.shard_lengths(arrays)
+        arrays |= _open(folder, tar.ARRAYS)
+        lengths |= tar.shard_lengths(arrays)
         ends.append(("shard_name_offsets", len(arrays["shard_names"])))
     fits = all(len(arrays[name]) == length for name, length in lengths.items())
     if not fits or any(not len(arrays[name]) or arrays[name][-1] != end for name, end in ends):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from codetr.core.gc_pause import collecting_later
 from codetr.data.ingest.annotation_table import ObjectColumns
 from codetr.data.ingest.image_check import CheckedImage
-from codetr.data.storage import tar as shards
+from codetr.data.storage import tar
 
 
 def build_index(
@@ -91,7 +91,7 @@ def _image_arrays(
         "path_offsets": _offsets([len(path) for path in paths]),
         "object_offsets": _offsets(np.bincount(_image_of(images, ordered), minlength=len(images))),
     }
-    arrays |= shards.shard_arrays(images)
+    arrays |= tar.shard_arrays(images)
     verified = [image.verified for image in images]
     if any(entry is not None for entry in verified):
         arrays["verified"] = np.array([entry is not None for entry in verified], bool)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codetr.data.ingest import annotation_table as columns
+from codetr.data.ingest import annotation_table
 from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.ingest.write_index import build_index, write_index
@@ -28,7 +28,7 @@ def entry(identifier: int, image: int, outline: list[list[float]] | None) -> Obj
 @pytest.fixture
 def objects(monkeypatch: pytest.MonkeyPatch) -> ObjectColumns:
     """Objects of two sources, more than are copied at once, some without outline."""
-    monkeypatch.setattr(columns, "_CHUNK", 2)
+    monkeypatch.setattr(annotation_table, "_CHUNK", 2)
     entries = [entry(k, (4, 9)[k % 2], [[k, 2, 3.25, 4, 5, 6]] if k % 3 else None) for k in range(1, 8)]
     spaced = ObjectColumns.of([entry(20, 9, [[1, 2, 3, 4, 5, 6]]), entry(21, 4, [[6, 5, 4, 3, 2, 1]])])
     first, second = b"[ [1, 2,\n3, 4, 5, 6]\t]", b"[[6, 5, 4, 3, 2, 1]]"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.data.formats import coco as coco_file
+from codetr.data.formats import coco
 from codetr.data.formats.coco import read_coco
 from codetr.data.validation.findings import Findings
 
@@ -80,7 +80,7 @@ def test_no_file_or_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compress", [False, True])
 def test_size_is_bounded_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: bool) -> None:
     """A gzip bomb of a few kilobytes would fill the memory."""
-    monkeypatch.setattr(coco_file, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(coco, "MAX_BYTES", 1 << 20)
     content = TEXT.encode() + b" " * (2 << 20)
     path = tmp_path / "annotations.json"
     path.write_bytes(gzip.compress(content) if compress else content)

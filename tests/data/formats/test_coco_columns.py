@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
-from codetr.data.formats import coco_columns as columns
+from codetr.data.formats import coco_columns
 from codetr.data.formats.coco import read_coco
 from codetr.data.formats.coco_columns import Annotations
 from codetr.data.ingest.annotation_table import ObjectEntry
@@ -66,7 +66,7 @@ def test_numbers_stay_what_they_are_in_the_file() -> None:
 
 def test_a_text_is_cut_between_annotations_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What looks like the end of one may be in a text, or in a list of something else."""
-    monkeypatch.setattr(columns, "_CHUNK", 1)
+    monkeypatch.setattr(coco_columns, "_CHUNK", 1)
     inner = {"parts": [{"a": 1}, {"b": [{}, {}]}], "note": '}, {"id": 1}, {'}
     values = [SOUND, {**SOUND, "id": 6, **inner}, {**inner, "id": 7}, {"id": 8}, 3, {**SOUND, "id": 9}, [{}, {}]]
     annotations = read_text(json.dumps(values))
@@ -125,7 +125,7 @@ def test_columns_and_single_values_give_the_same(values: list[Any], indent: Any,
         text = text.replace("NaN", "1e999").replace("Infinity", "1e999")
     expected = outcome(Annotations(json.loads(text)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "_CHUNK", chunk)
+        patch.setattr(coco_columns, "_CHUNK", chunk)
         assert outcome(read_text(text)) == expected
 
 

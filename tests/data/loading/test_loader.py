@@ -320,7 +320,6 @@ def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: 
 _SIGNALLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from codetr.data import loader as loader_module
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader

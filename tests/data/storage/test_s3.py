@@ -22,7 +22,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import read_report
 from codetr.data.loading.loader import EvalLoader, TrainLoader
-from codetr.data.storage import s3 as bucket
+from codetr.data.storage import s3
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError
@@ -40,7 +40,7 @@ def server(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """The drawn dataset in the bucket `data`; this process has the right credentials and an empty cache."""
     shutil.copytree(drawn, tmp_path / "buckets" / "data" / "drawn")
     monkeypatch.setenv("CODETR_IMAGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(bucket, "_clients", {})
+    monkeypatch.setattr(s3, "_clients", {})
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -137,7 +137,7 @@ def test_an_object_that_is_too_large_is_not_fetched(server: S3Server, monkeypatc
 
 def test_the_last_attempt_is_not_waited_after(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(bucket.time, "sleep", pauses.append)
+    monkeypatch.setattr(s3.time, "sleep", pauses.append)
     server.broken = 100
     with pytest.raises(StorageError, match="broke off 4 times"):
         read_object(S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}", limit=1 << 20)

@@ -1,0 +1,1 @@
+"""Why an evaluation has the numbers it has: TIDE errors, confusion, calibration."""

@@ -1,0 +1,1 @@
+"""Run a model over a split and collect the predictions of all ranks."""

@@ -1,0 +1,154 @@
+"""Predictions of a detector over a whole split, on one process or many, always with the same result.
+
+The images are cut into batches in the order of the dataset, and the batches, not the images, are dealt out to the
+ranks. A detector sees the padding of a batch, if only in the last bits of its numbers; with batches that do not
+depend on the number of ranks, neither does the result. Every image is in exactly one batch: no rank repeats images
+to come out even.
+
+What each rank finds goes through files, see `gathering`, and rank 0 puts them together.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from codetr.core.errors import UserError
+from codetr.core.progress import track
+from codetr.data.config import PreprocessConfig
+from codetr.data.loading.loader import EvalLoader, RawLoader
+from codetr.evaluation.collect.parts import Writer, begin, gather
+from codetr.evaluation.tables.predictions import Predictions
+from codetr.inference.coco import numbers_of
+from codetr.inference.predictor import Predictor
+from codetr.models.structures import Detections
+
+if TYPE_CHECKING:
+    from codetr.data.dataset.split import Split
+    from codetr.distributed.processes import Processes
+
+
+def predict_split(
+    detector: nn.Module | Predictor,
+    split: Split,
+    preprocess: PreprocessConfig,
+    *,
+    group: Processes,
+    batch_size: int,
+    workers: int,
+    work: Path,
+    key: str | None = None,
+    progress: bool = True,
+) -> Predictions | None:
+    """Run a detector over every image of a split. Every rank of the process group calls it.
+
+    Args:
+        detector: called with an `ImageBatch`, gives `list[Detections]` in pixels of the original images. Or a
+            predictor, which is shown the images as they are.
+        split: images and class ids.
+        preprocess: how images are resized and normalised for this detector.
+        group: the ranks; the detector is on its device.
+        batch_size: images per batch; part of the result, in the last bits.
+        workers: processes per rank that read and resize images.
+        work: folder for the ranks' files, seen by all ranks.
+        key: digest of all that the predictions depend on. What an interrupted run with the same key left in `work` is
+            not computed again, and `work` stays for the caller to remove. None: it is emptied before and removed after.
+        progress: print progress (rank 0 only).
+
+    Returns:
+        On rank 0 the detections of all images, by image id and best first within an image; masks are run-length codes.
+        On the other ranks `None`.
+
+    Raises:
+        UserError: an image cannot be read, a box or score is not finite, the ranks do not see one folder, or it cannot
+            be written to.
+    """
+    batches = [list(range(start, min(start + batch_size, len(split)))) for start in range(0, len(split), batch_size)]
+    done = group.on_main(lambda: begin(work, key, len(batches), _say))
+    todo = [k for k in range(len(batches)) if k not in done][group.rank :: group.world_size]
+    mine = [batches[k] for k in todo]
+    if isinstance(detector, Predictor):
+        results = _predictions(detector, RawLoader(split, mine, workers=workers))
+    else:
+        results = _detections(detector, EvalLoader(split, preprocess, mine, workers=workers), group.device)
+    images = sum(map(len, mine))
+    if progress and group.is_main:
+        if done:
+            before = sum(len(batches[k]) for k in done)
+            _say(f"going on where an earlier run stopped: {before} of {len(split)} images are done")
+        share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
+        results = track(results, images, f"detect images{share}")
+    found: Predictions | None = None
+
+    def collect() -> None:
+        nonlocal found
+        found = gather(work, len(batches))
+
+    try:
+        # A predictor sees to its model itself.
+        with nullcontext() if isinstance(detector, Predictor) else evaluating(detector):
+            _write(results, split, dict(zip(todo, mine, strict=True)), Writer(work))
+        group.wait()
+        group.on_main(collect)
+    finally:
+        if group.is_main and (key is None or not any(work.glob("batch-*"))):
+            shutil.rmtree(work, ignore_errors=True)
+    return found
+
+
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Sequence[int]], writer: Writer) -> None:
+    """Write the detections of batches, which come image by image."""
+    place = np.argsort(np.argsort(split.image_ids, kind="stable"), kind="stable")
+    try:
+        for batch, indices in batches.items():
+            found = []
+            for index in indices:
+                numbers = numbers_of(next(results), f"image {split.image_ids[index]}")
+                found.append((int(place[index]), numbers))
+            writer.add(batch, found)
+        # Lets the progress say that it is done.
+        for _ in results:
+            raise AssertionError("more images than asked for")
+    except BaseException:
+        # What stopped the run is what counts, not that another process has removed the folder for the same reason.
+        with suppress(UserError):
+            writer.flush()
+        raise
+    writer.flush()
+
+
+def _detections(detector: nn.Module, loader: EvalLoader, device: torch.device) -> Iterator[Detections]:
+    """Image by image."""
+    for batch in loader:
+        detections: list[Detections] = detector(batch.to(device, non_blocking=True))
+        yield from detections
+
+
+def _predictions(predictor: Predictor, loader: RawLoader) -> Iterator[Detections]:
+    """The same of a predictor."""
+    for images, _ in loader:
+        yield from predictor.detect(images)
+
+
+@contextmanager
+def evaluating(detector: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode is put back afterwards."""
+    training = detector.training
+    detector.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        detector.train(training)

@@ -1,0 +1,1 @@
+"""Compare two evaluations with confidence intervals (paired bootstrap)."""

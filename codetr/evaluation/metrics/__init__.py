@@ -1,0 +1,1 @@
+"""COCO and LVIS metrics, equal to those of pycocotools and lvis."""

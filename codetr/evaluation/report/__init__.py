@@ -1,0 +1,1 @@
+"""The files and the HTML report of an evaluation."""

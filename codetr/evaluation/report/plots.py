@@ -1,0 +1,188 @@
+"""Plots of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from codetr.evaluation.analysis.calibration import BINS, calibrate
+from codetr.evaluation.analysis.explain import Analysis
+from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
+from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
+from codetr.evaluation.metrics.summary import Metrics
+from codetr.visual.drawing import class_colour, elide
+from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, show_literally, style_axes
+
+_RIGHT, _WRONG = "#2a9d5c", "#d64545"
+_IOU_COLOURS = {0: "#2667c9", 5: "#7a4fd0"}
+_MOST_CURVES = 10
+
+
+def plot_precision_recall(metrics: Metrics, path: Path) -> None:
+    """Precision over recall: the mean over classes at several IoU thresholds, and every class at IoU 0.50."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    mean_axes, class_axes = figure.subplots(1, 2)
+    present = [k for k, entry in enumerate(metrics.classes) if entry.AP is not None]
+    if present:
+        curves = metrics.precision[:, :, present]
+        for t, colour in _IOU_COLOURS.items():
+            label = f"IoU {IOU_THRESHOLDS[t]:.2f}: AP {curves[t].mean():.3f}"
+            mean_axes.plot(RECALL_THRESHOLDS, curves[t].mean(axis=-1), color=colour, lw=2, label=label)
+        label = f"mean over IoU 0.50 to 0.95: AP {curves.mean():.3f}"
+        mean_axes.plot(RECALL_THRESHOLDS, curves.mean(axis=(0, 2)), color=INK, lw=2.5, label=label)
+        mean_axes.legend(loc="lower left", frameon=False, fontsize=9)
+    _style(mean_axes, "Mean over classes", "recall", "precision")
+
+    many = len(present) > _MOST_CURVES
+    for k in present:
+        entry, curve = metrics.classes[k], metrics.precision[0, :, k]
+        if many:
+            class_axes.plot(RECALL_THRESHOLDS, curve, color=SOFT, lw=0.7, alpha=0.5)
+        else:
+            label = f"{elide(entry.name, 24)}: AP50 {entry.AP50:.3f}"
+            class_axes.plot(RECALL_THRESHOLDS, curve, color=_rgb(k), lw=1.8, label=f"\u200b{label}")
+    if many:
+        curve = metrics.precision[0][:, present].mean(axis=-1)
+        class_axes.plot(RECALL_THRESHOLDS, curve, color=_IOU_COLOURS[0], lw=2.5, label="mean over classes")
+    if present:
+        legend = class_axes.legend(loc="lower left", frameon=False, fontsize=9)
+        show_literally(legend.get_texts())
+    _style(class_axes, f"Each of {len(present)} classes at IoU 0.50", "recall", "precision")
+    _save(figure, path)
+
+
+def plot_classes(metrics: Metrics, path: Path) -> None:
+    """A bar of AP and one of AP50 for every class; with many classes only the best and the worst."""
+    ranked = sorted(
+        (entry for entry in metrics.classes if entry.AP is not None), key=lambda entry: (-(entry.AP or 0), entry.name)
+    )
+    half = MOST_BARS // 2
+    left_out = max(0, len(ranked) - 2 * half)
+    shown = ranked if not left_out else [*ranked[:half], *ranked[-half:]]
+    figure = Figure(figsize=(11, 1.3 + 0.27 * max(len(shown), 3)), layout="constrained")
+    axes = figure.subplots()
+    # A gap stands for the classes left out.
+    rows = [row + (1.5 if left_out and row >= half else 0) for row in range(len(shown))]
+    axes.barh(rows, [entry.AP50 or 0 for entry in shown], height=0.72, color="#cfdcf2", label="AP50")
+    axes.barh(rows, [entry.AP or 0 for entry in shown], height=0.72, color=_IOU_COLOURS[0], label="AP")
+    for row, entry in zip(rows, shown, strict=True):
+        numbers = f"{entry.AP:.3f}   {entry.ground_truths} object{'s' if entry.ground_truths > 1 else ''}"
+        axes.text((entry.AP50 or 0) + 0.008, row, numbers, va="center", fontsize=8, color=INK)
+    if left_out:
+        axes.text(0.008, half + 0.25, f"… {left_out} classes between …", va="center", fontsize=8, color=SOFT)
+    name_ticks(axes.yaxis, rows, [entry.name for entry in shown], fontsize=8)
+    axes.set_ylim(max(rows, default=0) + 0.7, -0.7)
+    _style(axes, "AP by class", "", "")
+    axes.set_xlim(0, 1.18)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.grid(False, axis="y")
+    if shown:
+        axes.legend(reverse=True, loc="lower right", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def plot_scores(metrics: Metrics, path: Path) -> None:
+    """What a score means: precision, recall and F1 over the threshold, and how often a score is right."""
+    matches = metrics.matches
+    right, wrong = matches.true_positives[0], matches.false_positives[0]
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    threshold_axes, score_axes = figure.subplots(1, 2)
+
+    objects = int(matches.truth_count.sum())
+    levels = np.linspace(0, 1, 201)
+    tp = _at_least(matches.score[right], levels)
+    fp = _at_least(matches.score[wrong], levels)
+    if objects and tp[0] + fp[0]:
+        with np.errstate(invalid="ignore"):
+            threshold_axes.plot(levels, tp / (tp + fp), color=_IOU_COLOURS[0], lw=2, label="precision")
+        threshold_axes.plot(levels, tp / objects, color=_RIGHT, lw=2, label="recall")
+        threshold_axes.plot(levels, 2 * tp / (tp + fp + objects), color=INK, lw=2.5, label="F1")
+        point = metrics.operating_point
+        threshold_axes.axvline(point.score, color=SOFT, lw=1, ls="--")
+        label = f"best F1 {point.f1:.3f}\nat {point.score:.3f}"
+        right_side = point.score < 0.75
+        threshold_axes.annotate(
+            label,
+            (point.score, 0.04),
+            xytext=(6 if right_side else -6, 0),
+            textcoords="offset points",
+            ha="left" if right_side else "right",
+            fontsize=9,
+            color=INK,
+        )
+        threshold_axes.legend(loc="upper right", frameon=False, fontsize=9)
+    _style(threshold_axes, "Choosing a threshold (IoU 0.50)", "score threshold", "")
+
+    calibration = calibrate(matches)
+    filled = calibration.count > 0
+    centres, share = ((np.arange(BINS) + 0.5) / BINS)[filled], calibration.right[filled]
+    score_axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="score = share that is right")
+    width = 0.88 / BINS
+    score_axes.bar(centres, share, width=width, color=_RIGHT, label="right")
+    score_axes.bar(centres, 1 - share, bottom=share, width=width, color=_WRONG, alpha=0.25, label="wrong")
+    for centre, count in zip(centres, calibration.count[filled], strict=True):
+        score_axes.text(centre, 1.015, _short(int(count)), ha="center", fontsize=6.5, color=INK)
+    score_axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=9)
+    _style(score_axes, "How often a score is right (counts above)", "score", "share of detections")
+    _save(figure, path)
+
+
+def plot_confusion(analysis: Analysis, path: Path) -> bool:
+    """Which class is taken for which, as shares of the objects of each row; of many classes the most confused.
+
+    Returns:
+        Whether there is anything to draw: two classes, and of many some that are confused.
+    """
+    labels = analysis.confusion.most_confused(MOST_BARS)
+    if len(labels) < 2:
+        return False
+    table = analysis.confusion.matrix(labels)
+    # Background as an object has no number of its own: its row is of the detections of each class.
+    whole = np.array([analysis.metrics.classes[k].ground_truths for k in labels.tolist()] + [table[-1].sum()])
+    shares = table / np.maximum(whole, 1)[:, None]
+    side = min(3.2 + 0.34 * len(labels), 11)
+    figure = Figure(figsize=(11, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto" if len(labels) < 12 else "equal")
+    names = [*(analysis.metrics.classes[k].name for k in labels.tolist()), "background"]
+    name_ticks(axes.xaxis, range(len(names)), names, rotation=90 if len(labels) > 6 else 0, fontsize=8)
+    name_ticks(axes.yaxis, range(len(names)), names, fontsize=8)
+    if len(labels) <= 20:
+        for row, column in zip(*np.nonzero(table), strict=True):
+            colour = "white" if shares[row, column] > 0.55 else INK
+            count = str(table[row, column]) if table[row, column] < 10_000 else _short(int(table[row, column]))
+            axes.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
+    style_axes(axes, "Objects (rows) and what they are detected as (columns)", "detected as", "object")
+    axes.grid(False)
+    _save(figure, path)
+    return True
+
+
+def _at_least(scores: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(levels,) number of scores not below each level."""
+    return len(scores) - np.searchsorted(np.sort(scores), levels, side="left")
+
+
+def _short(count: int) -> str:
+    return str(count) if count < 1000 else f"{count / 1000:.0f}k" if count < 10**6 else f"{count / 10**6:.0f}M"
+
+
+def _rgb(label: int) -> tuple[float, float, float]:
+    red, green, blue = class_colour(label)
+    return red / 255, green / 255, blue / 255
+
+
+def _style(axes: Axes, title: str, x: str, y: str) -> None:
+    style_axes(axes, title, x, y)
+    axes.set_xlim(0, 1)
+    if not axes.yaxis_inverted():
+        axes.set_ylim(0, 1.05)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(figure, path)

@@ -1,0 +1,253 @@
+"""The files of an evaluation: numbers, plots, pictures and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.core.files import sha256_json, write_json, write_text
+from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.evaluation.analysis.explain import Analysis, analyse, calibration_record, confusion_record, errors_record
+from codetr.evaluation.comparison.match_table import MASK_OUTCOMES, OUTCOMES, Outcomes
+from codetr.evaluation.evaluate import Measured
+from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
+from codetr.evaluation.metrics.operating_point import ImageMetrics
+from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
+from codetr.evaluation.metrics.summary import Metrics
+from codetr.evaluation.report.overlays import Album, fitting
+from codetr.evaluation.report.page import Report, render_report
+from codetr.evaluation.report.pictures import choose, compare
+from codetr.evaluation.report.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
+from codetr.evaluation.tables.coco_json import write_predictions
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import Predictions
+
+if TYPE_CHECKING:
+    from codetr.data.dataset.split import Split
+
+
+PICTURE_BYTES = 5 << 19
+"""Of the report's best images, and as many of its worst, so that it stays below 10 MB."""
+
+_MOST_MISTAKES = 4
+"""Examples of a type of mistake."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """A detector's predictions on a split, and what they are compared with.
+
+    Attributes:
+        split: the images.
+        truth: what they are compared with.
+        predictions: the detections.
+        measured: the comparison.
+    """
+
+    split: Split
+    truth: GroundTruth
+    predictions: Predictions
+    measured: Measured
+
+    @property
+    def metrics(self) -> Metrics:
+        """The comparison of boxes, by which images are ranked and a score threshold is chosen."""
+        return self.measured.boxes
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What explains the comparison of boxes."""
+        return analyse(self.truth, self.predictions, self.metrics)
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """Every class with its numbers by name; where masks were measured, `mask_AP` and the like too."""
+        name = self.metrics.recall_name
+        rows = []
+        for entry in self.metrics.classes:
+            row = {name if field == "AR" else field: value for field, value in dataclasses.asdict(entry).items()}
+            if not self.metrics.federated:
+                del row["frequency"]
+            rows.append(row)
+        if self.measured.masks is not None:
+            for row, entry in zip(rows, self.measured.masks.classes, strict=True):
+                row |= {"mask_AP": entry.AP, "mask_AP50": entry.AP50, "mask_AP75": entry.AP75, f"mask_{name}": entry.AR}
+        return rows
+
+    @property
+    def evaluation_set(self) -> str:
+        """Digest of what the model is measured against: images, objects and classes, whatever their order.
+
+        Annotation ids, file names and outlines do not count; image ids do, because comparisons go image by image. In a
+        federated dataset the verified classes of every image and the objects to be ignored are part of it, and so is
+        that LVIS's rules apply.
+        """
+        truth = self.truth
+        image_ids, category_ids = truth.image_ids.tolist(), truth.category_ids.tolist()
+        images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
+        objects = [
+            [image_ids[image], category_ids[label], box, area, int(crowd)]
+            for image, label, box, area, crowd in zip(
+                truth.image.tolist(),
+                truth.label.tolist(),
+                truth.boxes_xywh.tolist(),
+                truth.area.tolist(),
+                truth.crowd.tolist(),
+                strict=True,
+            )
+        ]
+        content: dict[str, Any] = {
+            "images": images,
+            "categories": [list(entry) for entry in zip(category_ids, truth.names, strict=True)],
+            "objects": sorted(objects),
+        }
+        if truth.federated:
+            content["ignored"] = sorted(objects[k][:3] for k in np.flatnonzero(truth.ignored))
+            verified: list[list[Any]] = [[image_id, [], []] for image_id in image_ids]
+            for part, keys in ((1, truth.negative), (2, truth.not_exhaustive)):
+                for key in keys.tolist():
+                    image, label = divmod(key, len(category_ids))
+                    verified[image][part].append(category_ids[label])
+            content["verified"] = verified
+        return sha256_json(content)
+
+    def of_image(self, image_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The COCO or LVIS ground truth of one image alone, and its predictions."""
+        truth, classes = self.truth, len(self.truth.category_ids)
+        position = int(np.searchsorted(truth.image_ids, image_id))
+        image: dict[str, Any] = {"id": image_id, "file_name": truth.file_names[position]}
+        if truth.federated:
+            # An image without these lists is judged by LVIS's rules, too, if others of the split have them.
+            for name, keys in ((NEGATIVE, truth.negative), (NOT_EXHAUSTIVE, truth.not_exhaustive)):
+                image[name] = truth.category_ids[keys[keys // classes == position] % classes].tolist()
+        annotations = []
+        for k in np.flatnonzero(truth.image == position).tolist():
+            annotation = {
+                "image_id": image_id,
+                "category_id": int(truth.category_ids[truth.label[k]]),
+                "bbox": truth.boxes_xywh[k].tolist(),
+                "area": float(truth.area[k]),
+                "iscrowd": int(truth.crowd[k]),
+                "ignore": int(truth.ignored[k]),
+                "segmentation": truth.outlines[k],
+            }
+            annotations.append(annotation)
+        categories = [{"id": k, "name": name} for k, name in zip(truth.category_ids.tolist(), truth.names, strict=True)]
+        rows = np.flatnonzero(self.predictions.image == position)
+        return (
+            {"images": [image], "annotations": annotations, "categories": categories},
+            self.predictions.to_coco(truth, rows),
+        )
+
+    def pixels(self, image_id: int) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB of an image."""
+        (position,) = np.flatnonzero(self.split.image_ids == image_id)
+        return self.split.record(int(position)).read()
+
+
+def write_evaluation(
+    folder: Path, evaluated: Evaluated, *, title: str, lineage: list[tuple[str, str]], count: int
+) -> None:
+    """Write every file of an evaluation but its manifest.
+
+    Args:
+        folder: an existing, empty folder.
+        evaluated: what to show.
+        title: headline of the report.
+        lineage: label and value of everything the evaluation was made from, for the report.
+        count: how many of the best and how many of the worst images to draw.
+    """
+    metrics = evaluated.metrics
+    write_predictions(folder / "predictions.json", evaluated.predictions, evaluated.truth)
+    for name, measured in ((OUTCOMES, evaluated.measured.boxes), (MASK_OUTCOMES, evaluated.measured.masks)):
+        if measured is not None:
+            Outcomes.of(measured.matching, evaluated.truth).write(folder / name)
+    write_json(folder / "metrics.json", evaluated.measured.flat)
+    write_json(folder / "per_class.json", evaluated.classes)
+    write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
+    write_json(folder / "pr_curve.json", curve_points(metrics))
+    analysis = evaluated.analysis
+    write_json(folder / "errors.json", errors_record(analysis))
+    write_json(folder / "confusion.json", confusion_record(analysis))
+    write_json(folder / "calibration.json", calibration_record(analysis))
+    choice = choose(metrics, count)
+    album = Album(evaluated.truth, evaluated.predictions, analysis, evaluated.pixels)
+    masked = evaluated.measured.masks is not None
+    worst, best = (
+        (album.whole(image, path if masked else None) for image, path in zip(images, paths, strict=True))
+        for images, paths in (
+            (choice.worst, draw_pictures(folder / "pictures", "worst", choice.worst, evaluated)),
+            (choice.best, draw_pictures(folder / "pictures", "best", choice.best, evaluated)),
+        )
+    )
+    report = Report(
+        title=title,
+        split=evaluated.split.name,
+        analysis=analysis,
+        plots=draw_plots(folder / "plots", evaluated.measured, analysis),
+        best=fitting(best, PICTURE_BYTES),
+        worst=fitting(worst, PICTURE_BYTES),
+        mistakes=album.mistakes(min(count, _MOST_MISTAKES)),
+        pictures=len(choice.best) + len(choice.worst),
+        lineage=lineage,
+        masks=evaluated.measured.masks,
+        without_outline=evaluated.measured.without_outline,
+    )
+    write_text(folder / "report.html", render_report(report))
+
+
+def curve_points(metrics: Metrics) -> list[dict[str, float | None]]:
+    """The precision-recall curve, mean over classes, as one record per recall: for tools that draw plots from data.
+
+    `precision` is the mean over IoU 0.50 to 0.95, `precision50` and `precision75` are those at one IoU.
+    """
+    present = [k for k, entry in enumerate(metrics.classes) if entry.AP is not None]
+    curves = metrics.precision[:, :, present]
+    points: list[dict[str, float | None]] = []
+    for r, recall in enumerate(RECALL_THRESHOLDS):
+        point: dict[str, float | None] = {"recall": round(float(recall), 2)}
+        point["precision"] = float(curves[:, r].mean()) if present else None
+        for t in (0, 5):
+            point[f"precision{round(100 * IOU_THRESHOLDS[t])}"] = float(curves[t, r].mean()) if present else None
+        points.append(point)
+    return points
+
+
+def draw_plots(folder: Path, measured: Measured, analysis: Analysis) -> list[tuple[str, Path]]:
+    """Draw every plot into `folder`; returns captions and files."""
+    metrics = measured.boxes
+    plots = [
+        ("Precision over recall", folder / "precision_recall.png", plot_precision_recall),
+        ("AP and AP50 of the classes", folder / "classes.png", plot_classes),
+        ("What a score means", folder / "scores.png", plot_scores),
+    ]
+    for _, path, draw in plots:
+        draw(metrics, path)
+    drawn = [(caption, path) for caption, path, _ in plots]
+    if measured.masks is not None:
+        path = folder / "mask_precision_recall.png"
+        plot_precision_recall(measured.masks, path)
+        drawn.insert(1, ("Precision over recall of masks", path))
+    path = folder / "confusion.png"
+    if plot_confusion(analysis, path):
+        drawn.append(("Which class is taken for which", path))
+    return drawn
+
+
+def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated: Evaluated) -> list[Path]:
+    """Draw images with ground truth and detections as `<kind>_<rank>_<image id>.jpg` into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    threshold = evaluated.metrics.operating_point.score
+    drawn = []
+    for rank, image in enumerate(images, start=1):
+        truth, detections = evaluated.of_image(image.image_id)
+        path = folder / f"{kind}_{rank:02d}_{image.image_id}.jpg"
+        pixels, masks = evaluated.pixels(image.image_id), evaluated.measured.masks is not None
+        compare(pixels, truth, detections, threshold, masks=masks).save(path, quality=88)
+        drawn.append(path)
+    return drawn

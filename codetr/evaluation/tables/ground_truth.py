@@ -1,0 +1,172 @@
+"""Ground truth and predictions as flat NumPy arrays, which is what the metrics are computed from.
+
+A list with a dictionary for each of six million detections takes more memory than everything that is computed from
+it; here a detection is a row in a few arrays. Images and classes are positions in ascending order of their ids: the
+reference programs visit them in this order, and with equal scores the earlier one counts as the better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codetr.data.dataset.split import Split
+from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
+from codetr.evaluation.tables.rle import SplitOutlines
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What detections are compared with.
+
+    Attributes:
+        image_ids: (images,) ascending.
+        category_ids: (classes,) ascending.
+        file_names: of the images.
+        names: of the classes.
+        sizes: (images, 2) height and width; 0 where the annotation file does not say.
+        image: (objects,) position of the object's image.
+        label: (objects,) position of its class.
+        boxes_xywh: (objects, 4) x, y, width, height in pixels.
+        area: (objects,) square pixels.
+        crowd: (objects,) bool.
+        ignored: (objects,) bool, marked with `ignore`, which LVIS's metrics heed and COCO's do not.
+        outlines: polygons or run-length code of every object, None where it has none.
+        outlined: (objects,) bool, has an outline.
+        federated: whether only some classes of each image are verified; the next three say more then.
+        negative: (n,) image × classes + class of classes that are verified to be absent, ascending.
+        not_exhaustive: (n,) the same of classes whose objects are not all annotated.
+        frequency: of every class one of `FREQUENCIES`, or None.
+    """
+
+    image_ids: NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+    file_names: Sequence[str]
+    names: Sequence[str]
+    sizes: NDArray[np.int64]
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64]
+    area: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    outlines: Sequence[Any]
+    outlined: NDArray[np.bool_]
+    federated: bool
+    negative: NDArray[np.int64]
+    not_exhaustive: NDArray[np.int64]
+    frequency: tuple[str | None, ...]
+
+    @classmethod
+    def of_coco(cls, ground_truth: dict[str, Any]) -> Self:
+        """From a COCO or LVIS annotation file as read from JSON. Objects of unlisted images or classes do not count."""
+        images = {int(entry["id"]): entry for entry in ground_truth["images"]}
+        categories = {int(entry["id"]): entry for entry in ground_truth["categories"]}
+        image_ids, category_ids = (np.array(sorted(ids), np.int64) for ids in (images, categories))
+        annotations = [
+            entry
+            for entry in ground_truth["annotations"]
+            if entry["image_id"] in images and entry["category_id"] in categories
+        ]
+        boxes = boxes_table(annotations)
+        given = np.array([entry.get("area", np.nan) for entry in annotations], np.float64)
+        ordered = [images[identifier] for identifier in image_ids.tolist()]
+        return cls(
+            image_ids=image_ids,
+            category_ids=category_ids,
+            file_names=[str(entry.get("file_name", entry["id"])) for entry in ordered],
+            names=[str(categories[identifier].get("name", identifier)) for identifier in category_ids.tolist()],
+            sizes=np.array([[_side(entry.get(name)) for name in ("height", "width")] for entry in ordered], np.int64),
+            image=positions(_integers([entry["image_id"] for entry in annotations]), image_ids),
+            label=positions(_integers([entry["category_id"] for entry in annotations]), category_ids),
+            boxes_xywh=boxes,
+            area=np.where(np.isnan(given), boxes[:, 2] * boxes[:, 3], given),
+            crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool),
+            ignored=np.array([bool(entry.get("ignore", 0)) for entry in annotations], bool),
+            outlines=[entry.get("segmentation") for entry in annotations],
+            outlined=np.array([bool(entry.get("segmentation")) for entry in annotations], bool),
+            federated=is_federated(ground_truth),
+            negative=_listed(ordered, NEGATIVE, category_ids),
+            not_exhaustive=_listed(ordered, NOT_EXHAUSTIVE, category_ids),
+            frequency=tuple(_group(categories[identifier].get("frequency")) for identifier in category_ids.tolist()),
+        )
+
+    @classmethod
+    def of_split(cls, split: Split) -> Self:
+        """The same of a split of a prepared dataset, as `of_coco(split.to_coco())` but from its arrays."""
+        arrays = split.arrays
+        order = np.argsort(split.image_ids, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        category_ids = np.array(split.category_ids, np.int64)
+        listed = {}
+        for name in ("negative", "not_exhaustive"):
+            listed[name] = np.zeros(0, np.int64)
+            if split.federated:
+                image = np.repeat(place, np.diff(arrays[f"{name}_offsets"]))
+                listed[name] = np.unique(image * len(category_ids) + arrays[f"{name}_labels"])
+        return cls(
+            image_ids=np.array(split.image_ids[order]),
+            category_ids=category_ids,
+            file_names=[split.relative_path(int(i)) for i in order],
+            names=split.names,
+            sizes=np.array(split.sizes[order], np.int64),
+            image=np.repeat(place, np.diff(arrays["object_offsets"])),
+            label=np.array(split.labels, np.int64),
+            boxes_xywh=np.array(arrays["boxes"]),
+            area=np.array(arrays["areas"]),
+            crowd=np.array(arrays["crowds"]),
+            ignored=np.array(arrays["ignored"]) if split.federated else np.zeros(len(split.labels), bool),
+            outlines=SplitOutlines(split),
+            outlined=np.diff(arrays["outline_offsets"]) > 0,
+            federated=split.federated,
+            negative=listed["negative"],
+            not_exhaustive=listed["not_exhaustive"],
+            frequency=tuple(known.group for known in split.frequencies),
+        )
+
+
+def is_federated(ground_truth: dict[str, Any]) -> bool:
+    """Whether a ground truth says which classes of an image are verified, as LVIS does."""
+    return any(NEGATIVE in entry or NOT_EXHAUSTIVE in entry for entry in ground_truth["images"])
+
+
+def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each id stands in the ascending `known`; -1 for those that do not."""
+    if not len(known):
+        return np.full(len(ids), -1, np.int64)
+    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[place] == ids, place, -1)
+
+
+def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
+    return np.array([value or 0 for value in values], np.int64)
+
+
+def _group(value: Any) -> str | None:
+    """How frequent a class is; what is none of LVIS's groups is no group."""
+    return value if value in tuple(FREQUENCIES) else None
+
+
+def _side(value: Any) -> int:
+    """A side of an image; 0 if it is none, which only masks mind."""
+    return value if type(value) is int and 0 < value < 1 << 31 else 0
+
+
+def boxes_table(entries: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Return the `bbox` of every entry, (entries, 4) xywh pixels."""
+    numbers: Iterable[float] = chain.from_iterable(entry["bbox"] for entry in entries)
+    return np.fromiter(numbers, np.float64, 4 * len(entries)).reshape(-1, 4)
+
+
+def _listed(images: Sequence[dict[str, Any]], name: str, category_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keys image × classes + class of what the images list under `name`, ascending."""
+    lists = [entry.get(name) or [] for entry in images]
+    image = np.repeat(np.arange(len(lists)), [len(entries) for entries in lists])
+    label = positions(np.fromiter(chain.from_iterable(lists), np.int64), category_ids)
+    return np.unique((image * len(category_ids) + label)[label >= 0])

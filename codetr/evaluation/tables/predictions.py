@@ -1,0 +1,105 @@
+"""Detections of all images of a split as one table of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from codetr.core.errors import UserError
+from codetr.evaluation.tables.ground_truth import GroundTruth, boxes_table, positions
+from codetr.inference.coco import coco_entries
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Detections of all images; of equal scores the earlier one counts as the better.
+
+    Attributes:
+        image: (detections,) position of the image in the ground truth.
+        label: (detections,) position of the class in the ground truth; -1 for a class it does not list.
+        boxes_xywh: (detections, 4) x, y, width, height in pixels; None where there are masks alone.
+        score: (detections,).
+        mask_score: (detections,) what masks are ranked by, None for the score.
+        outlines: the mask of every detection as a compressed run-length code, None where there are boxes alone.
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    boxes_xywh: NDArray[np.float64] | None
+    score: NDArray[np.float64]
+    mask_score: NDArray[np.float64] | None = None
+    outlines: Sequence[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @classmethod
+    def of_coco(cls, results: Sequence[dict[str, Any]], truth: GroundTruth) -> Self:
+        """From COCO results: `{image_id, category_id, bbox [x, y, w, h] pixels, score, segmentation, mask_score}`.
+
+        Raises:
+            UserError: a detection is of no image of the ground truth.
+        """
+        count = len(results)
+        image_ids = np.fromiter((entry["image_id"] for entry in results), np.int64, count)
+        image = positions(image_ids, truth.image_ids)
+        if len(unknown := np.flatnonzero(image < 0)):
+            where = f"predictions[{unknown[0]}].image_id"
+            raise UserError(f"{image_ids[unknown[0]]} is no image of the ground truth", where=where)
+        boxed = not count or "bbox" in results[0]
+        score = np.fromiter((entry["score"] for entry in results), np.float64, count)
+        mask_score = None
+        if any("mask_score" in entry for entry in results):
+            own = (entry.get("mask_score", entry["score"]) for entry in results)
+            mask_score = np.fromiter(own, np.float64, count)
+        masked = bool(count) and all(entry.get("segmentation") for entry in results)
+        return cls(
+            image=image,
+            label=positions(
+                np.fromiter((entry["category_id"] for entry in results), np.int64, count), truth.category_ids
+            ),
+            boxes_xywh=boxes_table(results) if boxed else None,
+            score=score,
+            mask_score=mask_score,
+            outlines=[entry["segmentation"] for entry in results] if masked or not boxed else None,
+        )
+
+    def to_coco(self, truth: GroundTruth, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Some of them as COCO results, see `of_coco`. Their classes must be of the ground truth.
+
+        Args:
+            truth: the ground truth that `image` and `label` are positions in.
+            rows: which, in this order.
+        """
+        return coco_entries(
+            truth.image_ids[self.image[rows]],
+            truth.category_ids[self.label[rows]],
+            boxes_xywh=None if self.boxes_xywh is None else self.boxes_xywh[rows],
+            scores=self.score[rows],
+            masks=None if self.outlines is None else [self.outlines[row] for row in rows.tolist()],
+            mask_scores=None if self.mask_score is None else self.mask_score[rows],
+        )
+
+    def boxes(self) -> NDArray[np.float64]:
+        """(detections, 4) the boxes [x, y, width, height], or those around the masks."""
+        if self.boxes_xywh is not None:
+            return self.boxes_xywh
+        return np.asarray(coco_mask.toBbox(list(self.outlines or ())), np.float64).reshape(-1, 4)
+
+    def area(self, iou_type: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(rows,) square pixels that decide which size range a detection counts in.
+
+        That of the box if there is one, as in the reference programs, except for masks with a score of their own:
+        published mask metrics come from programs that take the boxes out first.
+        """
+        if self.boxes_xywh is not None and not (iou_type == "segm" and self.mask_score is not None):
+            boxes = self.boxes_xywh[rows]
+            return boxes[:, 2] * boxes[:, 3]
+        outlines = self.outlines or ()
+        # One by one: with NumPy 2, pycocotools 2.0.11 fails on the areas of more than 255 masks at once.
+        return np.fromiter((coco_mask.area(outlines[row]) for row in rows.tolist()), np.float64, len(rows))

@@ -1,0 +1,225 @@
+"""Predictions over a split: coordinates, ids, numbers, and shards put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from codetr.core.errors import UserError
+from codetr.data.dataset.split import Split
+from codetr.data.loading.collate import collate
+from codetr.data.transforms.preprocess import preprocess_image
+from codetr.distributed.processes import Processes
+from codetr.evaluation.collect import parts
+from codetr.evaluation.collect.predict_split import predict_split
+from codetr.evaluation.evaluate import validate
+from codetr.evaluation.tables import coco_json
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import Predictions
+from codetr.inference.coco import coco_results
+from codetr.models.structures import Detections, ImageBatch
+from codetr.weights.files import load_model
+from tests.support.evaluation_sets import random_set
+from tests.support.ranks import run_on_ranks
+from tests.support.small_models import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("predict"), 3)
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Path) -> Split:
+    return Split.open(dataset, "val")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "model")
+
+
+def test_predictions_are_the_detectors_by_image(split: Split, model: Path, tmp_path: Path) -> None:
+    """Boxes in the wrong frame, labels instead of category ids, or shuffled images give metrics near zero."""
+    detector, _ = load_model(model)
+    work = tmp_path / "work"
+    found = predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work)
+    assert found is not None
+    assert not work.exists()
+    expected = []
+    for i in range(len(split)):
+        record = split.record(i)
+        pixels, sizes = preprocess_image(record.read(), PREPROCESS)
+        with torch.no_grad():
+            (detections,) = detector.detect(collate([pixels], [sizes], [record.image_id]))
+        for (x1, y1, x2, y2), label, score in zip(
+            detections.boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True
+        ):
+            expected.append((record.image_id, CATEGORY_IDS[label], [x1, y1, x2 - x1, y2 - y1], score))
+    expected.sort(key=lambda entry: entry[0])
+    written = found.to_coco(GroundTruth.of_split(split), np.arange(len(found)))
+    assert [entry["image_id"] for entry in written] == [entry[0] for entry in expected]
+    assert [entry["category_id"] for entry in written] == [entry[1] for entry in expected]
+    assert np.allclose([entry["bbox"] for entry in written], [entry[2] for entry in expected], atol=1e-4)
+    assert np.allclose([entry["score"] for entry in written], [entry[3] for entry in expected], atol=1e-7)
+
+
+def test_validation_leaves_training_as_it_was(split: Split, model: Path, tmp_path: Path) -> None:
+    """A validation that drew random numbers or left the detector in evaluation mode would change the training run."""
+    detector, _ = load_model(model)
+    detector.train()
+    before = torch.get_rng_state()
+    metrics = validate(detector, split, PREPROCESS, group=ALONE, batch_size=2, workers=1, work=tmp_path / "work")
+    assert metrics is not None
+    assert metrics.flat["ground_truths"] == 9
+    assert detector.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_numbers_are_written_as_the_shortest_that_read_back_the_same() -> None:
+    """Rounding would make ties, which change the metrics of the file against those of the model."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(200, generator=generator).sort(descending=True).values
+    boxes = torch.rand(200, 4, generator=generator) * 1000
+    boxes[:, 2:] += boxes[:, :2]
+    written = coco_results(Detections(boxes, scores, torch.zeros(200, dtype=torch.int64)), 7, np.array([5]))
+    read = json.loads(json.dumps(written))
+    assert torch.equal(torch.tensor([entry["score"] for entry in read], dtype=torch.float32), scores)
+    sizes = torch.tensor([entry["bbox"] for entry in read], dtype=torch.float32)[:, 2:]
+    assert torch.equal(sizes, boxes[:, 2:] - boxes[:, :2])
+    assert all(len(str(entry["score"])) <= 13 for entry in read)
+    assert {(entry["image_id"], entry["category_id"]) for entry in read} == {(7, 5)}
+
+
+@pytest.mark.parametrize("field", ["boxes", "scores"])
+def test_a_detector_that_gives_nan_is_an_error(field: str) -> None:
+    """NaN compares false with everything: pycocotools would sort it anywhere and say nothing."""
+    detections = Detections(torch.rand(2, 4), torch.rand(2), torch.zeros(2, dtype=torch.int64))
+    getattr(detections, field)[1] = float("nan")
+    with pytest.raises(UserError, match=r"image 12.*not finite"):
+        coco_results(detections, 12, np.array([1]))
+
+
+class Breaking(nn.Module):
+    """A detector that stops working after some batches, and counts the images it is shown."""
+
+    def __init__(self, detector: nn.Module, batches: int) -> None:
+        super().__init__()
+        self.detector, self.left, self.seen = detector, batches, list[int]()
+
+    def forward(self, batch: ImageBatch) -> list[Detections]:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.seen += batch.image_ids
+        return self.detector(batch)
+
+
+def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> Predictions | None:
+    return predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work, key=key)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(
+    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of a large dataset would be lost; and what is taken over must be what would have been computed."""
+    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+    detector, _ = load_model(model)
+    whole = run(detector, split, tmp_path / "whole", None)
+    work = tmp_path / "work"
+    first, second, other = Breaking(detector, 2), Breaking(detector, 9), Breaking(detector, 9)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, split, work, "this")
+    resumed = run(second, split, work, "this")
+    ids = split.image_ids.tolist()
+    assert (first.seen, second.seen) == (ids[:2], ids[2:])
+    assert whole is not None
+    assert resumed is not None
+    for name in ("image", "label", "boxes_xywh", "score"):
+        assert np.array_equal(getattr(resumed, name), getattr(whole, name))
+    # Weights or settings that differ make everything that is there worthless.
+    run(other, split, work, "another")
+    assert other.seen == ids
+
+
+TWO_RANKS = """
+from pathlib import Path
+from codetr.data.config import PreprocessConfig
+from codetr.data.dataset.split import Split
+from codetr.core.errors import UserError
+from codetr.evaluation.collect import predict_split as predict
+from codetr.distributed.processes import processes
+from codetr.weights.files import load_model
+
+def fail(*rest):
+    raise UserError("spoilt", where="work")
+
+predict.{name} = fail
+with processes() as group:
+    detector, _ = load_model(Path({model!r}))
+    split = Split.open(Path({dataset!r}), "val")
+    try:
+        preprocess = PreprocessConfig(short_side=64, long_side=96)
+        predict.predict_split(detector, split, preprocess, group=group, batch_size=1, workers=0, work=Path({work!r}))
+    except BaseException as error:
+        assert type(error) is (UserError if group.is_main else SystemExit), repr(error)
+    else:
+        raise AssertionError("went on")
+assert not Path({work!r}).exists()
+"""
+
+
+@pytest.mark.parametrize("name", ["begin", "gather"])
+def test_what_stops_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
+    """The others would wait for it, and for an hour where it has not ended; the user would read of them, not of it."""
+    values = {"model": str(model), "dataset": str(dataset), "work": str(tmp_path / "work")}
+    run_on_ranks(TWO_RANKS.format(name=name, **values), 2, tmp_path / "run.py")
+
+
+def test_spoilt_files_of_an_earlier_run_are_done_again(
+    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Complained of at every start, they would have to be found and removed by hand."""
+    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+    detector, _ = load_model(model)
+    whole = run(detector, split, tmp_path / "work", "this")
+    path = tmp_path / "work" / "batch-00000001.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    again = Breaking(detector, 9)
+    resumed = run(again, split, tmp_path / "work", "this")
+    assert again.seen == split.image_ids[1:2].tolist()
+    assert whole is not None
+    assert resumed is not None
+    assert np.array_equal(resumed.boxes_xywh, whole.boxes_xywh)
+    assert "batch-00000001.npz" in capsys.readouterr().err
+
+
+def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:
+    """Two ways to one ground truth: a difference would be another AP in `evaluate` than in `score`."""
+    for federated in (False, True):
+        opened = Split.open(write_dataset(tmp_path / str(federated), 4, federated=federated), "val")
+        found, expected = GroundTruth.of_split(opened), GroundTruth.of_coco(opened.to_coco())
+        for field in dataclasses.fields(GroundTruth):
+            ours, theirs = getattr(found, field.name), getattr(expected, field.name)
+            if isinstance(theirs, np.ndarray):
+                assert np.array_equal(ours, theirs), field.name
+            else:
+                assert ours == theirs or list(ours) == list(theirs), field.name
+
+
+def test_predictions_are_written_as_json_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is put together from pieces."""
+    monkeypatch.setattr(coco_json, "_ROWS", 2)
+    ground_truth, found = random_set(0)
+    arrays = GroundTruth.of_coco(ground_truth)
+    for entries in (found, []):
+        coco_json.write_predictions(tmp_path / "predictions.json", Predictions.of_coco(entries, arrays), arrays)
+        assert json.loads((tmp_path / "predictions.json").read_text()) == entries

@@ -1,0 +1,189 @@
+"""The file of outcomes: it comes back as it was written, and nothing else does."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codetr.core.errors import UserError
+from codetr.evaluation.comparison.match_table import MOST_RANK, Outcomes
+from codetr.evaluation.comparison.resampled_metrics import weighted_values
+from codetr.evaluation.evaluate import evaluate_results
+from tests.support.evaluation_sets import random_set, sides
+
+
+def outcomes(*, federated: bool = False, **changes: Any) -> Outcomes:
+    ground_truth, found = random_set(0)
+    if federated:
+        for image in ground_truth["images"]:
+            image["neg_category_ids"] = [1, 2, 3, 4]
+        for category, group in zip(ground_truth["categories"], "rcf", strict=False):
+            category["frequency"] = group
+    truth, predictions = sides(ground_truth, found)
+    return dataclasses.replace(Outcomes.of(evaluate_results(truth, predictions).matching, truth), **changes)
+
+
+def equal(one: Outcomes, other: Outcomes) -> bool:
+    fields = [field.name for field in dataclasses.fields(Outcomes)]
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in fields)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("sound") / "outcomes.npz"
+    outcomes().write(path)
+    return path.read_bytes()
+
+
+def contents(archive: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(archive)) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.mark.parametrize("federated", [False, True])
+def test_outcomes_come_back_from_their_file(tmp_path: Path, federated: bool) -> None:
+    """Bits that are shifted by one are other detections."""
+    original = outcomes(federated=federated)
+    assert original.frequency == (("r", "c", "f", None) if federated else (None,) * 4)
+    original.write(tmp_path / "a.npz")
+    original.write(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert equal(Outcomes.read(tmp_path / "a.npz"), original)
+
+
+def test_a_long_class_name_is_long_alone(tmp_path: Path) -> None:
+    """In an array of texts all are as long as the longest: 1,200 classes of LVIS would take 480 MB for this one."""
+    names = ("n" * 100_000, "Größe", "\U0001f600", "")
+    outcomes(names=names).write(tmp_path / "a.npz")
+    assert Outcomes.read(tmp_path / "a.npz").names == names
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert max(entry.file_size for entry in archive.infolist()) < 101_000
+
+
+def test_frequencies_count_by_the_rules_of_lvis_alone(tmp_path: Path) -> None:
+    """A COCO file may have them, and groups that LVIS does not know; neither can be averaged over."""
+    ground_truth, found = random_set(0)
+    for category, group in zip(ground_truth["categories"], ["r", "x", [], None], strict=True):
+        category["frequency"] = group
+    truth, predictions = sides(ground_truth, found)
+    assert truth.frequency == ("r", None, None, None)
+    assert Outcomes.of(evaluate_results(truth, predictions).matching, truth).frequency == (None,) * 4
+
+
+def classes(**changes: Any) -> np.ndarray:
+    values = {"names": ["a", "b", "c", "d"], "frequency": [None] * 4, "federated": False} | changes
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"image": np.array([5, 99], np.int32)},
+        {"label": np.zeros(1)},
+        {"label": np.zeros(1, np.int32)},
+        {"object_label": np.zeros(60, np.int32) + 4},
+        {"object_image": np.zeros(60, np.int32) - 1},
+        {"candidates": np.array([10**6], np.int32)},
+        {"hit": np.zeros(3, np.uint8)},
+        {"hit": np.zeros((4, 10, 1), np.uint8)},
+        {"rank": np.array([{}], object)},
+        {"category_ids": np.zeros((4, 4))},
+        {"category_ids": np.array([1, 2, 2, 3])},
+        {"category_ids": np.array([2, 1, 3, 4])},
+        {"image_ids": np.zeros(12, np.int64)},
+        {"image_ids": np.array(3)},
+        {"classes": np.frombuffer(b"{", np.uint8)},
+        {"classes": classes(names=["a"])},
+        {"classes": classes(names=["a", "b", "c", 4])},
+        {"classes": classes(names=["a", "b", "c", "\ud800"])},
+        {"classes": classes(frequency=[None])},
+        {"classes": classes(frequency=["x"] * 4, federated=True)},
+        {"classes": classes(frequency=["r"] * 4)},
+        {"classes": classes(federated=1)},
+        {"classes": np.frombuffer(b"[" * 100_000, np.uint8)},
+    ],
+    ids=lambda damage: next(iter(damage)),
+)
+def test_a_file_that_was_tampered_with_is_refused(tmp_path: Path, sound: bytes, damage: dict[str, np.ndarray]) -> None:
+    """Positions that lead outside would fail deep inside, or, pickled, run what somebody else wrote."""
+    np.savez(tmp_path / "b.npz", **{**contents(sound), **damage})
+    with pytest.raises(UserError, match=r"b\.npz: cannot be read.*`codetr evaluate`"):
+        Outcomes.read(tmp_path / "b.npz")
+
+
+def test_ranks_and_outcomes_that_cannot_be_are_refused(tmp_path: Path, sound: bytes) -> None:
+    arrays = contents(sound)
+    np.savez(tmp_path / "rank.npz", **{**arrays, "rank": arrays["rank"] * 0 + MOST_RANK + 1})
+    np.savez(tmp_path / "both.npz", **{**arrays, "excused": arrays["hit"]})
+    np.savez(tmp_path / "more.npz", **{**arrays, "sought": arrays["sought"] * 0})
+    for name in ("rank", "both", "more"):
+        with pytest.raises(UserError, match=f"{name}.npz"):
+            Outcomes.read(tmp_path / f"{name}.npz")
+
+
+def test_a_file_of_an_earlier_form_is_to_be_written_anew(tmp_path: Path, sound: bytes) -> None:
+    """It had names as an array of texts."""
+    arrays = contents(sound)
+    del arrays["classes"]
+    earlier = {"names": np.array(["a", "bc", "d", "e"]), "frequency": np.array(["-"] * 4), "federated": np.array(False)}
+    np.savez_compressed(tmp_path / "a.npz", **arrays, **earlier)
+    with pytest.raises(UserError, match=r"a\.npz.*`codetr evaluate` writes it anew"):
+        Outcomes.read(tmp_path / "a.npz")
+
+
+MANY = settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@MANY
+@given(st.data())
+def test_a_file_with_damaged_bytes_is_read_as_it_was_or_refused(
+    tmp_path: Path, sound: bytes, data: st.DataObject
+) -> None:
+    """Disks and networks flip bits and cut files. A traceback does not say what to do, and a wrong AP says nothing."""
+    content = bytearray(sound)
+    # The ends of an archive, which say where everything is, more often than what is between them.
+    places = st.integers(0, len(sound) - 1) | st.integers(len(sound) - 900, len(sound) - 1) | st.integers(0, 60)
+    for place in data.draw(st.lists(places, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    if data.draw(st.integers(0, 3)) == 0:
+        start, stop = sorted(data.draw(st.tuples(places, places)))
+        del content[start:stop]
+    path = tmp_path / "outcomes.npz"
+    path.write_bytes(content)
+    try:
+        found = Outcomes.read(path)
+    except UserError:
+        return
+    assert equal(found, outcomes())
+
+
+@MANY
+@given(st.data())
+def test_whatever_is_read_can_be_measured(tmp_path: Path, sound: bytes, data: st.DataObject) -> None:
+    """Values of the right form that were changed on purpose, so that no checksum tells."""
+    arrays = {name: array.copy() for name, array in contents(sound).items()}
+    name = data.draw(st.sampled_from(sorted(arrays)))
+    array = arrays[name]
+    limits = np.iinfo(array.dtype)
+    values = st.sampled_from([0, 1, 3, 4, 11, 12, limits.max, max(limits.min, -1)])
+    for _ in range(data.draw(st.integers(1, 3))):
+        array.ravel()[data.draw(st.integers(0, array.size - 1))] = data.draw(values)
+    arrays[name] = data.draw(st.sampled_from([array, array[:-1], array[:0], np.concatenate([array, array])]))
+    np.savez(tmp_path / "outcomes.npz", **arrays)
+    try:
+        found = Outcomes.read(tmp_path / "outcomes.npz")
+    except UserError:
+        return
+    with np.errstate(all="raise", under="ignore", invalid="ignore"):
+        weighted_values(found, np.ones((len(found.image_ids), 2), np.int32))

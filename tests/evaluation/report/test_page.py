@@ -1,0 +1,190 @@
+"""Plots, pictures and the report: what they show, and that names from outside cannot do harm."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codetr.evaluation.analysis.explain import analyse
+from codetr.evaluation.evaluate import evaluate_results
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.metrics.summary import Metrics
+from codetr.evaluation.report.overlays import Album
+from codetr.evaluation.report.page import Report, render_report
+from codetr.evaluation.report.pictures import choose, compare
+from codetr.evaluation.report.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import Predictions
+from tests.support.evaluation_sets import detection, random_set, truth
+
+HOSTILE = '_$x$ "><script>alert(1)</script>{{ 7 * 7 }}\n'
+
+
+@pytest.fixture(scope="module")
+def metrics() -> Metrics:
+    ground_truth, predictions = random_set(5)
+    ground_truth["categories"][0]["name"] = HOSTILE
+    ground_truth["images"][0]["file_name"] = HOSTILE
+    return evaluate_coco(ground_truth, predictions)
+
+
+def many_classes(count: int) -> Metrics:
+    ground_truth = truth([(1, k, [0, 0, 10, 10]) for k in range(1, count + 1)], classes=count)
+    return evaluate_coco(ground_truth, [detection(1, k, [0, 0, 10, 10], 0.5) for k in range(1, count + 1, 3)])
+
+
+@pytest.fixture(scope="module")
+def extremes(metrics: Metrics) -> list[Metrics]:
+    """Names that are markup, as many classes as LVIS has, and nothing at all."""
+    return [metrics, many_classes(1203), evaluate_coco(truth([]), [])]
+
+
+def album(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> Album:
+    """Pictures of a set whose images are grey."""
+    objects = GroundTruth.of_coco(ground_truth)
+    found = Predictions.of_coco(predictions, objects)
+    analysis = analyse(objects, found, evaluate_results(objects, found))
+    return Album(objects, found, analysis, lambda _: np.full((200, 300, 3), 128, np.uint8))
+
+
+def report(album: Album, folder: Path) -> str:
+    metrics = album.analysis.metrics
+    plot_precision_recall(metrics, folder / "pr.png")
+    plots = [("Precision over recall", folder / "pr.png")]
+    pictures = [album.whole(image) for image in metrics.images[:2]]
+    mistakes = album.mistakes(2)
+    return render_report(
+        Report("a recipe", "val", album.analysis, plots, pictures, pictures, mistakes, 4, [("model", "sha256:0")])
+    )
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a set in which the name of a class and that of a file are markup."""
+    ground_truth, predictions = random_set(5)
+    ground_truth["categories"][0]["name"] = HOSTILE
+    ground_truth["images"][0]["file_name"] = HOSTILE
+    return report(album(ground_truth, predictions), tmp_path_factory.mktemp("hostile"))
+
+
+def test_names_from_outside_are_text_in_the_report(hostile: str) -> None:
+    """A class called <script> in somebody's annotation file would otherwise run in the reader's browser."""
+    assert "<script>alert" not in hostile
+    assert hostile.count("&lt;script&gt;alert(1)&lt;/script&gt;{{ 7 * 7 }}") >= 5  # classes, pairs, pictures, file
+
+
+def test_the_report_needs_no_other_file_and_no_network(hostile: str) -> None:
+    """It is sent by mail and opened from artifact stores."""
+    assert not re.search(r"https?://|<link|@import|url\(", hostile)
+    assert all(source.startswith("data:image/") for source in re.findall(r'<img[^>]* src="([^"]*)"', hostile))
+
+
+def test_a_picture_shows_every_threshold() -> None:
+    """Whoever opens the page without its script sees the operating point, and the counts of the metrics."""
+    ground_truth, predictions = random_set(5)
+    shown = album(ground_truth, predictions)
+    point = shown.analysis.metrics.operating_point.score
+    for image in shown.analysis.metrics.images:
+        marks = shown.whole(image).marks
+        right, wrong = (sum(m.kind == kind and m.score >= point for m in marks) for kind in ("right", "wrong"))
+        missed = sum(m.kind == "object" and m.score < point for m in marks)
+        assert (right, wrong, missed) == (image.tp, image.fp, image.fn)
+        detections = [m.score for m in marks if m.kind in ("right", "wrong", "neither")]
+        assert len(detections) <= max(100, sum(score >= point for score in detections))
+
+
+def test_mistakes_are_shown_by_type() -> None:
+    ground_truth = truth([(1, 1, [10, 10, 100, 100])])
+    results = [
+        detection(1, 2, [10, 10, 100, 100], 0.9),
+        detection(1, 1, [200, 100, 60, 60], 0.8),
+        detection(2, 1, [20, 20, 60, 60], 0.7),
+    ]
+    shown = {name: [part.caption for part in parts] for name, parts in album(ground_truth, results).mistakes(2)}
+    assert shown == {
+        "classification": ["class 2 0.90, annotated: class 1"],
+        "background": ["class 1 0.80", "class 1 0.70"],
+    }
+
+
+def test_the_report_shows_every_class_and_a_dash_for_what_is_not_measured(tmp_path: Path) -> None:
+    """A class without ground truth has no AP; 0.000 or nan would be read as a result."""
+    html = report(album(truth([(1, 1, [0, 0, 50, 50])]), [detection(1, 1, [0, 0, 50, 50], 0.9)]), tmp_path)
+    rows = re.findall(r"<tr>\s*<td data-value=\"class \d\">.*?</tr>", html, re.DOTALL)
+    assert len(rows) == 2
+    assert "1.000" in rows[0]
+    assert "\u2013" in rows[1]
+    assert "nan" not in rows[1].lower()
+
+
+@pytest.mark.parametrize("draw", [plot_precision_recall, plot_classes, plot_scores])
+def test_plots_take_any_names_and_any_number_of_classes(draw, extremes: list[Metrics], tmp_path: Path) -> None:
+    """`$` begins a formula and a leading `_` hides a label in matplotlib; others fail on one class or on none."""
+    for number, shown in enumerate(extremes):
+        path = tmp_path / f"{number}.png"
+        draw(shown, path)
+        with Image.open(path) as picture:
+            assert picture.width > 1000
+            assert picture.height < 1600
+            assert np.asarray(picture).std() > 1
+
+
+def test_the_plot_of_confusions_takes_any_names_and_any_number_of_classes(tmp_path: Path) -> None:
+    """Of 1,203 classes those are drawn that are mixed up; where there is nothing to mix up there is no plot."""
+    hostile, found = random_set(5)
+    hostile["categories"][0]["name"] = HOSTILE
+    many = truth([(1, k, [20.0 * k, 0, 10, 10]) for k in range(1, 1204)], classes=1203)
+    mixed = [detection(1, k + k % 3, [20.0 * k, 0, 10, 10], 0.5) for k in range(1, 1202)]
+    for number, pair in enumerate(((hostile, found), (many, mixed))):
+        analysis = album(*pair).analysis
+        path = tmp_path / f"{number}.png"
+        assert plot_confusion(analysis, path)
+        with Image.open(path) as picture:
+            assert picture.height < 1600
+            assert np.asarray(picture).std() > 1
+    alone = album(truth([(1, 1, [0, 0, 9, 9])], classes=1), []).analysis
+    assert not plot_confusion(alone, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_a_plot_of_the_same_numbers_is_the_same_file(metrics: Metrics, tmp_path: Path) -> None:
+    """A date or a version inside would change the digest of an evaluation that did not change."""
+    plot_classes(metrics, tmp_path / "a.png")
+    plot_classes(metrics, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_worst_images_have_mistakes_and_best_ones_successes(metrics: Metrics) -> None:
+    """The reader of the report draws conclusions from them."""
+    choice = choose(metrics, 4)
+    assert len(choice.worst) == len(choice.best) == 4
+    judged = [entry.f1 for entry in metrics.images if entry.f1 is not None]
+    assert choice.worst[0].f1 == min(judged)
+    assert choice.best[0].f1 == max(judged)
+    assert not {entry.image_id for entry in choice.worst} & {entry.image_id for entry in choice.best}
+
+
+def test_choosing_from_fewer_images_than_wanted(metrics: Metrics) -> None:
+    """A perfect image is no failure, whatever number of failures is asked for."""
+    perfect = evaluate_coco(truth([(1, 1, [0, 0, 50, 50])]), [detection(1, 1, [0, 0, 50, 50], 0.9)])
+    choice = choose(perfect, 8)
+    assert choice.worst == []
+    assert [entry.image_id for entry in choice.best] == [1]
+
+
+def test_compared_halves_show_truth_left_and_detections_above_the_threshold_right() -> None:
+    """Swapped halves, or detections that are not counted, would show another result than the numbers."""
+    ground_truth = truth([(1, 1, [50, 50, 100, 100])], images=1)
+    image = np.zeros((200, 300, 3), np.uint8)
+    found = [detection(1, 2, [50, 50, 100, 100], 0.3)]
+    below = np.asarray(compare(image, ground_truth, found, threshold=0.4, long_side=300))
+    above = np.asarray(compare(image, ground_truth, found, threshold=0.2, long_side=300))
+    assert below[:, :300].any()
+    assert not below[:, 312:].any()
+    assert above[:, 312:].any()
+    assert (above[:, :300] == below[:, :300]).all()
