@@ -13,11 +13,11 @@ from codetr.core.version import __version__
 
 if TYPE_CHECKING:
     from codetr.core.errors import UserError
-    from codetr.inference.augmented import TestTimeAugmentation
     from codetr.inference.load import load
     from codetr.inference.predictor import Model, Predictor
     from codetr.inference.result import FoundObject, Result
-    from codetr.inference.tiled import TiledInference
+    from codetr.inference.tiling import TiledInference
+    from codetr.inference.tta import TestTimeAugmentation
 
 __all__ = [
     "FoundObject",
@@ -37,8 +37,8 @@ _HOMES = {
     "Model": "codetr.inference.predictor",
     "Predictor": "codetr.inference.predictor",
     "Result": "codetr.inference.result",
-    "TestTimeAugmentation": "codetr.inference.augmented",
-    "TiledInference": "codetr.inference.tiled",
+    "TestTimeAugmentation": "codetr.inference.tta",
+    "TiledInference": "codetr.inference.tiling",
     "UserError": "codetr.core.errors",
     "load": "codetr.inference.load",
 }

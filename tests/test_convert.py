@@ -15,8 +15,8 @@ from codetr import zoo
 from codetr.cli import main
 from codetr.convert import convert, write_official
 from codetr.core.errors import UserError
+from codetr.inference.predict_files import predict
 from codetr.models.detector import build_detector
-from codetr.predict import predict
 from codetr.weights.checkpoint import read_checkpoint
 from codetr.weights.configuration import from_recipe
 from codetr.weights.files import load_model, read_info

@@ -111,8 +111,8 @@ def predict(
     Videos need an extra: [bold]pip install 'codetr\\[video]'[/]
     """
     from codetr.inference.config import TilesConfig, TTAConfig
-    from codetr.predict import PREDICTIONS
-    from codetr.predict import predict as run
+    from codetr.inference.predict_files import PREDICTIONS
+    from codetr.inference.predict_files import predict as run
 
     result = run(
         model,

@@ -18,7 +18,7 @@ from codetr.export.suppression import GONE, Found, suppress
 from codetr.export.two_stage import detect_regions
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig
 from codetr.models.detector import CoDETR
-from codetr.models.heads.detections import ranked_pairs
+from codetr.models.heads.query.postprocess import ranked_pairs
 from codetr.models.transformer.levels import Encoded, Levels
 
 Runner = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codetr.export.suppression import GONE, Found, select, suppress
-from codetr.models.box_coder import BoxCoder
 from codetr.models.config import NMSConfig
 from codetr.models.detector import CoDETR
-from codetr.models.heads.dense import map_sizes
-from codetr.models.heads.rpn import RPNHead
+from codetr.models.heads.dense.box_coder import BoxCoder
+from codetr.models.heads.dense.feature_maps import map_sizes
+from codetr.models.heads.dense.rpn import RPNHead
 from codetr.models.transformer.levels import Encoded
 
 

@@ -10,11 +10,11 @@ import torch
 
 from codetr import zoo
 from codetr.core.errors import UserError
-from codetr.inference.augmented import TestTimeAugmentation
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.inputs import device_named
 from codetr.inference.predictor import Model, Predictor
-from codetr.inference.tiled import TiledInference
+from codetr.inference.tiling import TiledInference
+from codetr.inference.tta import TestTimeAugmentation
 from codetr.models.detector import build_detector
 from codetr.registry.address import model_folder
 from codetr.registry.store import MARKER

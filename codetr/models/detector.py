@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from codetr.core.errors import UserError
 from codetr.models.backbones.build import build_backbone, build_neck
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig, Head
-from codetr.models.draws import Draws
-from codetr.models.heads.atss import ATSSHead
-from codetr.models.heads.co_deformable import CoDeformableHead
-from codetr.models.heads.co_dino import CoDINOHead
-from codetr.models.heads.detections import best_pairs
-from codetr.models.heads.instance import InstanceHead
-from codetr.models.heads.roi import RoIHead
-from codetr.models.heads.rpn import RPNHead
+from codetr.models.heads.dense.atss import ATSSHead
+from codetr.models.heads.dense.rpn import RPNHead
+from codetr.models.heads.instance.head import InstanceHead
+from codetr.models.heads.query.co_deformable import CoDeformableHead
+from codetr.models.heads.query.co_dino import CoDINOHead
+from codetr.models.heads.query.postprocess import best_pairs
+from codetr.models.heads.roi.box_head import RoIHead
 from codetr.models.losses.federated import FederatedClasses
-from codetr.models.normalizer import Normalizer
+from codetr.models.losses.normalizer import Normalizer
+from codetr.models.random_draws import Draws
 from codetr.models.structures import Detections, ImageBatch, Target
 from codetr.models.transformer.encoder import Encoder
 from codetr.models.transformer.levels import Encoded, Levels

@@ -19,9 +19,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from codetr.distributed.processes import Processes
 from codetr.models.backbones import resnet, swin, vit
-from codetr.models.feature_pyramid import SimpleFeaturePyramid
-from codetr.models.heads.roi import RoIHead
-from codetr.models.neck import ChannelMapper
+from codetr.models.heads.roi.box_head import RoIHead
+from codetr.models.necks.channel_mapper import ChannelMapper
+from codetr.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 from codetr.models.transformer.layers import EncoderLayer
 
 UNITS = (vit.Block, swin.Block, swin.PatchMerging, resnet.Stage, SimpleFeaturePyramid, ChannelMapper, EncoderLayer)

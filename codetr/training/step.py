@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
-from codetr.models.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer, effective_counts
+from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer, effective_counts
 from codetr.models.structures import ImageBatch, Target
 from codetr.training.gradients import clip_gradients, mean_in_order_of_ranks
 from codetr.training.randomness import derive_seed, seed_all

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from codetr.models.box_coder import BoxCoder
 from codetr.models.boxes import (
     box_area,
     clip_boxes,
@@ -18,6 +17,7 @@ from codetr.models.boxes import (
     paired_iou,
     xyxy_to_cxcywh,
 )
+from codetr.models.heads.dense.box_coder import BoxCoder
 
 position = st.floats(-500, 1500, width=32)
 side = st.floats(1, 1000, width=32)

@@ -10,7 +10,7 @@ import torch
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorKind
 from codetr.models.detector import CoDETR, build_detector
-from codetr.models.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer
+from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from codetr.models.detector import CoDETR
-from codetr.models.draws import DenoisingNoise, Draws
+from codetr.models.random_draws import DenoisingNoise, Draws
 from codetr.models.structures import ImageBatch, Target
 from codetr.weights.official import from_official
 

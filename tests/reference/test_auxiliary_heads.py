@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from codetr.models.detector import CoDETR
-from codetr.models.heads.atss import ATSSHead
-from codetr.models.heads.auxiliary import AuxiliaryQueries
-from codetr.models.heads.dense import Proposals
-from codetr.models.heads.roi import RoIHead
-from codetr.models.heads.roi_pooling import number_regions
-from codetr.models.heads.rpn import RPNHead
-from codetr.models.normalizer import Normalizer
+from codetr.models.heads.dense.atss import ATSSHead
+from codetr.models.heads.dense.feature_maps import Proposals
+from codetr.models.heads.dense.rpn import RPNHead
+from codetr.models.heads.query.positive_queries import AuxiliaryQueries
+from codetr.models.heads.roi.box_head import RoIHead
+from codetr.models.heads.roi.pooling import number_regions
+from codetr.models.losses.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
 from tests.reference.golden_case import GoldenCase, close
 

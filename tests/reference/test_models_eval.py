@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from codetr.models.detector import CoDETR
-from codetr.models.heads.dense import Proposals
-from codetr.models.heads.roi_pooling import number_regions
+from codetr.models.heads.dense.feature_maps import Proposals
+from codetr.models.heads.roi.pooling import number_regions
 from codetr.models.structures import Detections, ImageBatch
 from codetr.models.transformer.decoder import Decoded
 from codetr.models.transformer.levels import Encoded

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from codetr.models.assignment.hungarian import match
 from codetr.models.config import CoDINOHeadConfig
 from codetr.models.detector import CoDETR
-from codetr.models.heads.auxiliary import AuxiliaryQueries
-from codetr.models.heads.denoising import DenoisingQueries
-from codetr.models.matcher import match
+from codetr.models.heads.query.denoising import DenoisingQueries
+from codetr.models.heads.query.positive_queries import AuxiliaryQueries
 from codetr.models.structures import ImageBatch, Target
 from codetr.models.transformer.positions import inverse_sigmoid
 from codetr.models.transformer.predictors import Predictions

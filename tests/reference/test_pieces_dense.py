@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.models.anchors import AnchorGenerator
-from codetr.models.assigners.atss import ATSSAssigner
-from codetr.models.assigners.max_iou import MaxIoUAssigner
-from codetr.models.box_coder import BoxCoder
-from codetr.models.heads.roi_pooling import pool_regions, pooling_levels
+from codetr.models.assignment.atss import ATSSAssigner
+from codetr.models.assignment.max_iou import MaxIoUAssigner
+from codetr.models.heads.dense.anchors import AnchorGenerator
+from codetr.models.heads.dense.box_coder import BoxCoder
+from codetr.models.heads.roi.pooling import pool_regions, pooling_levels
 from codetr.ops.nms import batched_nms, multiclass_nms
 from codetr.ops.soft_nms import soft_nms
 
@@ -65,7 +65,7 @@ def test_assignment_of_anchors_by_overlap(
     piece: dict[str, Tensor], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chunks of anchors must not change which anchor is an object's best."""
-    monkeypatch.setattr("codetr.models.assigners.max_iou._CHUNK_CPU", chunk)
+    monkeypatch.setattr("codetr.models.assignment.max_iou._CHUNK_CPU", chunk)
     assign = MaxIoUAssigner(0.7, 0.3, min_positive_iou=0.3, low_quality=True)
     assert torch.equal(assign(piece["bboxes"], piece["gt_bboxes"]), piece["gt_inds"])
 

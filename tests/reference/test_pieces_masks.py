@@ -8,8 +8,8 @@ from torch import Tensor
 
 from codetr.models.losses.boundary import boundary, boundary_aware_losses
 from codetr.models.losses.mask import mask_loss
+from codetr.models.losses.normalizer import Normalizer
 from codetr.models.masks import RegionMasks, area_within, crop_masks
-from codetr.models.normalizer import Normalizer
 
 
 @pytest.mark.parametrize("piece", ["mask_crop_and_resize"], indirect=True)

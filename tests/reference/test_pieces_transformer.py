@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from codetr.models.assignment.hungarian import assign, matching_cost
 from codetr.models.boxes import cxcywh_to_xyxy
 from codetr.models.config import DenoisingConfig, SetCosts
-from codetr.models.draws import Draws
-from codetr.models.heads.denoising import denoising_queries
-from codetr.models.matcher import assign, matching_cost
+from codetr.models.heads.query.denoising import denoising_queries
+from codetr.models.random_draws import Draws
 from codetr.models.structures import ImageBatch, Target
 from codetr.models.transformer.attention import DeformableAttention
 from codetr.models.transformer.decoder import box_position_embedding

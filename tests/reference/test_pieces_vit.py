@@ -9,7 +9,7 @@ from torch import Tensor
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
 from codetr.models.backbones.vit import ViT, resize_positions
-from codetr.models.feature_pyramid import SimpleFeaturePyramid
+from codetr.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 from tests.reference.golden_case import close
 
 

@@ -18,8 +18,8 @@ from codetr.models.config import (
     TransformerConfig,
 )
 from codetr.models.detector import CoDETR
-from codetr.models.draws import DenoisingNoise, Draws
-from codetr.models.normalizer import Normalizer
+from codetr.models.losses.normalizer import Normalizer
+from codetr.models.random_draws import DenoisingNoise, Draws
 from codetr.models.structures import ImageBatch, Target
 
 SIZE = 64

@@ -11,8 +11,8 @@ from codetr.models.backbones.resnet import ResNet
 from codetr.models.backbones.swin import Swin
 from codetr.models.backbones.timm_backbone import TimmBackbone
 from codetr.models.backbones.vit import ViT
-from codetr.models.feature_pyramid import SimpleFeaturePyramid
-from codetr.models.neck import ChannelMapper
+from codetr.models.necks.channel_mapper import ChannelMapper
+from codetr.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 
 Backbone = ResNet | Swin | ViT | TimmBackbone
 """Any backbone: images (batch, 3, height, width) to a list of maps, fine to coarse, of `out_channels`."""

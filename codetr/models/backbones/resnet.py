@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codetr.models.backbones.config import NormKind, ResNetConfig
-from codetr.models.checkpointing import run_layer
+from codetr.models.layers.checkpointing import run_layer
 
 _BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of the four stages by depth."""

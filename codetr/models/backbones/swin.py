@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codetr.models.backbones.config import SwinConfig
-from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.windows import crop, pad_to_windows, whole
-from codetr.models.checkpointing import run_layer
+from codetr.models.layers.checkpointing import run_layer
+from codetr.models.layers.drop_path import DropPath
 
 _PATCH = 4
 """Side of a patch, in pixels."""

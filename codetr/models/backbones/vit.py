@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
-from codetr.models.backbones.drop_path import DropPath
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
 from codetr.models.backbones.windows import crop, pad_to_windows, whole
-from codetr.models.checkpointing import run_layer
+from codetr.models.layers.checkpointing import run_layer
+from codetr.models.layers.drop_path import DropPath
 from codetr.ops.exporting import plain_layout
 
 _EPSILON = 1e-6

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codetr.models.losses.mask import mask_loss
+from codetr.models.losses.normalizer import Normalizer
 from codetr.models.losses.reduction import weighted_mean
-from codetr.models.normalizer import Normalizer
 
 _LEAST_SHARE = 0.1
 """A cell is at the boundary if more than this share of the window around it lies on the other side."""

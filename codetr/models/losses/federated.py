@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from codetr.core.errors import UserError
 from codetr.models.config import FederatedConfig
-from codetr.models.draws import Draws
+from codetr.models.random_draws import Draws
 from codetr.models.structures import Target
 
 

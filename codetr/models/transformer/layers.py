@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.models.initialisation import xavier
+from codetr.models.layers.initialisation import xavier
 from codetr.models.transformer.attention import DeformableAttention
 from codetr.models.transformer.levels import Encoded, Levels
 

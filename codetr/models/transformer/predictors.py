@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from codetr.models.initialisation import PRIOR_LOGIT
+from codetr.models.layers.initialisation import PRIOR_LOGIT
 from codetr.models.transformer.positions import inverse_sigmoid
 from codetr.ops.exporting import full_precision
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from codetr.models.initialisation import xavier
+from codetr.models.layers.initialisation import xavier
 from codetr.models.transformer.levels import Encoded, Levels
 from codetr.models.transformer.predictors import Predictors
 

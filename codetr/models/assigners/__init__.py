@@ -1,1 +1,0 @@
-"""Assigners: which anchor or proposal is responsible for which object."""

@@ -1,0 +1,1 @@
+"""Assignment of predictions to ground truth: Hungarian, ATSS, maximum IoU, random sampling."""

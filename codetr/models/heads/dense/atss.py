@@ -1,0 +1,234 @@
+"""The one-stage detection head of ATSS (Zhang et al., CVPR 2020), with centerness (Tian et al., "FCOS", ICCV 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codetr.models.assignment.atss import ATSSAssigner
+from codetr.models.assignment.random_sampler import Permute
+from codetr.models.config import ATSSHeadConfig
+from codetr.models.heads.dense.anchors import AnchorGenerator
+from codetr.models.heads.dense.box_coder import BoxCoder
+from codetr.models.heads.dense.feature_maps import best_first, flatten_map, map_sizes, to_original
+from codetr.models.heads.query.positive_queries import AuxiliaryQueries, auxiliary_queries
+from codetr.models.layers.conv import ConvNorm
+from codetr.models.layers.initialisation import PRIOR_LOGIT
+from codetr.models.losses.binary_cross_entropy import binary_cross_entropy_loss
+from codetr.models.losses.federated import leave_out
+from codetr.models.losses.focal import sigmoid_focal_loss
+from codetr.models.losses.giou import giou_loss
+from codetr.models.losses.normalizer import Normalizer
+from codetr.models.structures import Detections, ImageBatch, Target
+from codetr.ops.nms import batched_nms
+
+
+@dataclass
+class ATSSOutput:
+    """Predictions at every cell of every level, float32; lists run over levels.
+
+    Attributes:
+        logits: (batch, cells, classes).
+        deltas: (batch, cells, 4).
+        centerness: (batch, cells) logits.
+    """
+
+    logits: list[Tensor]
+    deltas: list[Tensor]
+    centerness: list[Tensor]
+
+
+@dataclass
+class ATSSTargets:
+    """What every cell of every image should predict; cells of all levels one after the other.
+
+    Attributes:
+        anchors: (batch, cells, 4) xyxy pixels, zeros outside the image.
+        labels: (batch, cells) int64; the number of classes means background.
+        boxes: (batch, cells, 4) xyxy pixels of the object, zeros for background.
+        weights: (batch, cells), 0 outside the image.
+        foreground: (batch,) number of foreground cells of every image.
+    """
+
+    anchors: Tensor
+    labels: Tensor
+    boxes: Tensor
+    weights: Tensor
+    foreground: Tensor
+
+
+def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """(n,) in (0, 1]: 1 for an anchor (n, 4) in the centre of its object (n, 4), lower near the edges; xyxy pixels."""
+    centers = (anchors[:, :2] + anchors[:, 2:]) / 2
+    before, after = centers - boxes[:, :2], boxes[:, 2:] - centers
+    return (torch.minimum(before, after) / torch.maximum(before, after)).prod(dim=-1).sqrt()
+
+
+class ATSSHead(nn.Module):
+    """One square anchor per cell: classes, box deltas and how central the cell is.
+
+    Args:
+        config: sizes, assignment, loss weights and test-time settings.
+        num_classes: classes without background.
+        channels: channels of all maps.
+        strides: strides of the maps in pixels, fine to coarse.
+        groups: groups of the normalisations.
+    """
+
+    def __init__(
+        self, config: ATSSHeadConfig, num_classes: int, channels: int, strides: Sequence[int], groups: int = 32
+    ) -> None:
+        super().__init__()
+        self.config, self.num_classes = config, num_classes
+        self.anchors = AnchorGenerator(tuple(strides), octave_base_scale=config.octave_base_scale)
+        self.coder = BoxCoder(config.delta_stds)
+        self.assign = ATSSAssigner(config.assigner_candidates)
+
+        def branch() -> nn.ModuleList:
+            return nn.ModuleList(
+                ConvNorm(channels, channels, groups=groups, kernel_size=3) for _ in range(config.stacked_convs)
+            )
+
+        self.class_convs, self.box_convs = branch(), branch()
+        self.classifier = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.deltas = nn.Conv2d(channels, 4, 3, padding=1)
+        self.centerness = nn.Conv2d(channels, 1, 3, padding=1)
+        self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in strides)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.constant_(self.classifier.get_parameter("bias"), PRIOR_LOGIT)
+
+    def forward(self, features: Sequence[Tensor]) -> ATSSOutput:
+        """Predictions from maps (batch, channels, height, width), fine to coarse."""
+        output = ATSSOutput([], [], [])
+        for feature, scale in zip(features, self.scales, strict=True):
+            class_features = box_features = feature
+            for conv in self.class_convs:
+                class_features = F.relu(conv(class_features))
+            for conv in self.box_convs:
+                box_features = F.relu(conv(box_features))
+            output.logits.append(flatten_map(self.classifier(class_features), self.num_classes))
+            output.deltas.append(flatten_map(self.deltas(box_features), 4) * scale)
+            output.centerness.append(flatten_map(self.centerness(box_features), 1).squeeze(-1))
+        return output
+
+    def loss(
+        self,
+        features: Sequence[Tensor],
+        batch: ImageBatch,
+        targets: Sequence[Target],
+        normalizer: Normalizer,
+        permute: Permute,
+        counted: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], AuxiliaryQueries]:
+        """Weighted losses `atss.cls`, `atss.giou` and `atss.centerness`, summed over levels, and anchors as queries.
+
+        Args:
+            features: maps (batch, channels, height, width), fine to coarse.
+            batch: the images.
+            targets: ground truth of every image; anchors outside an image's padded size are not used.
+            normalizer: asked for the number of foreground cells, then for the sum of their centerness.
+            permute: draws which anchors become queries.
+            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
+        """
+        output = self(features)
+        wanted = self.targets(map_sizes(features), batch, targets)
+        labels = wanted.labels.flatten()
+        foreground = (labels < self.num_classes).nonzero().squeeze(1)
+        anchors, boxes = wanted.anchors.flatten(0, 1)[foreground], wanted.boxes.flatten(0, 1)[foreground]
+        decoded = self.coder.decode(anchors, torch.cat(output.deltas, dim=1).flatten(0, 1)[foreground])
+        centerness = centerness_targets(anchors, boxes)
+        count = normalizer(wanted.foreground.clamp(min=1).sum(), labels.device)
+        total_centerness = normalizer(centerness.sum(), labels.device)
+        logits = leave_out(torch.cat(output.logits, dim=1), counted)
+        classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, wanted.weights.flatten(), count)
+        giou = giou_loss(decoded, boxes, centerness, total_centerness)
+        central = binary_cross_entropy_loss(
+            torch.cat(output.centerness, dim=1).flatten()[foreground], centerness, None, count
+        )
+        losses = {
+            "atss.cls": self.config.classification_weight * classification,
+            "atss.giou": self.config.giou_weight * giou,
+            "atss.centerness": self.config.centerness_weight * central,
+        }
+        queries = auxiliary_queries(
+            wanted.anchors,
+            wanted.labels,
+            wanted.boxes,
+            torch.cat([feature.flatten(2) for feature in features], dim=2).transpose(1, 2).float(),
+            batch.image_sizes,
+            num_classes=self.num_classes,
+            limit=self.config.max_auxiliary_queries,
+            permute=permute,
+        )
+        return losses, queries
+
+    def targets(self, sizes: Sequence[tuple[int, int]], batch: ImageBatch, targets: Sequence[Target]) -> ATSSTargets:
+        """Assign the cells of every image.
+
+        Args:
+            sizes: (height, width) in cells of every level.
+            batch: the images.
+            targets: their ground truth.
+        """
+        device = batch.pixels.device
+        grid = torch.cat(self.anchors.grid(sizes, device))
+        shape = len(targets), len(grid)
+        wanted = ATSSTargets(
+            grid.new_zeros(*shape, 4),
+            torch.full(shape, self.num_classes, device=device),
+            grid.new_zeros(*shape, 4),
+            grid.new_zeros(shape),
+            torch.zeros(len(targets), device=device),
+        )
+        for image, target in enumerate(targets):
+            levels = self.anchors.inside(sizes, batch.padded_sizes[image], device)
+            inside = torch.cat(levels)
+            anchors = grid[inside]
+            assigned = self.assign(anchors, [len(level) for level in levels], target.boxes)
+            wanted.anchors[image, inside] = anchors
+            wanted.weights[image, inside] = 1
+            wanted.foreground[image] = (assigned > 0).sum()
+            # Object 0 stands for background, so that nothing has to be asked of the device.
+            objects = F.pad(target.boxes, (0, 0, 1, 0))
+            wanted.boxes[image, inside] = objects[assigned]
+            wanted.labels[image, inside] = F.pad(target.labels, (1, 0), value=self.num_classes)[assigned]
+        return wanted
+
+    @torch.no_grad()
+    def detect(self, features: Sequence[Tensor], batch: ImageBatch) -> list[Detections]:
+        """Detections of every image in original pixels, best first."""
+        output = self(features)
+        grid = self.anchors.grid(map_sizes(features), batch.pixels.device)
+        return [self._detect(output, grid, batch, image) for image in range(len(batch))]
+
+    def _detect(self, output: ATSSOutput, grid: Sequence[Tensor], batch: ImageBatch, image: int) -> Detections:
+        """The best (cell, class) pairs of each level by score; their centerness counts only from then on."""
+        boxes, scores, labels = [], [], []
+        for level, anchors in enumerate(grid):
+            level_scores = output.logits[level][image].sigmoid().flatten()
+            chosen = best_first(level_scores, self.config.candidates, self.config.score_threshold)
+            cells = chosen // self.num_classes
+            boxes.append(
+                self.coder.decode(anchors[cells], output.deltas[level][image, cells], batch.image_sizes[image])
+            )
+            scores.append(level_scores[chosen] * output.centerness[level][image, cells].sigmoid())
+            labels.append(chosen % self.num_classes)
+        all_boxes, all_labels = to_original(torch.cat(boxes), batch, image), torch.cat(labels)
+        kept_scores, kept = batched_nms(
+            all_boxes,
+            torch.cat(scores),
+            all_labels,
+            self.config.nms.iou_threshold,
+            method=self.config.nms.method,
+            min_score=self.config.nms.min_score,
+            limit=self.config.max_detections,
+        )
+        return Detections(all_boxes[kept], kept_scores, all_labels[kept])

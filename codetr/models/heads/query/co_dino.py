@@ -1,0 +1,162 @@
+"""The query head of Co-DINO: DINO's query selection, denoising and decoder, with customised positive queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from codetr.models.assignment.hungarian import match
+from codetr.models.config import CoDINOHeadConfig
+from codetr.models.heads.query.denoising import DenoisingQueries, denoising_queries
+from codetr.models.heads.query.positive_queries import AuxiliaryQueries
+from codetr.models.heads.query.postprocess import best_pairs
+from codetr.models.heads.query.set_criterion import SetLoss, auxiliary_targets, matched_targets
+from codetr.models.layers.initialisation import xavier
+from codetr.models.losses.normalizer import Normalizer
+from codetr.models.random_draws import Draws
+from codetr.models.structures import Detections, ImageBatch, Target
+from codetr.models.transformer.decoder import DINODecoder, box_position_embedding
+from codetr.models.transformer.levels import Encoded
+from codetr.models.transformer.positions import inverse_sigmoid
+from codetr.models.transformer.predictors import Predictions, Predictors
+from codetr.models.transformer.proposals import ProposalHead, Proposals
+from codetr.ops.nms import batched_nms
+
+
+class AuxiliaryProjection(nn.Module):
+    """Turns the boxes of the customised positive queries of one auxiliary head into the content of decoder queries."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.content = nn.Linear(2 * channels, channels)
+        self.content_norm = nn.LayerNorm(channels)
+        xavier(self)
+
+    def forward(self, queries: AuxiliaryQueries) -> Tensor:
+        """Content of the queries, (batch, queries, channels)."""
+        embedded = box_position_embedding(inverse_sigmoid(queries.boxes), self.content.out_features)
+        return self.content_norm(self.content(embedded))
+
+
+class CoDINOHead(nn.Module):
+    """DINO (Zhang et al., ICLR 2023) with customised positive queries.
+
+    Args:
+        config: sizes, denoising, costs, weights.
+        num_classes: classes without background.
+        channels: width of the memory.
+        levels: levels of the memory.
+        auxiliary_heads: names of the heads that provide customised positive queries.
+    """
+
+    def __init__(
+        self, config: CoDINOHeadConfig, *, num_classes: int, channels: int, levels: int, auxiliary_heads: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.config, self.num_classes = config, num_classes
+        self.set_loss = SetLoss("quality", config.loss_weights, num_classes)
+        self.proposals = ProposalHead(channels)
+        self.decoder = DINODecoder(config.transformer, channels, levels)
+        self.predictors = Predictors(config.transformer.decoder_layers, channels, num_classes)
+        self.query_embedding = nn.Embedding(config.queries, channels)
+        self.label_embedding = nn.Embedding(num_classes, channels)
+        self.auxiliary = nn.ModuleDict({name: AuxiliaryProjection(channels) for name in auxiliary_heads})
+
+    def forward(self, encoded: Encoded, denoising: DenoisingQueries | None = None) -> tuple[Predictions, Proposals]:
+        """Predictions of every decoder layer, the denoising queries first, and the selected proposals."""
+        proposals = self.proposals(encoded, self.predictors)
+        count = proposals.at_most(self.config.queries)
+        selected = proposals.take(proposals.logits.max(-1).values.topk(count, dim=1).indices)
+        content = self.query_embedding.weight[:count].repeat(encoded.memory.shape[0], 1, 1)
+        references, mask = selected.box_logits.detach().sigmoid(), None
+        if denoising is not None:
+            labels = self.label_embedding(denoising.labels.clamp(max=self.num_classes - 1))
+            content = torch.cat((labels * denoising.filled[..., None], content), dim=1)
+            noisy = inverse_sigmoid(denoising.boxes, self.decoder.EPS) * denoising.filled[..., None]
+            references = torch.cat((noisy.sigmoid(), references), dim=1)
+            mask = denoising.attention_mask(count)
+        decoded = self.decoder(content, references, encoded, self.predictors, mask)
+        return decoded.predict(self.predictors, self.decoder.EPS), selected
+
+    def loss(
+        self,
+        encoded: Encoded,
+        batch: ImageBatch,
+        targets: Sequence[Target],
+        normalizer: Normalizer,
+        draws: Draws,
+        counted: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], Predictions]:
+        """Losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every decoder layer.
+
+        With them the predictions of every decoder layer, the denoising queries first. If `counted`, (batch, classes)
+        bool, is given, only these classes count in the classification of every image.
+        """
+        denoising = denoising_queries(targets, batch, self.config.denoising, self.num_classes, draws)
+        decoded, selected = self(encoded, denoising)
+        noisy, matching = decoded.split(0 if denoising is None else len(denoising))
+        # Proposals and decoder layers have the same queries and objects, hence the same number of positives.
+        layers = Predictions(
+            torch.cat((selected.logits[None], matching.logits)),
+            torch.cat((selected.box_logits.sigmoid()[None], matching.boxes)),
+        )
+        (matches,) = match([(layers, targets)], batch, self.config.costs)
+        positives = sum(min(layers.boxes.shape[2], len(target)) for target in targets)
+        losses = self.set_loss(
+            ["encoder", *self._names("decoder")],
+            layers,
+            matched_targets(matches, targets, batch, self.num_classes),
+            batch,
+            normalizer(positives, batch.pixels.device),
+            counted,
+        )
+        positives = 0 if denoising is None else denoising.positives
+        divisor = normalizer(positives, batch.pixels.device)
+        if denoising is not None:
+            losses |= self.set_loss(self._names("dn"), noisy, denoising.targets, batch, divisor, counted)
+            return losses, decoded
+        # Without objects there is nothing to denoise; every parameter still takes part, for the sake of all-reduce.
+        nothing = self.label_embedding.weight.sum() * 0
+        losses |= {f"{name}.{part}": nothing for name in self._names("dn") for part in ("cls", "l1", "giou")}
+        return losses, decoded
+
+    def auxiliary_loss(
+        self,
+        name: str,
+        queries: AuxiliaryQueries,
+        encoded: Encoded,
+        batch: ImageBatch,
+        normalizer: Normalizer,
+        counted: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
+        decoded = self.decoder(self.auxiliary[name](queries), queries.boxes, encoded, self.predictors)
+        return self.set_loss(
+            self._names(f"{name}_queries.decoder"),
+            decoded.predict(self.predictors, self.decoder.EPS),
+            auxiliary_targets(queries),
+            batch,
+            normalizer((queries.labels < self.num_classes).sum(), batch.pixels.device),
+            counted,
+        )
+
+    def detect(self, encoded: Encoded, batch: ImageBatch) -> list[Detections]:
+        """Detections of every image in pixels of the original image: the best (query, class) pairs, suppressed."""
+        decoded, _ = self(encoded)
+        return [self._suppress(pairs) for pairs in best_pairs(decoded, self.config.queries, batch)]
+
+    def _suppress(self, pairs: Detections) -> Detections:
+        nms, limit = self.config.nms, self.config.max_detections
+        above = pairs.scores > self.config.score_threshold
+        boxes, scores, labels = pairs.boxes[above], pairs.scores[above], pairs.labels[above]
+        if nms is None:
+            return Detections(boxes[:limit], scores[:limit], labels[:limit])
+        scores, kept = batched_nms(
+            boxes, scores, labels, nms.iou_threshold, method=nms.method, min_score=nms.min_score, limit=limit
+        )
+        return Detections(boxes[kept], scores, labels[kept])
+
+    def _names(self, prefix: str) -> list[str]:
+        return [f"{prefix}{layer}" for layer in range(len(self.decoder.layers))]

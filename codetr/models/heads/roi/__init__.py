@@ -1,0 +1,1 @@
+"""The RoI head of Faster R-CNN and Mask R-CNN."""
