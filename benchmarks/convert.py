@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from codetr.models.detector import build_detector
-from codetr.models.presets import co_dino_vit_large_coco
-from codetr.weights.coco import COCO_NAMES
-from codetr.weights.official import to_official
+from codetr.weights.coco_classes import COCO_NAMES
+from codetr.weights.official.names import to_official
+from codetr.zoo.detectors import co_dino_vit_large_coco
 
 
 def write_checkpoints(folder: Path) -> dict[str, Path]:

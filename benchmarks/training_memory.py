@@ -33,7 +33,6 @@ import torch
 from torch import Tensor, nn
 
 from codetr.distributed.processes import processes
-from codetr.models import presets
 from codetr.models.backbones.config import ResNetConfig, SwinConfig, ViTConfig
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
@@ -43,6 +42,7 @@ from codetr.training.optimizer import build_optimizer
 from codetr.training.randomness import seed_all
 from codetr.training.sharding import shard, units
 from codetr.training.step import TrainStep
+from codetr.zoo import detectors
 
 GIB = 2**30
 CLASSES, OBJECTS = 80, 7
@@ -51,10 +51,10 @@ SHARDS = 8
 """Processes for which sharding is computed."""
 
 RECIPES: dict[str, Callable[[int], DetectorConfig]] = {
-    "co_deformable_detr_r50": presets.co_deformable_detr_r50,
-    "co_dino_5scale_r50": presets.co_dino_5scale_r50,
-    "co_dino_5scale_swin_large": lambda classes: presets.co_dino_5scale_swin_large(classes, drop_path=0.3),
-    "co_dino_vit_large": presets.co_dino_vit_large_coco,
+    "co_deformable_detr_r50": detectors.co_deformable_detr_r50,
+    "co_dino_5scale_r50": detectors.co_dino_5scale_r50,
+    "co_dino_5scale_swin_large": lambda classes: detectors.co_dino_5scale_swin_large(classes, drop_path=0.3),
+    "co_dino_vit_large": detectors.co_dino_vit_large_coco,
 }
 SMALL = {
     "resnet": ResNetConfig(base_width=32),

@@ -14,8 +14,8 @@ from codetr.core.errors import UserError, listed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from codetr.convert import Conversion
-    from codetr.weights.configuration import Configuration
+    from codetr.weights.official.convert import Conversion
+    from codetr.weights.official.identify import Configuration
 
 _SHOWN = 4
 
@@ -77,9 +77,9 @@ def convert(
 
     What comes out is a model like any other, to [bold]predict[/], [bold]evaluate[/], [bold]register[/] and start from.
     """
-    from codetr.convert import convert as run
-    from codetr.convert import write_official
     from codetr.weights.class_names import read_names
+    from codetr.weights.official.convert import convert as run
+    from codetr.weights.official.convert import write_official
 
     if to_official:
         for option, value in (
@@ -108,7 +108,7 @@ def convert(
 
 def _told(recipe: str | None, config: Path | None) -> Callable[[int], Configuration] | None:
     from codetr.core.files import read_json
-    from codetr.weights.configuration import from_official_json, from_recipe
+    from codetr.weights.official.identify import from_official_json, from_recipe
 
     if recipe is not None and config is not None:
         raise UserError("is given together with --recipe: say one of them", where="--config")
@@ -127,7 +127,7 @@ def _told(recipe: str | None, config: Path | None) -> Callable[[int], Configurat
 
 
 def _report(done: Conversion, output: Path) -> None:
-    from codetr.convert import SUMMARY
+    from codetr.weights.official.convert import SUMMARY
 
     keys = done.keys
     rows = [

@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.core.settings import Settings, read_yaml
 
 if TYPE_CHECKING:
-    from codetr.recipe import Recipe
+    from codetr.zoo.recipe import Recipe
 
 T = TypeVar("T", bound=Settings)
 
@@ -91,7 +91,7 @@ def read_recipe(name: str) -> Recipe:
         UserError: neither a recipe nor a file of that name, or the file is not a recipe.
     """
     from codetr import zoo
-    from codetr.recipe import Recipe
+    from codetr.zoo.recipe import Recipe
 
     if name.endswith((".yaml", ".yml")):
         return Recipe.parse(read_yaml(Path(name)), where=name)

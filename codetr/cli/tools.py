@@ -26,7 +26,7 @@ def zoo(
     [cyan]codetr zoo tiny > my.yaml[/], edit it, then [cyan]codetr train --recipe my.yaml …[/]
     """
     from codetr import zoo as recipes
-    from codetr.models.presets import backbone_name
+    from codetr.zoo.detectors import backbone_name
 
     if name is None:
         print_table(

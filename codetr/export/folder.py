@@ -20,7 +20,7 @@ from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
 from codetr.export.program import export_program, load_program, output_names, save_program
 from codetr.export.verify import Comparison, Reference, batch_of, compare, drawn_batches
-from codetr.weights.files import WEIGHTS, folder_of, load_model
+from codetr.weights.model_folder import WEIGHTS, folder_of, load_model
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 """Files by format: ONNX, which ONNX Runtime runs, and a torch.export program."""

@@ -18,7 +18,7 @@ from codetr.inference.tta import TestTimeAugmentation
 from codetr.models.detector import build_detector
 from codetr.registry.address import model_folder
 from codetr.registry.store import MARKER
-from codetr.weights.files import INFO, ModelInfo, load_model
+from codetr.weights.model_folder import INFO, ModelInfo, load_model
 
 
 def load(model: str | os.PathLike[str], *, device: str | torch.device = "auto") -> Model:

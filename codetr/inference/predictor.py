@@ -23,7 +23,7 @@ from codetr.inference.result import Result
 from codetr.inference.video import Frame, VideoReader
 from codetr.models.detector import CoDETR
 from codetr.models.structures import Detections
-from codetr.weights.files import ModelInfo
+from codetr.weights.model_folder import ModelInfo
 
 T = TypeVar("T")
 

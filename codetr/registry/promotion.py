@@ -7,8 +7,8 @@ from codetr.core.files import read_json
 from codetr.core.manifest import Manifest
 from codetr.evaluation.config import EvaluateConfig
 from codetr.registry.gate import Measured, Verdict, judge
-from codetr.registry.records import Action, Entry, Version
 from codetr.registry.store import MovedMeanwhileError, Registry
+from codetr.registry.versions_and_journal import Action, Entry, Version
 
 _CONDITIONS = {name: EvaluateConfig.model_fields[name].default for name in ("batch_size", "tta", "tiles")}
 """Settings of the step evaluate that change what is measured, beside the split, and their defaults."""

@@ -22,8 +22,8 @@ from codetr.core.files import sha256_json
 from codetr.core.manifest import NAME, Manifest
 from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
-from codetr.registry.records import Action, Aliases, Entry, Version, now, who
-from codetr.registry.storage import FolderStorage
+from codetr.registry.storage.folder import FolderStorage
+from codetr.registry.versions_and_journal import Action, Aliases, Entry, Version, now, who
 
 T = TypeVar("T", bound=Settings)
 

@@ -23,7 +23,7 @@ from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
 from codetr.tracking import Tracker
-from codetr.weights.files import WEIGHTS, load_model, read_info
+from codetr.weights.model_folder import WEIGHTS, load_model, read_info
 
 
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:

@@ -27,14 +27,14 @@ from codetr.distributed.signals import StopRequest, stop_on_signal
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR, build_detector
-from codetr.recipe import Recipe
 from codetr.tracking import Tracker
 from codetr.training.checkpoint import CheckpointFolder, exclusive
 from codetr.training.loop import METRICS, Log, Outcome, Trainer
 from codetr.training.randomness import derive_seed, make_deterministic, seed_all
-from codetr.weights.backbone import load_backbone
-from codetr.weights.files import ModelInfo, save_model
-from codetr.weights.init_from import Start, init_from, model_folder, source_digest
+from codetr.weights.fine_tuning import Start, init_from, model_folder, source_digest
+from codetr.weights.model_folder import ModelInfo, save_model
+from codetr.weights.pretrained.load import load_backbone
+from codetr.zoo.recipe import Recipe
 
 SUMMARY = "summary.json"
 

@@ -10,8 +10,8 @@ from typing import Any
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import CLASSES, read_classes
-from codetr.weights.checkpoint import Checkpoint
-from codetr.weights.coco import COCO_NAMES
+from codetr.weights.coco_classes import COCO_NAMES
+from codetr.weights.official.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from codetr.core.errors import UserError
-from codetr.recipe import Recipe
 from codetr.zoo import co_deformable_detr, co_dino_r50, co_dino_swin, co_dino_vit
+from codetr.zoo.recipe import Recipe
 from codetr.zoo.tiny import tiny
 
 

@@ -15,8 +15,8 @@ from codetr.data.config import (
     ShuffleConfig,
 )
 from codetr.models.config import DetectorConfig
-from codetr.recipe import Recipe
 from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.zoo.recipe import Recipe
 
 COCO_CLASSES = 80
 LVIS_CLASSES = 1203

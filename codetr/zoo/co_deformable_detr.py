@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from codetr.models.config import DetectorConfig
-from codetr.models.presets import (
+from codetr.training.config import OptimizerConfig
+from codetr.zoo.base import COCO_CLASSES, published
+from codetr.zoo.detectors import (
     co_deformable_detr,
     co_deformable_detr_mask_r50,
     co_deformable_detr_r50,
@@ -13,9 +15,7 @@ from codetr.models.presets import (
     swin_small,
     swin_tiny,
 )
-from codetr.recipe import Recipe
-from codetr.training.config import OptimizerConfig
-from codetr.zoo.base import COCO_CLASSES, published
+from codetr.zoo.recipe import Recipe
 
 # The sampling offsets learn as slowly as the backbone. No parameter is called reference_points in a two-stage model.
 _LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}

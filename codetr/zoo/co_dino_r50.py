@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from codetr.models.config import DetectorConfig
-from codetr.models.presets import co_dino_5scale_9encoder_lsj_r50, co_dino_5scale_r50
-from codetr.recipe import Recipe
 from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, on_canvas, published
+from codetr.zoo.detectors import co_dino_5scale_9encoder_lsj_r50, co_dino_5scale_r50
+from codetr.zoo.recipe import Recipe
 
 _WEIGHTS = "IMAGENET1K_V1"
 _CANVAS = 1024

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from codetr.data.config import Augmentation, PreprocessConfig
 from codetr.models.config import DetectorConfig
-from codetr.models.presets import (
+from codetr.training.config import OptimizerConfig
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+from codetr.zoo.detectors import (
     co_dino_5scale_lsj_swin_large_o365tolvis,
     co_dino_5scale_swin_large,
     co_dino_5scale_swin_large_o365tococo,
 )
-from codetr.recipe import Recipe
-from codetr.training.config import OptimizerConfig
-from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+from codetr.zoo.recipe import Recipe
 
 _WEIGHTS = "swin_large_patch4_window12_384_22k"
 _SCHEDULES = {"1x": (12, -1), "2x": (24, -4), "3x": (36, -6)}

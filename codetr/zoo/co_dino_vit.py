@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from codetr.models.config import DetectorConfig
-from codetr.models.presets import (
+from codetr.training.config import EmaConfig, OptimizerConfig
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+from codetr.zoo.detectors import (
     co_dino_vit_large_coco,
     co_dino_vit_large_coco_instance,
     co_dino_vit_large_lvis,
     co_dino_vit_large_lvis_instance,
 )
-from codetr.recipe import Recipe
-from codetr.training.config import EmaConfig, OptimizerConfig
-from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+from codetr.zoo.recipe import Recipe
 
 _WEIGHTS = "eva02_L_pt_m38m_p14to16"
 _WARMUP = 500

@@ -14,8 +14,8 @@ from codetr.models.config import (
     RPNConfig,
     TransformerConfig,
 )
-from codetr.recipe import Recipe
 from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.zoo.recipe import Recipe
 
 
 def tiny() -> Recipe:

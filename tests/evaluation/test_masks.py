@@ -35,7 +35,7 @@ from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate
 from codetr.steps.prepare import prepare
-from codetr.weights.files import load_model
+from codetr.weights.model_folder import load_model
 from tests.support.evaluation_sets import sides
 from tests.support.small_models import PREPROCESS, masked, write_dataset, write_model
 

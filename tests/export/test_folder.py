@@ -30,7 +30,7 @@ from codetr.export.verify import Comparison, batch_of
 from codetr.inference.load import load
 from codetr.models.masks import paste_mask
 from codetr.models.structures import Detections
-from codetr.weights.files import ModelInfo, save_model
+from codetr.weights.model_folder import ModelInfo, save_model
 from tests.support.exportable import boxes_and_masks, random_detector
 from tests.support.paths import ROOT
 

@@ -9,7 +9,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig, InstanceHeadConfig
 from codetr.models.detector import build_detector
-from codetr.models.presets import (
+from codetr.zoo.detectors import (
     backbone_name,
     co_deformable_detr_mask_r50,
     co_deformable_detr_r50,

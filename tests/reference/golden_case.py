@@ -14,7 +14,7 @@ from torch import Tensor
 from codetr.models.detector import CoDETR
 from codetr.models.random_draws import DenoisingNoise, Draws
 from codetr.models.structures import ImageBatch, Target
-from codetr.weights.official import from_official
+from codetr.weights.official.names import from_official
 
 
 def load_arrays(path: Path) -> dict[str, Tensor]:

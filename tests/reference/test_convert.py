@@ -11,9 +11,9 @@ import torch
 from codetr.cli import main
 from codetr.core.files import sha256_file
 from codetr.core.manifest import Manifest
-from codetr.weights.files import load_model
 from codetr.weights.keys import constants
-from codetr.weights.official import official_name
+from codetr.weights.model_folder import load_model
+from codetr.weights.official.names import official_name
 from tests.reference.golden_case import GoldenCase
 from tests.support.official_files import write_checkpoint
 

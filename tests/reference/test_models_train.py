@@ -19,7 +19,7 @@ from codetr.models.heads.query.positive_queries import AuxiliaryQueries
 from codetr.models.structures import ImageBatch, Target
 from codetr.models.transformer.positions import inverse_sigmoid
 from codetr.models.transformer.predictors import Predictions
-from codetr.weights.official import official_name
+from codetr.weights.official.names import official_name
 from tests.reference.golden_case import GoldenCase, RecordedDraws, close
 
 CONFIGS = {"train": "config", "train_det": "config_train_det"}

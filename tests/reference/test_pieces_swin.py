@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.models.backbones.swin import Stage, WindowAttention, relative_position_index
-from codetr.weights.backbone_swin import resize_position_table
+from codetr.weights.pretrained.swin import resize_position_table
 
 
 def load(module: nn.Module, piece: dict[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from codetr.steps.prepare import prepare
 from codetr.steps.train import Run, TrainConfig, train
 from codetr.training.config import CheckpointConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.step import TrainStep
-from codetr.weights.files import ModelInfo, load_model, save_model
+from codetr.weights.model_folder import ModelInfo, load_model, save_model
 from tests.support.runs import IMAGES, RECIPE, drawn_dataset, finish, kill, rows, started, wait_for_step, weights
 from tests.support.tiny_training import tiny_config
 

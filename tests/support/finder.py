@@ -12,7 +12,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.inference.predictor import Predictor
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
-from codetr.weights.files import ModelInfo
+from codetr.weights.model_folder import ModelInfo
 from tests.support.small_models import NAMES
 from tests.support.tiny_training import tiny_config
 

@@ -14,9 +14,9 @@ from codetr.core.files import sha256_file
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import draw_sample_data
-from codetr.recipe import Recipe
 from codetr.steps.prepare import prepare
 from codetr.training.config import CheckpointConfig, EmaConfig, ScheduleConfig, TrainingConfig
+from codetr.zoo.recipe import Recipe
 from tests.support.paths import ROOT
 from tests.support.tiny_training import tiny_config
 

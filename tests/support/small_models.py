@@ -16,7 +16,7 @@ from codetr.data.ingest.config import PrepareConfig
 from codetr.models.config import MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.prepare import prepare
-from codetr.weights.files import ModelInfo, save_model
+from codetr.weights.model_folder import ModelInfo, save_model
 from tests.support.tiny_training import tiny_config
 
 NAMES = ("square", "disc", "cross")

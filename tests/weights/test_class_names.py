@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.weights.checkpoint import Checkpoint
 from codetr.weights.class_names import names_of, read_names
+from codetr.weights.official.checkpoint import Checkpoint
 from tests.support.small_models import NAMES, write_dataset
 
 

@@ -24,7 +24,7 @@ from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import Predictions
 from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections, ImageBatch
-from codetr.weights.files import load_model
+from codetr.weights.model_folder import load_model
 from tests.support.evaluation_sets import random_set
 from tests.support.ranks import run_on_ranks
 from tests.support.small_models import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
@@ -157,7 +157,7 @@ from codetr.data.dataset.split import Split
 from codetr.core.errors import UserError
 from codetr.evaluation.collect import predict_split as predict
 from codetr.distributed.processes import processes
-from codetr.weights.files import load_model
+from codetr.weights.model_folder import load_model
 
 def fail(*rest):
     raise UserError("spoilt", where="work")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from codetr.models.backbones.config import PATCH_SIZE
-from codetr.weights.official_reader import Reader
+from codetr.weights.official.reader import Reader
 
 # Values of each type of backbone, and of the neck that goes with it, that are constants here.
 _CHANNEL_MAPPER: dict[str, tuple[Any, ...]] = {

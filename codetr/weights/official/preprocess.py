@@ -7,7 +7,7 @@ from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.weights.official_reader import Reader
+from codetr.weights.official.reader import Reader
 
 
 def read_official_preprocess(config: Mapping[str, Any]) -> PreprocessConfig | None:

@@ -15,17 +15,17 @@ from codetr.core.errors import UserError
 from codetr.core.settings import Settings
 from codetr.data.config import PreprocessConfig
 from codetr.models.config import DetectorConfig
-from codetr.models.presets import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
-from codetr.weights.checkpoint import Checkpoint
-from codetr.weights.configuration import (
+from codetr.weights.keys import skeleton
+from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.official.identify import (
     _TRAINING_ONLY,
     Configuration,
     find_configuration,
     from_official_json,
     from_recipe,
 )
-from codetr.weights.keys import skeleton
-from codetr.weights.official import to_official
+from codetr.weights.official.names import to_official
+from codetr.zoo.detectors import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
 from tests.reference.golden_case import GoldenCase
 from tests.support.tiny_training import tiny_config
 

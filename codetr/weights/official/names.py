@@ -11,8 +11,8 @@ from torch import Tensor
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
 from codetr.weights.keys import KeyReport, constants
-from codetr.weights.official_config import read_official_config
-from codetr.weights.official_order import in_official_order, names_with_constants
+from codetr.weights.official.config import read_official_config
+from codetr.weights.official.order import in_official_order, names_with_constants
 
 # Our name to the official one; every rule that matches is applied, in this order.
 _RULES: tuple[tuple[str, str], ...] = (

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.detector import CoDETR, build_detector
-from codetr.models.presets import co_dino_vit_large_coco
 from codetr.weights.class_rows import ClassRows, class_rows
-from codetr.weights.files import ModelInfo, save_model
-from codetr.weights.init_from import Start, init_from, source_digest
-from codetr.weights.official import to_official
+from codetr.weights.fine_tuning import Start, init_from, source_digest
+from codetr.weights.model_folder import ModelInfo, save_model
+from codetr.weights.official.names import to_official
+from codetr.zoo.detectors import co_dino_vit_large_coco
 from tests.support.official_files import write_checkpoint
 from tests.support.small_models import PREPROCESS
 from tests.support.tiny_training import tiny_config

@@ -14,8 +14,8 @@ from codetr.core.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.detector import CoDETR
 from codetr.weights.keys import constants
-from codetr.weights.official import from_official, load_official, to_official
-from codetr.weights.official_config import read_official_config
+from codetr.weights.official.config import read_official_config
+from codetr.weights.official.names import from_official, load_official, to_official
 from tests.reference.golden_case import GoldenCase
 
 CASES = (

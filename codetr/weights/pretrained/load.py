@@ -16,12 +16,12 @@ from codetr.models.backbones.build import Backbone
 from codetr.models.backbones.resnet import ResNet
 from codetr.models.backbones.swin import Swin
 from codetr.models.backbones.timm_backbone import TimmBackbone
-from codetr.weights.backbone_resnet import fetch_torchvision, resnet_weights
-from codetr.weights.backbone_swin import swin_weights
-from codetr.weights.backbone_timm import fetch_timm, timm_weights
-from codetr.weights.backbone_vit import vit_weights
 from codetr.weights.keys import KeyReport
-from codetr.weights.published import fetch_published
+from codetr.weights.pretrained.download import fetch_published
+from codetr.weights.pretrained.resnet import fetch_torchvision, resnet_weights
+from codetr.weights.pretrained.swin import swin_weights
+from codetr.weights.pretrained.timm import fetch_timm, timm_weights
+from codetr.weights.pretrained.vit import vit_weights
 
 _WRAPPERS = ("model", "module", "state_dict")
 """Keys under which published checkpoints hold their weights."""
@@ -35,8 +35,8 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     Args:
         backbone: where they go.
         source: path of a .safetensors file or of a .pth file with a state dict, by itself or under "model", "module"
-            or "state_dict"; or a name, whose weights are downloaded: for a ResNet one of torchvision such as
-            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `codetr.weights.published`.
+            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `pretrained.download`.
+            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `codetr.weights.pretrained.download`.
 
     Raises:
         UserError: there is no such file or name, the file cannot be read or holds something else, the download

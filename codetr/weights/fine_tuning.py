@@ -14,13 +14,13 @@ from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_file
 from codetr.core.manifest import NAME, Manifest
 from codetr.models.detector import CoDETR
-from codetr.weights.checkpoint import read_checkpoint
 from codetr.weights.class_names import names_of
 from codetr.weights.class_rows import ClassRows, class_rows
-from codetr.weights.configuration import count_classes
-from codetr.weights.files import INFO, WEIGHTS, folder_of, read_info
 from codetr.weights.keys import KeyReport, skeleton
-from codetr.weights.official import renamed_weights
+from codetr.weights.model_folder import INFO, WEIGHTS, folder_of, read_info
+from codetr.weights.official.checkpoint import read_checkpoint
+from codetr.weights.official.identify import count_classes
+from codetr.weights.official.names import renamed_weights
 
 _OURS = "query_head.predictors.classifiers.0.weight"
 

@@ -14,8 +14,8 @@ from codetr.data.config import PreprocessConfig
 from codetr.models.backbones.config import TimmConfig
 from codetr.models.backbones.timm_backbone import TimmBackbone
 from codetr.models.detector import build_detector
-from codetr.weights.backbone import load_backbone
-from codetr.weights.files import ModelInfo, load_model, save_model
+from codetr.weights.model_folder import ModelInfo, load_model, save_model
+from codetr.weights.pretrained.load import load_backbone
 from tests.support.tiny_detector import random_batch, tiny_config
 
 timm: Any = pytest.importorskip("timm")

@@ -14,7 +14,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import ResNetConfig
 from codetr.models.backbones.resnet import ResNet
-from codetr.weights.backbone import load_backbone
+from codetr.weights.pretrained.load import load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig
-from codetr.weights.official_backbone import backbone_faults, read_backbone
-from codetr.weights.official_masks import mask_faults, read_instance, read_roi_mask
-from codetr.weights.official_reader import Reader
+from codetr.weights.official.backbone_config import backbone_faults, read_backbone
+from codetr.weights.official.mask_config import mask_faults, read_instance, read_roi_mask
+from codetr.weights.official.reader import Reader
 
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
 _HEADS = {"detr": "query", "one-stage": "atss", "two-stage": "roi"}

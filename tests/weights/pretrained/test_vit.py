@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.backbones.vit import ViT
-from codetr.weights.backbone import load_backbone
+from codetr.weights.pretrained.load import load_backbone
 
 CONFIG = ViTConfig(
     channels=16,

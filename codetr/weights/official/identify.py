@@ -17,14 +17,14 @@ from codetr.core.settings import without
 from codetr.data.config import PreprocessConfig
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
-from codetr.recipe import Recipe
-from codetr.weights.checkpoint import Checkpoint
-from codetr.weights.files import ModelInfo
 from codetr.weights.keys import skeleton
-from codetr.weights.official import official_report
-from codetr.weights.official_config import read_official_config
-from codetr.weights.official_preprocess import read_official_preprocess
-from codetr.weights.official_text import parse_config_text
+from codetr.weights.model_folder import ModelInfo
+from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.official.config import read_official_config
+from codetr.weights.official.config_text import parse_config_text
+from codetr.weights.official.names import official_report
+from codetr.weights.official.preprocess import read_official_preprocess
+from codetr.zoo.recipe import Recipe
 
 OUR_META = "codetr"
 """Where checkpoints that we write in the official format keep `model.json`, as text."""

@@ -12,12 +12,12 @@ from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, atomic_file, sha256_file, write_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.version import __version__
-from codetr.weights.checkpoint import Checkpoint, read_checkpoint
 from codetr.weights.class_names import ClassNames, names_of
-from codetr.weights.configuration import OUR_META, Configuration, count_classes, find_configuration
-from codetr.weights.files import ModelInfo, load_model, save_model
 from codetr.weights.keys import constants, skeleton
-from codetr.weights.official import official_name, renamed_weights, to_official
+from codetr.weights.model_folder import ModelInfo, load_model, save_model
+from codetr.weights.official.checkpoint import Checkpoint, read_checkpoint
+from codetr.weights.official.identify import OUR_META, Configuration, count_classes, find_configuration
+from codetr.weights.official.names import official_name, renamed_weights, to_official
 
 SUMMARY = "summary.json"
 

@@ -11,7 +11,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
 from codetr.models.detector import build_detector
-from codetr.weights.files import INFO, ModelInfo, load_model, save_model
+from codetr.weights.model_folder import INFO, ModelInfo, load_model, save_model
 from tests.support.tiny_training import CLASSES, tiny_config
 
 

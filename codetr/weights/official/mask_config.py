@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codetr.weights.official_reader import Reader
+from codetr.weights.official.reader import Reader
 
 _ROI = "roi_head.mask_head"
 # Values that are constants here.

@@ -11,8 +11,8 @@ from codetr import zoo
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.swin import Swin
-from codetr.weights.backbone import load_backbone
-from codetr.weights.published import URLS, fetch_published
+from codetr.weights.pretrained.download import URLS, fetch_published
+from codetr.weights.pretrained.load import load_backbone
 
 
 @pytest.fixture

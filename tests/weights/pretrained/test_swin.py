@@ -10,8 +10,8 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.swin import Swin
-from codetr.weights.backbone import load_backbone
 from codetr.weights.keys import constants
+from codetr.weights.pretrained.load import load_backbone
 from tests.support.tiny_detector import tiny_swin
 
 

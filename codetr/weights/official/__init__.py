@@ -1,0 +1,1 @@
+"""Read and write the official code's checkpoints and configurations."""

@@ -1,0 +1,1 @@
+"""Backbone weights from torchvision, timm and the published files."""
