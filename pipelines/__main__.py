@@ -11,7 +11,7 @@ import typer
 
 from codetr.core.errors import UserError
 from codetr.core.version import __version__
-from pipelines.values import step_settings
+from pipelines.arguments import step_settings
 
 app = typer.Typer(
     add_completion=False,
@@ -39,7 +39,7 @@ def compile_command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE")] = Path("outputs/retrain.yaml"),
 ) -> None:
     """Write the pipeline as one YAML file, to be uploaded to a server by hand."""
-    from pipelines.package import compile_pipeline
+    from pipelines.compile import compile_pipeline
 
     compile_pipeline(output)
     print(output)
@@ -60,7 +60,7 @@ def run_local(
     processes: ProcessesOption = 1,
 ) -> None:
     """Run all four steps on this machine; OUTPUT/run.json says where everything is."""
-    from pipelines.local import run_local as run
+    from pipelines.run_local import run_local as run
 
     done = run(
         step_settings(params, recipe, override or ()),
@@ -103,7 +103,7 @@ def submit(
     timeout: Annotated[float, typer.Option(min=0, help="Hours to wait at most.")] = 168,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
-    from pipelines.submit import Server
+    from pipelines.kfp_server import Server
     from pipelines.submit import submit as start
     from pipelines.submit import wait as wait_for
 

@@ -6,13 +6,25 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from codetr.cli import compare, conversion, doctor, registry, steps, tools
+from codetr.cli.commands import registry
+from codetr.cli.commands.compare import compare
+from codetr.cli.commands.convert import convert
+from codetr.cli.commands.doctor import doctor
+from codetr.cli.commands.evaluate import evaluate
+from codetr.cli.commands.export import export
+from codetr.cli.commands.predict import predict
+from codetr.cli.commands.prepare import prepare
+from codetr.cli.commands.register import register
+from codetr.cli.commands.sample_data import sample_data
+from codetr.cli.commands.score import score
+from codetr.cli.commands.train import train
+from codetr.cli.commands.zoo import zoo
 from codetr.cli.output import plain
 from codetr.core.errors import UserError
 from codetr.core.version import __version__
@@ -66,16 +78,14 @@ def common(
 STEPS = "The four steps"
 TOOLS = "Using a model and looking at data"
 
-for command in (steps.prepare, steps.train, steps.evaluate, steps.register):
-    app.command(rich_help_panel=STEPS, no_args_is_help=True)(command)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.predict)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.export)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(conversion.convert)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.score)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(compare.compare)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(tools.sample_data)
-app.command(rich_help_panel=TOOLS, no_args_is_help=True)(doctor.doctor)
-app.command(rich_help_panel=TOOLS)(tools.zoo)
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    STEPS: (prepare, train, evaluate, register),
+    TOOLS: (predict, export, convert, score, compare, sample_data, doctor),
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel, no_args_is_help=True)(command)
+app.command(rich_help_panel=TOOLS)(zoo)
 app.add_typer(registry.app, name="registry", rich_help_panel=TOOLS)
 
 

@@ -29,8 +29,9 @@ from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR, build_detector
 from codetr.tracking import Tracker
 from codetr.training.checkpoint import CheckpointFolder, exclusive
-from codetr.training.loop import METRICS, Log, Outcome, Trainer
 from codetr.training.randomness import derive_seed, make_deterministic, seed_all
+from codetr.training.state import Outcome
+from codetr.training.trainer import METRICS, Log, Trainer
 from codetr.weights.fine_tuning import Start, init_from, model_folder, source_digest
 from codetr.weights.model_folder import ModelInfo, save_model
 from codetr.weights.pretrained.load import load_backbone

@@ -28,7 +28,7 @@ def evaluate(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
-    from codetr.steps.command import run_step
+    from codetr.steps.run import run_step
 
     run_step("evaluate", settings, model=model.path, dataset=dataset.path, output=evaluation.path, nproc=processes)
     manifest = Manifest.read(Path(evaluation.path), "evaluation")

@@ -14,7 +14,7 @@ def prepare(settings: dict, dataset: dsl.Output[dsl.Dataset]) -> None:
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
-    from codetr.steps.command import run_step
+    from codetr.steps.run import run_step
 
     run_step("prepare", settings, output=dataset.path)
     manifest = Manifest.read(Path(dataset.path), "dataset")

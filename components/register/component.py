@@ -23,7 +23,7 @@ def register(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
-    from codetr.steps.command import run_step
+    from codetr.steps.run import run_step
 
     paths = {"model": model.path, "evaluation": evaluation.path, "output": registration.path}
     run_step("register", settings, registry=registry, **paths)

@@ -23,7 +23,7 @@ def train(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
-    from codetr.steps.command import run_step
+    from codetr.steps.run import run_step
 
     run_step("train", settings, dataset=dataset.path, output=model.path, checkpoints=checkpoints, nproc=processes)
     manifest = Manifest.read(Path(model.path), "model")

@@ -9,13 +9,13 @@ import pytest
 
 from codetr import zoo
 from codetr.cli import main
-from codetr.cli.settings import chosen_recipe, section, step_settings
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.dataset.split import Split
 from codetr.data.synthetic import draw_sample_data
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
+from codetr.steps.settings import chosen_recipe, section, step_settings
 from tests.support.clips import write_clip
 from tests.support.command import call, start
 from tests.support.dataset_trees import write_voc, write_yolo

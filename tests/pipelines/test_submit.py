@@ -3,7 +3,8 @@
 import pytest
 
 from codetr.core.errors import UserError
-from pipelines.submit import Server, submit, wait
+from pipelines.kfp_server import Server
+from pipelines.submit import submit, wait
 
 ARGUMENTS = {
     **{f"{step}_settings": {} for step in ("prepare", "evaluate", "register")},

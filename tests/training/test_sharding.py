@@ -13,14 +13,14 @@ from codetr.models.detector import build_detector
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.ema import Ema, averaged_weights
-from codetr.training.loop import Trainer
 from codetr.training.optimizer import build_optimizer
 from codetr.training.sharding import gathered, local, shard, whole
 from codetr.training.step import TrainStep
+from codetr.training.trainer import Trainer
 from tests.support.paths import ROOT
 from tests.support.ranks import run_on_ranks
 from tests.support.tiny_training import cut, images, tiny_config
-from tests.training.test_loop import Drawn, Figures, Stop
+from tests.training.test_trainer import Drawn, Figures, Stop
 
 SWIN = SwinConfig(
     width=8,

@@ -36,7 +36,7 @@ def load_backbone(backbone: Backbone, source: str) -> None:
         backbone: where they go.
         source: path of a .safetensors file or of a .pth file with a state dict, by itself or under "model", "module"
             "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `pretrained.download`.
-            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `codetr.weights.pretrained.download`.
+            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `pretrained.download`.
 
     Raises:
         UserError: there is no such file or name, the file cannot be read or holds something else, the download

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codetr.cli.output import console, plain, print_table
-from codetr.cli.settings import SetOption, read_recipe
+from codetr.cli.settings_options import SetOption
 from codetr.core.errors import UserError, listed
+from codetr.steps.settings import read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from codetr.training.metrics import MetricsFile
+from codetr.training.metrics_file import MetricsFile
 
 
 def rows(path):

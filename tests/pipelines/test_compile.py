@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from codetr.core.errors import UserError
-from pipelines.package import compile_pipeline
+from pipelines.compile import compile_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from codetr.cli.launch import count
+from codetr.cli.nproc_option import count
 from codetr.core.errors import UserError
 from tests.support.command import call
 
@@ -30,7 +30,7 @@ def test_processes_are_a_number_or_gpus(monkeypatch):
 # Register and registry
 
 
-SPREAD = "import sys; from codetr.cli.launch import spread; spread('2', sys.argv[1:])"
+SPREAD = "import sys; from codetr.cli.nproc_option import spread; spread('2', sys.argv[1:])"
 
 
 def test_a_command_runs_on_several_processes():

@@ -9,7 +9,7 @@ from codetr.distributed.signals import PREEMPTED, PreemptedError
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
-from codetr.training.loop import METRICS, Trainer
+from codetr.training.trainer import METRICS, Trainer
 from tests.support.tiny_training import cut, images, tiny_config
 
 ALONE = Processes(0, 1, torch.device("cpu"))

@@ -57,7 +57,7 @@ def run_local(
     """Run all four steps; returns when the last is done.
 
     Args:
-        settings: of every step, see `pipelines.values.step_settings`.
+        settings: of every step, see `pipelines.arguments.step_settings`.
         output: a folder for every run is made in it.
         registry: the registry's folder.
         checkpoints: where training leaves what it resumes from.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from codetr.core.errors import UserError, listed
 from codetr.data.loading.unreadable import BadImage, BadImages
@@ -16,12 +16,13 @@ from codetr.distributed.signals import PreemptedError, StopRequest
 from codetr.training.checkpoint import CheckpointFolder
 from codetr.training.config import TrainingConfig
 from codetr.training.ema import Ema, averaged_weights
-from codetr.training.metrics import MetricsFile
+from codetr.training.loss_statistics import Statistics
+from codetr.training.metrics_file import MetricsFile
 from codetr.training.optimizer import build_optimizer, load_optimizer_state, optimizer_state
 from codetr.training.progress import Progress, memory_gib
 from codetr.training.schedule import set_learning_rate
 from codetr.training.sharding import gathered, like, shard, whole
-from codetr.training.statistics import Statistics
+from codetr.training.state import Outcome, Position
 from codetr.training.step import MicroBatch, StepResult, TrainStep, use_bf16
 
 METRICS = "metrics.jsonl"
@@ -38,36 +39,6 @@ class Batches(Protocol):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[MicroBatch]:
         """The batches of an epoch from batch `start` on; a function of nothing but these."""
-
-
-@dataclass
-class Position:
-    """Where a run is: batches taken of `epoch` (from 0), and optimiser steps in all."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished run left.
-
-    Attributes:
-        state: the weights to publish, by name; on rank 0 alone if they are sharded.
-        steps: optimiser steps done.
-        published_step: the step `state` is from.
-        validation: the last validation's figures; empty without validation.
-        best: {"step", "epoch", "AP"} of the best validation, or None.
-        bad_images: those that were skipped over the whole run, by all processes; None if none were and none may be.
-    """
-
-    state: dict[str, Tensor]
-    steps: int
-    published_step: int
-    validation: dict[str, float | int | None]
-    best: dict[str, float] | None
-    bad_images: BadImages | None = None
 
 
 class Trainer:

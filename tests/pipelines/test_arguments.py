@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from codetr.core.errors import UserError
-from pipelines.values import step_settings
+from pipelines.arguments import step_settings
 from tests.support.paths import ROOT
 
 SECTIONS = {

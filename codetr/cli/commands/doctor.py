@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codetr.cli.output import console, plain, print_table
-from codetr.cli.settings import ParamsOption, read_recipe, step_settings
-from codetr.cli.sources import (
+from codetr.cli.settings_options import ParamsOption
+from codetr.cli.source_options import (
     ImagesOption,
     RepoOption,
     RevOption,
@@ -24,6 +24,7 @@ from codetr.cli.sources import (
     split_sources,
 )
 from codetr.core.errors import UserError
+from codetr.steps.settings import read_recipe, step_settings
 
 if TYPE_CHECKING:
     from codetr.data.formats.open_source import Source

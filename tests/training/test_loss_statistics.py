@@ -1,7 +1,7 @@
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.training.statistics import Statistics
+from codetr.training.loss_statistics import Statistics
 
 
 def test_a_loss_that_is_zero_all_epoch_stops_the_run_with_its_name():

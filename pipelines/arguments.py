@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codetr.cli.settings import chosen_recipe, section
 from codetr.core.settings import parse_assignment
 from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.register import RegisterConfig
+from codetr.steps.settings import chosen_recipe, section
 
 STEPS = ("prepare", "train", "evaluate", "register")
 _WITH_DEFAULTS = ("evaluate", "register")

@@ -1,12 +1,10 @@
-"""Where a step's settings come from: defaults, a section of a params file, options, then `--set`, in this order."""
+"""Read the settings of a step: defaults, a section of a params file, given values, assignments, in this order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from codetr.core.errors import UserError
 from codetr.core.settings import Settings, read_yaml
@@ -14,28 +12,8 @@ from codetr.core.settings import Settings, read_yaml
 if TYPE_CHECKING:
     from codetr.zoo.recipe import Recipe
 
+
 T = TypeVar("T", bound=Settings)
-
-SETTINGS = "Settings"
-
-ParamsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--params",
-        metavar="FILE",
-        rich_help_panel=SETTINGS,
-        help="Take the step's settings from its section of a YAML file, as params.yaml has them.",
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="A.B=VALUE",
-        rich_help_panel=SETTINGS,
-        help="Change one setting, by its dotted path. Repeatable; a wrong path lists the right ones.",
-    ),
-]
 
 
 def section(params: Path | None, name: str, *, optional: bool = False) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""`codetr evaluate`: measure a model on a split."""
+
+from __future__ import annotations
+
+import typer
+
+from codetr.cli.nproc_option import ProcessesOption, spread
+from codetr.cli.options import DatasetOption, ModelOption, OutputOption
+from codetr.cli.output import show_step
+from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.steps.settings import step_settings
+
+
+def evaluate(
+    *,
+    context: typer.Context,
+    model: ModelOption,
+    dataset: DatasetOption,
+    output: OutputOption,
+    processes: ProcessesOption = None,
+    params: ParamsOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """[bold]Step 3[/]: measure a model on a dataset, and show where it is good and where it is not.
+
+    COCO metrics are those of pycocotools to the last digit, and LVIS's, of datasets that say which classes of an
+    image are verified, those of the package lvis, on any number of processes. Open [bold]report.html[/] in
+    the output folder: metrics, curves, every class, the best and the worst images.
+
+        [cyan]codetr evaluate -m outputs/model -d outputs/dataset -o outputs/evaluation[/]
+
+        [cyan]codetr evaluate -m outputs/model -d outputs/coco -o outputs/evaluation --nproc gpus --set batch_size=4[/]
+    """
+    from codetr.steps.evaluate import EvaluateConfig
+    from codetr.steps.evaluate import evaluate as run
+
+    config = step_settings(EvaluateConfig, "evaluate", params, assignments)
+    spread(processes, context.obj)
+    show_step(run(config, model, dataset, output), output)

@@ -1,0 +1,78 @@
+"""The commands that surround the steps: predict, export, score, sample-data, zoo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codetr.cli.options import ModelOption
+from codetr.cli.output import console, plain
+
+
+def predict(
+    *,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|VIDEO|FOLDER...",
+            help="Images, videos, addresses of streams (- is standard input), and folders to look for images in.",
+        ),
+    ],
+    model: ModelOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where predictions.json and the pictures go.")
+    ],
+    threshold: Annotated[
+        float, typer.Option("--score", min=0, max=1, help="Leave out detections with a lower score.")
+    ] = 0.3,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Look at every image at several sizes and mirrored: slower, and more exact.")
+    ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option("--tile", metavar="PIXELS", min=32, help="Look at large images in tiles of this side as well."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Stop after so many frames of each video or stream.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda:1, …; auto takes a GPU when there is one.")
+    ] = "auto",
+) -> None:
+    """Detect objects in images and videos: predictions.json, and the images and videos with boxes drawn.
+
+        [cyan]codetr predict -m outputs/model -o outputs/predictions photo.jpg more-photos/[/]
+
+        [cyan]codetr predict -m outputs/registry@champion -o outputs/predictions --tile 1024 aerial.tif[/]
+
+        [cyan]codetr predict -m outputs/model -o outputs/predictions clip.mp4[/]
+
+        [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
+
+    Videos need an extra: [bold]pip install 'codetr\\[video]'[/]
+    """
+    from codetr.inference.config import TilesConfig, TTAConfig
+    from codetr.inference.predict_files import PREDICTIONS
+    from codetr.inference.predict_files import predict as run
+
+    result = run(
+        model,
+        inputs,
+        output,
+        threshold=threshold,
+        tta=TTAConfig() if tta else None,
+        tiles=None if tile is None else TilesConfig(size=tile),
+        frames=frames,
+        device=device,
+    )
+    out = console()
+    for skipped in result.skipped:
+        out.print(f"[yellow]skipped {plain(skipped.file)}: {plain(skipped.reason)}[/]")
+    parts = [f"{len(result.images)} images"] if result.images else []
+    if result.videos:
+        parts.append(f"{sum(video.frames for video in result.videos)} frames of {len(result.videos)} videos")
+    out.print(f"{result.objects} objects in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
+    if not result.objects:
+        out.print("Nothing scored high enough; the evaluation's score_threshold is a good value for --score.")

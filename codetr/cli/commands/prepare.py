@@ -1,0 +1,76 @@
+"""`codetr prepare`: index annotations and images."""
+
+from __future__ import annotations
+
+from codetr.cli.options import OutputOption
+from codetr.cli.output import console, show_step
+from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.cli.source_options import (
+    ImagesOption,
+    RepoOption,
+    RevOption,
+    TestImagesOption,
+    TestOption,
+    TrainImagesOption,
+    TrainOption,
+    ValImagesOption,
+    ValOption,
+    split_sources,
+)
+from codetr.core.errors import UserError
+from codetr.steps.settings import step_settings
+
+
+def prepare(
+    *,
+    output: OutputOption,
+    train: TrainOption = None,
+    val: ValOption = None,
+    test: TestOption = None,
+    images: ImagesOption = None,
+    train_images: TrainImagesOption = None,
+    val_images: ValImagesOption = None,
+    test_images: TestImagesOption = None,
+    repo: RepoOption = None,
+    rev: RevOption = None,
+    params: ParamsOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """[bold]Step 1[/]: index annotations and images, and report everything that is wrong with them.
+
+    The dataset refers to the images where they are and keeps their digests. Records that cannot be used are dropped
+    with a reason each: [bold]codetr doctor FOLDER[/] shows them again.
+
+        [cyan]codetr prepare --train train.json --val val.json --images images -o outputs/dataset[/]
+
+        [cyan]codetr prepare --train instances_train2017.json --train-images train2017 \\
+            --val instances_val2017.json --val-images val2017 -o outputs/coco[/]
+
+        [cyan]codetr prepare --train VOC2012 -o outputs/voc[/]
+
+        [cyan]codetr prepare --train coco8/data.yaml -o outputs/coco8[/]
+
+        [cyan]codetr prepare --train all.json --images images --set val_fraction=0.1 --set test_fraction=0.1 \\
+            -o outputs/dataset[/]
+
+        [cyan]codetr prepare --train a.json --train-images a --train b.json --train-images b \\
+            --val a_val.json --val-images a -o outputs/both[/]
+
+        [cyan]codetr prepare --repo ssh://git@example.org/data.git --rev v3 \\
+            --train train.json --val val.json --images images -o outputs/dataset[/]
+
+        [cyan]codetr prepare --params params.yaml -o outputs/dataset[/]
+    """
+    from codetr.data.ingest.config import PrepareConfig
+    from codetr.data.ingest.summary import read_report
+    from codetr.doctor.terminal import print_report
+    from codetr.steps.prepare import prepare as run
+
+    annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
+    sources = split_sources(annotations, images=images, repo=repo, rev=rev)
+    if not sources and params is None:
+        raise UserError("no annotations are named", hint="Give --train and --train-images, or --params.")
+    config = step_settings(PrepareConfig, "prepare", params, assignments, sources)
+    manifest = run(config, output)
+    print_report(read_report(output), console())
+    show_step(manifest, output)

@@ -1,0 +1,65 @@
+"""`codetr train`: train a detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codetr.cli.nproc_option import ProcessesOption, spread
+from codetr.cli.options import DatasetOption, OutputOption
+from codetr.cli.output import show_step
+from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.steps.settings import chosen_recipe
+
+
+def train(
+    *,
+    context: typer.Context,
+    dataset: DatasetOption,
+    output: OutputOption,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE.yaml",
+            rich_help_panel="Settings",
+            help="A recipe of [bold]codetr zoo[/], or a file such as [bold]codetr zoo NAME > my.yaml[/] writes.",
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints",
+            metavar="FOLDER",
+            help="What the run needs to go on after an interruption. Default: OUTPUT.checkpoints",
+        ),
+    ] = None,
+    processes: ProcessesOption = None,
+    params: ParamsOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """[bold]Step 2[/]: train a detector; a run that was stopped goes on where it was.
+
+    Start the same command again after a crash, a kill or a preemption: the result is bit by bit that of a run that
+    was never interrupted. On SIGTERM the run saves and exits with code 75.
+
+        [cyan]codetr train --recipe tiny -d outputs/dataset -o outputs/model[/]
+
+        [cyan]codetr train --recipe co_dino_5scale_r50_1x_coco --nproc gpus -d outputs/coco -o outputs/model[/]
+
+        [cyan]codetr train --recipe tiny --set training.epochs=20 -d outputs/dataset -o outputs/model[/]
+
+        [cyan]torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29400 \\
+            -m codetr train --params params.yaml -d /shared/coco -o /shared/model[/]
+
+    Curves go to metrics.jsonl and to W&B, which needs no account: without a key they are written to ./wandb.
+    """
+    chosen = chosen_recipe(recipe, params, assignments)
+    spread(processes, context.obj)
+    from codetr.steps.train import TrainConfig
+    from codetr.steps.train import train as run
+
+    work = checkpoints or output.with_name(f"{output.name}.checkpoints")
+    show_step(run(TrainConfig(recipe=chosen), dataset, output, work), output)

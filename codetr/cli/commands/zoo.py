@@ -1,0 +1,49 @@
+"""`codetr zoo`: list the recipes, or print one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from codetr.cli.output import print_table
+
+
+def zoo(
+    name: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="Print this recipe as YAML instead of the list.")
+    ] = None,
+) -> None:
+    """The recipes there are, or all settings of one.
+
+    AP is what the authors of Co-DETR report for a recipe's name on the val split of its dataset.
+
+    [cyan]codetr zoo[/]
+
+    [cyan]codetr zoo tiny > my.yaml[/], edit it, then [cyan]codetr train --recipe my.yaml …[/]
+    """
+    from codetr import zoo as recipes
+    from codetr.zoo.detectors import backbone_name
+
+    if name is None:
+        print_table(
+            ("recipe", "backbone", "dataset", "masks", "parameters", "box AP", "mask AP"),
+            [
+                (
+                    name,
+                    backbone_name(recipe.model.backbone),
+                    entry.dataset,
+                    "yes" if recipe.model.gives_masks else "no",
+                    f"{entry.parameters / 1e6:.1f} M",
+                    entry.box_ap,
+                    entry.mask_ap,
+                )
+                for name, entry in recipes.ENTRIES.items()
+                for recipe in (entry.build(),)
+            ],
+        )
+        return
+    import yaml
+
+    values = recipes.recipe(name).model_dump(mode="json")
+    typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
