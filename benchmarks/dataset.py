@@ -72,14 +72,14 @@ def write_annotations(path: Path, sizes: NDArray[np.int64], objects: int, classe
             angles = np.linspace(0, 2 * np.pi, int(random.integers(8, 50)), endpoint=False)
             radius = random.uniform(0.1, 0.4) * min(height, width)
             circle = np.stack((np.cos(angles), np.sin(angles)), axis=1)
-            outline = (np.array((width, height)) / 2 + radius * circle).round(2)
-            corner = outline.min(axis=0)
+            segmentation = (np.array((width, height)) / 2 + radius * circle).round(2)
+            corner = segmentation.min(axis=0)
             entry = {
-                "segmentation": [outline.flatten().tolist()],
+                "segmentation": [segmentation.flatten().tolist()],
                 "area": round(3.14 * radius**2, 4),
                 "iscrowd": 0,
                 "image_id": int(images[k]) + 1,
-                "bbox": [*corner.tolist(), *(outline.max(axis=0) - corner).round(2).tolist()],
+                "bbox": [*corner.tolist(), *(segmentation.max(axis=0) - corner).round(2).tolist()],
                 "category_id": int(labels[k]),
                 "id": k + 1,
             }

@@ -1,4 +1,4 @@
-"""Object outlines from outside: checked in plain Python before any native code sees them, then decoded.
+"""Object segmentations from outside: checked in plain Python before any native code sees them, then decoded.
 
 pycocotools' C code trusts its input: a run-length code that claims more pixels than its size writes past its buffer,
 and a garbage string is read past its end. So every polygon and run-length code is validated here first.
@@ -129,12 +129,12 @@ def decode(value: list[list[float]] | dict[str, Any], height: int, width: int) -
     return coco_mask.decode(encode(value, height, width)).astype(bool)
 
 
-def area(value: list[list[float]] | dict[str, Any], height: int, width: int) -> float:
+def mask_area(value: list[list[float]] | dict[str, Any], height: int, width: int) -> float:
     """The number of pixels of a checked segmentation."""
     return float(coco_mask.area(encode(value, height, width)))
 
 
-def bounding_box(value: list[list[float]] | dict[str, Any], height: int, width: int) -> list[float]:
+def mask_bounding_box(value: list[list[float]] | dict[str, Any], height: int, width: int) -> list[float]:
     """The box [x, y, w, h] in pixels around a checked segmentation: of polygon points exactly, else of the pixels."""
     if isinstance(value, list):
         xs = [x for polygon in value for x in polygon[0::2]]

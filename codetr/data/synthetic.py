@@ -25,36 +25,36 @@ from codetr.data.transforms.resize import resize
 
 ANNOTATIONS = "annotations.json"
 
-# Outlines around (0, 0), of radius 1, as (x, y) corners.
-Outline = NDArray[np.float64]
+# Segmentations around (0, 0), of radius 1, as (x, y) corners.
+Segmentation = NDArray[np.float64]
 
 
-def _polygon(corners: int, start: float = -math.pi / 2) -> Outline:
+def _polygon(corners: int, start: float = -math.pi / 2) -> Segmentation:
     angles = start + 2 * math.pi * np.arange(corners) / corners
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def _star() -> Outline:
-    outline = _polygon(10)
-    outline[1::2] *= 0.45
-    return outline
+def _star() -> Segmentation:
+    segmentation = _polygon(10)
+    segmentation[1::2] *= 0.45
+    return segmentation
 
 
-def _cross() -> Outline:
+def _cross() -> Segmentation:
     arm = 0.38
     quarter = np.array([(arm, -1), (arm, -arm), (1, -arm)])
     turn = np.array([[0, 1], [-1, 0]])  # a quarter turn of row vectors
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
 
 
-SHAPES: dict[str, tuple[Callable[[], Outline], float]] = {
+SHAPES: dict[str, tuple[Callable[[], Segmentation], float]] = {
     "circle": (lambda: _polygon(40), 0.0),
     "square": (lambda: _polygon(4, -math.pi / 4), 0.2),
     "triangle": (lambda: _polygon(3), 0.4),
     "star": (_star, 0.6),
     "cross": (_cross, 0.8),
 }
-"""Class names with their outline and the middle of their hues, in [0, 1)."""
+"""Class names with their segmentation and the middle of their hues, in [0, 1)."""
 
 _HUE_SPREAD = 0.07
 _SMALLEST_VISIBLE = 0.4
@@ -179,7 +179,7 @@ def _background(random: np.random.Generator, height: int, width: int) -> NDArray
 
 
 def _place(random: np.random.Generator, label: int, height: int, width: int) -> _Object:
-    outline = list(SHAPES.values())[label][0]()
+    segmentation = list(SHAPES.values())[label][0]()
     # Uniform in the logarithm, so that small, medium and large objects are about equally many.
     radius = math.exp(random.uniform(math.log(8), math.log(0.32 * min(height, width))))
     angle = random.uniform(-0.4, 0.4)
@@ -187,7 +187,7 @@ def _place(random: np.random.Generator, label: int, height: int, width: int) -> 
     stretch = random.uniform(0.8, 1.25, 2)
     # The centre stays inside, so objects are cut off by the border now and then.
     centre = np.array([random.uniform(0.05, 0.95) * width, random.uniform(0.05, 0.95) * height])
-    points = (outline * stretch) @ rotation * radius + centre
+    points = (segmentation * stretch) @ rotation * radius + centre
     points = np.round(np.clip(points, 0, [width, height]), 2)
     polygon = points.ravel().tolist()
     mask = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], height, width))).astype(bool)
@@ -232,15 +232,15 @@ def _to_uint8(canvas: NDArray[np.float64]) -> NDArray[np.uint8]:
 def _annotation(entry: _Object, in_front: list[_Object]) -> dict[str, Any]:
     visible = _uncovered(entry, in_front)
     code = coco_mask.encode(np.asfortranarray(visible, np.uint8))
-    outline: Any
+    segmentation: Any
     if (visible == entry.mask).all():
-        outline = [entry.polygon]
+        segmentation = [entry.polygon]
     else:
-        outline = {"size": list(visible.shape), "counts": code["counts"].decode()}
+        segmentation = {"size": list(visible.shape), "counts": code["counts"].decode()}
     return {
         "category_id": entry.label + 1,
         "bbox": [float(number) for number in coco_mask.toBbox(code)],
         "area": int(coco_mask.area(code)),
         "iscrowd": 0,
-        "segmentation": outline,
+        "segmentation": segmentation,
     }

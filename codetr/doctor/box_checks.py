@@ -1,4 +1,4 @@
-"""Checks on all objects of a split at once: their boxes among themselves, against the image and against the outline."""
+"""Check the boxes of all objects of a split: against each other, the image and the segmentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codetr.data.ingest.annotation_table import first_equal_row
 from codetr.data.validation import rules
-from codetr.doctor.outlines import Outlines
+from codetr.doctor.segmentations import Segmentations
 
 SAME_IOU = 0.95
 """Overlap from which two boxes are taken for one."""
@@ -104,13 +104,13 @@ def covers_image(objects: Objects) -> NDArray[np.bool_]:
     return (areas >= _WHOLE * objects.bounds.prod(axis=1)) & ~objects.crowds
 
 
-def area_disagrees(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
+def area_disagrees(objects: Objects, segmentations: Segmentations) -> NDArray[np.bool_]:
     """(objects,) whether an area disagrees with its box, as `prepare` says."""
-    return rules.area_contradicts_box(objects.areas, objects.xywh[:, 2], objects.xywh[:, 3], ~outlines.present)
+    return rules.area_contradicts_box(objects.areas, objects.xywh[:, 2], objects.xywh[:, 3], ~segmentations.present)
 
 
-def area_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
-    """(objects,) whether an area differs from the outline's by more than a fifth, and more than rounding explains.
+def area_disagrees_with_segmentation(objects: Objects, segmentations: Segmentations) -> NDArray[np.bool_]:
+    """(objects,) whether an area differs from the segmentation's by more than a fifth, and more than rounding explains.
 
     Crowds are left out: their areas are those of regions that were drawn coarsely. Pixels along the border are counted
     or not, so half of the box's circumference is allowed for. Polygons may overlap, which their sum does not know, so
@@ -121,23 +121,23 @@ def area_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray
         allowed = np.maximum(_AREA_TOLERANCE * areas, objects.xywh[k, 2:].sum(axis=1))
         return np.abs(objects.areas[k] - areas) > allowed
 
-    found = differs(slice(None), outlines.areas) & ~objects.crowds & ~area_disagrees(objects, outlines)
+    found = differs(slice(None), segmentations.areas) & ~objects.crowds & ~area_disagrees(objects, segmentations)
     doubtful = np.flatnonzero(found)
-    found[doubtful] = differs(doubtful, outlines.count_pixels(doubtful, objects.bounds))
+    found[doubtful] = differs(doubtful, segmentations.count_pixels(doubtful, objects.bounds))
     return found
 
 
-def box_disagrees_with_outline(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
-    """(objects,) whether an edge inside the image differs from the outline's by over 2 pixels and a tenth of a side."""
-    extents = clip(outlines.extents, objects.bounds)
+def box_disagrees_with_segmentation(objects: Objects, segmentations: Segmentations) -> NDArray[np.bool_]:
+    """(objects,) whether an edge inside the image is over 2 pixels and 10 % of a side off the segmentation's."""
+    extents = clip(segmentations.extents, objects.bounds)
     sides = np.maximum(_sides(extents), _sides(objects.inside))
     allowed = np.maximum(2.0, 0.1 * np.tile(sides, 2))
     return np.any(np.abs(objects.inside - extents) > allowed, axis=1)
 
 
-def outline_exceeds_image(objects: Objects, outlines: Outlines) -> NDArray[np.bool_]:
-    """(objects,) whether an outline has points more than a pixel outside of the image."""
-    return rules.exceeds_image(*outlines.extents.T, *objects.bounds.T)
+def segmentation_exceeds_image(objects: Objects, segmentations: Segmentations) -> NDArray[np.bool_]:
+    """(objects,) whether a segmentation has points more than a pixel outside of the image."""
+    return rules.exceeds_image(*segmentations.extents.T, *objects.bounds.T)
 
 
 def find_repeated(objects: Objects) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from codetr.doctor import box_checks
 from codetr.doctor.box_checks import Objects
 from codetr.doctor.classes import ClassCounts, count_classes, judge_classes
 from codetr.doctor.image_checks import Pair, find_repetitions
-from codetr.doctor.outlines import measure_outlines
+from codetr.doctor.segmentations import measure_segmentations
 
 
 @dataclass(frozen=True)
@@ -197,25 +197,25 @@ class _Collector:
 
 def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, collector: _Collector) -> None:
     arrays = split.arrays
-    objects, outlines = Objects.of(arrays), measure_outlines(arrays)
+    objects, segmentations = Objects.of(arrays), measure_segmentations(arrays)
     repeated = box_checks.find_repeated(objects)
     same_class, other_class = box_checks.find_same_place(objects, repeated)
     partners = {"annotation_repeated": repeated, "box_nearly_repeated": same_class, "box_of_two_classes": other_class}
-    with np.errstate(invalid="ignore"):  # comparisons with the NaN of objects without outline
+    with np.errstate(invalid="ignore"):  # comparisons with the NaN of objects without segmentation
         masks = {
             "annotation_crowd": objects.crowds,
             "box_exceeds_image": box_checks.exceeds_image(objects),
             "box_tiny": box_checks.is_tiny(objects),
-            "box_disagrees_with_outline": box_checks.box_disagrees_with_outline(objects, outlines),
+            "box_disagrees_with_segmentation": box_checks.box_disagrees_with_segmentation(objects, segmentations),
             "box_elongated": box_checks.is_elongated(objects),
             "box_whole_image": box_checks.covers_image(objects),
             "box_small_at_input": box_checks.is_small_at_input(objects, input_scales(split.sizes, preprocess)),
-            "area_disagrees": box_checks.area_disagrees(objects, outlines),
-            "area_disagrees_with_outline": box_checks.area_disagrees_with_outline(objects, outlines),
-            "segmentation_exceeds_image": box_checks.outline_exceeds_image(objects, outlines),
+            "area_disagrees": box_checks.area_disagrees(objects, segmentations),
+            "area_disagrees_with_segmentation": box_checks.area_disagrees_with_segmentation(objects, segmentations),
+            "segmentation_exceeds_image": box_checks.segmentation_exceeds_image(objects, segmentations),
         }
-    if outlines.present.any():
-        masks["outline_missing"] = ~outlines.present
+    if segmentations.present.any():
+        masks["segmentation_missing"] = ~segmentations.present
 
     def example(k: int, partner: int = -1) -> Example:
         involved = (int(k),) if partner < 0 else (int(k), int(partner))
@@ -225,8 +225,9 @@ def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, collec
         text = f"'{split.names[objects.labels[k]]}' [{x:.6g}, {y:.6g}, {width:.6g}, {height:.6g}] in {shape}"
         if partner >= 0:
             text += f", over '{split.names[objects.labels[partner]]}'"
-        elif not np.isnan(outlines.areas[k]):
-            text += f", area {objects.areas[k]:.6g}, outline {_box_text(outlines.extents[k])} {outlines.areas[k]:.6g}"
+        elif not np.isnan(segmentations.areas[k]):
+            extent, area = _box_text(segmentations.extents[k]), segmentations.areas[k]
+            text += f", area {objects.areas[k]:.6g}, segmentation {extent} {area:.6g}"
         else:
             text += f", area {objects.areas[k]:.6g}"
         ids = tuple(int(arrays["annotation_ids"][o]) for o in involved)

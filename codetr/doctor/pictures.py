@@ -26,7 +26,7 @@ Region = tuple[int, int, int, int]
 def draw_example(example: Example, splits: Mapping[str, Split]) -> bytes | None:
     """A JPEG of an example, or None if it is about no image, or the image cannot be read any more.
 
-    The object in question has the first colour, the one it repeats the second one and dashes; outlines are tinted.
+    The object in question has the first colour, the one it repeats the second one and dashes; segmentations are tinted.
     """
     if example.image is None:
         return None
@@ -51,7 +51,7 @@ def _draw(split: Split, i: int, objects: tuple[int, ...]) -> Image.Image:
     chosen = [k - first for k in objects]
     boxes = record.boxes_xywh[chosen]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    masks = [record.mask(k) if record.outlines[k] else None for k in chosen]
+    masks = [record.mask(k) if record.segmentations[k] else None for k in chosen]
     region = _region(corners, [mask for mask in masks if mask is not None], record)
     left, top = region[:2]
     drawn = [

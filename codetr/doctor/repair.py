@@ -1,8 +1,8 @@
 """A repaired copy of annotation files, and a list of every single change that was made to them.
 
-Whatever `prepare` takes for sound stays as it is in the file, fields it does not know included. What it repairs while
-reading is written down repaired; what it drops is left out. Then what the examination finds is mended: boxes drawn
-anew around outlines that they disagree with or cut at the border of their image, areas counted anew, copies removed.
+Entries that `prepare` accepts keep all their fields, unknown ones included. What it repairs while reading is written
+repaired; what it drops is left out. Then the findings of the examination are corrected: boxes that disagree with their
+segmentation or leave the image, areas, duplicates.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, require_replaceable
-from codetr.data import segmentation
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco import read_coco
 from codetr.data.formats.open_source import Source, format_of
@@ -28,12 +27,13 @@ from codetr.data.ingest.image_check import CheckedImage, check_image
 from codetr.data.ingest.image_list import ImageEntry, read_image_entries
 from codetr.data.ingest.write_index import build_index
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Frequency, listed_categories
+from codetr.data.segmentation import mask_area
 from codetr.data.storage.image_store import open_place
 from codetr.data.validation.ids import ImageIds, as_integer
 from codetr.doctor import box_checks
 from codetr.doctor.box_checks import Objects
 from codetr.doctor.changes import CHANGES, Changes, Journal
-from codetr.doctor.outlines import Outlines, measure_outlines
+from codetr.doctor.segmentations import Segmentations, measure_segmentations
 
 
 def repairable(sources: Mapping[str, Sequence[Source]]) -> dict[str, Source]:
@@ -243,62 +243,62 @@ class _Copy:
             self.changes.correct("annotations", position, value, new, repaired.findings)
             yield new
 
-    def _measure(self, kept: list[_Repaired]) -> tuple[list[_Repaired], Objects, Outlines]:
+    def _measure(self, kept: list[_Repaired]) -> tuple[list[_Repaired], Objects, Segmentations]:
         """The annotations in the order of the index, with what the examination asks for."""
         by_id = {repaired.entry.annotation_id: repaired for repaired in kept}
         labels = {identifier: label for label, identifier in enumerate(self._categories)}
         arrays = build_index(
             list(self._images.values()), ObjectColumns.of([repaired.entry for repaired in kept]), labels
         )
-        return [by_id[int(k)] for k in arrays["annotation_ids"]], Objects.of(arrays), measure_outlines(arrays)
+        return [by_id[int(k)] for k in arrays["annotation_ids"]], Objects.of(arrays), measure_segmentations(arrays)
 
     def _mended(self, kept: list[_Repaired], removed: dict[int, list[str]]) -> list[_Repaired]:
-        """Outlines, boxes and areas put right, in this order because each depends on those before; then the copies."""
-        kept, objects, outlines = self._measure(kept)
+        """Correct segmentations, then boxes, then areas (each depends on the ones before), then remove duplicates."""
+        kept, objects, segmentations = self._measure(kept)
         with np.errstate(invalid="ignore"):
-            if self._mend_outlines(kept, objects, outlines):
-                kept, objects, outlines = self._measure(kept)
-            self._mend_boxes(kept, objects, outlines)
-            self._mend_areas(kept, objects, outlines)
+            if self._repair_segmentations(kept, objects, segmentations):
+                kept, objects, segmentations = self._measure(kept)
+            self._mend_boxes(kept, objects, segmentations)
+            self._mend_areas(kept, objects, segmentations)
         return self._without_copies(kept, objects, removed)
 
-    def _mend_outlines(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> bool:
-        exceeding = np.flatnonzero(box_checks.outline_exceeds_image(objects, outlines))
+    def _repair_segmentations(self, kept: list[_Repaired], objects: Objects, segmentations: Segmentations) -> bool:
+        exceeding = np.flatnonzero(box_checks.segmentation_exceeds_image(objects, segmentations))
         for k in exceeding:
             repaired = kept[k]
             width, height = (int(side) for side in objects.bounds[k])
-            assert isinstance(repaired.entry.outline, list)  # a run-length code cannot leave its image
+            assert isinstance(repaired.entry.segmentation, list)  # a run-length code cannot leave its image
             polygons = [
                 [min(max(number, 0), (width, height)[axis % 2]) for axis, number in enumerate(polygon)]
-                for polygon in repaired.entry.outline
+                for polygon in repaired.entry.segmentation
             ]
             inside = [polygon for polygon in polygons if len(set(polygon[::2])) > 1 and len(set(polygon[1::2])) > 1]
-            repaired.entry = replace(repaired.entry, outline=inside or None)
+            repaired.entry = replace(repaired.entry, segmentation=inside or None)
         return len(exceeding) > 0
 
-    def _mend_boxes(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
-        disagree = box_checks.box_disagrees_with_outline(objects, outlines)
+    def _mend_boxes(self, kept: list[_Repaired], objects: Objects, segmentations: Segmentations) -> None:
+        disagree = box_checks.box_disagrees_with_segmentation(objects, segmentations)
         exceed = box_checks.exceeds_image(objects)
-        extents, inside = box_checks.clip(outlines.extents, objects.bounds), objects.inside
+        extents, inside = box_checks.clip(segmentations.extents, objects.bounds), objects.inside
         for k in np.flatnonzero(disagree | exceed):
             x1, y1, x2, y2 = (float(number) for number in (extents if disagree[k] else inside)[k])
             box = x1, y1, x2 - x1, y2 - y1
             kept[k].entry = replace(kept[k].entry, box=box)
             objects.xywh[k], objects.xyxy[k] = box, (x1, y1, x2, y2)
             if disagree[k]:
-                kept[k].findings.append("box_disagrees_with_outline")
+                kept[k].findings.append("box_disagrees_with_segmentation")
 
-    def _mend_areas(self, kept: list[_Repaired], objects: Objects, outlines: Outlines) -> None:
-        against_box = box_checks.area_disagrees(objects, outlines)
-        against_outline = box_checks.area_disagrees_with_outline(objects, outlines)
-        for k in np.flatnonzero(against_box | against_outline):
+    def _mend_areas(self, kept: list[_Repaired], objects: Objects, segmentations: Segmentations) -> None:
+        against_box = box_checks.area_disagrees(objects, segmentations)
+        against_segmentation = box_checks.area_disagrees_with_segmentation(objects, segmentations)
+        for k in np.flatnonzero(against_box | against_segmentation):
             entry = kept[k].entry
             width, height = (int(side) for side in objects.bounds[k])
             area = entry.box[2] * entry.box[3]
-            if entry.outline is not None:
-                area = segmentation.area(entry.outline, height, width)
+            if entry.segmentation is not None:
+                area = mask_area(entry.segmentation, height, width)
             kept[k].entry = replace(entry, area=area)
-            name = "area_disagrees" if against_box[k] else "area_disagrees_with_outline"
+            name = "area_disagrees" if against_box[k] else "area_disagrees_with_segmentation"
             if name not in kept[k].findings:
                 kept[k].findings.append(name)
 
@@ -334,10 +334,10 @@ def _written(value: dict[str, Any], entry: ObjectEntry) -> dict[str, Any]:
         new["bbox"] = list(entry.box)
     if isinstance(value.get("area"), bool) or value.get("area") != entry.area:
         new["area"] = entry.area
-    outline = value.get("segmentation")
-    if entry.outline is not None and outline != entry.outline:
-        new["segmentation"] = entry.outline
-    elif entry.outline is None and outline and any(outline):
+    segmentation = value.get("segmentation")
+    if entry.segmentation is not None and segmentation != entry.segmentation:
+        new["segmentation"] = entry.segmentation
+    elif entry.segmentation is None and segmentation and any(segmentation):
         new["segmentation"] = []
     return new
 

@@ -75,7 +75,7 @@ def print_report(report: Report, console: Console) -> None:
 def print_splits(report: Report, console: Console) -> None:
     """Show what every split consists of."""
     table = Table(
-        "split", "images", "empty", "annotations", "trained on", "crowds", "outlines", "small / medium / large"
+        "split", "images", "empty", "annotations", "trained on", "crowds", "segmentations", "small / medium / large"
     )
     for name, split in report.splits.items():
         sizes = " / ".join(str(count) for count in split.box_sizes.values())
@@ -83,9 +83,9 @@ def print_splits(report: Report, console: Console) -> None:
             f"{kept}" if kept == listed else f"{kept} of {listed}"
             for kept, listed in ((split.images, split.listed_images), (split.annotations, split.listed_annotations))
         )
-        numbers = (split.empty_images, split.trainable, split.crowds, split.outlines)
-        empty, trainable, crowds, outlines = map(str, numbers)
-        table.add_row(name, images, empty, annotations, trainable, crowds, outlines, sizes)
+        numbers = (split.empty_images, split.trainable, split.crowds, split.segmentations)
+        empty, trainable, crowds, segmentations = map(str, numbers)
+        table.add_row(name, images, empty, annotations, trainable, crowds, segmentations, sizes)
     console.print(table)
 
 

@@ -30,12 +30,12 @@ class Measured:
     Attributes:
         boxes: metrics of the boxes.
         masks: metrics of the masks, or None if the detector gives none or the ground truth lacks some.
-        without_outline: objects of the ground truth without an outline, which kept masks from being measured.
+        without_segmentation: objects of the ground truth without a segmentation, which kept masks from being measured.
     """
 
     boxes: Metrics
     masks: Metrics | None = None
-    without_outline: int = 0
+    without_segmentation: int = 0
 
     @property
     def flat(self) -> dict[str, float | int | None]:
@@ -62,13 +62,13 @@ def measure(truth: GroundTruth, predictions: Predictions, *, masks: bool) -> Mea
     Args:
         truth: ground truth.
         predictions: what is measured against it.
-        masks: whether the detector gives masks. They are measured if every object has an outline to compare with:
+        masks: whether the detector gives masks. They are measured if every object has a segmentation to compare with:
             a mask AP over the others alone would be no one's number.
     """
-    missing = int(np.count_nonzero(~truth.outlined)) if masks else 0
+    missing = int(np.count_nonzero(~truth.has_segmentation)) if masks else 0
     boxes = evaluate_results(truth, predictions)
     if missing or not masks:
-        return Measured(boxes, without_outline=missing)
+        return Measured(boxes, without_segmentation=missing)
     return Measured(boxes, evaluate_results(truth, predictions, "segm"))
 
 

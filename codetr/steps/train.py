@@ -81,7 +81,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         the manifest of `output`.
 
     Raises:
-        UserError: no such dataset, or it changed, or its objects have no outlines and the detector learns masks;
+        UserError: no such dataset, or it changed, or its objects have no segmentations and the detector learns masks;
             weights to start from that do not fit; `output` holds something else; the folder of checkpoints is another
             run's; training cannot go on (a loss is not finite or stays zero).
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process ends with exit code 75.
@@ -96,7 +96,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         model = config.recipe.model.with_classes(len(split.names))
         recipe = config.recipe.model_copy(update={"model": model})
         if recipe.model.needs_masks:
-            group.on_main(lambda: require_outlines(split))
+            group.on_main(lambda: require_segmentations(split))
         inputs = {"dataset": data.digest}
         if recipe.init_from is not None:
             inputs["init_from"] = group.on_main(partial(source_digest, recipe.init_from))
@@ -127,16 +127,16 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
     return Manifest.read(output, "model")
 
 
-def require_outlines(split: Split) -> None:
-    """Raise `UserError` unless every object that is trained on has an outline.
+def require_segmentations(split: Split) -> None:
+    """Raise `UserError` unless every object that is trained on has a segmentation.
 
     One without would have to be learned as a filled box, or as background within the boxes of others.
     """
-    if count := split.without_outline:
+    if count := split.without_segmentation:
         raise UserError(
-            f"{count} annotations have no outline (segmentation), and the recipe learns masks",
+            f"{count} annotations have no segmentation (segmentation), and the recipe learns masks",
             where=f"split '{split.name}' of {split.dataset}",
-            hint="Give them outlines or leave them out, and prepare the dataset again; or train boxes only, with "
+            hint="Give them segmentations or leave them out, and prepare the dataset again; or train boxes only, with "
             "model.roi.mask=null, model.instance=null and model.detect_head=query.",
         )
 

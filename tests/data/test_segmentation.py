@@ -1,4 +1,4 @@
-"""Outlines from outside: only what is sound reaches native code, and it decodes as pycocotools does."""
+"""Segmentations from outside: only what is sound reaches native code, and it decodes as pycocotools does."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pycocotools import mask as coco_mask
 
 from codetr.data.segmentation import (
     BadSegmentationError,
-    area,
-    bounding_box,
     check_segmentation,
     decode,
     encode_mask,
+    mask_area,
+    mask_bounding_box,
 )
 
 MASK = np.random.default_rng(0).random((7, 5)) < 0.5
@@ -40,8 +40,8 @@ def test_both_kinds_of_run_length_codes_are_accepted_and_decoded(
         checked = check_segmentation({"size": [height, width], "counts": counts}, height, width)
         assert checked is not None
         assert (decode(checked.value, height, width) == mask).all()
-        assert area(checked.value, height, width) == mask.sum()
-        assert bounding_box(checked.value, height, width) == coco_mask.toBbox(code).tolist()
+        assert mask_area(checked.value, height, width) == mask.sum()
+        assert mask_bounding_box(checked.value, height, width) == coco_mask.toBbox(code).tolist()
 
 
 @given(st.text(alphabet=[chr(code) for code in range(40, 120)], max_size=30))
@@ -86,7 +86,7 @@ def test_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], [[]], [[], []]])
-def test_no_outline(value: Any) -> None:
+def test_no_segmentation(value: Any) -> None:
     assert check_segmentation(value, 7, 5) is None
 
 
@@ -96,8 +96,8 @@ def test_polygons() -> None:
     assert checked.value == [[1, 1, 4, 1, 4, 5, 1, 5]]
     assert checked.dropped_parts == 1
     assert not checked.exceeds_image
-    assert area(checked.value, 7, 5) == 12
-    assert bounding_box(checked.value, 7, 5) == [1, 1, 3, 4]
+    assert mask_area(checked.value, 7, 5) == 12
+    assert mask_bounding_box(checked.value, 7, 5) == [1, 1, 3, 4]
     outside = check_segmentation([[-20, 0, 50, 0, 50, 60, -20, 60]], 7, 5)
     assert outside is not None
     assert outside.exceeds_image

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.data.segmentation import area, bounding_box, check_segmentation, decode, encode
+from codetr.data.segmentation import check_segmentation, decode, encode, mask_area, mask_bounding_box
 from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_image, draw_sample_data
 
 
@@ -52,8 +52,8 @@ def test_boxes_areas_and_masks_agree(drawn: Path) -> None:
             assert checked is not None
             assert not checked.exceeds_image
             shapes.add(type(checked.value))
-            assert area(checked.value, height, width) == annotation["area"] > 0
-            assert bounding_box(encode(checked.value, height, width), height, width) == annotation["bbox"]
+            assert mask_area(checked.value, height, width) == annotation["area"] > 0
+            assert mask_bounding_box(encode(checked.value, height, width), height, width) == annotation["bbox"]
             # Every visible pixel belongs to one object.
             count = masks.setdefault(image["id"], np.zeros((height, width), int))
             count += decode(checked.value, height, width)

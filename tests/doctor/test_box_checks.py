@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codetr.data import segmentation
+from codetr.data.segmentation import encode_mask, mask_bounding_box
 from codetr.doctor import box_checks
-from codetr.doctor import outlines as outlines_module
+from codetr.doctor import segmentations as segmentations_module
 from codetr.doctor.box_checks import SAME_IOU, Objects
-from codetr.doctor.outlines import Outlines, measure_outlines
+from codetr.doctor.segmentations import Segmentations, measure_segmentations
 
 # Few positions and sizes, so that boxes coincide often.
 BOX = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 40.0])] * 2, *[st.sampled_from([30.0, 30.5, 31.0, 60.0])] * 2)
@@ -99,19 +99,22 @@ def test_limits(box: tuple[float, ...], expected: set[str]) -> None:
     assert {name for name, mask in found.items() if mask[0]} == expected
 
 
-def index_of(outlines: list[object]) -> dict[str, NDArray[np.generic]]:
-    texts = [b"" if outline is None else json.dumps(outline, separators=(",", ":")).encode() for outline in outlines]
+def index_of(segmentations: list[object]) -> dict[str, NDArray[np.generic]]:
+    texts = [
+        b"" if segmentation is None else json.dumps(segmentation, separators=(",", ":")).encode()
+        for segmentation in segmentations
+    ]
     return {
-        "outlines": np.frombuffer(b"".join(texts), np.uint8),
-        "outline_offsets": np.concatenate([[0], np.cumsum([len(text) for text in texts])]),
+        "segmentations": np.frombuffer(b"".join(texts), np.uint8),
+        "segmentation_offsets": np.concatenate([[0], np.cumsum([len(text) for text in texts])]),
     }
 
 
 SQUARE = [10, 20, 40, 20, 40, 60, 10, 60]
-OUTLINES = [
+SEGMENTATIONS = [
     None,
     [SQUARE],
-    segmentation.encode_mask(np.pad(np.ones((5, 7), bool), ((3, 92), (2, 91)))),
+    encode_mask(np.pad(np.ones((5, 7), bool), ((3, 92), (2, 91)))),
     [[50.5, 1e-3, 70.25, 1, 60, 90], SQUARE],
     None,
     {"size": [100, 100], "counts": [200, 3, 9797]},
@@ -122,25 +125,25 @@ AREAS = [None, 1200.0, 35, 1200 + abs(19.75 * 89.999 - 9.5 * 0.999) / 2, None, 3
 
 
 @pytest.mark.parametrize("chunk", [1, 60, 1 << 20])
-def test_outlines_are_measured_as_one_by_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segmentations_are_measured_as_one_by_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Polygons and run-length codes in turn, several polygons an object, and a border between chunks anywhere."""
-    monkeypatch.setattr(outlines_module, "_CHUNK", chunk)
-    found = measure_outlines(index_of(OUTLINES))
-    for k, outline in enumerate(OUTLINES):
-        assert found.present[k] == (outline is not None)
-        if outline is not None:
+    monkeypatch.setattr(segmentations_module, "_CHUNK", chunk)
+    found = measure_segmentations(index_of(SEGMENTATIONS))
+    for k, segmentation in enumerate(SEGMENTATIONS):
+        assert found.present[k] == (segmentation is not None)
+        if segmentation is not None:
             assert found.extents[k].tolist() == EXTENTS[k]
-            x, y, width, height = segmentation.bounding_box(outline, 100, 100)
+            x, y, width, height = mask_bounding_box(segmentation, 100, 100)
             np.testing.assert_allclose(found.extents[k], [x, y, x + width, y + height])
             assert found.areas[k] == pytest.approx(AREAS[k], rel=1e-9)
 
 
 def test_no_object_at_all() -> None:
     """A split whose annotations were all dropped."""
-    objects, outlines = objects_of([]), measure_outlines(index_of([]))
-    assert not outlines.present.any()
+    objects, segmentations = objects_of([]), measure_segmentations(index_of([]))
+    assert not segmentations.present.any()
     assert len(box_checks.find_same_place(objects, box_checks.find_repeated(objects))[0]) == 0
-    assert len(box_checks.area_disagrees_with_outline(objects, outlines)) == 0
+    assert len(box_checks.area_disagrees_with_segmentation(objects, segmentations)) == 0
 
 
 @pytest.mark.parametrize(
@@ -153,29 +156,31 @@ def test_no_object_at_all() -> None:
         ((10, 20, 30, 45), True),
     ],
 )
-def test_a_box_that_disagrees_with_its_outline(box: tuple[float, ...], disagrees: bool) -> None:
-    outlines = measure_outlines(index_of([[SQUARE]]))
-    assert box_checks.box_disagrees_with_outline(objects_of([(0, box, 0, False)]), outlines).tolist() == [disagrees]
+def test_a_box_that_disagrees_with_its_segmentation(box: tuple[float, ...], disagrees: bool) -> None:
+    segmentations = measure_segmentations(index_of([[SQUARE]]))
+    assert box_checks.box_disagrees_with_segmentation(objects_of([(0, box, 0, False)]), segmentations).tolist() == [
+        disagrees
+    ]
 
 
-def test_an_outline_beyond_the_border_agrees_with_a_box_that_is_cut_there() -> None:
+def test_an_segmentation_beyond_the_border_agrees_with_a_box_that_is_cut_there() -> None:
     """Both say the same about the image."""
-    outlines = measure_outlines(index_of([[[80, 80, 120, 80, 120, 95, 80, 95]]]))
+    segmentations = measure_segmentations(index_of([[[80, 80, 120, 80, 120, 95, 80, 95]]]))
     objects = objects_of([(0, (80, 80, 20, 15), 0, False)])
-    assert box_checks.outline_exceeds_image(objects, outlines).tolist() == [True]
-    assert box_checks.box_disagrees_with_outline(objects, outlines).tolist() == [False]
+    assert box_checks.segmentation_exceeds_image(objects, segmentations).tolist() == [True]
+    assert box_checks.box_disagrees_with_segmentation(objects, segmentations).tolist() == [False]
 
 
-def areas_disagree(area: float, outline: list[list[float]]) -> tuple[bool, bool]:
+def areas_disagree(area: float, segmentation: list[list[float]]) -> tuple[bool, bool]:
     objects = objects_of([(0, (10, 20, 30, 40), 0, False)], [area])
-    outlines: Outlines = measure_outlines(index_of([outline]))
+    segmentations: Segmentations = measure_segmentations(index_of([segmentation]))
     return (
-        bool(box_checks.area_disagrees(objects, outlines)[0]),
-        bool(box_checks.area_disagrees_with_outline(objects, outlines)[0]),
+        bool(box_checks.area_disagrees(objects, segmentations)[0]),
+        bool(box_checks.area_disagrees_with_segmentation(objects, segmentations)[0]),
     )
 
 
-def test_areas_against_outlines() -> None:
+def test_areas_against_segmentations() -> None:
     """Within a fifth is rounding; twice the box is not possible; polygons that overlap count once or twice."""
     assert areas_disagree(1200, [SQUARE]) == (False, False)
     assert areas_disagree(970, [SQUARE]) == (False, False)

@@ -39,7 +39,7 @@ def test_the_copy_has_none_of_the_repaired_faults(patient: Patient, copy: Path, 
     again = examine_dataset(tmp_path / "index", PreprocessConfig())
     assert [finding.name for finding in again.findings if finding.kind.fix] == []
     # What needs a decision is not decided.
-    assert {"box_of_two_classes", "outline_missing", "image_nearly_leaked"} <= {f.name for f in again.findings}
+    assert {"box_of_two_classes", "segmentation_missing", "image_nearly_leaked"} <= {f.name for f in again.findings}
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

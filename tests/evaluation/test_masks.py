@@ -42,7 +42,7 @@ from tests.support.small_models import PREPROCESS, masked, write_dataset, write_
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `images` and annotations of which every one has an outline."""
+    """A folder with `images` and annotations of which every one has a segmentation."""
     folder = tmp_path_factory.mktemp("masks") / "shapes"
     draw_sample_data(folder, 4, val_fraction=0.75, seed=2, sides=(48, 80))
     return folder / "val"
@@ -136,7 +136,7 @@ def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
     assert "not measured" not in report
 
 
-def test_without_outlines_boxes_are_measured_and_the_report_says_so(tmp_path: Path) -> None:
+def test_without_segmentations_boxes_are_measured_and_the_report_says_so(tmp_path: Path) -> None:
     """Boxes as masks would be measured as masks; an error would withhold the numbers there are."""
     dataset, model = write_dataset(tmp_path, 2), write_model(tmp_path / "model", **masked())
     evaluate(EvaluateConfig(workers=0, pictures=0), model, dataset, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""prepare on real data written as Pascal VOC and as YOLO: the boxes and outlines that the COCO file gives."""
+"""prepare on real data written as Pascal VOC and as YOLO: the boxes and segmentations that the COCO file gives."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_polygons_of_balloon_in_yolo_give_the_same_masks(data: Path, tmp_path: P
             xs, ys = annotation["segmentation"][0][0::2], annotation["segmentation"][0][1::2]
             bounds = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
             np.testing.assert_allclose(record.boxes_xywh[k], bounds, atol=1e-6)
-            # The rasterised mask and the polygon differ by at most a pixel along the outline.
+            # The rasterised mask and the polygon differ by at most a pixel along the segmentation.
             assert abs(record.areas[k] - record.mask(k).sum()) <= 2 * sum(bounds[2:])
 
 

@@ -315,7 +315,7 @@ def test_a_detector_with_masks_is_trained_on_them_and_validated(dataset, tmp_pat
     assert {"AP", "mask_AP"} <= manifest.summary.keys()
 
 
-def test_objects_without_outlines_are_refused_by_a_recipe_that_learns_masks(dataset, tmp_path):
+def test_objects_without_segmentations_are_refused_by_a_recipe_that_learns_masks(dataset, tmp_path):
     """A filled box learned as a mask would spoil the others; the same dataset is fine for boxes."""
     annotations = json.loads((dataset.parent / "shapes/train/annotations.json").read_text())
     for annotation in annotations["annotations"][:3]:
@@ -324,7 +324,7 @@ def test_objects_without_outlines_are_refused_by_a_recipe_that_learns_masks(data
     images = str(dataset.parent / "shapes/train/images")
     source = SourceConfig(annotations=str(tmp_path / "annotations.json"), images=images)
     prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
-    with pytest.raises(UserError, match=r"split 'train' of .*dataset: 3 annotations have no outline"):
+    with pytest.raises(UserError, match=r"split 'train' of .*dataset: 3 annotations have no segmentation"):
         train(TrainConfig(recipe=masked(RECIPE)), tmp_path / "dataset", tmp_path / "model", tmp_path / "checkpoints")
     assert not (tmp_path / "checkpoints").exists()
 

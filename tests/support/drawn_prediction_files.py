@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from codetr.data.segmentation import encode_mask
-from tests.support.drawn_predictions import Pair, outline
+from tests.support.drawn_predictions import Pair, segmentation
 
 HEIGHT, WIDTH = 40, 60
 _IDS = st.sampled_from([-7, 0, 1, 2, 3, 10, 999, 1 << 40, (1 << 62) - 1])
@@ -31,7 +31,7 @@ def box(draw: st.DrawFn, *, inside: bool) -> list[float]:
 def mask(form: str, values: list[float]) -> Any:
     """The pixels of a box, in one of the forms that COCO knows."""
     if form == "polygons":
-        return outline(values)
+        return segmentation(values)
     x, y, width, height = (int(value) for value in values)
     pixels = np.zeros((HEIGHT, WIDTH), bool)
     pixels[y : y + height, x : x + width] = True
@@ -102,7 +102,7 @@ _NUMBERS = st.sampled_from(
         *(float("nan"), float("inf"), -float("inf"), 1 << 31, 1 << 32, 1 << 62, 1 << 63, 10**30, 10**400),
     ]
 )
-_OUTLINES = st.sampled_from(
+_SEGMENTATIONS = st.sampled_from(
     [
         *([], [[]], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5]], [[1, 2, 3, 4, 5, 6], []], [[-1e6, 1, 2, 3, 4, 1e6]]),
         *([[float("nan"), 1, 2, 3, 4, 5]], [[1e300, 1, 2, 3, 4, 5]], [[0, 0, 0, 0, 0, 0]], [{"size": [40, 60]}]),
@@ -117,7 +117,7 @@ _OUTLINES = st.sampled_from(
 )
 _ANYTHING = (
     _NUMBERS
-    | _OUTLINES
+    | _SEGMENTATIONS
     | st.sampled_from([None, "", "0", "1", "a", "\x00", "\ud800", "0" * 40, {}, [0], [1, 2, 3], {"id": 1}, DEEP])
 )
 
@@ -135,7 +135,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
         match draw(st.sampled_from(["replace", "replace", "replace", "remove", "repeat", "wrap"])):
             case "replace":
                 like = _NUMBERS if isinstance(holder[key], int | float) and draw(st.integers(0, 3)) else _ANYTHING
-                like = _OUTLINES if key == "segmentation" and draw(st.integers(0, 3)) else like
+                like = _SEGMENTATIONS if key == "segmentation" and draw(st.integers(0, 3)) else like
                 holder[key] = copy.deepcopy(draw(like))
             case "remove" if holder is not root:
                 del holder[key]

@@ -23,7 +23,7 @@ def box(draw: st.DrawFn) -> list[float]:
     return [draw(place), draw(place), draw(side), draw(side)]
 
 
-def outline(values: list[float]) -> list[list[float]]:
+def segmentation(values: list[float]) -> list[list[float]]:
     x, y, width, height = values
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
@@ -64,7 +64,7 @@ def pairs(draw: st.DrawFn, *, federated: bool = False, masks: bool = False) -> P
             result["bbox"] = [*result["bbox"][:3], 0.0]
         results.append({**result, "score": draw(_SCORES)})
     if masks:
-        annotations = [{**entry, "segmentation": outline(entry["bbox"])} for entry in annotations]
+        annotations = [{**entry, "segmentation": segmentation(entry["bbox"])} for entry in annotations]
         results = [{**entry, "segmentation": code(entry["bbox"])} for entry in results]
         if draw(st.booleans()):
             results = [{key: value for key, value in entry.items() if key != "bbox"} for entry in results]

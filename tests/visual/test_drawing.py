@@ -14,7 +14,7 @@ def grey(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 90, np.uint8)
 
 
-def test_the_outline_is_at_the_box_and_in_the_colour_of_its_class() -> None:
+def test_the_segmentation_is_at_the_box_and_in_the_colour_of_its_class() -> None:
     """A box drawn in the wrong place or frame shows a good detector as a bad one."""
     picture = np.asarray(draw_boxes(grey(100, 200), [Box((50, 25, 150, 75), label=3)], long_side=400))
     assert picture.shape == (200, 400, 3)
@@ -23,7 +23,7 @@ def test_the_outline_is_at_the_box_and_in_the_colour_of_its_class() -> None:
     assert tuple(picture[100, 200]) == (90, 90, 90)
 
 
-def test_a_dashed_outline_has_gaps_and_crowds_are_grey() -> None:
+def test_a_dashed_segmentation_has_gaps_and_crowds_are_grey() -> None:
     """Dashes are how wrong detections and missed objects are told from right ones."""
     boxes = [Box((20, 20, 180, 80), None, dashed=True)]
     side = np.asarray(draw_boxes(grey(100, 200), boxes, long_side=800))[80, 80:720]

@@ -35,8 +35,8 @@ ARRAYS = {
     "areas": "float64 (m,): square pixels",
     "crowds": "bool (m,)",
     "trainable": "bool (m,)",
-    "outlines": "uint8: polygons or run-length codes as JSON, one after the other",
-    "outline_offsets": "int64 (m + 1,): empty for an object without outline",
+    "segmentations": "uint8: polygons or run-length codes as JSON, one after the other",
+    "segmentation_offsets": "int64 (m + 1,): empty for an object without segmentation",
 }
 """Every array of an index, `NAME.npy` each."""
 
@@ -65,10 +65,10 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         **dict.fromkeys(("sizes", "upright", "digests", "file_sizes", "fingerprints"), images),
         **dict.fromkeys(("path_offsets", "object_offsets"), images + 1),
         **dict.fromkeys(("boxes", "labels", "areas", "crowds", "trainable"), objects),
-        "outline_offsets": objects + 1,
+        "segmentation_offsets": objects + 1,
     }
     ends = [("object_offsets", objects)]
-    ends += [(f"{name}_offsets", len(arrays[f"{name}s"])) for name in ("path", "outline")]
+    ends += [(f"{name}_offsets", len(arrays[f"{name}s"])) for name in ("path", "segmentation")]
     if (folder / "verified.npy").exists():
         arrays |= _open(folder, FEDERATED_ARRAYS)
         lengths |= {"verified": images, "negative_offsets": images + 1, "not_exhaustive_offsets": images + 1}

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
-from codetr.data import segmentation
 from codetr.data.dataset.classes import as_list, read_classes
 from codetr.data.dataset.index import open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
+from codetr.data.segmentation import decode
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.image_store import ImageRoot, read_cached, require_digest
 from codetr.data.storage.s3 import SCHEME, S3Address, StorageError
@@ -49,7 +49,7 @@ class ImageRecord:
         iscrowd: (objects,) bool.
         trainable: (objects,) bool: to be trained on; the others (crowds, ignored, less than a pixel) only evaluated.
         annotation_ids: (objects,) int64.
-        outlines: polygons or run-length code of every object as JSON, empty where it has none.
+        segmentations: polygons or run-length code of every object as JSON, empty where it has none.
         negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
         not_exhaustive: (n,) int32 labels of which not every object is annotated, likewise.
         member: where it is in the tar file; None for a file of its own.
@@ -68,20 +68,20 @@ class ImageRecord:
     iscrowd: NDArray[np.bool_]
     trainable: NDArray[np.bool_]
     annotation_ids: NDArray[np.int64]
-    outlines: tuple[bytes, ...]
+    segmentations: tuple[bytes, ...]
     negative: NDArray[np.int32] | None = None
     not_exhaustive: NDArray[np.int32] | None = None
     member: Member | None = None
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
-        """Outline of object `k`: polygons, a run-length code, or None."""
-        return json.loads(self.outlines[k]) if self.outlines[k] else None
+        """Segmentation of object `k`: polygons, a run-length code, or None."""
+        return json.loads(self.segmentations[k]) if self.segmentations[k] else None
 
     def mask(self, k: int) -> NDArray[np.bool_]:
-        """(height, width) bool mask of object `k`; its box, filled, if it has no outline."""
-        outline = self.segmentation(k)
-        if outline is not None:
-            return segmentation.decode(outline, self.height, self.width)
+        """(height, width) bool mask of object `k`; its box, filled, if it has no segmentation."""
+        segmentation = self.segmentation(k)
+        if segmentation is not None:
+            return decode(segmentation, self.height, self.width)
         x, y, width, height = self.boxes_xywh[k]
         left, top = max(round(x), 0), max(round(y), 0)
         mask = np.zeros((self.height, self.width), bool)
@@ -197,9 +197,9 @@ class Split:
         return "verified" in self._arrays
 
     @property
-    def without_outline(self) -> int:
-        """How many of the objects that are trained on have no outline."""
-        return int(np.count_nonzero((np.diff(self._arrays["outline_offsets"]) == 0) & self._arrays["trainable"]))
+    def without_segmentation(self) -> int:
+        """How many of the objects that are trained on have no segmentation."""
+        return int(np.count_nonzero((np.diff(self._arrays["segmentation_offsets"]) == 0) & self._arrays["trainable"]))
 
     def path(self, i: int) -> ImageRoot:
         """The file of image `i`, or the tar file that it is in, or the object on S3."""
@@ -215,7 +215,7 @@ class Split:
         """Image `i` with its objects."""
         arrays = self._arrays
         objects = slice(int(arrays["object_offsets"][i]), int(arrays["object_offsets"][i + 1]))
-        bounds = arrays["outline_offsets"][objects.start : objects.stop + 1]
+        bounds = arrays["segmentation_offsets"][objects.start : objects.stop + 1]
         height, width = (int(side) for side in arrays["sizes"][i])
         return ImageRecord(
             image_id=int(arrays["image_ids"][i]),
@@ -231,16 +231,16 @@ class Split:
             iscrowd=np.array(arrays["crowds"][objects]),
             trainable=np.array(arrays["trainable"][objects]),
             annotation_ids=np.array(arrays["annotation_ids"][objects]),
-            outlines=tuple(arrays["outlines"][start:stop].tobytes() for start, stop in pairwise(bounds)),
+            segmentations=tuple(arrays["segmentations"][start:stop].tobytes() for start, stop in pairwise(bounds)),
             negative=self._verified("negative", i),
             not_exhaustive=self._verified("not_exhaustive", i),
             member=stored_member(arrays, i, self._place(i)[1]),
         )
 
-    def outline(self, k: int) -> list[list[float]] | dict[str, Any] | None:
-        """Outline of object `k` of the split: polygons, a run-length code, or None."""
-        start, stop = self._arrays["outline_offsets"][k : k + 2]
-        return json.loads(self._arrays["outlines"][start:stop].tobytes()) if stop > start else None
+    def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
+        """Segmentation of object `k` of the split: polygons, a run-length code, or None."""
+        start, stop = self._arrays["segmentation_offsets"][k : k + 2]
+        return json.loads(self._arrays["segmentations"][start:stop].tobytes()) if stop > start else None
 
     def to_coco(self) -> dict[str, Any]:
         """The split as COCO ground truth: what the annotation file says about everything that was not dropped.
@@ -272,9 +272,9 @@ class Split:
                     "area": float(record.areas[k]),
                     "iscrowd": int(record.iscrowd[k]),
                 }
-                outline = record.segmentation(k)
-                if outline is not None:
-                    annotation["segmentation"] = outline
+                segmentation = record.segmentation(k)
+                if segmentation is not None:
+                    annotation["segmentation"] = segmentation
                 if ignored is not None and ignored[len(annotations)]:
                     annotation["ignore"] = 1
                 annotations.append(annotation)

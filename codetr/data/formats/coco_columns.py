@@ -29,9 +29,9 @@ _Id = Annotated[int, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 _ABSENT = -1
 _ODD = msgspec.UNSET
 _NEAR = 1 << 10
-"""Bytes after an outline in which the next one mostly is found."""
+"""Bytes after a segmentation in which the next one mostly is found."""
 
-_NO_OUTLINE = msgspec.Raw(b"null")
+_NO_SEGMENTATION = msgspec.Raw(b"null")
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -44,7 +44,7 @@ class _Row(msgspec.Struct, gc=False):
     area: float
     iscrowd: Literal[0, 1] = _ABSENT  # type: ignore[assignment]
     ignore: Literal[0] = _ABSENT  # type: ignore[assignment]
-    segmentation: msgspec.Raw = _NO_OUTLINE
+    segmentation: msgspec.Raw = _NO_SEGMENTATION
 
 
 _REQUIRED = 5
@@ -67,8 +67,8 @@ class Typed:
         boxes: (n, 4) float64 x, y, width, height in pixels.
         areas: (n,) float64 square pixels.
         crowds: (n,) bool.
-        extents: (n, 4) float64 x1, y1, x2, y2 in pixels around the points of all polygons; NaN without outline.
-        outlines: (n, 2) int64 where the polygons start and stop in the text; empty for none.
+        extents: (n, 4) float64 x1, y1, x2, y2 in pixels around the points of all polygons; NaN without segmentation.
+        segmentations: (n, 2) int64 where the polygons start and stop in the text; empty for none.
     """
 
     positions: NDArray[np.int64]
@@ -79,7 +79,7 @@ class Typed:
     areas: NDArray[np.float64]
     crowds: NDArray[np.bool_]
     extents: NDArray[np.float64]
-    outlines: NDArray[np.int64]
+    segmentations: NDArray[np.int64]
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -212,9 +212,9 @@ def _read_chunk(
     text: bytes, start: int, stop: int, read: list[Any], first: int, load: Callable[[bytes], Any]
 ) -> tuple[Typed, NDArray[np.int64]]:
     """The typed ones among the annotations from the position `first` on, and the ids of all."""
-    outlines = iter(_decode(_POLYGONS, b",".join([row.segmentation for row in read if row is not _ODD])))
-    polygons = [_ODD if row is _ODD else next(outlines) for row in read]
-    typed = [outline is not _ODD for outline in polygons]
+    segmentations = iter(_decode(_POLYGONS, b",".join([row.segmentation for row in read if row is not _ODD])))
+    polygons = [_ODD if row is _ODD else next(segmentations) for row in read]
+    typed = [segmentation is not _ODD for segmentation in polygons]
     rows, polygons = list(compress(read, typed)), list(compress(polygons, typed))
     ids = [row.id for row in rows]
     # As many colons as there are fields: so none is given twice, and there is no other.
@@ -227,9 +227,9 @@ def _read_chunk(
         ]
     places = []
     end = start
-    for row, outline in zip(rows, polygons, strict=True):
+    for row, segmentation in zip(rows, polygons, strict=True):
         begin = end
-        if outline:
+        if segmentation:
             written = row.segmentation
             size = len(memoryview(written))
             begin = text.find(written, end, end + size + _NEAR)  # far quicker than in a large text
@@ -238,7 +238,9 @@ def _read_chunk(
             end = begin + size
         places.append((begin, end))
     positions = first + np.flatnonzero(typed)
-    return _as_columns(positions, rows, [outline or [] for outline in polygons], places), np.array(ids, np.int64)
+    return _as_columns(positions, rows, [segmentation or [] for segmentation in polygons], places), np.array(
+        ids, np.int64
+    )
 
 
 def _verify(piece: bytes, row: _Row | None, load: Callable[[bytes], Any]) -> int:
@@ -247,13 +249,13 @@ def _verify(piece: bytes, row: _Row | None, load: Callable[[bytes], Any]) -> int
         return _given_id(load(piece))
     if piece.count(b":") != _count_fields(row):
         # Lists of lists of numbers have no fields, and take the most time.
-        load(piece.replace(row.segmentation, b"0", 1) if row.segmentation is not _NO_OUTLINE else piece)
+        load(piece.replace(row.segmentation, b"0", 1) if row.segmentation is not _NO_SEGMENTATION else piece)
     return row.id
 
 
 def _count_fields(row: _Row) -> int:
     """How many of the fields are in the text."""
-    optional = (row.iscrowd != _ABSENT) + (row.ignore != _ABSENT) + (row.segmentation is not _NO_OUTLINE)
+    optional = (row.iscrowd != _ABSENT) + (row.ignore != _ABSENT) + (row.segmentation is not _NO_SEGMENTATION)
     return _REQUIRED + optional
 
 
@@ -267,7 +269,7 @@ def _as_columns(
     coordinates = np.bincount(owners, lengths, len(rows)).astype(np.int64)
     unsound = np.zeros(len(rows), bool)
     unsound[owners[encloses_nothing(lengths)]] = True
-    unsound &= coordinates > 0  # [] and [[]] are no outlines, not wrong ones
+    unsound &= coordinates > 0  # [] and [[]] are no segmentations, not wrong ones
     present = (coordinates > 0) & ~unsound
     numbers = array("d")
     for part in parts:
@@ -278,8 +280,8 @@ def _as_columns(
         firsts = np.cumsum(coordinates[present] // 2) - coordinates[present] // 2
         extents[present, :2] = np.minimum.reduceat(points, firsts)
         extents[present, 2:] = np.maximum.reduceat(points, firsts)
-    outlines = np.array(places, np.int64).reshape(-1, 2)
-    outlines[~present] = 0
+    segmentations = np.array(places, np.int64).reshape(-1, 2)
+    segmentations[~present] = 0
     return Typed(
         positions,
         np.array([row.id for row in rows], np.int64),
@@ -289,7 +291,7 @@ def _as_columns(
         np.array([row.area for row in rows], np.float64),
         np.array([row.iscrowd == 1 for row in rows], bool),
         extents,
-        outlines,
+        segmentations,
     ).take(~unsound)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 1 << 14
-"""Outlines that are copied together."""
+"""Segmentations that are copied together."""
 
 _BETWEEN = b"\0"
-"""Stands in no JSON text, so that outlines can be told apart when they are joined."""
+"""Stands in no JSON text, so that segmentations can be told apart when they are joined."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ObjectEntry:
         area: square pixels; decides the size range it is evaluated in.
         crowd: a region of several objects: evaluated as one to be ignored, never trained on.
         trainable: not a crowd, not marked with ignore, and at least a pixel wide and high inside the image.
-        outline: checked polygons or run-length code, or None.
+        segmentation: checked polygons or run-length code, or None.
         ignored: marked with `ignore`, which LVIS's metrics heed and COCO's do not.
     """
 
@@ -40,7 +40,7 @@ class ObjectEntry:
     area: float
     crowd: bool
     trainable: bool
-    outline: list[list[float]] | dict[str, Any] | None
+    segmentation: list[list[float]] | dict[str, Any] | None
     ignored: bool = False
 
 
@@ -57,10 +57,10 @@ class ObjectColumns:
         crowds: (objects,) bool.
         trainable: (objects,) bool.
         ignored: (objects,) bool.
-        outlines: (objects, 3) int64: which of `texts` has an object's outline, and where it starts and stops there;
-            empty for an object without outline.
-        texts: bytes with checked outlines as JSON in them, an annotation file for one. They are never copied, however
-            objects are chosen, ordered and put together.
+        segmentations: (objects, 3) int64: index into `texts`, first and last byte of an object's segmentation;
+            an empty range for an object without one.
+        texts: bytes with checked segmentations as JSON in them, such as an annotation file. They are never copied,
+            however objects are chosen, ordered and concatenated.
     """
 
     annotation_ids: NDArray[np.int64]
@@ -71,13 +71,13 @@ class ObjectColumns:
     crowds: NDArray[np.bool_]
     trainable: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
-    outlines: NDArray[np.int64]
+    segmentations: NDArray[np.int64]
     texts: tuple[bytes, ...]
 
     @classmethod
     def of(cls, entries: Sequence[ObjectEntry]) -> Self:
         """Objects as columns, in the same order."""
-        texts = [b"" if entry.outline is None else _to_json(entry.outline) for entry in entries]
+        texts = [b"" if entry.segmentation is None else _to_json(entry.segmentation) for entry in entries]
         stops = np.cumsum([len(text) for text in texts], dtype=np.int64)
         starts = np.concatenate([[0], stops])[:-1].astype(np.int64)
         return cls(
@@ -99,16 +99,16 @@ class ObjectColumns:
         if len(parts) == 1:
             return parts[0]
         texts: list[bytes] = []
-        outlines = []
+        segmentations = []
         for part in parts:
-            outlines.append(part.outlines + np.array([len(texts), 0, 0]))
+            segmentations.append(part.segmentations + np.array([len(texts), 0, 0]))
             texts += part.texts
         columns = {
             entry.name: np.concatenate([getattr(part, entry.name) for part in parts])
             for entry in fields(cls)
-            if entry.name not in ("outlines", "texts")
+            if entry.name not in ("segmentations", "texts")
         }
-        return cls(**columns, outlines=np.concatenate(outlines), texts=tuple(texts))
+        return cls(**columns, segmentations=np.concatenate(segmentations), texts=tuple(texts))
 
     def __len__(self) -> int:
         return len(self.annotation_ids)
@@ -121,14 +121,14 @@ class ObjectColumns:
         return replace(self, **columns)
 
     @property
-    def with_outline(self) -> NDArray[np.bool_]:
-        """(objects,) whether there is an outline."""
-        return self.outlines[:, 1] < self.outlines[:, 2]
+    def with_segmentation(self) -> NDArray[np.bool_]:
+        """(objects,) whether there is a segmentation."""
+        return self.segmentations[:, 1] < self.segmentations[:, 2]
 
-    def outline_texts(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
-        """The outlines as JSON without white space, joined, and their lengths: some thousand objects at a time."""
+    def segmentation_texts(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
+        """The segmentations as JSON without white space, joined, and their lengths: some thousand objects at a time."""
         for start in range(0, len(self), _CHUNK):
-            places = self.outlines[start : start + _CHUNK].T.tolist()
+            places = self.segmentations[start : start + _CHUNK].T.tolist()
             joined = _BETWEEN.join([self.texts[text][begin:end] for text, begin, end in zip(*places, strict=True)])
             joined = joined.translate(None, b" \t\n\r") + _BETWEEN
             ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == _BETWEEN[0])

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.gc_pause import collecting_later
-from codetr.data import segmentation
 from codetr.data.formats.coco_columns import Annotations, Typed
 from codetr.data.formats.raw_source import BrokenRow
 from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry, first_equal_row
 from codetr.data.ingest.image_check import CheckedImage
+from codetr.data.segmentation import BadSegmentationError, check_segmentation, mask_area, mask_bounding_box
 from codetr.data.validation import rules
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ImageIds, as_integer, make_unique
@@ -64,7 +64,7 @@ class AnnotationReader:
         ids = make_unique(annotations.ids, annotations.ids == 0)
         typed = annotations.typed
         typed = typed.take((ids == annotations.ids)[typed.positions])
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size, and NaN without outline
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size, and NaN without segmentation
             sound = typed.take(self._is_sound(typed))
         doubtful = np.ones(len(annotations), bool)
         doubtful[sound.positions] = False
@@ -108,19 +108,19 @@ class AnnotationReader:
         found = np.minimum(np.searchsorted(images, typed.image_ids), len(images) - 1)
         sizes = np.array([(self._images[key].width, self._images[key].height) for key in images.tolist()])[found].T
         box, (x1, y1, x2, y2) = typed.boxes.T, typed.extents.T
-        without_outline = np.isnan(x1)
+        without_segmentation = np.isnan(x1)
         reached = rules.is_within_reach(typed.extents).all(axis=1) & ~rules.exceeds_image(x1, y1, x2, y2, *sizes)
         corners = box[0], box[1], box[0] + box[2], box[1] + box[3]
         sound: NDArray[np.bool_] = (
             (images[found] == typed.image_ids)
             & np.isin(typed.category_ids, list(self._categories))
-            & (without_outline | reached)
+            & (without_segmentation | reached)
             & rules.is_within_reach(typed.boxes).all(axis=1)
             & (typed.boxes[:, 2:] > 0).all(axis=1)
             & ~rules.exceeds_image(*corners, *sizes)
             & ~rules.is_tiny(*box, *sizes)  # nor outside, of which nothing is inside
             & rules.is_area(typed.areas)
-            & ~rules.area_contradicts_box(typed.areas, box[2], box[3], without_outline)
+            & ~rules.area_contradicts_box(typed.areas, box[2], box[3], without_segmentation)
         )
         return sound
 
@@ -160,25 +160,25 @@ class AnnotationReader:
             self._findings.add("annotation_category_unknown", f"{example}: category_id {shown}")
             self._dropped[image_id] += 1
             return None
-        outline = self._outline(value, image, example)
-        box = self._box(value, outline, image, example)
+        segmentation = self._segmentation(value, image, example)
+        box = self._box(value, segmentation, image, example)
         if box is None:
             self.lost.append((image_id, category_id))
             self._dropped[image_id] += 1
             return None
         crowd = self._crowd(value, example)
-        area = self._area(value, box, outline, image, example)
+        area = self._area(value, box, segmentation, image, example)
         fits = self._fits(box, image, example)
         ignored = bool(value.get("ignore"))
         if ignored:
             self._findings.add("annotation_ignored", example)
         trainable = fits and not crowd and not ignored
-        return ObjectEntry(identifier, image_id, category_id, box, area, crowd, trainable, outline, ignored)
+        return ObjectEntry(identifier, image_id, category_id, box, area, crowd, trainable, segmentation, ignored)
 
-    def _outline(self, value: dict[str, Any], image: CheckedImage, example: str) -> Any:
+    def _segmentation(self, value: dict[str, Any], image: CheckedImage, example: str) -> Any:
         try:
-            checked = segmentation.check_segmentation(value.get("segmentation"), image.height, image.width)
-        except segmentation.BadSegmentationError as error:
+            checked = check_segmentation(value.get("segmentation"), image.height, image.width)
+        except BadSegmentationError as error:
             self._findings.add("segmentation_dropped", f"{example}: {error}")
             return None
         if checked is None:
@@ -190,14 +190,14 @@ class AnnotationReader:
         return checked.value
 
     def _box(
-        self, value: dict[str, Any], outline: Any, image: CheckedImage, example: str
+        self, value: dict[str, Any], segmentation: Any, image: CheckedImage, example: str
     ) -> tuple[float, float, float, float] | None:
         raw = value.get("bbox")
         if raw is None or raw == []:
-            if outline is None:
+            if segmentation is None:
                 self._findings.add("box_missing", example)
                 return None
-            raw = segmentation.bounding_box(outline, image.height, image.width)
+            raw = mask_bounding_box(segmentation, image.height, image.width)
             self._findings.add("box_from_segmentation", f"{example}: {raw}")
         numbers = self._numbers(raw, example)
         if numbers is None:
@@ -264,7 +264,7 @@ class AnnotationReader:
         self,
         value: dict[str, Any],
         box: tuple[float, float, float, float],
-        outline: Any,
+        segmentation: Any,
         image: CheckedImage,
         example: str,
     ) -> float:
@@ -276,8 +276,8 @@ class AnnotationReader:
                 self._findings.add("area_missing", example)
             else:
                 self._findings.add("area_invalid", f"{example}: {short(raw)}")
-            return box_area if outline is None else segmentation.area(outline, image.height, image.width)
-        if rules.area_contradicts_box(raw, box[2], box[3], outline is None):
+            return box_area if segmentation is None else mask_area(segmentation, image.height, image.width)
+        if rules.area_contradicts_box(raw, box[2], box[3], segmentation is None):
             self._findings.add("area_disagrees", f"{example}: {raw}, the box has {box_area:.6g}")
         return float(raw)
 
@@ -294,7 +294,7 @@ def _taken(typed: Typed, text: bytes) -> ObjectColumns:
         crowds=typed.crowds,
         trainable=~typed.crowds,
         ignored=np.zeros(count, bool),
-        outlines=np.insert(typed.outlines, 0, 0, axis=1),
+        segmentations=np.insert(typed.segmentations, 0, 0, axis=1),
         texts=(text,),
     )
 

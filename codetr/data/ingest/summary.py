@@ -34,7 +34,7 @@ class SplitReport:
         annotations: kept annotations.
         trainable: annotations that are trained on.
         crowds: crowd annotations, which are only evaluated.
-        outlines: annotations with a segmentation.
+        segmentations: annotations with a segmentation.
         empty_images: images without any annotation (they are used, as background).
         empty_examples: files of the first of them.
         classes: per class name, objects that are trained on and images they are in.
@@ -51,7 +51,7 @@ class SplitReport:
     annotations: int
     trainable: int
     crowds: int
-    outlines: int
+    segmentations: int
     empty_images: int
     empty_examples: list[str]
     classes: dict[str, dict[str, int]]
@@ -120,7 +120,7 @@ def examine_split(
         annotations=len(objects),
         trainable=len(trained),
         crowds=int(objects.crowds.sum()),
-        outlines=int(objects.with_outline.sum()),
+        segmentations=int(objects.with_segmentation.sum()),
         empty_images=len(empty),
         empty_examples=empty[:MAX_LISTED],
         classes={

@@ -27,8 +27,8 @@ def build_index(
         labels: label by category id.
     """
     texts: list[bytes] = []
-    arrays = _all_but_outlines(images, objects, labels, texts.append)
-    return {**arrays, "outlines": np.frombuffer(b"".join(texts), np.uint8)}
+    arrays = _without_segmentations(images, objects, labels, texts.append)
+    return {**arrays, "segmentations": np.frombuffer(b"".join(texts), np.uint8)}
 
 
 @collecting_later()
@@ -37,34 +37,34 @@ def write_index(
 ) -> None:
     """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`.
 
-    Outlines, which are nearly all of it, are never in memory together.
+    Segmentations, which are nearly all of it, are never in memory together.
     """
     folder.mkdir(parents=True)
-    with (folder / "outlines.npy").open("wb") as stream:
+    with (folder / "segmentations.npy").open("wb") as stream:
         _write_header(stream, 0)
-        arrays = _all_but_outlines(images, objects, labels, stream.write)
+        arrays = _without_segmentations(images, objects, labels, stream.write)
         stream.seek(0)
-        _write_header(stream, int(arrays["outline_offsets"][-1]))
+        _write_header(stream, int(arrays["segmentation_offsets"][-1]))
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
-def _all_but_outlines(
+def _without_segmentations(
     images: Sequence[CheckedImage],
     objects: ObjectColumns,
     labels: Mapping[int, int],
     keep: Callable[[bytes], object],
 ) -> dict[str, NDArray[Any]]:
-    """All arrays of an index but `outlines`, whose parts are handed to `keep` one after the other."""
+    """All arrays of an index but `segmentations`, whose parts are handed to `keep` one after the other."""
     ordered = objects.take(np.argsort(_image_of(images, objects), kind="stable"))
     lengths = [np.array([], np.int64)]
-    for text, sizes in ordered.outline_texts():
+    for text, sizes in ordered.segmentation_texts():
         keep(text)
         lengths.append(sizes)
     return {
         **_image_arrays(images, ordered, labels),
         **_object_arrays(ordered, labels),
-        "outline_offsets": _offsets(np.concatenate(lengths)),
+        "segmentation_offsets": _offsets(np.concatenate(lengths)),
     }
 
 

@@ -52,8 +52,10 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
     ) -> None:
         self.augmentation, self.preprocess = augmentation, preprocess
         self.seed, self.with_masks = seed, with_masks
-        outlined = with_masks or isinstance(augmentation, JitterConfig)
-        self.images = EpochImages(split, sampler, augmentation.mosaic, seed=seed, outlined=outlined, skip=skip)
+        with_segmentations = with_masks or isinstance(augmentation, JitterConfig)
+        self.images = EpochImages(
+            split, sampler, augmentation.mosaic, seed=seed, with_segmentations=with_segmentations, skip=skip
+        )
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | WorkerFailure:
         epoch, positions = batch
@@ -157,7 +159,7 @@ class TrainLoader:
     Args:
         split: what to train on.
         augment: training augmentation; large-scale jitter works on masks, and takes the box of an object without
-            an outline for its mask.
+            a segmentation for its mask.
         preprocess: normalisation and padding (its sizes are those of test time and not used).
         loader: batch size per process, loader processes, sampling, what happens to images that cannot be read.
         seed: of the run.

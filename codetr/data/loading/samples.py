@@ -30,15 +30,22 @@ class EpochImages:
         sampler: gives the order of every epoch.
         mosaic: how images are put together, None for never.
         seed: of the run.
-        outlined: outlines are wanted; where only boxes are, they have no say in them, with a mosaic as without one.
+        with_segmentations: load segmentations; without them boxes are transformed alone, in a mosaic too.
         skip: take another image for one that cannot be read, instead of failing.
     """
 
     def __init__(
-        self, split: Split, sampler: Sampler, mosaic: MosaicConfig | None, *, seed: int, outlined: bool, skip: bool
+        self,
+        split: Split,
+        sampler: Sampler,
+        mosaic: MosaicConfig | None,
+        *,
+        seed: int,
+        with_segmentations: bool,
+        skip: bool,
     ) -> None:
         self.split, self.sampler, self.mosaic = split, sampler, mosaic
-        self.seed, self.outlined, self.skip = seed, outlined, skip
+        self.seed, self.with_segmentations, self.skip = seed, with_segmentations, skip
         self._bad: list[BadImage] = []
         self._taken: dict[int, int] = {}
         self._epoch: int | None = None
@@ -83,10 +90,10 @@ class EpochImages:
 
     def _as_annotated(self, position: int) -> Unreduced:
         record, sample = self.read(position)
-        if not self.outlined:
+        if not self.with_segmentations:
             return Unreduced(sample, None)
         objects = [int(k) for k in np.flatnonzero(record.trainable)]
-        masks = (record.mask(k) if record.outlines[k] else None for k in objects)
+        masks = (record.mask(k) if record.segmentations[k] else None for k in objects)
         return Unreduced(sample, masks)
 
     def read(self, position: int, *, with_masks: bool = False) -> tuple[ImageRecord, Sample]:

@@ -3,8 +3,8 @@
 Every rounding follows the pipeline the published weights were made with: resize, crop, boxes anew from the masks,
 flip, grey canvas, then objects of a second image that went through the same.
 
-An object without an outline counts as its box: what is pasted is the rectangle, and where another one covers a part of
-it, its box is the one around the rest. A box that nothing covers is scaled and clipped, but not rounded.
+An object without a segmentation counts as its box: what is pasted is the rectangle, and where another one covers a part
+of it, its box is the one around the rest. A box that nothing covers is scaled and clipped, but not rounded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Unreduced(NamedTuple):
 
     Attributes:
         sample: without masks.
-        masks: (height, width) bool for every object, in order; None for one that has no outline. None instead of
+        masks: (height, width) bool for every object, in order; None for one that has no segmentation. None instead of
             all of them where only boxes are wanted.
     """
 
@@ -118,7 +118,7 @@ def cut(image: Unreduced, size: tuple[int, int], window: tuple[int, int, int, in
 
     Returns:
         the objects of whose masks something is left; boxes around them are whole pixels. No masks come of none, and
-        the objects and their boxes are as if each had no outline.
+        the objects and their boxes are as if each had no segmentation.
     """
     top, left, height, width = window
     place = slice(top, top + height), slice(left, left + width)

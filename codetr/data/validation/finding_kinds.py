@@ -303,10 +303,10 @@ KINDS: dict[str, Kind] = {
         "removed",
         "Annotate it anew, or leave it out.",
     ),
-    "box_disagrees_with_outline": Kind(
+    "box_disagrees_with_segmentation": Kind(
         "kept",
         "warning",
-        "an edge differs from its outline's by more than two pixels and a tenth of its side",
+        "an edge differs from its segmentation's by more than two pixels and a tenth of its side",
         "corrected",
         "Is one of the two of another object, or of another version of the image?",
     ),
@@ -345,10 +345,10 @@ KINDS: dict[str, Kind] = {
         "corrected",
         "The COCO metrics take the size range of an object from this area.",
     ),
-    "area_disagrees_with_outline": Kind(
+    "area_disagrees_with_segmentation": Kind(
         "kept",
         "warning",
-        "differs by more than a fifth from the area within its outline",
+        "differs by more than a fifth from the area within its segmentation",
         "corrected",
         "The COCO metrics take the size range of an object from this area.",
     ),
@@ -361,13 +361,13 @@ KINDS: dict[str, Kind] = {
         "warning",
         "not a polygon list or run-length code of the image's size; box kept",
         "corrected",
-        "Training masks needs an outline of every object.",
+        "Training masks needs a segmentation of every object.",
     ),
     "segmentation_exceeds_image": Kind("kept", "note", "polygon points outside the image", "corrected"),
-    "outline_missing": Kind(
+    "segmentation_missing": Kind(
         "kept",
         "warning",
-        "no outline, where other objects have one",
+        "no segmentation, where other objects have one",
         "",
         "Masks can be trained and measured only when every object has one.",
     ),

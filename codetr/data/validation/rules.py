@@ -25,7 +25,7 @@ def lies_outside(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: An
 
 
 def exceeds_image(x1: Any, y1: Any, x2: Any, y2: Any, columns: Any, rows: Any) -> Any:
-    """Whether corners, or the extent of an outline, lie more than a pixel outside of the image."""
+    """Whether corners, or the extent of a segmentation, lie more than a pixel outside of the image."""
     return (x1 < -1) | (y1 < -1) | (x2 > columns + 1) | (y2 > rows + 1)
 
 
@@ -46,9 +46,9 @@ def is_area(area: Any) -> Any:
     return (area >= 0) & (area <= MAX_COORDINATE**2)
 
 
-def area_contradicts_box(area: Any, width: Any, height: Any, without_outline: Any) -> Any:
-    """Whether an area is larger than its box or, without an outline, not that of the box."""
+def area_contradicts_box(area: Any, width: Any, height: Any, without_segmentation: Any) -> Any:
+    """Whether an area is larger than its box or, without a segmentation, not that of the box."""
     box = width * height
     tolerance = 1 + 0.01 * box
-    # Outlines and boxes are rounded separately, so a mask may exceed its box by its circumference.
-    return (area > box + tolerance + 2 * (width + height)) | (without_outline & (abs(area - box) > tolerance))
+    # Segmentations and boxes are rounded separately, so a mask may exceed its box by its circumference.
+    return (area > box + tolerance + 2 * (width + height)) | (without_segmentation & (abs(area - box) > tolerance))

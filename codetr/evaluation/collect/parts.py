@@ -187,7 +187,7 @@ def gather(folder: Path, batches: int) -> Predictions:
         boxes_xywh=_joined(parts, "boxes_xywh", np.zeros((0, 4)))[order],
         score=_joined(parts, "score", np.zeros(0))[order],
         mask_score=_joined(parts, "mask_score", np.zeros(0))[order] if masked else None,
-        outlines=RunLengths.joined(
+        segmentations=RunLengths.joined(
             RunLengths(part["text"], part["starts"], part["stops"], part["sizes"]) for part in parts if "text" in part
         )[order]
         if masked

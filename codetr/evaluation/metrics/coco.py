@@ -78,16 +78,16 @@ def arrays(
     """
     truth = ground_truth if isinstance(ground_truth, GroundTruth) else GroundTruth.of_coco(ground_truth)
     if iou_type == "segm":
-        sides = [("annotations", truth.outlined)]
+        sides = [("annotations", truth.has_segmentation)]
         if isinstance(predictions, Predictions):
-            if predictions.outlines is None and len(predictions):
+            if predictions.segmentations is None and len(predictions):
                 raise UserError("they have no masks", where="predictions")
         else:
             sides.append(("predictions", np.array([bool(entry.get("segmentation")) for entry in predictions], bool)))
-        for what, outlined in sides:
+        for what, has_segmentation in sides:
             # Boxes would be taken for masks otherwise.
-            if missing := np.count_nonzero(~outlined):
-                raise UserError(f"{missing} of {len(outlined)} have no segmentation", where=what)
+            if missing := np.count_nonzero(~has_segmentation):
+                raise UserError(f"{missing} of {len(has_segmentation)} have no segmentation", where=what)
     found = predictions if isinstance(predictions, Predictions) else Predictions.of_coco(predictions, truth)
     return truth, found
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from codetr.data import segmentation
+from codetr.data.segmentation import encode
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 """(pairs,) positions of detections, positions of objects, and their overlap."""
@@ -59,7 +59,7 @@ def overlapping_boxes(
 def overlapping_masks(
     codes: Sequence[Any],
     chosen: NDArray[np.int64],
-    outlines: Sequence[Any],
+    segmentations: Sequence[Any],
     objects: NDArray[np.int64],
     sizes: NDArray[np.int64],
     crowd: NDArray[np.bool_],
@@ -72,7 +72,7 @@ def overlapping_masks(
     Args:
         codes: compressed run-length codes.
         chosen: (detections,) positions of the detections among them.
-        outlines: polygons or run-length codes.
+        segmentations: polygons or run-length codes.
         objects: (objects,) positions of the objects among them.
         sizes: (objects, 2) height and width of each object's image.
         crowd: as for boxes.
@@ -87,7 +87,7 @@ def overlapping_masks(
         if not len(group):
             continue
         things = range(int(first[group[0]]), int(last[group[0]]))
-        sought = [segmentation.encode(outlines[objects[k]], int(sizes[k, 0]), int(sizes[k, 1])) for k in things]
+        sought = [encode(segmentations[objects[k]], int(sizes[k, 0]), int(sizes[k, 1])) for k in things]
         overlap = coco_mask.iou(
             [codes[k] for k in chosen[group].tolist()], sought, crowd[things.start : things.stop].tolist()
         )

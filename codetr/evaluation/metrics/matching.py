@@ -99,9 +99,9 @@ def match(truth: GroundTruth, predictions: Predictions, rules: Rules, iou_type: 
     least = float(IOU_THRESHOLDS[0])
     if iou_type == "segm":
         pairs = overlapping_masks(
-            predictions.outlines or (),
+            predictions.segmentations or (),
             chosen,
-            truth.outlines,
+            truth.segmentations,
             objects,
             truth.sizes[truth.image[objects]],
             crowd,

@@ -44,7 +44,7 @@ class Report:
         pictures: how many images were drawn; the page may show fewer.
         lineage: label and value of everything the evaluation was made from.
         masks: the numbers of the masks, None where masks were not measured.
-        without_outline: how many objects kept masks from being measured, because they have no outline.
+        without_segmentation: how many objects kept masks from being measured, because they have no segmentation.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Report:
     pictures: int
     lineage: list[tuple[str, str]]
     masks: Metrics | None = None
-    without_outline: int = 0
+    without_segmentation: int = 0
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,8 @@ def _corners(bbox: list[float]) -> tuple[float, float, float, float]:
 
 
 def _mask(entry: dict[str, Any], image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    outline = entry.get("segmentation")
-    return decode(outline, *image.shape[:2]) if outline else None
+    segmentation = entry.get("segmentation")
+    return decode(segmentation, *image.shape[:2]) if segmentation else None
 
 
 def _join(halves: list[Image.Image]) -> Image.Image:

@@ -81,11 +81,11 @@ class Evaluated:
 
     @property
     def evaluation_set(self) -> str:
-        """Digest of what the model is measured against: images, objects and classes, whatever their order.
+        """Return the digest of what the model is measured against: images, objects and classes, in any order.
 
-        Annotation ids, file names and outlines do not count; image ids do, because comparisons go image by image. In a
-        federated dataset the verified classes of every image and the objects to be ignored are part of it, and so is
-        that LVIS's rules apply.
+        Annotation ids, file names and segmentations do not count; image ids do, because comparisons go image by image.
+        In a federated dataset the verified classes of every image, the ignored objects and the use of LVIS's rules are
+        part of it.
         """
         truth = self.truth
         image_ids, category_ids = truth.image_ids.tolist(), truth.category_ids.tolist()
@@ -134,7 +134,7 @@ class Evaluated:
                 "area": float(truth.area[k]),
                 "iscrowd": int(truth.crowd[k]),
                 "ignore": int(truth.ignored[k]),
-                "segmentation": truth.outlines[k],
+                "segmentation": truth.segmentations[k],
             }
             annotations.append(annotation)
         categories = [{"id": k, "name": name} for k, name in zip(truth.category_ids.tolist(), truth.names, strict=True)]
@@ -196,7 +196,7 @@ def write_evaluation(
         pictures=len(choice.best) + len(choice.worst),
         lineage=lineage,
         masks=evaluated.measured.masks,
-        without_outline=evaluated.measured.without_outline,
+        without_segmentation=evaluated.measured.without_segmentation,
     )
     write_text(folder / "report.html", render_report(report))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from codetr.data.dataset.split import Split
 from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
-from codetr.evaluation.tables.rle import SplitOutlines
+from codetr.evaluation.tables.rle import SplitSegmentations
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class GroundTruth:
         area: (objects,) square pixels.
         crowd: (objects,) bool.
         ignored: (objects,) bool, marked with `ignore`, which LVIS's metrics heed and COCO's do not.
-        outlines: polygons or run-length code of every object, None where it has none.
-        outlined: (objects,) bool, has an outline.
+        segmentations: polygons or run-length code of every object, None where it has none.
+        has_segmentation: (objects,) bool, has a segmentation.
         federated: whether only some classes of each image are verified; the next three say more then.
         negative: (n,) image × classes + class of classes that are verified to be absent, ascending.
         not_exhaustive: (n,) the same of classes whose objects are not all annotated.
@@ -55,8 +55,8 @@ class GroundTruth:
     area: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
-    outlines: Sequence[Any]
-    outlined: NDArray[np.bool_]
+    segmentations: Sequence[Any]
+    has_segmentation: NDArray[np.bool_]
     federated: bool
     negative: NDArray[np.int64]
     not_exhaustive: NDArray[np.int64]
@@ -88,8 +88,8 @@ class GroundTruth:
             area=np.where(np.isnan(given), boxes[:, 2] * boxes[:, 3], given),
             crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool),
             ignored=np.array([bool(entry.get("ignore", 0)) for entry in annotations], bool),
-            outlines=[entry.get("segmentation") for entry in annotations],
-            outlined=np.array([bool(entry.get("segmentation")) for entry in annotations], bool),
+            segmentations=[entry.get("segmentation") for entry in annotations],
+            has_segmentation=np.array([bool(entry.get("segmentation")) for entry in annotations], bool),
             federated=is_federated(ground_truth),
             negative=_listed(ordered, NEGATIVE, category_ids),
             not_exhaustive=_listed(ordered, NOT_EXHAUSTIVE, category_ids),
@@ -122,8 +122,8 @@ class GroundTruth:
             area=np.array(arrays["areas"]),
             crowd=np.array(arrays["crowds"]),
             ignored=np.array(arrays["ignored"]) if split.federated else np.zeros(len(split.labels), bool),
-            outlines=SplitOutlines(split),
-            outlined=np.diff(arrays["outline_offsets"]) > 0,
+            segmentations=SplitSegmentations(split),
+            has_segmentation=np.diff(arrays["segmentation_offsets"]) > 0,
             federated=split.federated,
             negative=listed["negative"],
             not_exhaustive=listed["not_exhaustive"],

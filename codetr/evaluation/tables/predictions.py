@@ -25,7 +25,7 @@ class Predictions:
         boxes_xywh: (detections, 4) x, y, width, height in pixels; None where there are masks alone.
         score: (detections,).
         mask_score: (detections,) what masks are ranked by, None for the score.
-        outlines: the mask of every detection as a compressed run-length code, None where there are boxes alone.
+        segmentations: the mask of every detection as a compressed run-length code, None where there are boxes alone.
     """
 
     image: NDArray[np.int64]
@@ -33,7 +33,7 @@ class Predictions:
     boxes_xywh: NDArray[np.float64] | None
     score: NDArray[np.float64]
     mask_score: NDArray[np.float64] | None = None
-    outlines: Sequence[Any] | None = None
+    segmentations: Sequence[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -66,7 +66,7 @@ class Predictions:
             boxes_xywh=boxes_table(results) if boxed else None,
             score=score,
             mask_score=mask_score,
-            outlines=[entry["segmentation"] for entry in results] if masked or not boxed else None,
+            segmentations=[entry["segmentation"] for entry in results] if masked or not boxed else None,
         )
 
     def to_coco(self, truth: GroundTruth, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ class Predictions:
             truth.category_ids[self.label[rows]],
             boxes_xywh=None if self.boxes_xywh is None else self.boxes_xywh[rows],
             scores=self.score[rows],
-            masks=None if self.outlines is None else [self.outlines[row] for row in rows.tolist()],
+            masks=None if self.segmentations is None else [self.segmentations[row] for row in rows.tolist()],
             mask_scores=None if self.mask_score is None else self.mask_score[rows],
         )
 
@@ -89,7 +89,7 @@ class Predictions:
         """(detections, 4) the boxes [x, y, width, height], or those around the masks."""
         if self.boxes_xywh is not None:
             return self.boxes_xywh
-        return np.asarray(coco_mask.toBbox(list(self.outlines or ())), np.float64).reshape(-1, 4)
+        return np.asarray(coco_mask.toBbox(list(self.segmentations or ())), np.float64).reshape(-1, 4)
 
     def area(self, iou_type: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """(rows,) square pixels that decide which size range a detection counts in.
@@ -100,6 +100,6 @@ class Predictions:
         if self.boxes_xywh is not None and not (iou_type == "segm" and self.mask_score is not None):
             boxes = self.boxes_xywh[rows]
             return boxes[:, 2] * boxes[:, 3]
-        outlines = self.outlines or ()
+        segmentations = self.segmentations or ()
         # One by one: with NumPy 2, pycocotools 2.0.11 fails on the areas of more than 255 masks at once.
-        return np.fromiter((coco_mask.area(outlines[row]) for row in rows.tolist()), np.float64, len(rows))
+        return np.fromiter((coco_mask.area(segmentations[row]) for row in rows.tolist()), np.float64, len(rows))

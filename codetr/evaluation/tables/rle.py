@@ -1,4 +1,4 @@
-"""Outlines of millions of objects and detections, kept as bytes and made into Python objects one at a time."""
+"""Segmentations of millions of objects and detections, kept as bytes and made into Python objects one at a time."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class RunLengths(Sequence[dict[str, Any]]):
         return {"size": self.sizes[k].tolist(), "counts": counts}
 
 
-class SplitOutlines(Sequence[Any]):
-    """The outlines of all objects of a split, in its order: polygons, run-length code, or None each."""
+class SplitSegmentations(Sequence[Any]):
+    """The segmentations of all objects of a split, in its order: polygons, run-length code, or None each."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
@@ -70,4 +70,4 @@ class SplitOutlines(Sequence[Any]):
     def __getitem__(self, k: Any) -> Any:
         if not 0 <= k < len(self):  # What ends a loop over them.
             raise IndexError(k)
-        return self._split.outline(int(k))
+        return self._split.segmentation(int(k))

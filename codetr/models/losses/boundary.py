@@ -17,7 +17,7 @@ _LEAST_SHARE = 0.1
 
 
 def boundary(masks: Tensor, width: int) -> Tensor:
-    """(regions, height, width) bool: cells near the outline of a mask, on both sides of it.
+    """(regions, height, width) bool: cells near the segmentation of a mask, on both sides of it.
 
     What lies beyond the border counts as outside the mask.
 

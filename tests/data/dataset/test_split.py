@@ -56,10 +56,10 @@ def test_the_index_is_mapped_and_not_writable(train_split: Split) -> None:
     assert not split.labels.flags.writeable
 
 
-def test_a_box_stands_in_for_a_missing_outline(train_split: Split) -> None:
+def test_a_box_stands_in_for_a_missing_segmentation(train_split: Split) -> None:
     record = train_split.record(0)
     fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
-    bare = type(record)(**{**fields, "outlines": (b"",), "boxes_xywh": np.array([[-2.0, 3.0, 6.0, 1000.0]])})
+    bare = type(record)(**{**fields, "segmentations": (b"",), "boxes_xywh": np.array([[-2.0, 3.0, 6.0, 1000.0]])})
     mask = bare.mask(0)
     assert mask[3:, :4].all()
     assert mask.sum() == 4 * (record.height - 3)

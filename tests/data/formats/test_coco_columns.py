@@ -51,7 +51,7 @@ def test_sound_annotations_are_columns(separators: tuple[str, str]) -> None:
     values += [{**SOUND, "id": 8, "ignore": 0, "attributes": {"note": 'a "b": c', "id": 3}}]
     annotations = read_text(json.dumps(values, separators=separators))
     assert annotations.typed.positions.tolist() == [0, 1, 2, 3]
-    assert [bool(start < stop) for start, stop in annotations.typed.outlines] == [True, True, False, True]
+    assert [bool(start < stop) for start, stop in annotations.typed.segmentations] == [True, True, False, True]
     assert list(annotations) == values
 
 
@@ -60,7 +60,7 @@ def test_numbers_stay_what_they_are_in_the_file() -> None:
     text += '"segmentation": [[10.123456789012345, 20, 4.0E1, 20, 40, 60.10]]}]'
     (entry,), findings, _ = outcome(read_text(text))
     assert entry.box == (10, 20, 30.1, 40)
-    assert entry.outline == [[10.123456789012345, 20, 40, 20, 40, 60.1]]
+    assert entry.segmentation == [[10.123456789012345, 20, 40, 20, 40, 60.1]]
     assert findings == {}
 
 

@@ -36,10 +36,10 @@ def read_all(annotations: Annotations) -> tuple[list[ObjectEntry], Findings]:
 
 def rows(objects: ObjectColumns) -> list[ObjectEntry]:
     """Objects as Python values, of which equality can be asked."""
-    outlines = []
-    for joined, lengths in objects.outline_texts():
+    segmentations = []
+    for joined, lengths in objects.segmentation_texts():
         bounds = [0, *lengths.cumsum().tolist()]
-        outlines += [joined[start:stop] for start, stop in pairwise(bounds)]
+        segmentations += [joined[start:stop] for start, stop in pairwise(bounds)]
     return [
         ObjectEntry(
             int(objects.annotation_ids[k]),
@@ -49,7 +49,7 @@ def rows(objects: ObjectColumns) -> list[ObjectEntry]:
             float(objects.areas[k]),
             bool(objects.crowds[k]),
             bool(objects.trainable[k]),
-            json.loads(outlines[k]) if outlines[k] else None,
+            json.loads(segmentations[k]) if segmentations[k] else None,
             bool(objects.ignored[k]),
         )
         for k in range(len(objects))
@@ -117,9 +117,9 @@ def test_dropped(change: dict[str, Any], finding: str) -> None:
         ({"id": 0}, "annotation_id_assigned", {"annotation_id": 1}),
         ({"id": "x"}, "annotation_id_assigned", {"annotation_id": 1}),
         ({"id": "12"}, None, {"annotation_id": 12}),
-        ({"segmentation": "x"}, "segmentation_dropped", {"outline": None}),
-        ({"segmentation": [*SQUARE, [1, 2]]}, "segmentation_part_dropped", {"outline": SQUARE}),
-        ({"segmentation": SQUARE}, None, {"outline": SQUARE}),
+        ({"segmentation": "x"}, "segmentation_dropped", {"segmentation": None}),
+        ({"segmentation": [*SQUARE, [1, 2]]}, "segmentation_part_dropped", {"segmentation": SQUARE}),
+        ({"segmentation": SQUARE}, None, {"segmentation": SQUARE}),
     ],
 )
 def test_kept(change: dict[str, Any], finding: str | None, expected: dict[str, Any]) -> None:
@@ -182,4 +182,4 @@ def test_any_json_is_survived_and_accounted_for(values: list[Any]) -> None:
     for entry in entries:
         assert entry.box[2] > 0
         assert entry.box[3] > 0
-        json.dumps([entry.box, entry.area, entry.outline], allow_nan=False)
+        json.dumps([entry.box, entry.area, entry.segmentation], allow_nan=False)

@@ -117,7 +117,7 @@ def boxes_only(sample: Sample) -> Unreduced:
     return Unreduced(Sample(sample.image, sample.boxes, sample.labels), [None] * len(sample.labels))
 
 
-def test_boxes_without_outlines_are_scaled_and_cut_exactly() -> None:
+def test_boxes_without_segmentations_are_scaled_and_cut_exactly() -> None:
     """Rounding to whole pixels would move the sides of a small object by a tenth of its size."""
     sample = square(1, 10, 10)
     sample.boxes[:] = [10.25, 10.5, 21.75, 22.0]
@@ -129,7 +129,7 @@ def test_boxes_without_outlines_are_scaled_and_cut_exactly() -> None:
     assert len(cut(boxes_only(sample), (1, 1), (0, 0, 1, 1)).labels) == 0, "the middle of no pixel is in it"
 
 
-def test_objects_without_outlines_are_pasted_as_rectangles() -> None:
+def test_objects_without_segmentations_are_pasted_as_rectangles() -> None:
     """Datasets of boxes can be trained on with copy-paste: labels and boxes go where the pixels go."""
     images = [square(0, 3, 5), square(1, 30, 20, side=15)]
     config = JitterConfig(canvas=64, scale=(0.4, 2.0))

@@ -13,18 +13,19 @@ from codetr.data.transforms.preprocess import GREY
 from codetr.data.transforms.sample import Sample
 
 
-def image(label: int, height: int, width: int, *, outlined: bool = True) -> Unreduced:
+def image(label: int, height: int, width: int, *, has_segmentation: bool = True) -> Unreduced:
     """Dark, with one bright rectangle whose colour is its label's, over the middle of each side's half."""
     box = np.array([[width // 4, height // 4, 3 * width // 4, 3 * height // 4]])
     mask = np.zeros((height, width), bool)
     mask[box[0, 1] : box[0, 3], box[0, 0] : box[0, 2]] = True
     pixels = np.where(mask[..., None], 100 + 30 * label, 10).astype(np.uint8).repeat(3, axis=-1)
-    return Unreduced(Sample(pixels, box.astype(np.float32), np.array([label])), [mask if outlined else None])
+    return Unreduced(Sample(pixels, box.astype(np.float32), np.array([label])), [mask if has_segmentation else None])
 
 
-def four(*, outlined: bool = True) -> list[Unreduced]:
+def four(*, has_segmentation: bool = True) -> list[Unreduced]:
     return [
-        image(label, *size, outlined=outlined) for label, size in enumerate(((40, 64), (64, 40), (20, 20), (90, 64)))
+        image(label, *size, with_segmentations=has_segmentation)
+        for label, size in enumerate(((40, 64), (64, 40), (20, 20), (90, 64)))
     ]
 
 
@@ -43,19 +44,21 @@ def test_every_object_lies_on_its_own_pixels() -> None:
     assert seen == {0, 1, 2, 3}
 
 
-def test_objects_with_boxes_only_get_the_boxes_of_their_outlines() -> None:
+def test_objects_with_boxes_only_get_the_boxes_of_their_segmentations() -> None:
     """The rectangles are their own boxes, so both ways must agree to half a pixel, whatever is cut off."""
     for seed in range(20):
-        outlined, plain = (mosaic(four(outlined=way), 64, np.random.default_rng(seed)).sample for way in (True, False))
-        np.testing.assert_array_equal(outlined.image, plain.image)
-        np.testing.assert_array_equal(outlined.labels, plain.labels)
-        np.testing.assert_allclose(outlined.boxes, plain.boxes, atol=1)
+        has_segmentation, plain = (
+            mosaic(four(with_segmentations=way), 64, np.random.default_rng(seed)).sample for way in (True, False)
+        )
+        np.testing.assert_array_equal(has_segmentation.image, plain.image)
+        np.testing.assert_array_equal(has_segmentation.labels, plain.labels)
+        np.testing.assert_allclose(has_segmentation.boxes, plain.boxes, atol=1)
 
 
 def test_where_only_boxes_are_wanted_they_are_the_same_and_no_mask_is_made() -> None:
     """The masks of a crowded scene are hundreds of megabytes, in every loader process, to be thrown away."""
     for seed in range(20):
-        images = four(outlined=False)
+        images = four(with_segmentations=False)
         with_masks = mosaic(images, 64, np.random.default_rng(seed)).sample
         made = mosaic([image._replace(masks=None) for image in images], 64, np.random.default_rng(seed))
         assert made.masks is None

@@ -51,8 +51,8 @@ def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
     writer.flush()
     found = gather(tmp_path / "work", 2)
     assert found.image.tolist() == [0, 0, 1]
-    assert found.outlines is not None
-    assert list(found.outlines) == [codes[1], codes[2], codes[0]]
+    assert found.segmentations is not None
+    assert list(found.segmentations) == [codes[1], codes[2], codes[0]]
     assert found.mask_score is not None
     assert found.mask_score.tolist() == [0.2, 0.3, 0.1]
 

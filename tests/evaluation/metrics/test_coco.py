@@ -95,8 +95,10 @@ def test_wrong_and_found_name_the_detections_and_objects() -> None:
 
 def test_masks_are_not_made_up_from_boxes() -> None:
     """pycocotools takes the box of a detection without a mask for its mask, and gives a mask AP of boxes."""
-    outline = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
+    segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     with pytest.raises(UserError, match="predictions: 1 of 1 have no segmentation"):
-        evaluate_coco(truth([(1, 1, [10, 10, 50, 50])], **outline), [detection(1, 1, [10, 10, 50, 50], 0.9)], "segm")
+        evaluate_coco(
+            truth([(1, 1, [10, 10, 50, 50])], **segmentation), [detection(1, 1, [10, 10, 50, 50], 0.9)], "segm"
+        )
     with pytest.raises(UserError, match="annotations: 1 of 1"):
         evaluate_coco(truth([(1, 1, [10, 10, 50, 50])]), [], "segm")

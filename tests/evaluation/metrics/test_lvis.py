@@ -92,19 +92,19 @@ def test_there_are_no_crowds() -> None:
 
 def test_the_size_of_an_object_is_what_the_file_says() -> None:
     """Not that of its box or its mask, both of which are of medium size here."""
-    outline = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]], "area": 96.0**2 + 1}
+    segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]], "area": 96.0**2 + 1}
     found = {**RIGHT, "segmentation": {"size": [200, 300], "counts": _code()}}
     for kind in ("bbox", "segm"):
-        summary = evaluate_lvis(federated([(1, 1, BOX)], **outline), [found], kind).summary
+        summary = evaluate_lvis(federated([(1, 1, BOX)], **segmentation), [found], kind).summary
         assert (summary["APs"], summary["APm"], summary["APl"]) == (None, None, pytest.approx(1))
 
 
 def test_the_size_of_a_detection_is_that_of_its_box_if_it_has_one() -> None:
     """It decides in which size range a wrong detection counts."""
-    outline = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]], "area": 500.0}
+    segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]], "area": 500.0}
     mask = {"segmentation": {"size": [200, 300], "counts": _code()}}  # 2,500 pixels: medium
     wrong = {**detection(2, 1, [0.0, 0.0, 20.0, 20.0], 0.9), **mask}  # 400: small
-    ground_truth = federated([(1, 1, BOX)], negative={2: [1]}, **outline)
+    ground_truth = federated([(1, 1, BOX)], negative={2: [1]}, **segmentation)
     both = [wrong, {**RIGHT, **mask}]
     assert evaluate_lvis(ground_truth, both, "segm").summary["APs"] == pytest.approx(HALF)
     alone = [{key: value for key, value in entry.items() if key != "bbox"} for entry in both]
@@ -141,10 +141,10 @@ def test_the_ground_truth_decides_whose_metrics_are_given() -> None:
 
 
 def test_masks_are_measured_by_the_same_rules() -> None:
-    outline = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
+    segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     mask = {"segmentation": {"size": [200, 300], "counts": _code()}}
     found = [{**RIGHT, **mask}, {**WRONG, **mask}]
-    measured = measure(*sides(federated([(1, 1, BOX)], **outline), found), masks=True)
+    measured = measure(*sides(federated([(1, 1, BOX)], **segmentation), found), masks=True)
     assert measured.flat["mask_AP"] == pytest.approx(1)
     assert measured.flat["mask_APr"] == pytest.approx(1)
 

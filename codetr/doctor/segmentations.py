@@ -1,4 +1,4 @@
-"""Extent and area of every outline of a split, computed for all polygons at once.
+"""Extent and area of every segmentation of a split, computed for all polygons at once.
 
 COCO has 45 million polygon coordinates: reading them as Python objects takes minutes, as one stream of numbers seconds.
 """
@@ -14,22 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from codetr.data import segmentation
+from codetr.data.segmentation import encode, mask_area
 
 _CHUNK = 1 << 25
-"""Bytes of outlines that are looked at together."""
+"""Bytes of segmentations that are looked at together."""
 
 _NUMBERS_ONLY = bytes.maketrans(b"[],", b"   ")
 
 
 @dataclass(frozen=True)
-class Outlines:
-    """What the outlines of a split's objects say.
+class Segmentations:
+    """What the segmentations of a split's objects say.
 
     Attributes:
         extents: (objects, 4) x1, y1, x2, y2 in pixels: around polygon points, or around the pixels of a run-length
-            code; NaN without outline.
-        areas: (objects,) square pixels: the sum over polygons, or the number of pixels; NaN without outline.
+            code; NaN without segmentation.
+        areas: (objects,) square pixels: the sum over polygons, or the number of pixels; NaN without segmentation.
         arrays: the index they are from.
     """
 
@@ -39,24 +39,22 @@ class Outlines:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(objects,) whether there is an outline."""
+        """(objects,) whether there is a segmentation."""
         return ~np.isnan(self.areas)
 
     def count_pixels(self, objects: NDArray[np.int64], bounds: NDArray[np.int32]) -> NDArray[np.float64]:
-        """(n,) pixels within the outlines of (n,) objects, one by one; `bounds` are width and height of all images."""
-        offsets, content = self.arrays["outline_offsets"], self.arrays["outlines"]
+        """Count the pixels of the segmentations of (n,) objects; `bounds` are width and height of all images."""
+        offsets, content = self.arrays["segmentation_offsets"], self.arrays["segmentations"]
         values = (json.loads(content[offsets[k] : offsets[k + 1]].tobytes()) for k in objects)
         sizes = bounds[objects].tolist()
-        return np.array(
-            [segmentation.area(value, height, width) for value, (width, height) in zip(values, sizes, strict=True)]
-        )
+        return np.array([mask_area(value, height, width) for value, (width, height) in zip(values, sizes, strict=True)])
 
 
-def measure_outlines(arrays: Mapping[str, NDArray[Any]]) -> Outlines:
-    """Measure the outlines in the arrays of an index, which have been checked when it was made."""
-    offsets, content = np.asarray(arrays["outline_offsets"]), arrays["outlines"]
+def measure_segmentations(arrays: Mapping[str, NDArray[Any]]) -> Segmentations:
+    """Measure the segmentations in the arrays of an index, which have been checked when it was made."""
+    offsets, content = np.asarray(arrays["segmentation_offsets"]), arrays["segmentations"]
     count = len(offsets) - 1
-    outlines = Outlines(np.full((count, 4), np.nan), np.full(count, np.nan), arrays)
+    segmentations = Segmentations(np.full((count, 4), np.nan), np.full(count, np.nan), arrays)
     start = 0
     while start < count:
         stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _CHUNK, side="right")) - 1)
@@ -67,17 +65,17 @@ def measure_outlines(arrays: Mapping[str, NDArray[Any]]) -> Outlines:
         polygons = text[begins] == ord("[")
         for k, begin, end in zip(filled[~polygons], begins[~polygons], ends[~polygons], strict=True):
             value = json.loads(text[begin:end].tobytes())
-            code = segmentation.encode(value, *value["size"])
+            code = encode(value, *value["size"])
             x, y, width, height = coco_mask.toBbox(code)
-            outlines.extents[start + k] = x, y, x + width, y + height
-            outlines.areas[start + k] = coco_mask.area(code)
+            segmentations.extents[start + k] = x, y, x + width, y + height
+            segmentations.areas[start + k] = coco_mask.area(code)
             text[begin:end] = ord(" ")
         if polygons.any():
             extents, areas = _measure_polygons(text, begins[polygons])
-            outlines.extents[start + filled[polygons]] = extents
-            outlines.areas[start + filled[polygons]] = areas
+            segmentations.extents[start + filled[polygons]] = extents
+            segmentations.areas[start + filled[polygons]] = areas
         start = stop
-    return outlines
+    return segmentations
 
 
 def _measure_polygons(
