@@ -18,7 +18,7 @@ LOCK := requirements/constraints.txt
 SAMPLE := data/sample
 export WANDB_DIR ?= .
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint format build clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,8 +40,17 @@ lint: $(BIN)/.dev ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+format: $(BIN)/.dev ## let ruff fix and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(BIN)/.dev ## wheel and sdist in dist/, installed into an empty environment and checked
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	CODETR_DIST=dist $(BIN)/python -m pytest tests/repository/test_distribution.py
+
 clean: ## remove the environments and everything a run wrote
-	rm -rf $(VENV) $(AIRFLOW) outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp
+	rm -rf $(VENV) $(AIRFLOW) dist outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp
 
 # Each stamp is written last, so an interrupted install is taken up again, by pip, where it stopped.
 $(BIN)/pip:
