@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from codetr.core.version import __version__
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 METADATA = f"codetr-{__version__}.dist-info"
 
 
@@ -40,7 +40,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return ROOT / given
     source = tmp_path_factory.mktemp("source")
     for name in checkout_files():
-        # Tests stay: the sdist has to leave them out by itself.
+        # Golden numbers are large. The other tests are copied: the sdist has to leave them out.
         if not name.startswith("tests/golden/"):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, source / name)
@@ -94,7 +94,7 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel: Path) -
 
 
 def test_the_sdist_has_what_a_build_needs_and_no_tests(dist: Path) -> None:
-    """setuptools takes some tests along, which fail without the others and their data."""
+    """setuptools adds files such as tests/test_a.py by itself, which fail without the other tests and their data."""
     [path] = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         files = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}

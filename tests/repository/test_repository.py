@@ -10,7 +10,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from codetr.core.version import __version__
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -52,33 +51,17 @@ def test_pre_commit_uses_the_pinned_versions() -> None:
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
 
 
-def test_changelog_describes_this_version() -> None:
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
-
-
-@pytest.mark.parametrize("path", [".github/workflows/ci.yml", ".pre-commit-config.yaml", "dvc.yaml", "params.yaml"])
+@pytest.mark.parametrize("path", [".pre-commit-config.yaml", "dvc.yaml", "params.yaml"])
 def test_yaml_is_readable(path: str) -> None:
     assert isinstance(yaml.safe_load((ROOT / path).read_text()), dict)
-
-
-def test_ci_runs_scripts_and_targets_that_exist() -> None:
-    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
-    runs = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
-    makefile = (ROOT / "Makefile").read_text()
-    for run in runs:
-        program, *words = run.split()
-        if program == "make":
-            assert f"\n{words[0]}:" in makefile
-        elif program.startswith("."):
-            assert (ROOT / program).stat().st_mode & 0o100, f"{program} is not executable"
-        for folder in (word for word in words if word.startswith("tests/")):
-            assert (ROOT / folder).is_dir(), f"{folder} does not exist"
 
 
 def test_make_says_what_it_can_do() -> None:
     command = ["make", "--no-print-directory"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {"demo", "test", "lint", "clean"} <= {line.split()[0] for line in result.stdout.splitlines()}
+    assert {"demo", "test", "lint", "format", "build", "clean"} <= {
+        line.split()[0] for line in result.stdout.splitlines()
+    }
 
 
 def test_make_refuses_without_a_python_that_is_new_enough(tmp_path: Path) -> None:
