@@ -18,7 +18,7 @@ LOCK := requirements/constraints.txt
 SAMPLE := data/sample
 export WANDB_DIR ?= .
 
-.PHONY: help demo test lint format build clean
+.PHONY: help demo test lint format build dvc-dependencies clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ build: $(BIN)/.dev ## wheel and sdist in dist/, installed into an empty environm
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	CODETR_DIST=dist $(BIN)/python -m pytest tests/repository/test_distribution.py
+
+dvc-dependencies: $(BIN)/.dev ## write the code that each stage runs into dvc.yaml
+	$(BIN)/python .ci/dvc_dependencies.py
 
 clean: ## remove the environments and everything a run wrote
 	rm -rf $(VENV) $(AIRFLOW) dist outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp

@@ -1,39 +1,131 @@
-"""Return what identifies the code of a step: versions and a digest of the sources."""
+"""Which code computes a step: the modules it imports, the digest of their sources, the versions of libraries.
+
+This is the one answer to "which code made this?": manifests record it, an interrupted evaluation is resumed only by the
+code that began it, and the dependencies of the stages in dvc.yaml are these files. Imports are read from the sources,
+so nothing is imported to find them, and imports inside functions count.
+"""
 
 from __future__ import annotations
 
+import ast
 import platform
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from codetr.core.files import sha256_file, sha256_json
 from codetr.core.version import __version__
 
-
-def code_version() -> dict[str, str]:
-    """Versions that decide what a step computes."""
-    import torch
-
-    return {"codetr": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
 PACKAGE = Path(__file__).parents[1]
-"""Where the sources of codetr are."""
+"""The folder with the sources of codetr."""
+
+_LIBRARIES = ("numpy", "pillow", "pycocotools", "timm", "torchvision")
+"""Libraries besides PyTorch whose version can change a result."""
 
 
-def running_code() -> dict[str, str | None]:
-    """What decides, beside model, data and settings, what is detected.
+def code_version(*modules: str) -> dict[str, str]:
+    """Return what identifies the code of a step.
 
-    The version of codetr is not enough: what an editable installation runs may change between two runs.
+    Args:
+        modules: dotted names of the modules that do the work, such as `codetr.steps.train`.
+
+    Returns:
+        The versions of codetr, PyTorch and Python, and `sources`, see `sources_digest`.
     """
-    sources = {path.relative_to(PACKAGE).as_posix(): sha256_file(path) for path in PACKAGE.rglob("*.py")}
-    versions = {name: _version(name) for name in ("numpy", "pillow", "pycocotools", "timm", "torchvision")}
-    return {**code_version(), **versions, "sources": sha256_json(sources)}
+    return {
+        "codetr": __version__,
+        "torch": _torch_version(),
+        "python": platform.python_version(),
+        "sources": sources_digest(*modules),
+    }
+
+
+def library_versions() -> dict[str, str | None]:
+    """Return the version of each library that can change a result; None if it is not installed."""
+    return {name: _version(name) for name in _LIBRARIES}
+
+
+@cache
+def sources_digest(*modules: str, package: Path = PACKAGE) -> str:
+    """Return the digest of the names and contents of `source_files`, as `sha256:<hex>`."""
+    files = source_files(*modules, package=package)
+    return sha256_json({path.relative_to(package).as_posix(): sha256_file(path) for path in files})
+
+
+def source_files(*modules: str, package: Path = PACKAGE) -> tuple[Path, ...]:
+    """Return the files of codetr that modules run: themselves, everything they import, and the templates they render.
+
+    Imports for type checkers only do not count.
+
+    Args:
+        modules: dotted names, such as `codetr.steps.train`.
+        package: the folder with the sources of codetr.
+
+    Returns:
+        Absolute paths, sorted.
+
+    Raises:
+        ModuleNotFoundError: codetr has no such module.
+    """
+    found: set[Path] = set()
+    pending = list(modules)
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = _module_file(name, package)
+        if path is None:
+            raise ModuleNotFoundError(f"codetr has no module '{name}'", name=name)
+        found.add(path)
+        if "." in name:
+            pending.append(name.rpartition(".")[0])  # importing a module runs its package first
+        text = path.read_text(encoding="utf-8")
+        pending += _imported(ast.parse(text).body, package)
+        templates = path.parent / "templates"
+        if "page_environment(" in text and templates.is_dir():
+            found.update(templates.iterdir())
+    return tuple(sorted(found))
+
+
+def _imported(statements: Iterable[ast.AST], package: Path) -> Iterator[str]:
+    """Yield the modules of codetr that statements import, at any depth."""
+    for statement in statements:
+        if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+            yield from _imported(statement.orelse, package)
+            continue
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names if alias.name.split(".")[0] == "codetr")
+        elif isinstance(statement, ast.ImportFrom) and (statement.module or "").split(".")[0] == "codetr":
+            for alias in statement.names:
+                name = f"{statement.module}.{alias.name}"
+                yield name if _module_file(name, package) else statement.module or ""
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _imported(getattr(statement, block, []), package)
+
+
+def _module_file(name: str, package: Path) -> Path | None:
+    path = package.joinpath(*name.split(".")[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _version(package: str) -> str | None:
-    """None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+@cache
+def _torch_version() -> str:
+    """Return `torch.__version__`, which names the build (such as +cpu), without importing PyTorch."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("PyTorch is not installed", name="torch")
+    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    found = re.search(r"""^__version__ = ['"](.+)['"]$""", text, re.MULTILINE)
+    return found[1] if found else version("torch")

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.files import read_json, require_replaceable, sha256_file, sha256_json, write_json
 from codetr.core.settings import Settings
@@ -31,7 +30,7 @@ class Manifest(Settings):
         files: relative path of every file in the folder that counts, with its digest.
         inputs: name of every input with the digest of its manifest (or of the file, for raw inputs).
         config: the step's settings.
-        code: versions of codetr, torch and Python.
+        code: which code wrote it, see `codetr.core.code_version.code_version`.
         summary: a few figures worth showing (counts, metrics).
     """
 
@@ -39,7 +38,7 @@ class Manifest(Settings):
     files: dict[str, str]
     inputs: dict[str, str] = Field(default_factory=dict)
     config: dict[str, Any] = Field(default_factory=dict)
-    code: dict[str, str] = Field(default_factory=code_version)
+    code: dict[str, str] = Field(default_factory=dict)
     summary: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from codetr.core.code_version import code_version, running_code
+from codetr.core.code_version import code_version, library_versions
 from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_directory, sha256_json
 from codetr.core.manifest import Manifest, require_output
@@ -24,6 +24,10 @@ from codetr.inference.load import wrapped
 from codetr.inference.predictor import Model, Predictor
 from codetr.tracking import Tracker
 from codetr.weights.model_folder import WEIGHTS, load_model, read_info
+
+DETECTION = ("codetr.evaluation.collect.predict_split", "codetr.inference.load", "codetr.weights.model_folder")
+"""The modules that decide what is detected. An interrupted evaluation is resumed only by the same code: detections of
+two versions must not be mixed. How the report is drawn does not matter."""
 
 
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
@@ -77,7 +81,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 batch_size=config.batch_size,
                 workers=config.workers,
                 work=work,
-                key=sha256_json([inputs, decisive, running_code(), group.device.type]),
+                key=sha256_json([inputs, decisive, code_version(*DETECTION), library_versions(), group.device.type]),
             )
 
             def publish() -> None:
@@ -92,12 +96,19 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                     ("dataset", inputs["dataset"]),
                     ("evaluation set", evaluated.evaluation_set),
                     *((f"setting {name}", str(value)) for name, value in settings.items()),
-                    *code_version().items(),
+                    *code_version(__name__).items(),
                 ]
                 with atomic_directory(output) as folder:
                     write_evaluation(folder, evaluated, title=info.recipe, lineage=lineage, count=config.pictures)
                     summary = {**measured.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
-                    manifest = Manifest.of(folder, "evaluation", inputs=inputs, config=settings, summary=summary)
+                    manifest = Manifest.of(
+                        folder,
+                        "evaluation",
+                        code=code_version(__name__),
+                        inputs=inputs,
+                        config=settings,
+                        summary=summary,
+                    )
                     manifest.write(folder)
                 shutil.rmtree(work, ignore_errors=True)
                 track(tracker, evaluated, output, config.pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from codetr.core.code_version import code_version
 from codetr.core.files import atomic_directory
 from codetr.core.manifest import Manifest, require_output
 from codetr.data.dataset.classes import CLASSES
@@ -58,6 +59,7 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
         manifest = Manifest.of(
             folder,
             "dataset",
+            code=code_version(__name__),
             exclude=_UNLISTED,
             inputs={key: value for split in splits.values() for key, value in split.inputs.items()},
             config=config.model_dump(mode="json", include=settings),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import Manifest, require_output
@@ -95,6 +96,7 @@ def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Pa
             Manifest.of(
                 folder,
                 "registration",
+                code=code_version(__name__),
                 inputs={"model": version.model, "evaluation": version.evaluation},
                 config=config.model_dump(mode="json"),
                 summary=summary,

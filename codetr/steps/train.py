@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import Manifest, require_output
@@ -278,6 +279,7 @@ class Run:
             Manifest.of(
                 folder,
                 "model",
+                code=code_version(__name__),
                 inputs=self.inputs,
                 config={"recipe": recipe.model_dump(mode="json"), "processes": self.group.world_size},
                 summary={"steps": outcome.steps, **outcome.validation, **skipped},

@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import PIL
 import pytest
 
-from codetr.core.code_version import running_code
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import SourceConfig
@@ -260,27 +258,11 @@ def test_unknown_split_and_changed_weights_are_refused(dataset: Path, tmp_path: 
         evaluate(CONFIG, model, dataset, tmp_path / "out")
 
 
-def test_what_runs_is_told_by_its_sources_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detections of other code, or of another decoder, would be mixed with those of an interrupted run."""
-    known = running_code()
-    assert {"numpy", "pillow", "pycocotools", "python", "timm", "torch", "torchvision"} < set(known)
-    assert known["pillow"] == PIL.__version__
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/a.py").write_text("one = 1")
-    monkeypatch.setattr(step, "PACKAGE", tmp_path)
-    first = running_code()["sources"]
-    (tmp_path / "models/a.pyc").write_bytes(b"compiled")
-    assert running_code()["sources"] == first != known["sources"]
-    (tmp_path / "models/a.py").write_text("one = 2")
-    changed = running_code()["sources"]
-    (tmp_path / "models/a.py").rename(tmp_path / "a.py")
-    assert len({first, changed, running_code()["sources"]}) == 3
-
-
-@pytest.mark.parametrize("other", ["sources", "pillow"])
-def test_an_interrupted_evaluation_of_other_code_is_not_gone_on_with(
-    dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+@pytest.mark.parametrize(("function", "name"), [("code_version", "sources"), ("library_versions", "pillow")])
+def test_an_interrupted_evaluation_of_other_code_is_not_resumed(
+    dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, name: str
 ) -> None:
+    """Detections of other code, or of another decoder, would be mixed with those of the interrupted run."""
     taken: list[set[int]] = []
     begin = predict_split.begin
     monkeypatch.setattr(predict_split, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
@@ -288,8 +270,8 @@ def test_an_interrupted_evaluation_of_other_code_is_not_gone_on_with(
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             evaluate(CONFIG, model, dataset, tmp_path / "out")
-    running = step.running_code()
-    monkeypatch.setattr(step, "running_code", lambda: {**running, other: "another"})
+    present = getattr(step, function)
+    monkeypatch.setattr(step, function, lambda *modules: {**present(*modules), name: "another"})
     with pytest.raises(KeyboardInterrupt):
         evaluate(CONFIG, model, dataset, tmp_path / "out")
     assert taken == [set(), {0, 1, 2}, set()]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, atomic_file, sha256_file, write_json
 from codetr.core.manifest import Manifest, require_output
@@ -111,6 +112,7 @@ def convert(
         Manifest.of(
             folder,
             "model",
+            code=code_version(__name__),
             inputs={"checkpoint": sha256_file(source)},
             config={"set": list(assignments)},
             summary={"configuration": found.origin, "classes": names.origin, "keys": len(state)},
