@@ -59,7 +59,7 @@ class TransformerConfig(Settings):
     checkpointed_decoder_layers: NonNegativeInt = 0
 
 
-class SetCosts(Settings):
+class MatchingCosts(Settings):
     """Weights of the three parts of the cost by which queries are matched to objects."""
 
     classification: NonNegativeFloat = 2.0
@@ -89,7 +89,7 @@ class CoDeformableHeadConfig(Settings):
     position_offset: float = -0.5
     queries: PositiveInt = 300
     transformer: TransformerConfig = TransformerConfig()
-    costs: SetCosts = SetCosts()
+    costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=2.0)
     max_detections: PositiveInt = 100
 
@@ -124,7 +124,7 @@ class CoDINOHeadConfig(Settings):
     queries: PositiveInt = 900
     transformer: TransformerConfig = TransformerConfig()
     denoising: DenoisingConfig = DenoisingConfig()
-    costs: SetCosts = SetCosts()
+    costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=1.0)
     nms: NMSConfig | None = NMSConfig(method="soft_nms", iou_threshold=0.8)
     score_threshold: Fraction = 0.0

@@ -15,22 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from codetr.core.errors import UserError
-from codetr.models.backbones.build import build_backbone, build_neck
+from codetr.models.backbones.build import build_backbone
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig, Head
 from codetr.models.heads.dense.atss import ATSSHead
 from codetr.models.heads.dense.rpn import RPNHead
 from codetr.models.heads.instance.head import InstanceHead
 from codetr.models.heads.query.co_deformable import CoDeformableHead
 from codetr.models.heads.query.co_dino import CoDINOHead
-from codetr.models.heads.query.postprocess import best_pairs
+from codetr.models.heads.query.postprocess import topk_detections
 from codetr.models.heads.roi.box_head import RoIHead
 from codetr.models.losses.federated import FederatedClasses
 from codetr.models.losses.normalizer import Normalizer
-from codetr.models.random_draws import Draws
+from codetr.models.necks.build import build_neck
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Detections, ImageBatch, Target
 from codetr.models.transformer.encoder import Encoder
-from codetr.models.transformer.levels import Encoded, Levels
-from codetr.models.transformer.predictors import Predictions
+from codetr.models.transformer.levels import EncoderOutput, FeatureLevels
+from codetr.models.transformer.prediction_heads import QueryPredictions
 
 
 class CoDETR(nn.Module):
@@ -99,7 +100,7 @@ class CoDETR(nn.Module):
         batch: ImageBatch,
         targets: Sequence[Target] | None = None,
         normalizer: Normalizer | None = None,
-        draws: Draws | None = None,
+        draws: RandomDraws | None = None,
     ) -> dict[str, Tensor] | list[Detections]:
         """Losses of a batch if its targets are given, detections if not.
 
@@ -116,7 +117,7 @@ class CoDETR(nn.Module):
         """
         if targets is None:
             return self.detect(batch)
-        return self._losses(self.framed(batch), targets, normalizer or Normalizer(), draws or Draws())
+        return self._losses(self.with_valid_area(batch), targets, normalizer or Normalizer(), draws or RandomDraws())
 
     @torch.no_grad()
     def detect(self, batch: ImageBatch, head: Head | None = None) -> list[Detections]:
@@ -131,7 +132,7 @@ class CoDETR(nn.Module):
             UserError: the detector was built without the auxiliary head asked for.
         """
         head = head or self.config.detect_head
-        batch = self.framed(batch)
+        batch = self.with_valid_area(batch)
         encoded = self.encode(batch)
         if head == "query":
             detections = self.query_head.detect(encoded, batch)
@@ -146,30 +147,30 @@ class CoDETR(nn.Module):
         hint = f"Its heads are: {', '.join(self.config.heads)}."
         raise UserError(f"this detector has no head '{head}'", hint=hint)
 
-    def encode(self, batch: ImageBatch) -> Encoded:
+    def encode(self, batch: ImageBatch) -> EncoderOutput:
         """The encoder's memory of a batch."""
         maps = self.neck(self.backbone(batch.pixels))
         sizes = torch.tensor(batch.image_sizes, device=batch.pixels.device)
-        return self.encoder(maps, Levels.of(maps, batch.canvas_size, sizes))
+        return self.encoder(maps, FeatureLevels.of(maps, batch.canvas_size, sizes))
 
-    def dense_maps(self, encoded: Encoded) -> list[Tensor]:
+    def dense_maps(self, encoded: EncoderOutput) -> list[Tensor]:
         """The maps auxiliary heads work on, (batch, channels, height, width): the memory and one coarser level."""
         assert self.downsample is not None
         maps = encoded.levels.split(encoded.memory)
         return [*maps, self.downsample(maps[-1])]
 
-    def framed(self, batch: ImageBatch) -> ImageBatch:
+    def with_valid_area(self, batch: ImageBatch) -> ImageBatch:
         """The batch with the part of the canvas that counts as image: all of it without a padding mask."""
         if self.config.padding_mask:
             return batch
         return replace(batch, image_sizes=[batch.canvas_size] * len(batch))
 
     def _losses(
-        self, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: Draws
+        self, batch: ImageBatch, targets: Sequence[Target], normalizer: Normalizer, draws: RandomDraws
     ) -> dict[str, Tensor]:
-        counted = None if self.federated is None else self.federated(targets, draws)
+        class_mask = None if self.federated is None else self.federated(targets, draws)
         encoded = self.encode(batch)
-        losses, predictions = self.query_head.loss(encoded, batch, targets, normalizer, draws, counted)
+        losses, predictions = self.query_head.loss(encoded, batch, targets, normalizer, draws, class_mask)
         if self.instance_head is not None:
             losses |= self.instance_head.loss(
                 encoded.levels.split(encoded.memory),
@@ -190,21 +191,21 @@ class CoDETR(nn.Module):
             losses |= rpn_losses | roi_losses
         if self.atss_head is not None:
             atss_losses, queries["atss"] = self.atss_head.loss(
-                maps, batch, targets, normalizer, draws.permutation, counted
+                maps, batch, targets, normalizer, draws.permutation, class_mask
             )
             losses |= atss_losses
         for name, customised in queries.items():
-            losses |= self.query_head.auxiliary_loss(name, customised, encoded, batch, normalizer, counted)
+            losses |= self.query_head.positive_query_loss(name, customised, encoded, batch, normalizer, class_mask)
         return losses
 
     @torch.no_grad()
-    def _boxes_to_mask(self, predictions: Predictions, batch: ImageBatch) -> list[Tensor]:
+    def _boxes_to_mask(self, predictions: QueryPredictions, batch: ImageBatch) -> list[Tensor]:
         """(n, 4) xyxy pixels of every image to learn masks for: the best (query, class) pairs of the last layer.
 
         As in the reference nothing is suppressed, and denoising queries are among them.
         """
         unscaled = replace(batch, scale_factors=[(1.0, 1.0)] * len(batch))
-        return [found.boxes for found in best_pairs(predictions, self.config.query.max_detections, unscaled)]
+        return [found.boxes for found in topk_detections(predictions, self.config.query.max_detections, unscaled)]
 
 
 def build_detector(config: DetectorConfig) -> CoDETR:

@@ -28,14 +28,14 @@ class DenoisingNoise:
     shifts: Tensor
 
 
-class Draws:
+class RandomDraws:
     """Draws from torch's default generator of the device asked for."""
 
     def permutation(self, count: int, device: torch.device) -> Tensor:
         """(count,) int64, the numbers below `count` in random order."""
         return torch.randperm(count, device=device)
 
-    def waiting_times(self, images: int, num_classes: int, device: torch.device) -> Tensor:
+    def exponential(self, images: int, num_classes: int, device: torch.device) -> Tensor:
         """(images, num_classes) from the exponential distribution of mean 1, to draw classes of every image by."""
         return torch.empty(images, num_classes, device=device).exponential_()
 

@@ -48,8 +48,27 @@ class ImageBatch:
         """(height, width) of the padded canvas."""
         return self.pixels.shape[-2], self.pixels.shape[-1]
 
+    @property
+    def box_scales(self) -> Tensor:
+        """(batch, 4) float32 width, height, width and height of every valid area in pixels, on the device of `pixels`.
+
+        Normalised boxes, multiplied by these, are boxes in pixels of the network's input.
+        """
+        scales = [(width, height, width, height) for height, width in self.image_sizes]
+        return torch.tensor(scales, dtype=torch.float32, device=self.pixels.device)
+
+    def to_original_pixels(self, boxes_xyxy: Tensor, image: int) -> Tensor:
+        """Scale boxes (..., 4) of image `image` from pixels of the network's input to pixels of the original image."""
+        x, y = self.scale_factors[image]
+        return boxes_xyxy / boxes_xyxy.new_tensor((x, y, x, y))
+
+    def to_input_pixels(self, boxes_xyxy: Tensor, image: int) -> Tensor:
+        """Scale boxes (..., 4) of image `image` from pixels of the original image to pixels of the network's input."""
+        x, y = self.scale_factors[image]
+        return boxes_xyxy * boxes_xyxy.new_tensor((x, y, x, y))
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ImageBatch:
-        """The same batch with its pixels on `device`."""
+        """Return the batch with its pixels on `device`."""
         return ImageBatch(
             self.pixels.to(device, non_blocking=non_blocking),
             self.image_sizes,

@@ -23,10 +23,10 @@ def deformable_attention_cpu(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
     """See `codetr.ops.deformable_attention`: the same arguments, the same result."""
-    return _Function.apply(value, tuple(spatial_shapes), sampling_locations, attention_weights)
+    return _DeformableAttentionFunction.apply(value, tuple(spatial_shapes), sampling_locations, attention_weights)
 
 
-class _Axis:
+class _AxisSamples:
     """Samples along one axis: the two cells each lies between, and their shares.
 
     Attributes:
@@ -59,8 +59,8 @@ class _Samples:
 
     def __init__(self, shapes: Shapes, locations: Tensor) -> None:
         self.shapes = shapes
-        self.x = _Axis(locations[..., 0], [width for _, width in shapes])
-        self.y = _Axis(locations[..., 1], [height for height, _ in shapes])
+        self.x = _AxisSamples(locations[..., 0], [width for _, width in shapes])
+        self.y = _AxisSamples(locations[..., 1], [height for height, _ in shapes])
 
     def corners(self) -> list[Tensor]:
         """(bags, samples) int32 rows of the corners: upper left, upper right, lower left, lower right."""
@@ -100,7 +100,7 @@ class _Samples:
         return rows * (widths * heads)[:, None] + (offset + image)
 
 
-class _Function(torch.autograd.Function):
+class _DeformableAttentionFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, shapes: Shapes, locations: Tensor, attention: Tensor) -> Tensor:
         ctx.save_for_backward(value, locations, attention)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
+def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
     """A context without automatic mixed precision. Exported programs are float32 throughout and have no contexts."""
     if torch.compiler.is_exporting():
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
-def plain_layout(x: Tensor) -> Tensor:
+def contiguous_for_export(x: Tensor) -> Tensor:
     """`x`; in exported programs a copy that is contiguous, whatever the sizes are.
 
     What memory layout a convolution would give another one's result, and whether a slice can be flattened as it is,

@@ -13,7 +13,7 @@ from codetr.ops.soft_nms import soft_nms
 
 SuppressionMethod = Literal["nms", "soft_nms"]
 
-_SPLIT = 10_000
+_SPLIT_THRESHOLD = 10_000
 """From this many boxes on, groups are suppressed one after the other: the reference does, and it decides ties."""
 
 
@@ -48,7 +48,7 @@ def batched_nms(
         return scores, groups.new_zeros(0)
     moved = boxes + (groups.to(boxes) * (boxes.max() + 1))[:, None]
     suppress = partial(_suppress, iou_threshold=iou_threshold, method=method, min_score=min_score, limit=limit)
-    if len(boxes) < _SPLIT:
+    if len(boxes) < _SPLIT_THRESHOLD:
         return suppress(moved, scores)
     kept_scores, kept = [], []
     for group in groups.unique():

@@ -40,14 +40,14 @@ def soft_nms(
             best = done + int(columns[5, done:end].argmax())
             columns[:, [done, best]] = columns[:, [best, done]]
             indices[[done, best]] = indices[[best, done]]
-            _lower(columns[:, done], columns[:, done + 1 : end], iou_threshold)
+            _decay_scores(columns[:, done], columns[:, done + 1 : end], iou_threshold)
             done += 1
-            end = done + _drop(columns[:, done:end], indices[done:end], min_score)
+            end = done + _drop_low_scores(columns[:, done:end], indices[done:end], min_score)
     kept_scores = torch.from_numpy(columns[5, :done].copy()).to(scores)
     return kept_scores, torch.from_numpy(indices[:done].copy()).to(boxes.device)
 
 
-def _lower(best: np.ndarray, others: np.ndarray, iou_threshold: float) -> None:
+def _decay_scores(best: np.ndarray, others: np.ndarray, iou_threshold: float) -> None:
     """Lower the scores of `others` (6, m) that overlap `best` (6,), in place."""
     width = np.minimum(best[2], others[2]) - np.maximum(best[0], others[0])
     height = np.minimum(best[3], others[3]) - np.maximum(best[1], others[1])
@@ -56,7 +56,7 @@ def _lower(best: np.ndarray, others: np.ndarray, iou_threshold: float) -> None:
     others[5] *= np.where(iou >= np.float32(iou_threshold), 1 - iou, np.float32(1))
 
 
-def _drop(candidates: np.ndarray, indices: np.ndarray, min_score: float) -> int:
+def _drop_low_scores(candidates: np.ndarray, indices: np.ndarray, min_score: float) -> int:
     """Move the candidates that stay to the front, in place, and count them.
 
     Each gap, from the front, takes the last candidate that stays: what repeatedly swapping with the end gives.

@@ -11,7 +11,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import CLASSES, read_classes
 from codetr.weights.coco_classes import COCO_NAMES
-from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def _are_names(names: Any) -> bool:
     return isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
 
 
-def names_of(checkpoint: Checkpoint, classes: int, *, told: Sequence[str] | None = None) -> ClassNames:
+def resolve_class_names(
+    checkpoint: OfficialCheckpoint, classes: int, *, told: Sequence[str] | None = None
+) -> ClassNames:
     """Names of the classes of official weights.
 
     Args:

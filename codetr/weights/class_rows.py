@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from codetr.models.config import DetectorConfig
-from codetr.weights.keys import skeleton
+from codetr.weights.keys import meta_detector
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ def class_rows(config: DetectorConfig) -> dict[str, ClassRows]:
 
 
 def _shapes(config: DetectorConfig, classes: int) -> Mapping[str, tuple[int, ...]]:
-    detector = skeleton(config.with_classes(classes))
+    detector = meta_detector(config.with_classes(classes))
     return {name: tuple(value.shape) for name, value in detector.state_dict().items()}

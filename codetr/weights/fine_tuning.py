@@ -14,19 +14,19 @@ from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_file
 from codetr.core.manifest import NAME, Manifest
 from codetr.models.detector import CoDETR
-from codetr.weights.class_names import names_of
+from codetr.weights.class_names import resolve_class_names
 from codetr.weights.class_rows import ClassRows, class_rows
-from codetr.weights.keys import KeyReport, skeleton
+from codetr.weights.keys import KeyReport, meta_detector
 from codetr.weights.model_folder import INFO, WEIGHTS, folder_of, read_info
-from codetr.weights.official.checkpoint import read_checkpoint
+from codetr.weights.official.checkpoint_file import read_checkpoint
 from codetr.weights.official.identify import count_classes
-from codetr.weights.official.names import renamed_weights
+from codetr.weights.official.key_names import renamed_weights
 
 _OURS = "query_head.predictors.classifiers.0.weight"
 
 
 @dataclass(frozen=True)
-class Start:
+class TransferReport:
     """What a detector took over.
 
     Attributes:
@@ -64,7 +64,7 @@ class Start:
         ]
 
 
-def init_from(detector: CoDETR, source: str, class_names: Sequence[str]) -> Start:
+def init_from(detector: CoDETR, source: str, class_names: Sequence[str]) -> TransferReport:
     """Give a newly initialised detector the weights of another with the same architecture, in place.
 
     Rows of classes that both have, by name, are taken over; rows of the others stay as they are.
@@ -91,7 +91,7 @@ def init_from(detector: CoDETR, source: str, class_names: Sequence[str]) -> Star
                 value.copy_(state[name])
         _keep_objectness(detector, state)
     matched = {class_names[label] for label, _ in pairs}
-    return Start(
+    return TransferReport(
         kept=len(own) - len(rows),
         by_class=tuple(rows),
         matched=tuple(name for name in class_names if name in matched),
@@ -101,7 +101,7 @@ def init_from(detector: CoDETR, source: str, class_names: Sequence[str]) -> Star
     )
 
 
-def model_folder(source: str) -> Path | None:
+def source_model_folder(source: str) -> Path | None:
     """The folder of the model that `source` names, if it is one that a step wrote."""
     path = Path(source)
     folder = folder_of(path)
@@ -115,7 +115,7 @@ def source_digest(source: str) -> str:
         UserError: there is nothing there, or a model's files are not those of its manifest.
     """
     path = Path(source)
-    if folder := model_folder(source):
+    if folder := source_model_folder(source):
         return Manifest.read(folder, "model", verify=True).digest
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
@@ -136,13 +136,13 @@ def _read(detector: CoDETR, path: Path) -> tuple[dict[str, Tensor], Sequence[str
     if info is not None and info.model.num_classes != classes:
         problem = f"has weights for {classes} classes, and {info.model.num_classes} in {INFO}"
         raise UserError(problem, where=str(folder))
-    expected = skeleton(detector.config.with_classes(classes))
+    expected = meta_detector(detector.config.with_classes(classes))
     if classifier is None:
         weights = renamed_weights(expected, weights, where=str(file))
     KeyReport.compare(expected.state_dict(), weights).require_match(str(file))
     if info is not None:
         return weights, info.class_names, "the model"
-    found = names_of(checkpoint, classes)
+    found = resolve_class_names(checkpoint, classes)
     # Numbers are no names: "class 3" of one set has nothing to do with "class 3" of another.
     return weights, found.names if found.known else (), found.origin
 

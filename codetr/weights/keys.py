@@ -61,13 +61,13 @@ class KeyReport:
             )
 
 
-def skeleton(config: DetectorConfig) -> CoDETR:
+def meta_detector(config: DetectorConfig) -> CoDETR:
     """A detector without values, on PyTorch's meta device: its names and shapes, in a moment and without memory."""
     with torch.device("meta"):
         return CoDETR(config)
 
 
-def constants(module: nn.Module) -> dict[str, Tensor]:
+def non_persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
     """Buffers that follow from the configuration, by name: PyTorch's non-persistent ones.
 
     Weights in our format do not hold them. Published checkpoints do; what they hold says nothing new.

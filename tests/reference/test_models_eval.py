@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from codetr.models.detector import CoDETR
-from codetr.models.heads.dense.feature_maps import Proposals
-from codetr.models.heads.roi.pooling import number_regions
+from codetr.models.heads.dense.rpn import RegionProposals
+from codetr.models.heads.roi.pooling import boxes_to_rois
 from codetr.models.structures import Detections, ImageBatch
-from codetr.models.transformer.decoder import Decoded
-from codetr.models.transformer.levels import Encoded
+from codetr.models.transformer.decoder import DecoderOutput
+from codetr.models.transformer.levels import EncoderOutput
 from tests.reference.golden_case import GoldenCase, check_masks, close, unpacked_masks
 
 
@@ -76,7 +76,7 @@ def test_neck(evaluated: Evaluated) -> None:
 
 
 def test_encoder(evaluated: Evaluated) -> None:
-    encoded: Encoded = evaluated.seen["encoder"]
+    encoded: EncoderOutput = evaluated.seen["encoder"]
     expected = evaluated.expected
     assert [list(shape) for shape in encoded.levels.shapes] == expected["spatial_shapes"].tolist()
     assert torch.equal(encoded.padding, expected["padding_mask"])
@@ -113,7 +113,7 @@ def test_initial_queries(evaluated: Evaluated) -> None:
 
 
 def test_decoder(evaluated: Evaluated) -> None:
-    decoded: Decoded = evaluated.seen["query_head.decoder"]
+    decoded: DecoderOutput = evaluated.seen["query_head.decoder"]
     close(torch.stack(decoded.hidden), evaluated.expected["dec_hidden"])
     references = [*decoded.references, decoded.refined]
     expected = evaluated.expected["dec_references"]
@@ -175,7 +175,7 @@ def test_stages_of_the_instance_head(evaluated: Evaluated) -> None:
     for image in range(len(evaluated.batch)):
         maps = [x[image : image + 1] for x in evaluated.detector.dense_maps(evaluated.seen["encoder"])]
         labels = expected[f"inst{image}_labels"]
-        regions = number_regions([expected[f"inst{image}_rois"][:, 1:]])
+        regions = boxes_to_rois([expected[f"inst{image}_rois"][:, 1:]])
         pooled = head.pool(maps, regions)
         stages = head.mask(pooled, head.mask.semantic_maps(maps[0]), regions, labels)
         for stage, logits in enumerate(stages):
@@ -209,7 +209,7 @@ def test_outputs_of_the_rpn(evaluated: Evaluated) -> None:
     )
     first = deltas[0]
     close(torch.stack((first.mean(), first.std(), first.abs().max())), expected["rpn_reg_level0_stats"])
-    for image, proposals in enumerate(head.propose(maps, evaluated.detector.framed(evaluated.batch))):
+    for image, proposals in enumerate(head.propose(maps, evaluated.detector.with_valid_area(evaluated.batch))):
         torch.testing.assert_close(proposals.boxes, expected[f"proposals{image}"][:, :4], rtol=0, atol=1e-2)
         torch.testing.assert_close(proposals.scores, expected[f"proposals{image}"][:, 4], rtol=0, atol=1e-4)
 
@@ -220,8 +220,8 @@ def test_outputs_of_the_roi_head(evaluated: Evaluated) -> None:
     assert head is not None
     maps = evaluated.detector.dense_maps(evaluated.seen["encoder"])
     stored = [expected[f"proposals{image}"] for image in range(len(evaluated.batch))]
-    proposals = [Proposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
-    pooled = head.pool(maps, number_regions([proposal.boxes for proposal in proposals]))
+    proposals = [RegionProposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
+    pooled = head.pool(maps, boxes_to_rois([proposal.boxes for proposal in proposals]))
     close(pooled[:3], expected["rcnn_roi_feat_first"])
     close(torch.stack((pooled.mean(), pooled.std())), expected["rcnn_roi_feat_stats"])
     logits, deltas = head(pooled)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codetr.models.assignment.hungarian import match
+from codetr.models.assignment.hungarian import match_predictions
 from codetr.models.config import CoDINOHeadConfig
 from codetr.models.detector import CoDETR
 from codetr.models.heads.query.denoising import DenoisingQueries
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
+from codetr.models.heads.query.positive_queries import PositiveQueries
 from codetr.models.structures import ImageBatch, Target
 from codetr.models.transformer.positions import inverse_sigmoid
-from codetr.models.transformer.predictors import Predictions
-from codetr.weights.official.names import official_name
+from codetr.models.transformer.prediction_heads import QueryPredictions
+from codetr.weights.official.key_names import official_name
 from tests.reference.golden_case import GoldenCase, RecordedDraws, close
 
 CONFIGS = {"train": "config", "train_det": "config_train_det"}
@@ -155,14 +155,16 @@ def test_matching(trained: Trained) -> None:
     if dino:
         denoising = trained.seen["query_head.inputs"][1]
         _, predictions = predictions.split(len(denoising))
-        proposed = Predictions(selected.logits[None], selected.box_logits.sigmoid()[None])
+        proposed = QueryPredictions(selected.logits[None], selected.box_logits.sigmoid()[None])
         problems = [(proposed, targets), (predictions, targets)]
     else:
         proposals = trained.seen["query_head.proposals"]
-        proposed = Predictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
+        proposed = QueryPredictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
         objects = [Target(target.boxes, torch.zeros_like(target.labels)) for target in targets]
         problems = [(predictions, targets), (proposed, objects)]
-    matches = match(problems, trained.detector.framed(trained.batch), trained.detector.config.query.costs)
+    matches = match_predictions(
+        problems, trained.detector.with_valid_area(trained.batch), trained.detector.config.query.costs
+    )
     answers = [image[layer] for images in matches for layer in range(len(images[0])) for image in images]
     assert f"hungarian_call{len(answers)}" not in trained.arrays
     for call, answer in enumerate(answers):
@@ -217,7 +219,7 @@ def test_auxiliary_queries(trained: Trained) -> None:
     """Both auxiliary heads hand the same boxes, targets and features to the decoder."""
     arrays = trained.arrays
     for head, name in enumerate(trained.detector.config.auxiliary_heads):
-        queries: AuxiliaryQueries = trained.seen[f"query_head.auxiliary.{name}.inputs"][0]
+        queries: PositiveQueries = trained.seen[f"query_head.auxiliary.{name}.inputs"][0]
         assert torch.equal(queries.labels, arrays[f"aux{head}_labels"])
         assert torch.equal(queries.label_weights, arrays[f"aux{head}_label_weights"])
         assert torch.equal(queries.box_weights[..., None].expand(-1, -1, 4), arrays[f"aux{head}_bbox_weights"])

@@ -13,9 +13,9 @@ from torch import Tensor
 from codetr.core.errors import UserError
 from codetr.models.detector import CoDETR, build_detector
 from codetr.weights.class_rows import ClassRows, class_rows
-from codetr.weights.fine_tuning import Start, init_from, source_digest
+from codetr.weights.fine_tuning import TransferReport, init_from, source_digest
 from codetr.weights.model_folder import ModelInfo, save_model
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_dino_vit_large_coco
 from tests.support.official_files import write_checkpoint
 from tests.support.small_models import PREPROCESS
@@ -51,7 +51,7 @@ def write(folder: Path, kind: str, form: str) -> str:
     return str(write_checkpoint(folder.with_suffix(".pth"), weights, averages=True, meta={"CLASSES": OLD}))
 
 
-def started(source: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], Start]:
+def started(source: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], TransferReport]:
     """Weights of the old detector, a new one before, and after it started from the old; and the report."""
     new = detector(kind, len(NEW), 2)
     before = copy.deepcopy(new.state_dict())

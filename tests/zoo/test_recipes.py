@@ -13,7 +13,7 @@ from codetr import zoo
 from codetr.core.errors import UserError
 from codetr.data.config import AugmentConfig, JitterConfig, RepeatFactorConfig, ShuffleConfig
 from codetr.models.detector import build_detector
-from codetr.weights.official.config import read_official_config
+from codetr.weights.official.detector_config import read_official_config
 from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from codetr.weights.official.convert import Conversion
-    from codetr.weights.official.identify import Configuration
+    from codetr.weights.official.identify import ModelConfiguration
 
 _SHOWN = 4
 
@@ -107,7 +107,7 @@ def convert(
     )
 
 
-def _told(recipe: str | None, config: Path | None) -> Callable[[int], Configuration] | None:
+def _told(recipe: str | None, config: Path | None) -> Callable[[int], ModelConfiguration] | None:
     from codetr.core.files import read_json
     from codetr.weights.official.identify import from_official_json, from_recipe
 

@@ -10,16 +10,22 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy, giou_matrix, xyxy_to_cxcywh
-from codetr.models.config import SetCosts
+from codetr.models.config import MatchingCosts
 from codetr.models.structures import ImageBatch, Target
-from codetr.models.transformer.predictors import Predictions
+from codetr.models.transformer.prediction_heads import QueryPredictions
 
 _ALPHA, _GAMMA, _EPSILON = 0.25, 2.0, 1e-12
 
 
 @torch.no_grad()
 def matching_cost(
-    logits: Tensor, boxes: Tensor, labels: Tensor, object_boxes: Tensor, *, size: tuple[int, int], weights: SetCosts
+    logits: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    object_boxes: Tensor,
+    *,
+    size: tuple[int, int],
+    weights: MatchingCosts,
 ) -> Tensor:
     """What it costs to make a query responsible for an object: focal classification, L1 and GIoU cost.
 
@@ -75,8 +81,8 @@ def assign(costs: Sequence[Tensor]) -> list[Tensor]:
     return [part.view(cost.shape[:-1]) for part, cost in zip(parts, costs, strict=True)]
 
 
-def match(
-    problems: Sequence[tuple[Predictions, Sequence[Target]]], batch: ImageBatch, weights: SetCosts
+def match_predictions(
+    problems: Sequence[tuple[QueryPredictions, Sequence[Target]]], batch: ImageBatch, weights: MatchingCosts
 ) -> list[list[Tensor]]:
     """Match predictions with objects, all problems, layers and images in one go.
 

@@ -52,10 +52,12 @@ class MaxIoUAssigner:
             assigned.append(torch.where(best >= self.positive_iou, best_object + 1, part_assigned))
             best_of_chunks.append(overlaps.amax(dim=1) if len(part) else overlaps.new_full((len(objects),), -1.0))
         if self.low_quality:
-            self._claim(assigned, chunks, torch.stack(best_of_chunks), objects)
+            self._assign_low_quality(assigned, chunks, torch.stack(best_of_chunks), objects)
         return torch.cat(assigned)
 
-    def _claim(self, assigned: list[Tensor], chunks: Sequence[Tensor], best: Tensor, objects: Tensor) -> None:
+    def _assign_low_quality(
+        self, assigned: list[Tensor], chunks: Sequence[Tensor], best: Tensor, objects: Tensor
+    ) -> None:
         """Change `assigned`, chunk by chunk, where an object claims its best boxes.
 
         Args:

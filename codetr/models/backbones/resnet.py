@@ -66,7 +66,7 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-class Stage(nn.Sequential):
+class ResNetStage(nn.Sequential):
     """Blocks one after another.
 
     Args:
@@ -106,7 +106,7 @@ class ResNet(nn.Module):
             for block in range(blocks):
                 layers.append(Bottleneck(channels, width, 2 if stage and not block else 1, norm))
                 channels = width * _EXPANSION
-            self.add_module(f"layer{stage + 1}", Stage(*layers, checkpointing=config.checkpointing))
+            self.add_module(f"layer{stage + 1}", ResNetStage(*layers, checkpointing=config.checkpointing))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

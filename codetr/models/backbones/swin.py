@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codetr.models.backbones.config import SwinConfig
-from codetr.models.backbones.windows import crop, pad_to_windows, whole
+from codetr.models.backbones.windows import ceil_div, crop, pad_to_windows
 from codetr.models.layers.checkpointing import run_layer
 from codetr.models.layers.drop_path import DropPath
 
@@ -24,12 +24,12 @@ _PATCH = 4
 
 _MLP_RATIO = 4
 
-_MASKED = -100.0
+_MASKED_LOGIT = -100.0
 """Added to logits of pairs of tokens that must not see each other. It is not infinite, and published weights were
 trained with what little passes."""
 
 
-class PatchEmbedding(nn.Module):
+class SwinPatchEmbedding(nn.Module):
     """A token for every patch of 4×4 pixels."""
 
     def __init__(self, channels: int) -> None:
@@ -40,7 +40,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) to (batch, height / 4, width / 4, channels), sizes rounded up."""
         height, width = pixels.shape[-2:]
-        rows, columns = whole(height, _PATCH), whole(width, _PATCH)
+        rows, columns = ceil_div(height, _PATCH), ceil_div(width, _PATCH)
         pixels = F.pad(pixels, (0, columns * _PATCH - width, 0, rows * _PATCH - height))
         return self.norm(self.proj(pixels).permute(0, 2, 3, 1))
 
@@ -120,7 +120,7 @@ def border_masks(window: int, device: torch.device) -> Tensor:
     row = wrapped.repeat_interleave(window)
     column = wrapped.repeat(window)
     rows_apart, columns_apart = row[:, None] != row, column[:, None] != column
-    return torch.stack((columns_apart, rows_apart, rows_apart | columns_apart)) * _MASKED
+    return torch.stack((columns_apart, rows_apart, rows_apart | columns_apart)) * _MASKED_LOGIT
 
 
 class MLP(nn.Module):
@@ -136,7 +136,7 @@ class MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
-class Block(nn.Module):
+class SwinBlock(nn.Module):
     """Attention within windows and an MLP, each around a residual connection.
 
     Args:
@@ -231,7 +231,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(torch.cat(parts, dim=-1)))
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """Blocks at one resolution, then patch merging, unless this is the last stage.
 
     Args:
@@ -256,7 +256,7 @@ class Stage(nn.Module):
         super().__init__()
         self.window, self.checkpointing = window, checkpointing
         self.blocks = nn.ModuleList(
-            Block(channels, heads, window, shifted=index % 2 == 1, drop_path=rate)
+            SwinBlock(channels, heads, window, shifted=index % 2 == 1, drop_path=rate)
             for index, rate in enumerate(drop_path)
         )
         self.downsample = PatchMerging(channels) if merge else None
@@ -280,12 +280,12 @@ class Swin(nn.Module):
         super().__init__()
         self.out_stages, self.out_channels = config.out_stages, config.out_channels
         self.frozen_stages = config.frozen_stages
-        self.patch_embed = PatchEmbedding(config.width)
+        self.patch_embed = SwinPatchEmbedding(config.width)
         # Stages after the last one that is put out would be parameters without a purpose.
         last = config.out_stages[-1]
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
         self.layers = nn.ModuleList(
-            Stage(
+            SwinStage(
                 config.channels[stage],
                 config.attention_heads[stage],
                 config.window_size,

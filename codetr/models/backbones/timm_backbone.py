@@ -48,10 +48,10 @@ class TimmBackbone(nn.Module):
             )
         indices = [found[stride] for stride in config.out_strides]
         self.out_channels = tuple(int(layers[index]["num_chs"]) for index in indices)
-        whole = set(self.model.state_dict())
+        ceil_div = set(self.model.state_dict())
         # Layers behind the last map would be parameters without a purpose.
         self._indices = self.model.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)
-        self.removed = whole - set(self.model.state_dict())
+        self.removed = ceil_div - set(self.model.state_dict())
         for norm in self._batch_norms():
             norm.requires_grad_(False)
         self._try_out()

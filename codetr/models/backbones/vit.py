@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
-from codetr.models.backbones.windows import crop, pad_to_windows, whole
+from codetr.models.backbones.windows import ceil_div, crop, pad_to_windows
 from codetr.models.layers.checkpointing import run_layer
 from codetr.models.layers.drop_path import DropPath
-from codetr.ops.exporting import plain_layout
+from codetr.ops.exporting import contiguous_for_export
 
 _EPSILON = 1e-6
 """Of the normalisations within blocks; the last one has PyTorch's default."""
@@ -38,14 +38,14 @@ class ViT(nn.Module):
         channels, heads = config.channels, config.attention_heads
         # The first entry belonged to the class token of the pretraining; it is not used.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pretrained_grid**2, channels))
-        self.patch_embed = PatchEmbedding(channels)
+        self.patch_embed = ViTPatchEmbedding(channels)
         self.rope_win = RotaryTable(config.window_size, channels // heads)
         self.rope_glb: RotaryTable | None = None
         if config.canvas is not None:
             self.rope_glb = RotaryTable(config.canvas // PATCH_SIZE, channels // heads)
         drop_path = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
-            Block(
+            ViTBlock(
                 RotaryAttention(channels, heads, self.rope_glb if index in config.global_blocks else self.rope_win),
                 GatedFeedforward(channels, config.feedforward_channels),
                 channels,
@@ -82,10 +82,10 @@ class ViT(nn.Module):
         x = x + resize_positions(self.pos_embed, x.shape[1], x.shape[2])
         for block in self.blocks:
             x = run_layer(block, x, checkpointing=self.config.checkpointing)
-        return [plain_layout(self.out_norm(x).permute(0, 3, 1, 2))]
+        return [contiguous_for_export(self.out_norm(x).permute(0, 3, 1, 2))]
 
 
-class PatchEmbedding(nn.Module):
+class ViTPatchEmbedding(nn.Module):
     """A linear map of every patch of 16×16 pixels."""
 
     def __init__(self, channels: int) -> None:
@@ -108,7 +108,7 @@ def resize_positions(pos_embed: Tensor, height: int, width: int) -> Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
-class Block(nn.Module):
+class ViTBlock(nn.Module):
     """Attention and a feedforward network, each normalised before and added to its input.
 
     Args:
@@ -155,7 +155,7 @@ def split_windows(x: Tensor, size: int) -> Tensor:
 def join_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
     """The inverse of `split_windows`: (batch * windows, size, size, channels) to (batch, height, width, channels)."""
     size = windows.shape[1]
-    rows, columns = whole(height, size), whole(width, size)
+    rows, columns = ceil_div(height, size), ceil_div(width, size)
     x = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3).clone(memory_format=torch.contiguous_format)
     return crop(x.flatten(3, 4).flatten(1, 2), height, width)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def whole(side: int, size: int) -> int:
+def ceil_div(side: int, size: int) -> int:
     """How many windows or cells of `size` it takes to cover `side`.
 
     Written without `-side % size`, which torch.export does not follow for sizes that it does not know.
@@ -26,7 +26,7 @@ def pad_to_windows(x: Tensor, size: int) -> tuple[Tensor, int, int]:
         (batch, rows * size, columns * size, channels), rows and columns of windows.
     """
     height, width = x.shape[1], x.shape[2]
-    rows, columns = whole(height, size), whole(width, size)
+    rows, columns = ceil_div(height, size), ceil_div(width, size)
     return F.pad(x, (0, 0, 0, columns * size - width, 0, rows * size - height)), rows, columns
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.ops.exporting import plain_layout
+from codetr.ops.exporting import contiguous_for_export
 
 
 class ConvNorm(nn.Module):
@@ -38,7 +38,7 @@ class ChannelLayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width), the same out as in."""
         x = F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
-        return plain_layout(x.movedim(-1, 1))
+        return contiguous_for_export(x.movedim(-1, 1))
 
 
 class ConvLayerNorm(nn.Module):

@@ -11,7 +11,7 @@ PRIOR_LOGIT = -math.log(0.99 / 0.01)
 section 3.3)."""
 
 
-def xavier(module: nn.Module) -> None:
+def xavier_init(module: nn.Module) -> None:
     """Fill every matrix of `module` with Xavier-uniform values; vectors keep what they have.
 
     The transformer of DETR and its descendants starts this way (Carion et al., 2020).

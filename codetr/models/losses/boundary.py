@@ -12,7 +12,7 @@ from codetr.models.losses.mask import mask_loss
 from codetr.models.losses.normalizer import Normalizer
 from codetr.models.losses.reduction import weighted_mean
 
-_LEAST_SHARE = 0.1
+_MIN_FRACTION = 0.1
 """A cell is at the boundary if more than this share of the window around it lies on the other side."""
 
 
@@ -29,10 +29,10 @@ def boundary(masks: Tensor, width: int) -> Tensor:
     inside = F.avg_pool2d(masks[:, None].float(), 2 * width + 1, stride=1, padding=width)[:, 0] * window
     other_side = torch.where(masks, window - inside, inside)
     # Counts are whole numbers, apart from rounding.
-    return other_side.round() > _LEAST_SHARE * window
+    return other_side.round() > _MIN_FRACTION * window
 
 
-def enlarge(cells: Tensor, size: int) -> Tensor:
+def upsample(cells: Tensor, size: int) -> Tensor:
     """(regions, height, width) values interpolated to (regions, size, size), corner on corner."""
     return F.interpolate(cells[:, None].float(), (size, size), mode="bilinear", align_corners=True)[:, 0]
 
@@ -46,8 +46,8 @@ def refine(stages: Sequence[Tensor]) -> Tensor:
     refined = stages[0]
     for finer in stages[1:]:
         size = finer.shape[-1]
-        away = enlarge(~boundary(refined >= 0, 1), size) >= 0.5
-        refined = torch.where(away, enlarge(refined, size), finer)
+        away = upsample(~boundary(refined >= 0, 1), size) >= 0.5
+        refined = torch.where(away, upsample(refined, size), finer)
     return refined
 
 
@@ -74,10 +74,10 @@ def boundary_aware_losses(
             continue
         size = logits.shape[-1]
         near = boundary(predicted, width) | boundary(targets[stage - 1], width)
-        near = enlarge(near, size) >= 0.5
+        near = upsample(near, size) >= 0.5
         entropy = F.binary_cross_entropy_with_logits(logits, target.to(logits), reduction="none")
         losses.append(weighted_mean(entropy, near, normalizer(near.sum(), logits.device)))
         # What the mask would be at inference.
-        changed = enlarge(boundary(predicted, 1), size) >= 0.5
-        predicted = torch.where(changed, logits >= 0, enlarge(predicted, size) >= 0.5)
+        changed = upsample(boundary(predicted, 1), size) >= 0.5
+        predicted = torch.where(changed, logits >= 0, upsample(predicted, size) >= 0.5)
     return losses

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from codetr.core.errors import UserError
 from codetr.models.config import FederatedConfig
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Target
 
 
@@ -44,7 +44,7 @@ class FederatedClasses(nn.Module):
         self.register_buffer("images_per_class", None, persistent=False)
 
     @torch.no_grad()
-    def forward(self, targets: Sequence[Target], draws: Draws) -> Tensor:
+    def forward(self, targets: Sequence[Target], draws: RandomDraws) -> Tensor:
         """(images, classes) bool, which classes count in the classification of every image.
 
         Args:
@@ -68,19 +68,19 @@ class FederatedClasses(nn.Module):
         rates = torch.where(known, self.images_per_class.float() ** self.config.power, 0.0)
         # The first to arrive, with these rates, are a weighted sample without replacement (Efraimidis and Spirakis,
         # 2006), for all images at once. A class on no image never arrives.
-        arrivals = draws.waiting_times(len(targets), self.num_classes, device) / rates
+        arrivals = draws.exponential(len(targets), self.num_classes, device) / rates
         first = arrivals.masked_fill(present, -1.0).topk(min(self.config.classes, self.num_classes), largest=False)
         return present.scatter(1, first.indices, first.values.isfinite()) | present
 
 
-def leave_out(logits: Tensor, counted: Tensor | None) -> Tensor:
+def exclude_classes(logits: Tensor, class_mask: Tensor | None) -> Tensor:
     """Logits of which those of classes that do not count are so low that sigmoid losses and their gradients are zero.
 
     Args:
         logits: (images, items, classes) float32.
-        counted: (images, classes) bool, from `FederatedClasses`; None for all.
+        class_mask: (images, classes) bool, from `FederatedClasses`; None for all.
     """
-    if counted is None:
+    if class_mask is None:
         return logits
     # Infinity would become NaN where it is multiplied by zero.
-    return logits.masked_fill(~counted[:, None], torch.finfo(logits.dtype).min)
+    return logits.masked_fill(~class_mask[:, None], torch.finfo(logits.dtype).min)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.ops.deformable_attention import multi_scale_deformable_attention
-from codetr.ops.exporting import full_precision
+from codetr.ops.exporting import autocast_disabled
 
 
 class DeformableAttention(nn.Module):
@@ -72,7 +72,7 @@ class DeformableAttention(nn.Module):
         batch, queries, _ = query.shape
         value = self.value_proj(memory).masked_fill(padding[..., None], 0)
         # Sampling positions need more digits than bfloat16 has: an offset of 4 cells would be off by 1/64 cell.
-        with full_precision(query.device):
+        with autocast_disabled(query.device):
             exact = query.float()
             offsets = self.sampling_offsets(exact).view(batch, queries, self.heads, self.levels, self.points, 2)
             weights = self.attention_weights(exact).view(batch, queries, self.heads, -1).softmax(-1)

@@ -10,15 +10,15 @@ from torch.nn import functional as F
 
 from codetr.models.config import TransformerConfig
 from codetr.models.layers.checkpointing import run_layer
-from codetr.models.layers.initialisation import xavier
+from codetr.models.layers.initialisation import xavier_init
 from codetr.models.transformer.layers import DecoderLayer
-from codetr.models.transformer.levels import Encoded
+from codetr.models.transformer.levels import EncoderOutput
 from codetr.models.transformer.positions import sine_embedding
-from codetr.models.transformer.predictors import Predictions, Predictors
+from codetr.models.transformer.prediction_heads import PredictionHeads, QueryPredictions
 
 
 @dataclass
-class Decoded:
+class DecoderOutput:
     """What a decoder makes of its queries.
 
     Attributes:
@@ -32,14 +32,14 @@ class Decoded:
     references: list[Tensor]
     refined: Tensor
 
-    def predict(self, predictors: Predictors, eps: float) -> Predictions:
+    def predict(self, predictors: PredictionHeads, eps: float) -> QueryPredictions:
         """Predictions of every layer; `eps` bounds the inverse sigmoid of the references."""
         logits = [predictors.classify(layer, hidden) for layer, hidden in enumerate(self.hidden)]
         boxes = [
             predictors.refine(layer, hidden, reference, eps)
             for layer, (hidden, reference) in enumerate(zip(self.hidden, self.references, strict=True))
         ]
-        return Predictions(torch.stack(logits), torch.stack(boxes))
+        return QueryPredictions(torch.stack(logits), torch.stack(boxes))
 
 
 def _layers(config: TransformerConfig, channels: int, levels: int) -> nn.ModuleList:
@@ -66,8 +66,8 @@ class DeformableDecoder(nn.Module):
         self.checkpointed = config.checkpointed_decoder_layers
 
     def forward(
-        self, queries: Tensor, positions: Tensor, boxes: Tensor, encoded: Encoded, predictors: Predictors
-    ) -> Decoded:
+        self, queries: Tensor, positions: Tensor, boxes: Tensor, encoded: EncoderOutput, predictors: PredictionHeads
+    ) -> DecoderOutput:
         """Decode queries.
 
         Args:
@@ -86,7 +86,7 @@ class DeformableDecoder(nn.Module):
             hidden.append(queries)
             references.append(refined)
             boxes = refined.detach()
-        return Decoded(hidden, references[:-1], references[-1])
+        return DecoderOutput(hidden, references[:-1], references[-1])
 
 
 class DINODecoder(nn.Module):
@@ -102,17 +102,17 @@ class DINODecoder(nn.Module):
         self.position_expand = nn.Linear(2 * channels, channels)
         self.position_contract = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
-        xavier(self.position_expand)
-        xavier(self.position_contract)
+        xavier_init(self.position_expand)
+        xavier_init(self.position_contract)
 
     def forward(
         self,
         queries: Tensor,
         boxes: Tensor,
-        encoded: Encoded,
-        predictors: Predictors,
+        encoded: EncoderOutput,
+        predictors: PredictionHeads,
         attention_mask: Tensor | None = None,
-    ) -> Decoded:
+    ) -> DecoderOutput:
         """Decode queries.
 
         Args:
@@ -132,13 +132,8 @@ class DINODecoder(nn.Module):
             hidden.append(self.norm(queries))
             references.append(refined)
             boxes = refined.detach()
-        return Decoded(hidden, references[:-1], references[-1])
+        return DecoderOutput(hidden, references[:-1], references[-1])
 
     def _positions(self, boxes: Tensor) -> Tensor:
         embedded = sine_embedding(boxes[..., [1, 0, 2, 3]], self.norm.normalized_shape[0] // 2)
         return self.position_contract(F.relu(self.position_expand(embedded)))
-
-
-def box_position_embedding(box_logits: Tensor, channels: int) -> Tensor:
-    """Sine embedding of boxes: logits of cxcywh (..., 4) to (..., 2 * channels)."""
-    return sine_embedding(box_logits.sigmoid(), channels // 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from codetr.models.config import TransformerConfig
 from codetr.models.layers.checkpointing import run_layer
 from codetr.models.transformer.layers import EncoderLayer
-from codetr.models.transformer.levels import Encoded, Levels, flatten_maps
+from codetr.models.transformer.levels import EncoderOutput, FeatureLevels, flatten_maps
 from codetr.models.transformer.positions import sine_positions
 
 
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
             for _ in range(config.encoder_layers)
         )
 
-    def forward(self, maps: Sequence[Tensor], levels: Levels) -> Encoded:
+    def forward(self, maps: Sequence[Tensor], levels: FeatureLevels) -> EncoderOutput:
         """Encode the maps (batch, channels, height, width) of all levels."""
         tokens, padding = flatten_maps(maps), levels.padding
         positions = torch.cat(
@@ -53,10 +53,10 @@ class Encoder(nn.Module):
         for index, layer in enumerate(self.layers):
             inputs = tokens, positions, points, padding, levels
             tokens = run_layer(layer, *inputs, checkpointing=index < self.checkpointed)
-        return Encoded(tokens, padding, levels)
+        return EncoderOutput(tokens, padding, levels)
 
 
-def reference_points(levels: Levels) -> Tensor:
+def reference_points(levels: FeatureLevels) -> Tensor:
     """Where every token stands in every level: (batch, tokens, levels, 2) xy, relative to the maps with padding.
 
     A token's centre is measured in the valid area of its own level and carried to the valid areas of the others.

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.models.layers.initialisation import xavier
+from codetr.models.layers.initialisation import xavier_init
 from codetr.models.transformer.attention import DeformableAttention
-from codetr.models.transformer.levels import Encoded, Levels
+from codetr.models.transformer.levels import EncoderOutput, FeatureLevels
 
 
 class FeedForward(nn.Module):
@@ -18,7 +18,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.expand = nn.Linear(channels, hidden)
         self.contract = nn.Linear(hidden, channels)
-        xavier(self)
+        xavier_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., channels) to the same shape."""
@@ -36,7 +36,7 @@ class EncoderLayer(nn.Module):
         self.feedforward_norm = nn.LayerNorm(channels)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, padding: Tensor, levels: Levels
+        self, tokens: Tensor, positions: Tensor, reference_points: Tensor, padding: Tensor, levels: FeatureLevels
     ) -> Tensor:
         """Tokens (batch, tokens, channels) to the same shape; `positions` are added to the queries only."""
         attended = self.attention(tokens + positions, reference_points, tokens, levels.shapes, padding)
@@ -50,7 +50,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, channels: int, heads: int, levels: int, points: int, hidden: int) -> None:
         super().__init__()
         self.self_attention = nn.MultiheadAttention(channels, heads, batch_first=True)
-        xavier(self.self_attention)
+        xavier_init(self.self_attention)
         self.self_attention_norm = nn.LayerNorm(channels)
         self.cross_attention = DeformableAttention(channels, heads, levels, points)
         self.cross_attention_norm = nn.LayerNorm(channels)
@@ -62,7 +62,7 @@ class DecoderLayer(nn.Module):
         queries: Tensor,
         positions: Tensor,
         reference_boxes: Tensor,
-        encoded: Encoded,
+        encoded: EncoderOutput,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """One layer.

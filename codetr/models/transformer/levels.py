@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from codetr.ops.exporting import plain_layout
+from codetr.ops.exporting import contiguous_for_export
 
 
 @dataclass
-class Levels:
+class FeatureLevels:
     """Geometry of the feature levels of one batch.
 
     Attributes:
@@ -26,7 +26,7 @@ class Levels:
     valid_ratios: Tensor
 
     @classmethod
-    def of(cls, features: Sequence[Tensor], canvas_size: tuple[int, int], image_sizes: Tensor) -> Levels:
+    def of(cls, features: Sequence[Tensor], canvas_size: tuple[int, int], image_sizes: Tensor) -> FeatureLevels:
         """The geometry of maps of a batch.
 
         Args:
@@ -59,13 +59,13 @@ class Levels:
     def split(self, tokens: Tensor) -> list[Tensor]:
         """Tokens (batch, tokens, channels) back to maps (batch, channels, height, width), a level each."""
         return [
-            plain_layout(part.transpose(1, 2).unflatten(2, shape))
+            contiguous_for_export(part.transpose(1, 2).unflatten(2, shape))
             for part, shape in zip(tokens.split(self.sizes, dim=1), self.shapes, strict=True)
         ]
 
 
 @dataclass
-class Encoded:
+class EncoderOutput:
     """The encoder's output for one batch.
 
     Attributes:
@@ -76,7 +76,7 @@ class Encoded:
 
     memory: Tensor
     padding: Tensor
-    levels: Levels
+    levels: FeatureLevels
 
 
 def _nearest(pixels: int, cells: int, device: torch.device) -> Tensor:

@@ -30,6 +30,11 @@ def sine_embedding(coordinates: Tensor, features: int, temperature: float = 1000
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
 
 
+def box_embedding(box_logits: Tensor, channels: int) -> Tensor:
+    """Return the sine embedding (..., 2 * channels) of boxes (..., 4), given as logits of normalised cxcywh."""
+    return sine_embedding(box_logits.sigmoid(), channels // 2)
+
+
 def sine_positions(padding_mask: Tensor, features: int, *, temperature: float, offset: float) -> Tensor:
     """Encode every place of a map by its row and column, relative to the valid area.
 

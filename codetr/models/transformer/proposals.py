@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from codetr.models.layers.initialisation import xavier
-from codetr.models.transformer.levels import Encoded, Levels
-from codetr.models.transformer.predictors import Predictors
+from codetr.models.layers.initialisation import xavier_init
+from codetr.models.transformer.levels import EncoderOutput, FeatureLevels
+from codetr.models.transformer.prediction_heads import PredictionHeads
 
 
 @dataclass
-class Proposals:
+class EncoderProposals:
     """A class guess and a box for every token of the memory.
 
     Attributes:
@@ -29,10 +29,10 @@ class Proposals:
         # Exported programs take canvases with enough tokens only: the number of queries is the same for all.
         return count if torch.compiler.is_exporting() else min(count, self.logits.shape[1])
 
-    def take(self, index: Tensor) -> Proposals:
+    def take(self, index: Tensor) -> EncoderProposals:
         """The proposals at `index` (batch, selected)."""
         rows = torch.arange(index.shape[0], device=index.device)[:, None]
-        return Proposals(self.logits[rows, index], self.box_logits[rows, index])
+        return EncoderProposals(self.logits[rows, index], self.box_logits[rows, index])
 
 
 class ProposalHead(nn.Module):
@@ -42,17 +42,17 @@ class ProposalHead(nn.Module):
         super().__init__()
         self.projection = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
-        xavier(self)
+        xavier_init(self)
 
-    def forward(self, encoded: Encoded, predictors: Predictors) -> Proposals:
+    def forward(self, encoded: EncoderOutput, predictors: PredictionHeads) -> EncoderProposals:
         """Proposals of all tokens."""
         grid, usable = grid_proposals(encoded.levels)
         memory = self.norm(self.projection(encoded.memory.masked_fill(~usable[..., None], 0)))
         last = len(predictors.boxes) - 1
-        return Proposals(predictors.classify(last, memory), predictors.delta(last, memory) + grid)
+        return EncoderProposals(predictors.classify(last, memory), predictors.delta(last, memory) + grid)
 
 
-def grid_proposals(levels: Levels) -> tuple[Tensor, Tensor]:
+def grid_proposals(levels: FeatureLevels) -> tuple[Tensor, Tensor]:
     """One box per token: its centre in the valid area, and a size that doubles with every level.
 
     Returns:

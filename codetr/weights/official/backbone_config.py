@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from codetr.models.backbones.config import PATCH_SIZE
-from codetr.weights.official.reader import Reader
+from codetr.weights.official.config_reader import ConfigReader
 
 # Values of each type of backbone, and of the neck that goes with it, that are constants here.
 _CHANNEL_MAPPER: dict[str, tuple[Any, ...]] = {
@@ -39,7 +39,7 @@ _CONSTANTS: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 
 
-def backbone_faults(model: Reader) -> list[str]:
+def backbone_faults(model: ConfigReader) -> list[str]:
     """What of the backbone and the neck cannot be built, a line each.
 
     Args:
@@ -60,12 +60,12 @@ def backbone_faults(model: Reader) -> list[str]:
     return faults
 
 
-def read_backbone(backbone: Reader) -> dict[str, Any]:
+def read_backbone(backbone: ConfigReader) -> dict[str, Any]:
     """The values of a `BackboneConfig`."""
     return _READERS[backbone.get("type")](backbone)
 
 
-def _resnet(backbone: Reader) -> dict[str, Any]:
+def _resnet(backbone: ConfigReader) -> dict[str, Any]:
     return {
         "kind": "resnet",
         "depth": backbone.get("depth"),
@@ -75,7 +75,7 @@ def _resnet(backbone: Reader) -> dict[str, Any]:
     }
 
 
-def _swin(backbone: Reader) -> dict[str, Any]:
+def _swin(backbone: ConfigReader) -> dict[str, Any]:
     frozen = backbone.get("frozen_stages", -1)
     return {
         "kind": "swin",
@@ -91,7 +91,7 @@ def _swin(backbone: Reader) -> dict[str, Any]:
     }
 
 
-def _vit(backbone: Reader) -> dict[str, Any]:
+def _vit(backbone: ConfigReader) -> dict[str, Any]:
     channels, depth, image_size = (backbone.get(name, 0) for name in ("embed_dim", "depth", "img_size"))
     # The published lists name blocks beyond the last one.
     windowed = backbone.get("window_block_indexes", [])

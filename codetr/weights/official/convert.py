@@ -12,12 +12,12 @@ from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, atomic_file, sha256_file, write_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.version import __version__
-from codetr.weights.class_names import ClassNames, names_of
-from codetr.weights.keys import constants, skeleton
+from codetr.weights.class_names import ClassNames, resolve_class_names
+from codetr.weights.keys import meta_detector, non_persistent_buffers
 from codetr.weights.model_folder import ModelInfo, load_model, save_model
-from codetr.weights.official.checkpoint import Checkpoint, read_checkpoint
-from codetr.weights.official.identify import OUR_META, Configuration, count_classes, find_configuration
-from codetr.weights.official.names import official_name, renamed_weights, to_official
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint, read_checkpoint
+from codetr.weights.official.identify import OUR_META, ModelConfiguration, count_classes, find_configuration
+from codetr.weights.official.key_names import official_name, renamed_weights, to_official
 
 SUMMARY = "summary.json"
 
@@ -60,7 +60,7 @@ def convert(
     source: Path,
     output: Path,
     *,
-    told: Callable[[int], Configuration] | None = None,
+    told: Callable[[int], ModelConfiguration] | None = None,
     class_names: Sequence[str] | None = None,
     assignments: Sequence[str] = (),
 ) -> Conversion:
@@ -86,7 +86,7 @@ def convert(
     checkpoint = read_checkpoint(source)
     classes = count_classes(checkpoint.weights, str(source))
     found = told(classes) if told else find_configuration(checkpoint, str(source))
-    names = names_of(checkpoint, classes, told=class_names)
+    names = resolve_class_names(checkpoint, classes, told=class_names)
     info = ModelInfo(recipe=found.recipe, class_names=names.names, model=found.model, preprocess=found.preprocess)
     info = info.override(assignments)
     if not info.model.padding_mask and info.preprocess.canvas is None:
@@ -95,9 +95,9 @@ def convert(
             where=found.origin,
             hint="Say it, for example with --set preprocess.canvas=1280.",
         )
-    detector = skeleton(info.model)
+    detector = meta_detector(info.model)
     state = renamed_weights(detector, checkpoint.weights, where=str(source))
-    computed = {official_name(name, info.model) for name in constants(detector)}
+    computed = {official_name(name, info.model) for name in non_persistent_buffers(detector)}
     keys = KeyAccount(
         converted={official_name(name, info.model): name for name in state},
         constants=tuple(sorted(computed & checkpoint.weights.keys())),
@@ -118,7 +118,7 @@ def convert(
     return Conversion(info, found.origin, names, keys)
 
 
-def _left_out(checkpoint: Checkpoint) -> tuple[str, ...]:
+def _left_out(checkpoint: OfficialCheckpoint) -> tuple[str, ...]:
     notes = (f"meta.{name}" for name in sorted(map(str, checkpoint.meta.keys() - {"CLASSES"})))
     return (*checkpoint.left_out, *notes)
 

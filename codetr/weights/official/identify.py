@@ -17,13 +17,13 @@ from codetr.core.settings import without
 from codetr.data.config import PreprocessConfig
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
-from codetr.weights.keys import skeleton
+from codetr.weights.keys import meta_detector
 from codetr.weights.model_folder import ModelInfo
-from codetr.weights.official.checkpoint import Checkpoint
-from codetr.weights.official.config import read_official_config
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from codetr.weights.official.config_text import parse_config_text
-from codetr.weights.official.names import official_report
-from codetr.weights.official.preprocess import read_official_preprocess
+from codetr.weights.official.detector_config import read_official_config
+from codetr.weights.official.key_names import official_report
+from codetr.weights.official.preprocess_config import read_official_preprocess
 from codetr.zoo.recipe import Recipe
 
 OUR_META = "codetr"
@@ -53,7 +53,7 @@ different, so that a choice is asked for rather than made."""
 
 
 @dataclass(frozen=True)
-class Configuration:
+class ModelConfiguration:
     """What weights are used with.
 
     Attributes:
@@ -90,13 +90,13 @@ def count_classes(weights: Mapping[str, Tensor], where: str) -> int:
     return len(classifier)
 
 
-def from_recipe(recipe: Recipe, classes: int) -> Configuration:
+def from_recipe(recipe: Recipe, classes: int) -> ModelConfiguration:
     """A recipe's detector, for so many classes."""
     model = recipe.model.with_classes(classes)
-    return Configuration(recipe.name, model, recipe.preprocess, f"the recipe {recipe.name}")
+    return ModelConfiguration(recipe.name, model, recipe.preprocess, f"the recipe {recipe.name}")
 
 
-def from_official_json(content: Mapping[str, Any], name: str, classes: int, origin: str) -> Configuration:
+def from_official_json(content: Mapping[str, Any], name: str, classes: int, origin: str) -> ModelConfiguration:
     """An official configuration, whole or its part `model`, as nested plain values.
 
     How images are prepared is read from its test pipeline. The part alone does not say: then it is as in the recipes
@@ -118,10 +118,10 @@ def from_official_json(content: Mapping[str, Any], name: str, classes: int, orig
     if preprocess is None:
         preprocess, source = _usual_preprocess(config)
         origin = f"{origin}; it does not say how images are prepared, that is {source}"
-    return Configuration(name, config, preprocess, origin)
+    return ModelConfiguration(name, config, preprocess, origin)
 
 
-def find_configuration(checkpoint: Checkpoint, where: str) -> Configuration:
+def find_configuration(checkpoint: OfficialCheckpoint, where: str) -> ModelConfiguration:
     """The configuration that a checkpoint carries, or else that of the recipe with exactly its keys and shapes.
 
     Raises:
@@ -137,16 +137,16 @@ def find_configuration(checkpoint: Checkpoint, where: str) -> Configuration:
 
 def fits(config: DetectorConfig, weights: Mapping[str, Tensor]) -> bool:
     """Whether official weights have exactly the keys and shapes of such a detector."""
-    return official_report(skeleton(config), weights).fits
+    return official_report(meta_detector(config), weights).fits
 
 
-def _carried(meta: Mapping[str, Any], classes: int) -> Iterator[Configuration]:
+def _carried(meta: Mapping[str, Any], classes: int) -> Iterator[ModelConfiguration]:
     """What a checkpoint says about itself, as far as it can be read."""
     ours, text = meta.get(OUR_META), meta.get("config")
     if isinstance(ours, str):
         with suppress(UserError, ValueError, RecursionError):
             info = ModelInfo.parse(json.loads(ours), where=OUR_META)
-            yield Configuration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
+            yield ModelConfiguration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
     if isinstance(text, str):
         with suppress(UserError):
             name = _experiment(meta) or "official"
@@ -159,14 +159,14 @@ def _experiment(meta: Mapping[str, Any]) -> str | None:
     return Path(name).stem if isinstance(name, str) else None
 
 
-def _recipes(classes: int) -> Iterator[tuple[Configuration, bool]]:
+def _recipes(classes: int) -> Iterator[tuple[ModelConfiguration, bool]]:
     """Every recipe for so many classes, and whether they are the recipe's own number."""
     for name in zoo.names():
         recipe = zoo.recipe(name)
         yield from_recipe(recipe, classes), recipe.model.num_classes == classes
 
 
-def _among_recipes(checkpoint: Checkpoint, classes: int, where: str) -> Configuration:
+def _among_recipes(checkpoint: OfficialCheckpoint, classes: int, where: str) -> ModelConfiguration:
     fitting = [(found, own) for found, own in _recipes(classes) if fits(found.model, checkpoint.weights)]
     # COCO's recipes and LVIS' have the same detectors but for the number of classes.
     candidates = [found for found, own in fitting if own] or [found for found, _ in fitting]
@@ -189,7 +189,7 @@ def _among_recipes(checkpoint: Checkpoint, classes: int, where: str) -> Configur
 def _usual_preprocess(config: DetectorConfig) -> tuple[PreprocessConfig, str]:
     """How images are prepared for such a detector if nothing says it, and where that is from."""
     known = [found for found, _ in _recipes(config.num_classes)]
-    same = Configuration("", config, PreprocessConfig(), "").at_test_time["model"]
+    same = ModelConfiguration("", config, PreprocessConfig(), "").at_test_time["model"]
     found = {recipe.preprocess for recipe in known if recipe.at_test_time["model"] == same}
     if len(found) == 1:
         return found.pop(), "as in the recipes with this detector"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codetr.weights.official.reader import Reader
+from codetr.weights.official.config_reader import ConfigReader
 
 _ROI = "roi_head.mask_head"
 # Values that are constants here.
@@ -36,7 +36,7 @@ _CONSTANTS_OF_INSTANCE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def mask_faults(model: Reader) -> list[str]:
+def mask_faults(model: ConfigReader) -> list[str]:
     """What of the mask heads cannot be built, a line each.
 
     Args:
@@ -67,7 +67,7 @@ def mask_faults(model: Reader) -> list[str]:
     return faults
 
 
-def read_roi_mask(head: Reader) -> dict[str, Any] | None:
+def read_roi_mask(head: ConfigReader) -> dict[str, Any] | None:
     """The values of a `MaskHeadConfig`, None without a mask head.
 
     Args:
@@ -82,7 +82,7 @@ def read_roi_mask(head: Reader) -> dict[str, Any] | None:
     }
 
 
-def read_instance(model: Reader, train: Reader) -> dict[str, Any]:
+def read_instance(model: ConfigReader, train: ConfigReader) -> dict[str, Any]:
     """The values of an `InstanceHeadConfig`.
 
     Args:

@@ -9,9 +9,10 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from codetr.core.errors import UserError
-from codetr.models.backbones.build import build_backbone, build_neck
+from codetr.models.backbones.build import build_backbone
 from codetr.models.backbones.config import TimmConfig
 from codetr.models.detector import CoDETR, build_detector
+from codetr.models.necks.build import build_neck
 from codetr.training.config import EmaConfig, OptimizerConfig
 from codetr.training.ema import Ema
 from codetr.training.optimizer import build_optimizer

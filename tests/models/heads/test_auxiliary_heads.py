@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from codetr.models.config import ATSSHeadConfig, NMSConfig, ProposalConfig, RoIHeadConfig, RPNConfig
 from codetr.models.heads.dense.atss import ATSSHead
-from codetr.models.heads.dense.feature_maps import Proposals, best_first
-from codetr.models.heads.dense.rpn import RPNHead
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries, auxiliary_queries
+from codetr.models.heads.dense.feature_maps import top_indices
+from codetr.models.heads.dense.rpn import RegionProposals, RPNHead
+from codetr.models.heads.query.positive_queries import PositiveQueries, sample_positive_queries
 from codetr.models.heads.roi.box_head import RoIHead
-from codetr.models.heads.roi.pooling import number_regions
+from codetr.models.heads.roi.pooling import boxes_to_rois
 from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer
 from codetr.models.structures import ImageBatch, Target
 
@@ -30,7 +30,7 @@ class Heads:
 
     def losses(
         self, features: list[Tensor], batch: ImageBatch, targets: list[Target], normalizer: Normalizer
-    ) -> tuple[dict[str, Tensor], list[AuxiliaryQueries]]:
+    ) -> tuple[dict[str, Tensor], list[PositiveQueries]]:
         """As the detector calls them."""
         losses, proposals = self.rpn.loss(features, batch, targets, normalizer, shuffle)
         roi_losses, roi_queries = self.roi.loss(features, proposals, batch, targets, normalizer, shuffle)
@@ -128,7 +128,7 @@ def test_an_image_learns_the_same_beside_another(heads: Heads) -> None:
 
 def test_roi_head_without_proposals(heads: Heads) -> None:
     """An image of which no proposal survives and that has no object leaves nothing to pool."""
-    nothing = Proposals(torch.zeros(0, 4), torch.zeros(0))
+    nothing = RegionProposals(torch.zeros(0, 4), torch.zeros(0))
     features, batch = feature_maps(1), image_batch(CANVAS)
     losses, queries = heads.roi.loss(features, [nothing], batch, [target()], Normalizer(), shuffle)
     check_trainable(losses, list(heads.roi.parameters()))
@@ -163,8 +163,8 @@ def test_a_class_agnostic_convolutional_roi_head() -> None:
     )
     head = RoIHead(config, CLASSES, CHANNELS, STRIDES, groups=4)
     features, batch = feature_maps(1), image_batch(CANVAS)
-    proposals = [Proposals(torch.tensor([[8.0, 8, 40, 40], [50, 20, 90, 60]]), torch.ones(2))]
-    logits, deltas = head(head.pool(features, number_regions([proposals[0].boxes])))
+    proposals = [RegionProposals(torch.tensor([[8.0, 8, 40, 40], [50, 20, 90, 60]]), torch.ones(2))]
+    logits, deltas = head(head.pool(features, boxes_to_rois([proposals[0].boxes])))
     assert logits.shape == (2, CLASSES + 1)
     assert deltas.shape == (2, 1, 4)
     losses, _ = head.loss(features, proposals, batch, [target((10, 10, 42, 38))], Normalizer(), shuffle)
@@ -172,12 +172,12 @@ def test_a_class_agnostic_convolutional_roi_head() -> None:
     assert len(head.detect(features, proposals, batch)[0]) == 2 * CLASSES
 
 
-def queries_of(labels: list[list[int]], limit: int) -> AuxiliaryQueries:
+def queries_of(labels: list[list[int]], limit: int) -> PositiveQueries:
     table = torch.tensor(labels)
     count = table.numel()
     features = torch.arange(count, dtype=torch.float32).reshape(*table.shape, 1)
     boxes = features.expand(-1, -1, 4) + torch.tensor([0.0, 0, 10, 20])
-    return auxiliary_queries(
+    return sample_positive_queries(
         boxes,
         table,
         boxes,
@@ -220,4 +220,4 @@ def test_best_first_is_a_stable_sort() -> None:
     order = scores.argsort(descending=True, stable=True)
     expected = [index for index in order.tolist() if scores[index] > 0.1]
     for count in (1, 7, 500, 2000, 5000):
-        assert best_first(scores, count, 0.1).tolist() == expected[:count]
+        assert top_indices(scores, count, 0.1).tolist() == expected[:count]

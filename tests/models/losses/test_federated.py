@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorKind, FederatedConfig
 from codetr.models.detector import CoDETR, build_detector
-from codetr.models.losses.federated import FederatedClasses, leave_out
+from codetr.models.losses.federated import FederatedClasses, exclude_classes
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.quality_focal import quality_focal_loss
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Target
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
 from tests.support.tiny_training import PinnedDraws
@@ -30,7 +30,7 @@ def drawn(
     federated = FederatedClasses(FederatedConfig(classes=classes, power=power), len(counts))
     federated.images_per_class = torch.tensor(counts)
     return federated(
-        [Target(torch.zeros(len(own), 4), torch.tensor(own, dtype=torch.int64)) for own in labels], Draws()
+        [Target(torch.zeros(len(own), 4), torch.tensor(own, dtype=torch.int64)) for own in labels], RandomDraws()
     )
 
 
@@ -93,15 +93,15 @@ def test_the_loss_is_that_of_the_classes_that_count(loss: str) -> None:
     labels = torch.tensor([1, 6, 3, 6, 4, 6, 1, 1, 6])
     qualities = torch.rand(9, generator=generator)
     columns = torch.tensor([1, 3, 4])
-    counted = torch.zeros(1, 6, dtype=torch.bool)
-    counted[0, columns] = True
+    class_mask = torch.zeros(1, 6, dtype=torch.bool)
+    class_mask[0, columns] = True
 
     def value(of: Tensor, wanted: Tensor) -> Tensor:
         if loss == "focal":
             return sigmoid_focal_loss(of, wanted, None, 4.0)
         return quality_focal_loss(of, wanted, qualities, None, 4.0)
 
-    found = value(leave_out(logits, counted)[0], labels)
+    found = value(exclude_classes(logits, class_mask)[0], labels)
     (gradient,) = torch.autograd.grad(found, logits)
     expected = value(logits[0, :, columns], torch.tensor([0, 3, 1, 3, 2, 3, 0, 0, 3]))
     (expected_gradient,) = torch.autograd.grad(expected, logits)
@@ -133,7 +133,7 @@ def test_no_head_learns_of_classes_that_are_left_out(kind: DetectorKind, bf16: b
         Target(target.boxes, torch.tensor(own, dtype=torch.int64)) for target, own in zip(targets, LABELS, strict=True)
     ]
     logits: dict[str, list[Tensor]] = {}
-    counted: list[Tensor] = []
+    class_mask: list[Tensor] = []
 
     def keep(name: str) -> None:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -147,7 +147,7 @@ def test_no_head_learns_of_classes_that_are_left_out(kind: DetectorKind, bf16: b
     for name in (*queries, "atss_head.classifier", "roi_head.classifier"):
         keep(name)
     assert detector.federated is not None
-    detector.federated.register_forward_hook(lambda module, inputs, output: counted.append(output))
+    detector.federated.register_forward_hook(lambda module, inputs, output: class_mask.append(output))
     with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         losses = detector(batch, targets)
     assert isinstance(losses, dict)
@@ -155,7 +155,7 @@ def test_no_head_learns_of_classes_that_are_left_out(kind: DetectorKind, bf16: b
     with torch.backends.mkldnn.flags(enabled=False):
         torch.stack(list(losses.values())).sum().backward()
 
-    (classes,) = counted
+    (classes,) = class_mask
     assert classes.sum(dim=1).tolist() == [3, 3, 3]
     decides_about_objects = queries[-1] if kind == "co_deformable" else None
     levels = len(detector.config.dense_strides)

@@ -17,10 +17,10 @@ from codetr.core.errors import UserError
 from codetr.inference.predict_files import predict
 from codetr.models.detector import build_detector
 from codetr.weights.model_folder import load_model, read_info
-from codetr.weights.official.checkpoint import read_checkpoint
+from codetr.weights.official.checkpoint_file import read_checkpoint
 from codetr.weights.official.convert import convert, write_official
 from codetr.weights.official.identify import from_recipe
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from tests.support.official_files import CLASSIFIER, write_checkpoint
 from tests.support.small_models import write_model
 

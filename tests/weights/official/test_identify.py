@@ -15,16 +15,16 @@ from codetr.core.errors import UserError
 from codetr.core.settings import Settings
 from codetr.data.config import PreprocessConfig
 from codetr.models.config import DetectorConfig
-from codetr.weights.keys import skeleton
-from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.keys import meta_detector
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from codetr.weights.official.identify import (
     _TRAINING_ONLY,
-    Configuration,
+    ModelConfiguration,
     find_configuration,
     from_official_json,
     from_recipe,
 )
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
 from tests.reference.golden_case import GoldenCase
 from tests.support.tiny_training import tiny_config
@@ -39,14 +39,14 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             base = zoo.tiny().model_copy(update={"name": name, "model": tiny_config()})
             return lambda: base.changed(variants[name].items())
 
-        entries = {name: zoo.Entry(build(name), "", None) for name in variants}
+        entries = {name: zoo.ZooEntry(build(name), "", None) for name in variants}
         monkeypatch.setattr(zoo, "ENTRIES", entries)
 
     return put
 
 
-def weights(detector: DetectorConfig, **meta: Any) -> Checkpoint:
-    return Checkpoint(dict(to_official(skeleton(detector))), meta)
+def weights(detector: DetectorConfig, **meta: Any) -> OfficialCheckpoint:
+    return OfficialCheckpoint(dict(to_official(meta_detector(detector))), meta)
 
 
 def test_the_recipe_with_the_same_keys_is_found_and_the_weights_say_how_many_classes() -> None:
@@ -97,7 +97,7 @@ def test_weights_of_no_recipe_ask_for_a_configuration() -> None:
     with pytest.raises(UserError, match=r"x\.pth: no recipe has a detector with these \d+ keys.*--recipe or --config"):
         find_configuration(weights(tiny_config()), "x.pth")
     with pytest.raises(UserError, match=r"x\.pth: holds no Co-DETR detector.*cls_branches.*begins with a"):
-        find_configuration(Checkpoint({"a": torch.ones(1)}), "x.pth")
+        find_configuration(OfficialCheckpoint({"a": torch.ones(1)}), "x.pth")
 
 
 def test_every_setting_called_training_only_exists() -> None:
@@ -117,11 +117,11 @@ def test_every_setting_called_training_only_exists() -> None:
 
 
 def test_settings_at_test_time_leave_the_training_ones_out() -> None:
-    one = Configuration("a", tiny_config(), PreprocessConfig(), "")
+    one = ModelConfiguration("a", tiny_config(), PreprocessConfig(), "")
     changes = [("query.denoising.queries", 7), ("rpn.samples", 5), ("roi.samples", 5), ("atss.giou_weight", 1.0)]
-    other = Configuration("b", tiny_config().changed(changes), PreprocessConfig(), "")
+    other = ModelConfiguration("b", tiny_config().changed(changes), PreprocessConfig(), "")
     assert one.at_test_time == other.at_test_time
-    without = Configuration("c", tiny_config().changed([("atss", None)]), PreprocessConfig(), "")
+    without = ModelConfiguration("c", tiny_config().changed([("atss", None)]), PreprocessConfig(), "")
     assert one.at_test_time != without.at_test_time
 
 
@@ -166,7 +166,7 @@ def test_the_configuration_in_a_checkpoint_is_read_without_being_executed(case: 
             "import os",
         )
     )
-    checkpoint = Checkpoint(case.arrays("state_dict"), {"config": text, "exp_name": "mine.py"})
+    checkpoint = OfficialCheckpoint(case.arrays("state_dict"), {"config": text, "exp_name": "mine.py"})
     found = find_configuration(checkpoint, "x.pth")
     assert found.recipe == "mine"
     assert found.model == case.detector().config

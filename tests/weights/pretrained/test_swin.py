@@ -10,7 +10,7 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.swin import Swin
-from codetr.weights.keys import constants
+from codetr.weights.keys import non_persistent_buffers
 from codetr.weights.pretrained.load import load_backbone
 from tests.support.tiny_detector import tiny_swin
 
@@ -19,7 +19,9 @@ def classifier(window_size: int = 4) -> dict[str, Tensor]:
     """The state dict of a classifier as its authors publish it: everything but the normalisations of output maps."""
     torch.manual_seed(7)
     model = Swin(tiny_swin(window_size=window_size))
-    state = {key: value for key, value in model.state_dict().items() if not key.startswith("norm")} | constants(model)
+    state = {
+        key: value for key, value in model.state_dict().items() if not key.startswith("norm")
+    } | non_persistent_buffers(model)
     extra = {
         "layers.0.blocks.1.attn_mask": torch.zeros(4, 16, 16),
         "norm.weight": torch.full((64,), 5.0),

@@ -14,12 +14,12 @@ from codetr.models.assignment.random_sampler import Permute
 from codetr.models.config import ATSSHeadConfig
 from codetr.models.heads.dense.anchors import AnchorGenerator
 from codetr.models.heads.dense.box_coder import BoxCoder
-from codetr.models.heads.dense.feature_maps import best_first, flatten_map, map_sizes, to_original
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries, auxiliary_queries
+from codetr.models.heads.dense.feature_maps import flatten_map, map_sizes, top_indices
+from codetr.models.heads.query.positive_queries import PositiveQueries, sample_positive_queries
 from codetr.models.layers.conv import ConvNorm
 from codetr.models.layers.initialisation import PRIOR_LOGIT
 from codetr.models.losses.binary_cross_entropy import binary_cross_entropy_loss
-from codetr.models.losses.federated import leave_out
+from codetr.models.losses.federated import exclude_classes
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.losses.normalizer import Normalizer
@@ -126,8 +126,8 @@ class ATSSHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
-        counted: Tensor | None = None,
-    ) -> tuple[dict[str, Tensor], AuxiliaryQueries]:
+        class_mask: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], PositiveQueries]:
         """Weighted losses `atss.cls`, `atss.giou` and `atss.centerness`, summed over levels, and anchors as queries.
 
         Args:
@@ -136,7 +136,7 @@ class ATSSHead(nn.Module):
             targets: ground truth of every image; anchors outside an image's padded size are not used.
             normalizer: asked for the number of foreground cells, then for the sum of their centerness.
             permute: draws which anchors become queries.
-            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
+            class_mask: (batch, classes) bool, which classes count in the classification of every image; None for all.
         """
         output = self(features)
         wanted = self.targets(map_sizes(features), batch, targets)
@@ -147,7 +147,7 @@ class ATSSHead(nn.Module):
         centerness = centerness_targets(anchors, boxes)
         count = normalizer(wanted.foreground.clamp(min=1).sum(), labels.device)
         total_centerness = normalizer(centerness.sum(), labels.device)
-        logits = leave_out(torch.cat(output.logits, dim=1), counted)
+        logits = exclude_classes(torch.cat(output.logits, dim=1), class_mask)
         classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, wanted.weights.flatten(), count)
         giou = giou_loss(decoded, boxes, centerness, total_centerness)
         central = binary_cross_entropy_loss(
@@ -158,7 +158,7 @@ class ATSSHead(nn.Module):
             "atss.giou": self.config.giou_weight * giou,
             "atss.centerness": self.config.centerness_weight * central,
         }
-        queries = auxiliary_queries(
+        queries = sample_positive_queries(
             wanted.anchors,
             wanted.labels,
             wanted.boxes,
@@ -214,14 +214,14 @@ class ATSSHead(nn.Module):
         boxes, scores, labels = [], [], []
         for level, anchors in enumerate(grid):
             level_scores = output.logits[level][image].sigmoid().flatten()
-            chosen = best_first(level_scores, self.config.candidates, self.config.score_threshold)
+            chosen = top_indices(level_scores, self.config.candidates, self.config.score_threshold)
             cells = chosen // self.num_classes
             boxes.append(
                 self.coder.decode(anchors[cells], output.deltas[level][image, cells], batch.image_sizes[image])
             )
             scores.append(level_scores[chosen] * output.centerness[level][image, cells].sigmoid())
             labels.append(chosen % self.num_classes)
-        all_boxes, all_labels = to_original(torch.cat(boxes), batch, image), torch.cat(labels)
+        all_boxes, all_labels = batch.to_original_pixels(torch.cat(boxes), image), torch.cat(labels)
         kept_scores, kept = batched_nms(
             all_boxes,
             torch.cat(scores),

@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
-
-from codetr.models.structures import ImageBatch
-
-
-@dataclass
-class Proposals:
-    """Boxes of one image that probably hold an object, best first.
-
-    Attributes:
-        boxes: (proposals, 4) xyxy pixels of the network's input, without gradient.
-        scores: (proposals,) objectness in [0, 1].
-    """
-
-    boxes: Tensor
-    scores: Tensor
 
 
 def flatten_map(predictions: Tensor, size: int) -> Tensor:
@@ -33,19 +17,7 @@ def map_sizes(features: Sequence[Tensor]) -> list[tuple[int, int]]:
     return [(feature.shape[-2], feature.shape[-1]) for feature in features]
 
 
-def to_original(boxes: Tensor, batch: ImageBatch, image: int) -> Tensor:
-    """Boxes (..., 4) xyxy from pixels of the network's input to pixels of the original image."""
-    x, y = batch.scale_factors[image]
-    return boxes / boxes.new_tensor((x, y, x, y))
-
-
-def to_network(boxes: Tensor, batch: ImageBatch, image: int) -> Tensor:
-    """Boxes (..., 4) xyxy from pixels of the original image to pixels of the network's input."""
-    x, y = batch.scale_factors[image]
-    return boxes * boxes.new_tensor((x, y, x, y))
-
-
-def best_first(scores: Tensor, count: int, threshold: float) -> Tensor:
+def top_indices(scores: Tensor, count: int, threshold: float) -> Tensor:
     """Indices of the `count` highest of (n,) scores above `threshold`, best first, equal ones in their order.
 
     That is what a stable sort of all gives, but only as many are sorted as can be among the best: scores of all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,25 @@ from codetr.models.assignment.random_sampler import Permute, RandomSampler
 from codetr.models.config import ProposalConfig, RPNConfig
 from codetr.models.heads.dense.anchors import AnchorGenerator
 from codetr.models.heads.dense.box_coder import BoxCoder
-from codetr.models.heads.dense.feature_maps import Proposals, flatten_map, map_sizes
+from codetr.models.heads.dense.feature_maps import flatten_map, map_sizes
 from codetr.models.losses.binary_cross_entropy import binary_cross_entropy_loss
 from codetr.models.losses.l1 import l1_loss
 from codetr.models.losses.normalizer import Normalizer
 from codetr.models.structures import ImageBatch, Target
 from codetr.ops.nms import batched_nms
+
+
+@dataclass
+class RegionProposals:
+    """Region proposals of one image, in descending order of their scores.
+
+    Attributes:
+        boxes: (proposals, 4) xyxy pixels of the network's input, without gradient.
+        scores: (proposals,) objectness in [0, 1].
+    """
+
+    boxes: Tensor
+    scores: Tensor
 
 
 class RPNHead(nn.Module):
@@ -63,7 +77,7 @@ class RPNHead(nn.Module):
         logits = [flatten_map(self.objectness(x), 1).squeeze(-1) for x in hidden]
         return logits, [flatten_map(self.deltas(x), 4) for x in hidden]
 
-    def propose(self, features: Sequence[Tensor], batch: ImageBatch) -> list[Proposals]:
+    def propose(self, features: Sequence[Tensor], batch: ImageBatch) -> list[RegionProposals]:
         """The proposals of every image, at inference."""
         logits, deltas = self(features)
         anchors = self.anchors.grid(map_sizes(features), batch.pixels.device)
@@ -76,7 +90,7 @@ class RPNHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
-    ) -> tuple[dict[str, Tensor], list[Proposals]]:
+    ) -> tuple[dict[str, Tensor], list[RegionProposals]]:
         """Weighted losses `rpn.cls` and `rpn.box`, summed over levels, and the proposals to train the RoI head with.
 
         Args:
@@ -141,7 +155,7 @@ class RPNHead(nn.Module):
         anchors: Sequence[Tensor],
         batch: ImageBatch,
         config: ProposalConfig,
-    ) -> list[Proposals]:
+    ) -> list[RegionProposals]:
         """The best anchors of each level, decoded, clipped to the image and suppressed within levels."""
         scores, chosen_deltas, chosen_anchors, levels = [], [], [], []
         for level, level_logits in enumerate(logits):
@@ -166,5 +180,5 @@ class RPNHead(nn.Module):
                 config.iou_threshold,
                 limit=config.proposals,
             )
-            proposals.append(Proposals(boxes[kept], kept_scores))
+            proposals.append(RegionProposals(boxes[kept], kept_scores))
         return proposals

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from codetr.models.assignment.max_iou import MaxIoUAssigner
 from codetr.models.assignment.random_sampler import Permute, RandomSampler
 from codetr.models.config import InstanceHeadConfig
-from codetr.models.heads.dense.feature_maps import to_network
 from codetr.models.heads.instance.mask_iou import MaskIoUHead, mask_overlaps, overlap_loss
 from codetr.models.heads.instance.refine_mask import RefineMaskHead
-from codetr.models.heads.roi.pooling import number_regions, pool_regions
+from codetr.models.heads.roi.pooling import boxes_to_rois, pool_regions
 from codetr.models.heads.roi.sampled_regions import sample_regions
 from codetr.models.losses.boundary import boundary_aware_losses, refine
 from codetr.models.losses.normalizer import Normalizer
@@ -76,7 +75,7 @@ class InstanceHead(nn.Module):
             sample_regions(found, target, self.assign, self.sample, permute, self.num_classes)
             for found, target in zip(boxes, targets, strict=True)
         ]
-        regions = number_regions([image.foreground for image in sampled])
+        regions = boxes_to_rois([image.foreground for image in sampled])
         labels = torch.cat([image.labels[: len(image.owners)] for image in sampled])
         pooled = self.pool(features, regions)
         stages = self.mask(pooled, self.mask.semantic_maps(features[0]), regions, labels)
@@ -129,9 +128,9 @@ class InstanceHead(nn.Module):
             maps = [feature[image : image + 1] for feature in features]
             semantic = self.mask.semantic_maps(maps[0])
             grids, overlaps = [], []
-            boxes = to_network(found.boxes, batch, image)
+            boxes = batch.to_input_pixels(found.boxes, image)
             for part, labels in zip(boxes.split(_CHUNK), found.labels.split(_CHUNK), strict=True):
-                grid, overlap = self.masks(maps, semantic, number_regions([part]), labels)
+                grid, overlap = self.masks(maps, semantic, boxes_to_rois([part]), labels)
                 grids.append(grid)
                 overlaps.append(overlap)
             found.masks = RegionMasks(torch.cat(grids), found.boxes, batch.original_sizes[image])

@@ -12,7 +12,7 @@ from codetr.models.config import InstanceHeadConfig
 from codetr.models.heads.roi.mask_logits import ClassLogits
 from codetr.models.heads.roi.pooling import pool_regions
 from codetr.models.layers.conv import ConvLayerNorm
-from codetr.models.losses.boundary import enlarge
+from codetr.models.losses.boundary import upsample
 
 _STAGES = 3
 _DILATIONS = (1, 3, 5)
@@ -114,4 +114,4 @@ class RefineMaskHead(nn.Module):
             )
             x = stage(x, around, masks[-1])
         last = self.logits[-1](x, labels)
-        return [*masks, enlarge(last, 2 * last.shape[-1])]
+        return [*masks, upsample(last, 2 * last.shape[-1])]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from codetr.models.config import DenoisingConfig
-from codetr.models.heads.query.set_criterion import SetTargets, image_scales
-from codetr.models.random_draws import Draws
+from codetr.models.heads.query.set_criterion import SetTargets
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import ImageBatch, Target
 
 
@@ -59,7 +59,7 @@ class DenoisingQueries:
 
 
 def denoising_queries(
-    targets: Sequence[Target], batch: ImageBatch, config: DenoisingConfig, num_classes: int, draws: Draws
+    targets: Sequence[Target], batch: ImageBatch, config: DenoisingConfig, num_classes: int, draws: RandomDraws
 ) -> DenoisingQueries | None:
     """Draw the denoising queries of a batch; None when no image of it has objects.
 
@@ -79,7 +79,7 @@ def denoising_queries(
     image = torch.tensor([index for index, count in enumerate(counts) for _ in range(count)], device=device)
     slot = torch.tensor([index for count in counts for index in range(count)], device=device)
     labels = torch.cat([target.labels for target in targets])
-    boxes = xyxy_to_cxcywh(torch.cat([target.boxes.float() for target in targets])) / image_scales(batch)[image]
+    boxes = xyxy_to_cxcywh(torch.cat([target.boxes.float() for target in targets])) / batch.box_scales[image]
 
     noise = draws.denoising(2 * groups, objects, num_classes, device)
     noisy_labels = torch.where(noise.label_chance < config.label_noise / 2, noise.labels, labels)

@@ -20,7 +20,7 @@ _MIN_QUERIES = 9
 
 
 @dataclass
-class AuxiliaryQueries:
+class PositiveQueries:
     """Queries made of the training boxes of an auxiliary head, the same number for every image.
 
     Attributes:
@@ -40,7 +40,7 @@ class AuxiliaryQueries:
     features: Tensor
 
 
-def auxiliary_queries(
+def sample_positive_queries(
     boxes: Tensor,
     labels: Tensor,
     targets: Tensor,
@@ -50,7 +50,7 @@ def auxiliary_queries(
     num_classes: int,
     limit: int,
     permute: Permute,
-) -> AuxiliaryQueries:
+) -> PositiveQueries:
     """Pick the queries of a batch: all foreground up to `limit`, filled up with background.
 
     Every image gets as many as the one with the most foreground, and at least nine.
@@ -78,7 +78,7 @@ def auxiliary_queries(
     scale = boxes.new_tensor([(width, height, width, height) for height, width in image_sizes])[:, None]
     chosen_labels = labels.gather(1, chosen)
     coordinates = chosen[..., None].expand(-1, -1, 4)
-    return AuxiliaryQueries(
+    return PositiveQueries(
         xyxy_to_cxcywh(boxes.gather(1, coordinates) / scale),
         xyxy_to_cxcywh(targets.gather(1, coordinates) / scale),
         chosen_labels,

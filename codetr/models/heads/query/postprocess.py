@@ -7,10 +7,10 @@ from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy
 from codetr.models.structures import Detections, ImageBatch
-from codetr.models.transformer.predictors import Predictions
+from codetr.models.transformer.prediction_heads import QueryPredictions
 
 
-def best_pairs(predictions: Predictions, limit: int, batch: ImageBatch) -> list[Detections]:
+def topk_detections(predictions: QueryPredictions, limit: int, batch: ImageBatch) -> list[Detections]:
     """The best (query, class) pairs of every image: a query may appear with several classes.
 
     Args:
@@ -24,12 +24,12 @@ def best_pairs(predictions: Predictions, limit: int, batch: ImageBatch) -> list[
     device = predictions.boxes.device
     frames = torch.tensor([(w, h, w, h) for h, w in batch.image_sizes], dtype=torch.float32, device=device)
     factors = torch.tensor([(x, y, x, y) for x, y in batch.scale_factors], dtype=torch.float32, device=device)
-    pairs = ranked_pairs(predictions, limit, frames, factors)
+    pairs = topk_pairs(predictions, limit, frames, factors)
     return [Detections(boxes, scores, labels) for boxes, scores, labels in zip(*pairs, strict=True)]
 
 
-def ranked_pairs(
-    predictions: Predictions, limit: int, frames: Tensor, factors: Tensor
+def topk_pairs(
+    predictions: QueryPredictions, limit: int, frames: Tensor, factors: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same as tensors over the batch.
 

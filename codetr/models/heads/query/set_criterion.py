@@ -11,14 +11,14 @@ from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy, paired_iou, xyxy_to_cxcywh
 from codetr.models.config import SetLossWeights
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
-from codetr.models.losses.federated import leave_out
+from codetr.models.heads.query.positive_queries import PositiveQueries
+from codetr.models.losses.federated import exclude_classes
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.losses.l1 import l1_loss
 from codetr.models.losses.quality_focal import quality_focal_loss
 from codetr.models.structures import ImageBatch, Target
-from codetr.models.transformer.predictors import Predictions
+from codetr.models.transformer.prediction_heads import QueryPredictions
 
 
 @dataclass
@@ -38,11 +38,6 @@ class SetTargets:
     box_weights: Tensor
 
 
-def image_scales(batch: ImageBatch) -> Tensor:
-    """(batch, 4) width, height, width, height of every image in pixels, on the device of the pixels."""
-    return torch.tensor([(w, h, w, h) for h, w in batch.image_sizes], dtype=torch.float32, device=batch.pixels.device)
-
-
 def matched_targets(
     matches: Sequence[Tensor], targets: Sequence[Target], batch: ImageBatch, num_classes: int
 ) -> SetTargets:
@@ -55,7 +50,7 @@ def matched_targets(
         num_classes: label of background.
     """
     labels, boxes = [], []
-    for match, target, scale in zip(matches, targets, image_scales(batch), strict=True):
+    for match, target, scale in zip(matches, targets, batch.box_scales, strict=True):
         # One more row than there are objects: the index -1 of an unmatched query finds background there.
         known = xyxy_to_cxcywh(target.boxes.float() / scale)
         boxes.append(torch.cat((known, known.new_zeros(1, 4)))[match])
@@ -65,14 +60,14 @@ def matched_targets(
     return SetTargets(stacked, torch.stack(boxes, dim=1), torch.ones_like(positive), positive)
 
 
-def auxiliary_targets(queries: AuxiliaryQueries) -> SetTargets:
+def positive_query_targets(queries: PositiveQueries) -> SetTargets:
     """Targets of customised positive queries, the same for every layer."""
     return SetTargets(
         queries.labels[None], queries.targets[None], queries.label_weights[None], queries.box_weights[None]
     )
 
 
-class SetLoss:
+class SetCriterion:
     """Weighted losses of queries.
 
     Args:
@@ -87,11 +82,11 @@ class SetLoss:
     def __call__(
         self,
         names: Sequence[str],
-        predictions: Predictions,
+        predictions: QueryPredictions,
         targets: SetTargets,
         batch: ImageBatch,
         divisor: Tensor,
-        counted: Tensor | None = None,
+        class_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses `<name>.cls`, `<name>.l1` and `<name>.giou` of every layer.
 
@@ -101,15 +96,15 @@ class SetLoss:
             targets: what they should be.
             batch: the images, whose sizes turn boxes into pixels.
             divisor: number of positive queries of one layer, from a `Normalizer`.
-            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
+            class_mask: (batch, classes) bool, which classes count in the classification of every image; None for all.
         """
-        scale = image_scales(batch)[:, None]
+        scale = batch.box_scales[:, None]
         losses = {}
         for layer, name in enumerate(names):
             # Targets that all layers share have one entry on the first axis.
             index = layer if len(targets.labels) > 1 else 0
             labels, label_weights = targets.labels[index].flatten(), targets.label_weights[index].flatten()
-            logits, boxes = leave_out(predictions.logits[layer], counted), predictions.boxes[layer]
+            logits, boxes = exclude_classes(predictions.logits[layer], class_mask), predictions.boxes[layer]
             wanted = targets.boxes[index]
             corners, wanted_corners = cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted)
             if self.classification == "focal":

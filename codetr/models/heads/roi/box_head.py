@@ -12,10 +12,10 @@ from codetr.models.assignment.max_iou import MaxIoUAssigner
 from codetr.models.assignment.random_sampler import Permute, RandomSampler
 from codetr.models.config import RoIHeadConfig
 from codetr.models.heads.dense.box_coder import BoxCoder
-from codetr.models.heads.dense.feature_maps import Proposals, to_network, to_original
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries, auxiliary_queries
+from codetr.models.heads.dense.rpn import RegionProposals
+from codetr.models.heads.query.positive_queries import PositiveQueries, sample_positive_queries
 from codetr.models.heads.roi.mask_branch import FCNMaskHead
-from codetr.models.heads.roi.pooling import number_regions, pool_regions
+from codetr.models.heads.roi.pooling import boxes_to_rois, pool_regions
 from codetr.models.heads.roi.sampled_regions import SampledRegions, sample_regions
 from codetr.models.layers.conv import ConvNorm
 from codetr.models.losses.cross_entropy import cross_entropy_loss
@@ -99,12 +99,12 @@ class RoIHead(nn.Module):
     def loss(
         self,
         features: Sequence[Tensor],
-        proposals: Sequence[Proposals],
+        proposals: Sequence[RegionProposals],
         batch: ImageBatch,
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
-    ) -> tuple[dict[str, Tensor], AuxiliaryQueries]:
+    ) -> tuple[dict[str, Tensor], PositiveQueries]:
         """Weighted losses `roi.cls`, `roi.giou` and with a mask head `roi.mask`, and the sampled regions as queries.
 
         Args:
@@ -119,7 +119,7 @@ class RoIHead(nn.Module):
             sample_regions(p.boxes, target, self.assign, self.sample, permute, self.num_classes)
             for p, target in zip(proposals, targets, strict=True)
         ]
-        pooled = self.pool(features, number_regions([regions.boxes for regions in sampled]))
+        pooled = self.pool(features, boxes_to_rois([regions.boxes for regions in sampled]))
         logits, deltas = self(pooled)
         boxes = torch.cat([regions.boxes for regions in sampled])
         labels = torch.cat([regions.labels for regions in sampled])
@@ -137,16 +137,18 @@ class RoIHead(nn.Module):
         return losses, self._queries(sampled, pooled, batch, permute)
 
     @torch.no_grad()
-    def detect(self, features: Sequence[Tensor], proposals: Sequence[Proposals], batch: ImageBatch) -> list[Detections]:
+    def detect(
+        self, features: Sequence[Tensor], proposals: Sequence[RegionProposals], batch: ImageBatch
+    ) -> list[Detections]:
         """Detections of every image in original pixels, best first."""
         counts = [len(p.boxes) for p in proposals]
-        logits, deltas = self(self.pool(features, number_regions([p.boxes for p in proposals])))
+        logits, deltas = self(self.pool(features, boxes_to_rois([p.boxes for p in proposals])))
         scores = logits.softmax(dim=-1)[:, :-1].split(counts)
         detections = []
         for image, (proposal, image_deltas) in enumerate(zip(proposals, deltas.split(counts), strict=True)):
             boxes = self.coder.decode(proposal.boxes[:, None], image_deltas, batch.image_sizes[image])
             found = multiclass_nms(
-                to_original(boxes, batch, image),
+                batch.to_original_pixels(boxes, image),
                 scores[image],
                 self.config.nms.iou_threshold,
                 score_threshold=self.config.score_threshold,
@@ -167,7 +169,7 @@ class RoIHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
     ) -> Tensor:
-        foreground = number_regions([regions.foreground for regions in sampled])
+        foreground = boxes_to_rois([regions.foreground for regions in sampled])
         pooled = self.pool(features, foreground, head.config.pool_size)
         labels = torch.cat([regions.labels[: len(regions.owners)] for regions in sampled])
         wanted = [regions.masks(target, head.mask_size) for regions, target in zip(sampled, targets, strict=True)]
@@ -177,19 +179,19 @@ class RoIHead(nn.Module):
     def _add_masks(
         self, head: FCNMaskHead, features: Sequence[Tensor], detections: Sequence[Detections], batch: ImageBatch
     ) -> None:
-        boxes = [to_network(found.boxes, batch, image) for image, found in enumerate(detections)]
-        pooled = self.pool(features, number_regions(boxes), head.config.pool_size)
+        boxes = [batch.to_input_pixels(found.boxes, image) for image, found in enumerate(detections)]
+        pooled = self.pool(features, boxes_to_rois(boxes), head.config.pool_size)
         logits = head(pooled, torch.cat([found.labels for found in detections]))
         for image, (found, grids) in enumerate(zip(detections, logits.split([len(b) for b in boxes]), strict=True)):
             found.masks = RegionMasks(grids.sigmoid(), found.boxes, batch.original_sizes[image])
 
     def _queries(
         self, sampled: Sequence[SampledRegions], pooled: Tensor, batch: ImageBatch, permute: Permute
-    ) -> AuxiliaryQueries:
+    ) -> PositiveQueries:
         """Queries of the first regions of every image, as many as the image with the fewest has."""
         count = min(_MAX_AUXILIARY_CANDIDATES, *(len(regions.boxes) for regions in sampled))
         per_image = pooled.float().mean(dim=(2, 3)).split([len(regions.boxes) for regions in sampled])
-        return auxiliary_queries(
+        return sample_positive_queries(
             torch.stack([regions.boxes[:count] for regions in sampled]),
             torch.stack([regions.labels[:count] for regions in sampled]),
             torch.stack([regions.targets[:count] for regions in sampled]),

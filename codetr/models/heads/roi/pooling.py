@@ -24,7 +24,7 @@ def pooling_levels(boxes: Tensor, levels: int, finest_scale: float) -> Tensor:
     return (scales / finest_scale + 1e-6).log2().floor().clamp(0, levels - 1).long()
 
 
-def number_regions(boxes: Sequence[Tensor]) -> Tensor:
+def boxes_to_rois(boxes: Sequence[Tensor]) -> Tensor:
     """(regions, 5) image and xyxy pixels of all images' boxes (n, 4), one image after the other."""
     return torch.cat([F.pad(box, (1, 0), value=index) for index, box in enumerate(boxes)])
 

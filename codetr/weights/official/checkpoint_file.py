@@ -47,7 +47,7 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class OfficialCheckpoint:
     """What a file holds.
 
     Attributes:
@@ -63,7 +63,7 @@ class Checkpoint:
     left_out: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> OfficialCheckpoint:
     """Read a checkpoint or a plain state dict, .pth or .safetensors.
 
     The tensors are maps of the file where its format allows it: they take no memory of their own before they are used.
@@ -90,7 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(problem, where=str(path), hint="Give a checkpoint of the official code or a state dict.")
     weights = _without_prefix({name: value.detach() for name, value in content.items()})
     copies = {f"ema_{name.replace('.', '_')}" for name in weights} & weights.keys()
-    return Checkpoint(
+    return OfficialCheckpoint(
         weights={name: value for name, value in weights.items() if name not in copies},
         meta=dict(meta) if isinstance(meta, Mapping) else {},
         averages=tuple(sorted(copies)),

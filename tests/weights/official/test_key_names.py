@@ -13,9 +13,9 @@ import torch
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.detector import CoDETR
-from codetr.weights.keys import constants
-from codetr.weights.official.config import read_official_config
-from codetr.weights.official.names import from_official, load_official, to_official
+from codetr.weights.keys import non_persistent_buffers
+from codetr.weights.official.detector_config import read_official_config
+from codetr.weights.official.key_names import from_official, load_official, to_official
 from tests.reference.golden_case import GoldenCase
 
 CASES = (
@@ -37,7 +37,7 @@ def test_weights_come_out_as_they_went_in(case: GoldenCase) -> None:
     weights = case.arrays("state_dict")
     detector = case.detector()
     written = to_official(detector)
-    assert written.keys() - constants(detector).keys() == weights.keys()
+    assert written.keys() - non_persistent_buffers(detector).keys() == weights.keys()
     assert all(torch.equal(written[name], value) for name, value in weights.items())
 
 

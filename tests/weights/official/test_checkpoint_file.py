@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from codetr.core.errors import UserError
-from codetr.weights.official.checkpoint import read_checkpoint
+from codetr.weights.official.checkpoint_file import read_checkpoint
 
 WEIGHTS = {"neck.convs.0.conv.weight": torch.arange(6.0).view(2, 3), "rpn_head.rpn_cls.bias": torch.ones(4)}
 

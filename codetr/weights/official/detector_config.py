@@ -8,8 +8,8 @@ from typing import Any
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.weights.official.backbone_config import backbone_faults, read_backbone
+from codetr.weights.official.config_reader import ConfigReader
 from codetr.weights.official.mask_config import mask_faults, read_instance, read_roi_mask
-from codetr.weights.official.reader import Reader
 
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
 _HEADS = {"detr": "query", "one-stage": "atss", "two-stage": "roi"}
@@ -57,7 +57,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     Raises:
         UserError: a part or a value this package has no counterpart for, with its path.
     """
-    reader = Reader(model)
+    reader = ConfigReader(model)
     kind = _KINDS.get(reader.get("query_head.type"))
     if kind is None:
         raise UserError(
@@ -100,7 +100,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     return DetectorConfig.parse(values, where="official configuration")
 
 
-def _shared_conv_faults(model: Reader) -> list[str]:
+def _shared_conv_faults(model: ConfigReader) -> list[str]:
     """What of the RoI head's convolutions differs from ours, which are as wide as the neck and normalised by groups."""
     head = model.at("roi_head.bbox_head")
     if not _shared_layers(head)[0]:
@@ -118,17 +118,17 @@ def _shared_conv_faults(model: Reader) -> list[str]:
     ]
 
 
-def _shared_layers(box: Reader) -> tuple[int, int]:
+def _shared_layers(box: ConfigReader) -> tuple[int, int]:
     """Convolutions and fully connected layers that a box head of this type has in front of its predictors."""
     convs, fcs = {"Shared4Conv1FCBBoxHead": (4, 1), "ConvFCBBoxHead": (0, 0)}.get(box.get("type"), (0, 2))
     return box.get("num_shared_convs", convs), box.get("num_shared_fcs", fcs)
 
 
-def _next(configs: list[Any]) -> Reader:
-    return Reader(configs.pop(0) if configs else {})
+def _next(configs: list[Any]) -> ConfigReader:
+    return ConfigReader(configs.pop(0) if configs else {})
 
 
-def _query(head: Reader, kind: str, train: Reader, test: Reader) -> dict[str, Any]:
+def _query(head: ConfigReader, kind: str, train: ConfigReader, test: ConfigReader) -> dict[str, Any]:
     transformer = head.at("transformer")
     # The decoder's attentions are a list, self-attention first; sizes are those of the encoder's in every model.
     attention = transformer.at("encoder.transformerlayers.attn_cfgs")
@@ -169,7 +169,7 @@ def _query(head: Reader, kind: str, train: Reader, test: Reader) -> dict[str, An
     return values
 
 
-def _rpn(head: Reader, train: Reader, test: Reader) -> dict[str, Any]:
+def _rpn(head: ConfigReader, train: ConfigReader, test: ConfigReader) -> dict[str, Any]:
     train_proposals = train.at("rpn_proposal" if train.get("rpn_proposal") else "rpn")
     return {
         "octave_base_scale": head.get("anchor_generator.octave_base_scale", 4),
@@ -187,7 +187,7 @@ def _rpn(head: Reader, train: Reader, test: Reader) -> dict[str, Any]:
     }
 
 
-def _proposals(config: Reader, candidates: int) -> dict[str, Any]:
+def _proposals(config: ConfigReader, candidates: int) -> dict[str, Any]:
     return {
         "candidates": config.get("nms_pre", candidates),
         "proposals": config.get("max_per_img", 1000),
@@ -195,7 +195,7 @@ def _proposals(config: Reader, candidates: int) -> dict[str, Any]:
     }
 
 
-def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
+def _roi(head: ConfigReader, train: ConfigReader, test: ConfigReader, queries: int) -> dict[str, Any]:
     box = head.at("bbox_head")
     convs, fcs = _shared_layers(box)
     return {
@@ -219,7 +219,7 @@ def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, A
     }
 
 
-def _atss(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
+def _atss(head: ConfigReader, train: ConfigReader, test: ConfigReader, queries: int) -> dict[str, Any]:
     return {
         "stacked_convs": head.get("stacked_convs", 4),
         "octave_base_scale": head.get("anchor_generator.octave_base_scale", 8),
@@ -236,7 +236,7 @@ def _atss(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, 
     }
 
 
-def _nms(config: Reader, iou_threshold: float = 0.8) -> dict[str, Any]:
+def _nms(config: ConfigReader, iou_threshold: float = 0.8) -> dict[str, Any]:
     return {
         "method": config.get("type", "nms"),
         "iou_threshold": config.get("iou_threshold", iou_threshold),

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from codetr.models.layers.initialisation import PRIOR_LOGIT
 from codetr.models.transformer.positions import inverse_sigmoid
-from codetr.ops.exporting import full_precision
+from codetr.ops.exporting import autocast_disabled
 
 
 @dataclass
-class Predictions:
+class QueryPredictions:
     """What queries say, layer by layer.
 
     Attributes:
@@ -24,15 +24,15 @@ class Predictions:
     logits: Tensor
     boxes: Tensor
 
-    def split(self, count: int) -> tuple[Predictions, Predictions]:
+    def split(self, count: int) -> tuple[QueryPredictions, QueryPredictions]:
         """The first `count` queries, and the others."""
         return (
-            Predictions(self.logits[:, :, :count], self.boxes[:, :, :count]),
-            Predictions(self.logits[:, :, count:], self.boxes[:, :, count:]),
+            QueryPredictions(self.logits[:, :, :count], self.boxes[:, :, :count]),
+            QueryPredictions(self.logits[:, :, count:], self.boxes[:, :, count:]),
         )
 
 
-class Predictors(nn.Module):
+class PredictionHeads(nn.Module):
     """A linear classifier and a box network of three layers for every decoder layer and for the encoder's proposals.
 
     Args:
@@ -55,12 +55,12 @@ class Predictors(nn.Module):
 
     def classify(self, layer: int, hidden: Tensor) -> Tensor:
         """Queries (..., channels) to logits (..., classes), float32."""
-        with full_precision(hidden.device):
+        with autocast_disabled(hidden.device):
             return self.classifiers[layer](hidden.float())
 
     def delta(self, layer: int, hidden: Tensor) -> Tensor:
         """Queries (..., channels) to changes of box logits (..., 4), float32."""
-        with full_precision(hidden.device):
+        with autocast_disabled(hidden.device):
             return self.boxes[layer](hidden.float())
 
     def refine(self, layer: int, hidden: Tensor, references: Tensor, eps: float) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Reader:
+class ConfigReader:
     """Looks values up by dotted path; the lists of one head that the official configurations use are skipped."""
 
     def __init__(self, values: Any) -> None:
@@ -24,9 +24,9 @@ class Reader:
             node = node[part]
         return default if node is None else node
 
-    def at(self, path: str) -> Reader:
+    def at(self, path: str) -> ConfigReader:
         """A reader of the part at `path`, empty where it is absent."""
-        return Reader(self.get(path, {}))
+        return ConfigReader(self.get(path, {}))
 
     def faults(self, constants: Mapping[str, tuple[Any, ...]]) -> list[str]:
         """What differs from values that are constants here, a line each; what is absent has the official default.

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
-from codetr.weights.keys import KeyReport, constants
-from codetr.weights.official.config import read_official_config
-from codetr.weights.official.order import in_official_order, names_with_constants
+from codetr.weights.keys import KeyReport, non_persistent_buffers
+from codetr.weights.official.detector_config import read_official_config
+from codetr.weights.official.key_order import in_official_order, names_with_constants
 
 # Our name to the official one; every rule that matches is applied, in this order.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -126,7 +126,7 @@ def official_report(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> KeyRe
     """How weights under official names differ from those of the detector; constants may be missing."""
     config = detector.config
     expected = {official_name(name, config): value for name, value in detector.state_dict().items()}
-    for name, value in constants(detector).items():
+    for name, value in non_persistent_buffers(detector).items():
         if (official := official_name(name, config)) in state_dict:
             expected[official] = value
     return KeyReport.compare(expected, state_dict)
@@ -134,7 +134,7 @@ def official_report(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> KeyRe
 
 def to_official(detector: CoDETR) -> dict[str, Tensor]:
     """The detector's weights and constants under official names and in their order. Tensors are shared, not copied."""
-    values = detector.state_dict() | constants(detector)
+    values = detector.state_dict() | non_persistent_buffers(detector)
     names = {official_name(name, detector.config): name for name in names_with_constants(detector)}
     return {name: values[names[name]] for name in in_official_order(names)}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.weights.official.reader import Reader
+from codetr.weights.official.config_reader import ConfigReader
 
 
 def read_official_preprocess(config: Mapping[str, Any]) -> PreprocessConfig | None:
@@ -16,14 +16,16 @@ def read_official_preprocess(config: Mapping[str, Any]) -> PreprocessConfig | No
     Raises:
         UserError: the pipeline does something this package has no counterpart for.
     """
-    reader = Reader(config)
+    reader = ConfigReader(config)
     pipeline = reader.get("data.test.pipeline") or reader.get("test_pipeline")
     if not pipeline:
         return None
-    steps = {step.get("type"): Reader(step) for step in pipeline if isinstance(step, Mapping)}
-    augment = steps.get("MultiScaleFlipAug", Reader({}))
-    within = {step.get("type"): Reader(step) for step in augment.get("transforms", []) if isinstance(step, Mapping)}
-    resize, normalize, pad = (within.get(name, Reader({})) for name in ("Resize", "Normalize", "Pad"))
+    steps = {step.get("type"): ConfigReader(step) for step in pipeline if isinstance(step, Mapping)}
+    augment = steps.get("MultiScaleFlipAug", ConfigReader({}))
+    within = {
+        step.get("type"): ConfigReader(step) for step in augment.get("transforms", []) if isinstance(step, Mapping)
+    }
+    resize, normalize, pad = (within.get(name, ConfigReader({})) for name in ("Resize", "Normalize", "Pad"))
     sides = augment.get("img_scale")
     faults = [
         f"{name} is {value!r}, only {allowed!r} is supported"
