@@ -55,7 +55,7 @@ def test_mistakes_are_named_by_path(assignment: str, message: str) -> None:
     [
         ("backbone.attention_heads=12", "channels must be a multiple of four times 12 heads"),
         ("backbone.depth=12", "global_blocks must be ascending blocks below 12"),
-        ("backbone.global_blocks=[3,3]", "without repetition"),
+        ("backbone.global_blocks=[3,3]", "without duplicates"),
         ("backbone.canvas=1000", "canvas must be a multiple of 16"),
         ("backbone.drop_path=1", "drop_path"),
     ],
@@ -99,7 +99,7 @@ def test_the_head_that_detects_must_be_there_and_decides_whether_there_are_masks
     masked = co_deformable_detr_mask_r50(80)
     assert masked.needs_masks
     assert masked.gives_masks
-    with pytest.raises(UserError, match="detect_head is 'roi', which is switched off; on are query, atss"):
+    with pytest.raises(UserError, match="detect_head is 'roi', which is not enabled; enabled heads: query, atss"):
         masked.override(["rpn=null", "roi=null"])
     boxes_only = masked.override(["detect_head=query"])
     assert boxes_only.needs_masks

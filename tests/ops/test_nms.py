@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codetr.models.boxes import paired_iou
-from codetr.ops.nms import batched_nms, multiclass_nms
+from codetr.ops.nms import SuppressionMethod, batched_nms, multiclass_nms
 from codetr.ops.soft_nms import soft_nms
 
 
@@ -62,12 +62,11 @@ def random_boxes(count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("method", ["nms", "soft_nms"])
-def test_one_class_after_the_other_keeps_the_same_boxes(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which way is taken depends on the number of boxes, and must not show."""
+def test_one_class_after_the_other_keeps_the_same_boxes(method: SuppressionMethod) -> None:
+    """The number of boxes decides between the two ways, whose results must agree."""
     boxes, scores, labels = random_boxes(400)
     at_once = batched_nms(boxes, scores, labels, 0.5, method=method, limit=150)
-    monkeypatch.setattr("codetr.ops.nms._SPLIT", 1)
-    one_by_one = batched_nms(boxes, scores, labels, 0.5, method=method, limit=150)
+    one_by_one = batched_nms(boxes, scores, labels, 0.5, method=method, limit=150, split_threshold=1)
     assert torch.equal(at_once[1], one_by_one[1])
     torch.testing.assert_close(at_once[0], one_by_one[0])
 

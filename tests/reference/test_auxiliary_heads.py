@@ -84,8 +84,8 @@ def check_queries(case: Case, queries: PositiveQueries, head: int) -> None:
     """The same boxes, labels and features become decoder queries."""
     trained = case.trained
     assert torch.equal(queries.labels, trained[f"aux{head}_labels"])
-    close(queries.boxes, trained[f"aux{head}_coords"])
-    close(queries.targets, trained[f"aux{head}_targets"])
+    close(queries.boxes_cxcywh, trained[f"aux{head}_coords"])
+    close(queries.target_boxes_cxcywh, trained[f"aux{head}_targets"])
     close(queries.features, trained[f"aux{head}_feats"])
     assert torch.equal(queries.label_weights, trained[f"aux{head}_label_weights"])
     assert torch.equal(queries.box_weights[..., None].expand(-1, -1, 4), trained[f"aux{head}_bbox_weights"])

@@ -115,7 +115,7 @@ def test_initial_queries(evaluated: Evaluated) -> None:
 def test_decoder(evaluated: Evaluated) -> None:
     decoded: DecoderOutput = evaluated.seen["query_head.decoder"]
     close(torch.stack(decoded.hidden), evaluated.expected["dec_hidden"])
-    references = [*decoded.references, decoded.refined]
+    references = [*decoded.reference_boxes, decoded.refined_boxes]
     expected = evaluated.expected["dec_references"]
     # Co-Deformable-DETR's do not begin with the initial references.
     close(torch.stack(references[-len(expected) :]), expected)
@@ -124,7 +124,7 @@ def test_decoder(evaluated: Evaluated) -> None:
 def test_predictions_of_all_layers(evaluated: Evaluated) -> None:
     predictions, _ = evaluated.seen["query_head"]
     close(predictions.logits, evaluated.expected["all_cls_logits"])
-    close(predictions.boxes, evaluated.expected["all_box_preds"])
+    close(predictions.boxes_cxcywh, evaluated.expected["all_box_preds"])
 
 
 def check_detections(found: list[Detections], expected: dict[str, Tensor], name: str, boxes: str) -> None:

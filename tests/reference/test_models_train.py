@@ -144,7 +144,7 @@ def test_predictions(trained: Trained) -> None:
     """Of all decoder layers, denoising queries first."""
     predictions, _ = trained.seen["query_head"]
     close(predictions.logits, trained.arrays["all_cls_logits"])
-    close(predictions.boxes, trained.arrays["all_box_preds"])
+    close(predictions.boxes_cxcywh, trained.arrays["all_box_preds"])
 
 
 def test_matching(trained: Trained) -> None:
@@ -223,8 +223,8 @@ def test_auxiliary_queries(trained: Trained) -> None:
         assert torch.equal(queries.labels, arrays[f"aux{head}_labels"])
         assert torch.equal(queries.label_weights, arrays[f"aux{head}_label_weights"])
         assert torch.equal(queries.box_weights[..., None].expand(-1, -1, 4), arrays[f"aux{head}_bbox_weights"])
-        close(queries.boxes, arrays[f"aux{head}_coords"])
-        close(queries.targets, arrays[f"aux{head}_targets"])
+        close(queries.boxes_cxcywh, arrays[f"aux{head}_coords"])
+        close(queries.target_boxes_cxcywh, arrays[f"aux{head}_targets"])
         close(queries.features, arrays[f"aux{head}_feats"])
 
 
@@ -242,7 +242,7 @@ def test_denoising_queries(trained: Trained) -> None:
     embedding = trained.detector.get_parameter("query_head.label_embedding.weight")
     content = embedding[denoising.labels.clamp(max=len(embedding) - 1)] * denoising.filled[..., None]
     close(content.detach(), arrays["dn_label_query"])
-    close(inverse_sigmoid(denoising.boxes, 1e-3) * denoising.filled[..., None], arrays["dn_bbox_query"])
+    close(inverse_sigmoid(denoising.boxes_cxcywh, 1e-3) * denoising.filled[..., None], arrays["dn_bbox_query"])
 
 
 def gradients(trained: Trained) -> dict[str, Tensor | None]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.models.assignment.hungarian import assign, matching_cost
+from codetr.models.assignment.hungarian import hungarian_assignment, matching_cost
 from codetr.models.boxes import cxcywh_to_xyxy
 from codetr.models.config import DenoisingConfig, MatchingCosts
 from codetr.models.heads.query.denoising import denoising_queries
@@ -118,7 +118,7 @@ def test_matching(piece: dict[str, Tensor]) -> None:
     arguments = piece["cls_logits"], piece["box_pred_cxcywh"], piece["gt_labels"], piece["gt_bboxes"]
     for name, weights in parts.items():
         close(matching_cost(*arguments, size=(height, width), weights=weights), piece[f"{name}_cost"])
-    (match,) = assign([matching_cost(*arguments, size=(height, width), weights=MatchingCosts())])
+    (match,) = hungarian_assignment([matching_cost(*arguments, size=(height, width), weights=MatchingCosts())])
     assert torch.equal(match + 1, piece["gt_inds"])
 
 
@@ -141,7 +141,7 @@ def test_denoising_queries(piece: dict[str, Tensor]) -> None:
     assert queries.groups == int(piece["num_dn_group"])
     content = piece["label_embedding"][queries.labels.clamp(max=classes - 1)] * queries.filled[..., None]
     close(content, piece["label_query"])
-    close(inverse_sigmoid(queries.boxes, 1e-3) * queries.filled[..., None], piece["bbox_query"])
+    close(inverse_sigmoid(queries.boxes_cxcywh, 1e-3) * queries.filled[..., None], piece["bbox_query"])
     assert torch.equal(queries.attention_mask(int(piece["num_queries"])), piece["attn_mask"].bool())
 
 
@@ -166,5 +166,5 @@ def test_denoising_targets(piece: dict[str, Tensor]) -> None:
                 assert queries.targets.box_weights[0, image, query] == 0
             else:
                 assert label == int(target.labels[slot])
-                box = cxcywh_to_xyxy(queries.targets.boxes[0, image, query])
+                box = cxcywh_to_xyxy(queries.targets.boxes_cxcywh[0, image, query])
                 close(box * torch.tensor([width, height, width, height]), target.boxes[slot])

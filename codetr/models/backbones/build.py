@@ -9,7 +9,7 @@ from codetr.models.backbones.timm_backbone import TimmBackbone
 from codetr.models.backbones.vit import ViT
 
 Backbone = ResNet | Swin | ViT | TimmBackbone
-"""Any backbone: images (batch, 3, height, width) to a list of maps, fine to coarse, of `out_channels`."""
+"""Any backbone: maps images (batch, 3, height, width) to a list of feature maps of `out_channels`, fine to coarse."""
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:

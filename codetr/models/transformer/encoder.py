@@ -18,11 +18,11 @@ class Encoder(nn.Module):
     """Position encodings, level embeddings and the encoder layers.
 
     Args:
-        config: sizes.
-        channels: width of the maps.
-        levels: number of maps.
-        temperature: of the position encoding.
-        offset: of the position encoding, in cells.
+        config: sizes of the transformer.
+        channels: channels of the feature maps.
+        levels: number of feature maps.
+        temperature: temperature of the position encoding, see `sine_embedding`.
+        offset: offset of the position encoding, see `sine_positions`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], levels: FeatureLevels) -> EncoderOutput:
-        """Encode the maps (batch, channels, height, width) of all levels."""
+        """Encode the feature maps (batch, channels, height, width) of all levels."""
         tokens, padding = flatten_maps(maps), levels.padding
         positions = torch.cat(
             [
@@ -57,9 +57,9 @@ class Encoder(nn.Module):
 
 
 def reference_points(levels: FeatureLevels) -> Tensor:
-    """Where every token stands in every level: (batch, tokens, levels, 2) xy, relative to the maps with padding.
+    """Return the reference points (batch, tokens, levels, 2) xy of every token, relative to the maps with padding.
 
-    A token's centre is measured in the valid area of its own level and carried to the valid areas of the others.
+    A token's centre, relative to the valid area of its level, is mapped to the valid areas of all levels.
     """
     ratios = levels.valid_ratios
     points = []

@@ -1,4 +1,4 @@
-"""The small networks that turn a query into class logits and a box, one pair per decoder layer and one more."""
+"""Prediction of class logits and boxes: a pair of small networks per decoder layer and for the encoder's proposals."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from codetr.ops.exporting import autocast_disabled
 
 @dataclass
 class QueryPredictions:
-    """What queries say, layer by layer.
+    """Predictions of queries, layer by layer.
 
     Attributes:
         logits: (layers, batch, queries, classes).
-        boxes: (layers, batch, queries, 4) normalised cxcywh.
+        boxes_cxcywh: (layers, batch, queries, 4) normalised.
     """
 
     logits: Tensor
-    boxes: Tensor
+    boxes_cxcywh: Tensor
 
     def split(self, count: int) -> tuple[QueryPredictions, QueryPredictions]:
-        """The first `count` queries, and the others."""
+        """Split into the first `count` queries and the remaining ones."""
         return (
-            QueryPredictions(self.logits[:, :, :count], self.boxes[:, :, :count]),
-            QueryPredictions(self.logits[:, :, count:], self.boxes[:, :, count:]),
+            QueryPredictions(self.logits[:, :, :count], self.boxes_cxcywh[:, :, :count]),
+            QueryPredictions(self.logits[:, :, count:], self.boxes_cxcywh[:, :, count:]),
         )
 
 
@@ -36,7 +36,7 @@ class PredictionHeads(nn.Module):
     """A linear classifier and a box network of three layers for every decoder layer and for the encoder's proposals.
 
     Args:
-        layers: decoder layers; the pair of index `layers` serves the encoder's proposals.
+        layers: number of decoder layers; the pair with index `layers` serves the encoder's proposals.
         channels: width of the queries.
         num_classes: classes without background.
     """
@@ -53,16 +53,28 @@ class PredictionHeads(nn.Module):
         self.classifiers = nn.ModuleList(copy.deepcopy(classifier) for _ in range(layers + 1))
         self.boxes = nn.ModuleList(copy.deepcopy(box) for _ in range(layers + 1))
 
-    def classify(self, layer: int, hidden: Tensor) -> Tensor:
-        """Queries (..., channels) to logits (..., classes), float32."""
-        with autocast_disabled(hidden.device):
-            return self.classifiers[layer](hidden.float())
+    def classify(self, layer: int, queries: Tensor) -> Tensor:
+        """Predict logits (..., classes), float32, from queries (..., channels)."""
+        with autocast_disabled(queries.device):
+            logits: Tensor = self.classifiers[layer](queries.float())
+        return logits
 
-    def delta(self, layer: int, hidden: Tensor) -> Tensor:
-        """Queries (..., channels) to changes of box logits (..., 4), float32."""
-        with autocast_disabled(hidden.device):
-            return self.boxes[layer](hidden.float())
+    def box_deltas(self, layer: int, queries: Tensor) -> Tensor:
+        """Predict changes of box logits (..., 4), float32, from queries (..., channels)."""
+        with autocast_disabled(queries.device):
+            deltas: Tensor = self.boxes[layer](queries.float())
+        return deltas
 
-    def refine(self, layer: int, hidden: Tensor, references: Tensor, eps: float) -> Tensor:
-        """Boxes (..., 4) in normalised cxcywh, moved from the references (the same form) by the queries."""
-        return (self.delta(layer, hidden) + inverse_sigmoid(references, eps)).sigmoid()
+    def refine(self, layer: int, queries: Tensor, reference_boxes: Tensor, eps: float) -> Tensor:
+        """Predict boxes relative to reference boxes.
+
+        Args:
+            layer: index of the box network.
+            queries: (..., channels).
+            reference_boxes: (..., 4) normalised cxcywh.
+            eps: bound of the inverse sigmoid of the reference boxes.
+
+        Returns:
+            (..., 4) normalised cxcywh.
+        """
+        return (self.box_deltas(layer, queries) + inverse_sigmoid(reference_boxes, eps)).sigmoid()

@@ -12,7 +12,7 @@ from codetr.models.backbones.timm_backbone import TimmBackbone, import_timm
 
 def timm_weights(backbone: TimmBackbone, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of timm's whole model without the layers the backbone does not have."""
-    return {f"model.{name}": value for name, value in given.items() if name not in backbone.removed}
+    return {f"model.{name}": value for name, value in given.items() if name not in backbone.removed_keys}
 
 
 def fetch_timm(model: str, tag: str) -> dict[str, Tensor]:

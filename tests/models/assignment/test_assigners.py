@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,13 +42,7 @@ def max_iou_by_definition(anchors: Tensor, objects: Tensor) -> list[int]:
 @given(boxes, boxes, st.sampled_from([1, 20, 2**18]))
 def test_assignment_by_overlap_follows_its_definition(anchors: list, objects: list, chunk: int) -> None:
     """On a small grid many overlaps are equal: ties between objects, also across chunks, are decided as defined."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("codetr.models.assignment.max_iou._CHUNK_CPU", chunk)
-        check_assignment(anchors, objects)
-
-
-def check_assignment(anchors: list, objects: list) -> None:
-    assign = MaxIoUAssigner(0.7, 0.3, min_positive_iou=0.3, low_quality=True)
+    assign = MaxIoUAssigner(0.7, 0.3, min_positive_iou=0.3, low_quality=True, chunk=chunk)
     expected = max_iou_by_definition(xyxy(anchors), xyxy(objects))
     assert assign(xyxy(anchors), xyxy(objects)).tolist() == expected
 
@@ -66,18 +59,18 @@ def atss_by_definition(levels: list[Tensor], objects: Tensor) -> list[int]:
     anchors = torch.cat(levels)
     centers = (anchors[:, :2] + anchors[:, 2:]) / 2
     best, assigned = [0.0] * len(anchors), [0] * len(anchors)
-    for number, wanted in enumerate(objects, start=1):
-        distances = (centers - (wanted[:2] + wanted[2:]) / 2).norm(dim=1)
+    for number, gt_box in enumerate(objects, start=1):
+        distances = (centers - (gt_box[:2] + gt_box[2:]) / 2).norm(dim=1)
         candidates, start = [], 0
         for level in levels:
             nearest = distances[start : start + len(level)].argsort()[:9]
             candidates += (nearest + start).tolist()
             start += len(level)
-        overlaps = iou_matrix(anchors[candidates], wanted[None])[:, 0]
+        overlaps = iou_matrix(anchors[candidates], gt_box[None])[:, 0]
         threshold = overlaps.mean() + overlaps.std()
         for anchor, overlap in zip(candidates, overlaps, strict=True):
             x, y = centers[anchor]
-            inside = min(x - wanted[0], y - wanted[1], wanted[2] - x, wanted[3] - y) > 0.01
+            inside = min(x - gt_box[0], y - gt_box[1], gt_box[2] - x, gt_box[3] - y) > 0.01
             if overlap >= threshold and inside and overlap > best[anchor]:
                 best[anchor], assigned[anchor] = overlap.item(), number
     return assigned

@@ -124,5 +124,5 @@ def test_bf16_autocast_stays_close() -> None:
 
 
 def test_heads_must_divide_the_channels() -> None:
-    with pytest.raises(UserError, match="stage 1 has 16 channels, which 3 attention_heads do not divide"):
+    with pytest.raises(UserError, match="stage 1 has 16 channels, not a multiple of its 3 attention_heads"):
         tiny_swin(attention_heads=(1, 3, 2, 4))

@@ -97,11 +97,11 @@ def test_any_number_of_objects_can_be_learnt(heads: Heads, targets: list[Target]
     parameters = [p for head in (heads.rpn, heads.roi, heads.atss) for p in head.parameters()]
     check_trainable(losses, parameters)
     for made in queries:
-        assert made.boxes.shape[:2] == made.labels.shape == made.label_weights.shape
-        assert made.boxes.shape[1] >= 9
+        assert made.boxes_cxcywh.shape[:2] == made.labels.shape == made.label_weights.shape
+        assert made.boxes_cxcywh.shape[1] >= 9
         assert made.features.shape == (*made.labels.shape, CHANNELS)
         assert torch.equal(made.box_weights > 0, made.labels < CLASSES)
-        assert ((made.boxes >= 0) | (made.labels == CLASSES)[..., None]).all()
+        assert ((made.boxes_cxcywh >= 0) | (made.labels == CLASSES)[..., None]).all()
     if not any(len(wanted) for wanted in targets):
         assert losses["rpn.box"] == losses["roi.giou"] == losses["atss.giou"] == 0
 
@@ -195,7 +195,7 @@ def test_every_image_gets_as_many_queries_as_the_fullest() -> None:
     assert queries.label_weights.min() == 1
     # Background is drawn by the permutation, which here runs backwards.
     assert queries.features[0, :, 0].tolist() == [1, 3, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10]
-    torch.testing.assert_close(queries.boxes[0, 0], torch.tensor([6 / 50, 11 / 100, 10 / 50, 20 / 100]))
+    torch.testing.assert_close(queries.boxes_cxcywh[0, 0], torch.tensor([6 / 50, 11 / 100, 10 / 50, 20 / 100]))
 
 
 def test_too_much_foreground_is_drawn_from() -> None:

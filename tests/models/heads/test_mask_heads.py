@@ -10,7 +10,7 @@ import torch
 from codetr.models.config import DetectorKind, InstanceHeadConfig, MaskHeadConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.heads.instance.head import InstanceHead
-from codetr.models.losses.boundary import refine
+from codetr.models.losses.boundary import refine_masks
 from codetr.models.losses.normalizer import RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections, ImageBatch
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
@@ -137,14 +137,13 @@ def test_masks_of_an_image_do_not_depend_on_its_batch(
 
 
 def test_masks_a_few_at_a_time_are_the_same(
-    instance: tuple[InstanceHead, list[torch.Tensor], list[Detections], ImageBatch], monkeypatch: pytest.MonkeyPatch
+    instance: tuple[InstanceHead, list[torch.Tensor], list[Detections], ImageBatch],
 ) -> None:
     head, maps, found, batch = instance
     head.add_masks(maps, found, batch)
-    whole = [detections.masks for detections in found]
-    monkeypatch.setattr("codetr.models.heads.instance.head._CHUNK", 2)
-    head.add_masks(maps, found, batch)
-    for detections, masks in zip(found, whole, strict=True):
+    at_once = [detections.masks for detections in found]
+    head.add_masks(maps, found, batch, chunk=2)
+    for detections, masks in zip(found, at_once, strict=True):
         assert detections.masks is not None
         assert masks is not None
         torch.testing.assert_close(detections.masks.probabilities, masks.probabilities)
@@ -162,7 +161,7 @@ def test_an_image_without_detections_has_no_masks(
 def test_refining_keeps_the_inside_of_the_coarse_mask_and_takes_the_boundary_of_the_fine_one() -> None:
     coarse = torch.full((1, 28, 28), -5.0)
     coarse[:, 7:21, 7:21] = 5.0
-    refined = refine([coarse, torch.full((1, 56, 56), 0.25)])[0]
+    refined = refine_masks([coarse, torch.full((1, 56, 56), 0.25)])[0]
     assert refined[28, 28] == 5.0
     assert refined[2, 2] == -5.0
     assert refined[14, 28] == 0.25

@@ -196,6 +196,6 @@ def test_frequencies_are_no_part_of_the_weights() -> None:
 def test_without_frequencies_training_is_refused() -> None:
     detector = build_detector(tiny_config("co_dino", CLASSES, federated=FederatedConfig()))
     batch, targets = random_batch([1, 1], CLASSES)
-    with pytest.raises(UserError, match=r"model\.federated: .* does not know how frequent"):
+    with pytest.raises(UserError, match=r"model\.federated: .* needs the number of training images"):
         detector(batch, targets)
     assert isinstance(detector.eval()(batch), list), "to detect nothing of the kind is needed"

@@ -156,7 +156,7 @@ def test_window_blocks_that_do_not_exist_are_passed_over(golden: Path) -> None:
         ("backbone.patch_norm", False, "backbone.patch_norm is False"),
         ("backbone.qk_scale", 0.5, "backbone.qk_scale is 0.5"),
         ("backbone.out_indices", [1, 2, 3], "neck.num_outs is 5, only 4"),
-        ("backbone.num_heads", [3, 2, 4, 8], "16 channels, which 3 attention_heads do not divide"),
+        ("backbone.num_heads", [3, 2, 4, 8], "16 channels, not a multiple of its 3 attention_heads"),
         ("neck.act_cfg", {"type": "ReLU"}, "neck.act_cfg"),
     ],
 )

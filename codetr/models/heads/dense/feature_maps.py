@@ -1,4 +1,4 @@
-"""What the heads that predict at every cell of every level share."""
+"""Helpers of heads that predict at every cell of every level."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from torch import Tensor
 
 
 def flatten_map(predictions: Tensor, size: int) -> Tensor:
-    """A map (batch, n * size, height, width) to (batch, height * width * n, size) float32, in the order of anchors."""
+    """Reorder a map (batch, n * size, height, width) to (batch, height * width * n, size) float32, as anchors are.
+
+    Args:
+        predictions: output of a convolution with n anchors per cell.
+        size: numbers per anchor.
+    """
     return predictions.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size)).float()
 
 
 def map_sizes(features: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """(height, width) in cells of every map (batch, channels, height, width)."""
+    """Return (height, width) in cells of every feature map (batch, channels, height, width)."""
     return [(feature.shape[-2], feature.shape[-1]) for feature in features]
 
 
 def top_indices(scores: Tensor, count: int, threshold: float) -> Tensor:
-    """Indices of the `count` highest of (n,) scores above `threshold`, best first, equal ones in their order.
+    """Return the indices of the `count` highest of scores (n,) above `threshold`, in descending order of the scores.
 
-    That is what a stable sort of all gives, but only as many are sorted as can be among the best: scores of all
-    classes at all cells are tens of millions.
+    Equal scores keep their order. The result equals that of a stable sort, but only candidates are sorted: there are
+    tens of millions of scores for all classes at all cells.
     """
     candidates = scores > threshold
     if len(scores) > count:

@@ -1,4 +1,4 @@
-"""The query head of Co-Deformable-DETR: select queries, decode them, compare them with the ground truth."""
+"""The query head of Co-Deformable-DETR: two-stage query selection, decoder, customised positive queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from codetr.models.layers.initialisation import xavier_init
 from codetr.models.losses.normalizer import Normalizer
 from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Detections, ImageBatch, Target
-from codetr.models.transformer.decoder import DeformableDecoder
+from codetr.models.transformer.decoder import DecoderOutput, DeformableDecoder
 from codetr.models.transformer.levels import EncoderOutput
 from codetr.models.transformer.positions import box_embedding, inverse_sigmoid
 from codetr.models.transformer.prediction_heads import PredictionHeads, QueryPredictions
@@ -24,7 +24,7 @@ from codetr.models.transformer.proposals import EncoderProposals, ProposalHead
 
 
 class PositiveQueryEmbedding(nn.Module):
-    """Turns the customised positive queries of one auxiliary head into decoder queries (Co-DETR, section 3.3)."""
+    """Content and position of decoder queries from one auxiliary head's customised positive queries (Co-DETR, 3.3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ class PositiveQueryEmbedding(nn.Module):
         xavier_init(self)
 
     def forward(self, queries: PositiveQueries) -> tuple[Tensor, Tensor]:
-        """Content and position of the queries, (batch, queries, channels) each."""
+        """Return content and position of the queries, (batch, queries, channels) each."""
         channels = self.feature.in_features
-        embedded = box_embedding(inverse_sigmoid(queries.boxes), channels)
+        embedded = box_embedding(inverse_sigmoid(queries.boxes_cxcywh), channels)
         position, content = self.position_norm(self.position(embedded)).split(channels, dim=-1)
         return content + self.feature_norm(self.feature(queries.features)), position
 
@@ -80,10 +80,10 @@ class CoDeformableHead(nn.Module):
             self.auxiliary_offsets = nn.Parameter(nn.init.xavier_uniform_(torch.empty(len(auxiliary_heads), 1)))
 
     def forward(self, encoded: EncoderOutput) -> tuple[QueryPredictions, EncoderProposals]:
-        """Predictions of every decoder layer, and the encoder's proposals."""
+        """Return the predictions of every decoder layer, and the encoder's proposals."""
         proposals = self.proposals(encoded, self.predictors)
         count = proposals.at_most(self.config.queries)
-        # Logit 0 alone decides: in the loss of the proposals every object has class 0.
+        # Selection uses logit 0 alone: in the loss of the proposals every object has class 0.
         selected = proposals.take(proposals.logits[..., 0].topk(count, dim=1).indices).box_logits.detach()
         embedded = self.position_norm(self.position(box_embedding(selected, self.channels)))
         content = self.query_embedding.weight[:count].repeat(selected.shape[0], 1, 1)
@@ -98,10 +98,18 @@ class CoDeformableHead(nn.Module):
         draws: RandomDraws,
         class_mask: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], QueryPredictions]:
-        """Losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer; nothing is drawn.
+        """Compute the losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer.
 
-        With them the predictions of every decoder layer. If `class_mask`, (batch, classes) bool, is given, only these
-        classes count in the classification of every image.
+        Args:
+            encoded: output of the encoder.
+            batch: the images.
+            targets: ground truth of every image.
+            normalizer: called with the number of positive proposals, then of positive queries.
+            draws: not used; this head draws nothing.
+            class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
+
+        Returns:
+            Weighted scalars by name, and the predictions of every decoder layer.
         """
         decoded, proposals = self(encoded)
         proposed = QueryPredictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
@@ -109,18 +117,18 @@ class CoDeformableHead(nn.Module):
         problems = [(proposed, objects), (decoded, targets)]
         matches = match_predictions(problems, batch, self.config.costs)
         losses: dict[str, Tensor] = {}
-        # Proposals are told from background, not one class from another: there is no class to leave out.
-        for names, (predictions, wanted), matched, classes in zip(
+        # Proposals are classified as object or background: there is no class to exclude.
+        for names, (predictions, problem_targets), problem_matches, mask in zip(
             (["encoder"], self._names("decoder")), problems, matches, (None, class_mask), strict=True
         ):
-            positives = sum(min(predictions.boxes.shape[2], len(target)) for target in wanted)
+            positives = sum(min(predictions.logits.shape[2], len(target)) for target in problem_targets)
             losses |= self.criterion(
                 names,
                 predictions,
-                matched_targets(matched, wanted, batch, self.num_classes),
+                matched_targets(problem_matches, problem_targets, batch, self.num_classes),
                 batch,
                 normalizer(positives, batch.pixels.device),
-                classes,
+                mask,
             )
         return losses, decoded
 
@@ -133,11 +141,20 @@ class CoDeformableHead(nn.Module):
         normalizer: Normalizer,
         class_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
+        """Compute the losses `<name>_queries.decoder{i}.*` of an auxiliary head's customised positive queries.
+
+        Args:
+            name: name of the auxiliary head.
+            queries: its queries.
+            encoded: output of the encoder.
+            batch: the images.
+            normalizer: called with the number of foreground queries.
+            class_mask: see `loss`.
+        """
         content, positions = self.auxiliary[name](queries)
         assert self.auxiliary_offsets is not None
         positions = positions + self.auxiliary_offsets[list(self.auxiliary).index(name)]
-        decoded = self._decode(content, positions, queries.boxes, encoded)
+        decoded = self._decode(content, positions, queries.boxes_cxcywh, encoded)
         return self.criterion(
             self._names(f"{name}_queries.decoder"),
             decoded,
@@ -148,13 +165,15 @@ class CoDeformableHead(nn.Module):
         )
 
     def detect(self, encoded: EncoderOutput, batch: ImageBatch) -> list[Detections]:
-        """The best (query, class) pairs of every image, in pixels of the original image; no suppression."""
+        """Return the best (query, class) pairs of every image, in pixels of the original image; no suppression."""
         decoded, _ = self(encoded)
         return topk_detections(decoded, self.config.max_detections, batch)
 
     def _names(self, prefix: str) -> list[str]:
         return [f"{prefix}{layer}" for layer in range(len(self.decoder.layers))]
 
-    def _decode(self, content: Tensor, positions: Tensor, boxes: Tensor, encoded: EncoderOutput) -> QueryPredictions:
-        decoded = self.decoder(content, positions, boxes, encoded, self.predictors)
+    def _decode(
+        self, content: Tensor, positions: Tensor, reference_boxes: Tensor, encoded: EncoderOutput
+    ) -> QueryPredictions:
+        decoded: DecoderOutput = self.decoder(content, positions, reference_boxes, encoded, self.predictors)
         return decoded.predict(self.predictors, self.decoder.EPS)

@@ -26,7 +26,7 @@ from codetr.ops.nms import batched_nms
 
 
 class PositiveContentEmbedding(nn.Module):
-    """Turns the boxes of the customised positive queries of one auxiliary head into the content of decoder queries."""
+    """Content of decoder queries from the boxes of one auxiliary head's customised positive queries."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,9 +35,10 @@ class PositiveContentEmbedding(nn.Module):
         xavier_init(self)
 
     def forward(self, queries: PositiveQueries) -> Tensor:
-        """Content of the queries, (batch, queries, channels)."""
-        embedded = box_embedding(inverse_sigmoid(queries.boxes), self.content.out_features)
-        return self.content_norm(self.content(embedded))
+        """Return the content (batch, queries, channels) of the queries."""
+        embedded = box_embedding(inverse_sigmoid(queries.boxes_cxcywh), self.content.out_features)
+        content: Tensor = self.content_norm(self.content(embedded))
+        return content
 
 
 class CoDINOHead(nn.Module):
@@ -67,19 +68,19 @@ class CoDINOHead(nn.Module):
     def forward(
         self, encoded: EncoderOutput, denoising: DenoisingQueries | None = None
     ) -> tuple[QueryPredictions, EncoderProposals]:
-        """Predictions of every decoder layer, the denoising queries first, and the selected proposals."""
+        """Return the predictions of every decoder layer, denoising queries first, and the selected proposals."""
         proposals = self.proposals(encoded, self.predictors)
         count = proposals.at_most(self.config.queries)
         selected = proposals.take(proposals.logits.max(-1).values.topk(count, dim=1).indices)
         content = self.query_embedding.weight[:count].repeat(encoded.memory.shape[0], 1, 1)
-        references, mask = selected.box_logits.detach().sigmoid(), None
+        reference_boxes, mask = selected.box_logits.detach().sigmoid(), None
         if denoising is not None:
             labels = self.label_embedding(denoising.labels.clamp(max=self.num_classes - 1))
             content = torch.cat((labels * denoising.filled[..., None], content), dim=1)
-            noisy = inverse_sigmoid(denoising.boxes, self.decoder.EPS) * denoising.filled[..., None]
-            references = torch.cat((noisy.sigmoid(), references), dim=1)
+            noisy = inverse_sigmoid(denoising.boxes_cxcywh, self.decoder.EPS) * denoising.filled[..., None]
+            reference_boxes = torch.cat((noisy.sigmoid(), reference_boxes), dim=1)
             mask = denoising.attention_mask(count)
-        decoded = self.decoder(content, references, encoded, self.predictors, mask)
+        decoded = self.decoder(content, reference_boxes, encoded, self.predictors, mask)
         return decoded.predict(self.predictors, self.decoder.EPS), selected
 
     def loss(
@@ -91,10 +92,18 @@ class CoDINOHead(nn.Module):
         draws: RandomDraws,
         class_mask: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], QueryPredictions]:
-        """Losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every decoder layer.
+        """Compute the losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every layer.
 
-        With them the predictions of every decoder layer, the denoising queries first. If `class_mask`, (batch, classes)
-        bool, is given, only these classes count in the classification of every image.
+        Args:
+            encoded: output of the encoder.
+            batch: the images.
+            targets: ground truth of every image.
+            normalizer: called with the number of positive queries, then of positive denoising queries.
+            draws: source of the denoising noise.
+            class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
+
+        Returns:
+            Weighted scalars by name, and the predictions of every decoder layer, denoising queries first.
         """
         denoising = denoising_queries(targets, batch, self.config.denoising, self.num_classes, draws)
         decoded, selected = self(encoded, denoising)
@@ -102,10 +111,10 @@ class CoDINOHead(nn.Module):
         # Proposals and decoder layers have the same queries and objects, hence the same number of positives.
         layers = QueryPredictions(
             torch.cat((selected.logits[None], matching.logits)),
-            torch.cat((selected.box_logits.sigmoid()[None], matching.boxes)),
+            torch.cat((selected.box_logits.sigmoid()[None], matching.boxes_cxcywh)),
         )
         (matches,) = match_predictions([(layers, targets)], batch, self.config.costs)
-        positives = sum(min(layers.boxes.shape[2], len(target)) for target in targets)
+        positives = sum(min(layers.logits.shape[2], len(target)) for target in targets)
         losses = self.criterion(
             ["encoder", *self._names("decoder")],
             layers,
@@ -119,9 +128,9 @@ class CoDINOHead(nn.Module):
         if denoising is not None:
             losses |= self.criterion(self._names("dn"), noisy, denoising.targets, batch, divisor, class_mask)
             return losses, decoded
-        # Without objects there is nothing to denoise; every parameter still takes part, for the sake of all-reduce.
-        nothing = self.label_embedding.weight.sum() * 0
-        losses |= {f"{name}.{part}": nothing for name in self._names("dn") for part in ("cls", "l1", "giou")}
+        # Without objects there is nothing to denoise; DDP still needs a gradient for every parameter.
+        zero = self.label_embedding.weight.sum() * 0
+        losses |= {f"{name}.{part}": zero for name in self._names("dn") for part in ("cls", "l1", "giou")}
         return losses, decoded
 
     def positive_query_loss(
@@ -133,8 +142,17 @@ class CoDINOHead(nn.Module):
         normalizer: Normalizer,
         class_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
-        decoded = self.decoder(self.auxiliary[name](queries), queries.boxes, encoded, self.predictors)
+        """Compute the losses `<name>_queries.decoder{i}.*` of an auxiliary head's customised positive queries.
+
+        Args:
+            name: name of the auxiliary head.
+            queries: its queries.
+            encoded: output of the encoder.
+            batch: the images.
+            normalizer: called with the number of foreground queries.
+            class_mask: see `loss`.
+        """
+        decoded = self.decoder(self.auxiliary[name](queries), queries.boxes_cxcywh, encoded, self.predictors)
         return self.criterion(
             self._names(f"{name}_queries.decoder"),
             decoded.predict(self.predictors, self.decoder.EPS),
@@ -145,7 +163,7 @@ class CoDINOHead(nn.Module):
         )
 
     def detect(self, encoded: EncoderOutput, batch: ImageBatch) -> list[Detections]:
-        """Detections of every image in pixels of the original image: the best (query, class) pairs, suppressed."""
+        """Return the best (query, class) pairs of every image after suppression, in pixels of the original image."""
         decoded, _ = self(encoded)
         return [self._suppress(pairs) for pairs in topk_detections(decoded, self.config.queries, batch)]
 

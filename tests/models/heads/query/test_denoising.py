@@ -39,7 +39,7 @@ def test_corners_move_no_farther_than_the_noise_allows() -> None:
     slots = 3
     for image, target in enumerate(targets):
         true = xyxy_to_cxcywh(target.boxes / batch.box_scales[image])
-        copies = made.boxes[image].unflatten(0, (-1, slots))[:, : len(target)]
+        copies = made.boxes_cxcywh[image].unflatten(0, (-1, slots))[:, : len(target)]
         moved = (cxcywh_to_xyxy(copies) - cxcywh_to_xyxy(true)).abs() / (true[:, 2:].repeat(1, 2) / 2)
         # Clamping to the image shortens some moves, never lengthens one.
         assert (moved[::2] <= 1 + 1e-4).all()
