@@ -143,7 +143,7 @@ class CoDETR(nn.Module):
         if head == "roi" and self.rpn_head is not None and self.roi_head is not None:
             maps = self.dense_maps(encoded)
             return self.roi_head.detect(maps, self.rpn_head.propose(maps, batch), batch)
-        hint = f"Its heads are: {', '.join(self.config.heads)}."
+        hint = f"Heads: {', '.join(self.config.heads)}."
         raise UserError(f"this detector has no head '{head}'", hint=hint)
 
     def encode(self, batch: ImageBatch) -> EncoderOutput:

@@ -1,6 +1,6 @@
-"""Recipes by name: one function each, small deltas from a base.
+"""The recipes by name, and the published results of each.
 
-A recipe is a plain function that returns a `Recipe`; this table is the only place that lists them.
+A recipe is a function that returns a `Recipe`; `ENTRIES` lists all of them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from codetr.zoo.tiny import tiny
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A recipe and what was published about it.
+    """A recipe and its published results.
 
     Attributes:
-        build: makes the recipe.
-        dataset: what its settings were made for.
-        parameters: of the detector, for the classes of that dataset.
-        box_ap: of boxes, on the val split of that dataset, as the authors report it; None where they do not.
-        mask_ap: the same of masks.
+        build: returns the recipe.
+        dataset: dataset that the recipe is for.
+        parameters: number of parameters of the detector, for the classes of that dataset.
+        box_ap: box AP in percent on the val split of that dataset, as the authors report it; None if they do not.
+        mask_ap: mask AP in percent, of the same source.
     """
 
     build: Callable[[], Recipe]
@@ -71,15 +71,15 @@ ENTRIES: dict[str, ZooEntry] = {entry.build.__name__: entry for entry in _ENTRIE
 
 
 def names() -> list[str]:
-    """Names of all recipes."""
+    """Return the names of all recipes."""
     return list(ENTRIES)
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe called `name`.
+    """Build the recipe called `name`.
 
     Raises:
-        UserError: there is none; the message lists those there are.
+        UserError: there is no such recipe; the message lists all of them.
     """
     if name not in ENTRIES:
         raise UserError(f"there is no recipe '{name}'", hint=f"Recipes: {', '.join(ENTRIES)}.")

@@ -1,4 +1,4 @@
-"""What the classes of official weights are called."""
+"""Class names of official weights and of files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_the_checkpoint_names_them() -> None:
     assert resolve_class_names(named(["cat", "dog"]), 2).names == ("cat", "dog")
 
 
-def test_names_that_are_told_come_first_and_must_be_as_many() -> None:
-    assert resolve_class_names(named(("cat", "dog")), 2, told=["a", "b"]).names == ("a", "b")
-    with pytest.raises(UserError, match="--classes: 3 names for the 2 classes"):
-        resolve_class_names(named(), 2, told=["a", "b", "c"])
+def test_given_names_take_precedence_and_must_be_as_many_as_the_classes() -> None:
+    assert resolve_class_names(named(("cat", "dog")), 2, given=["a", "b"]).names == ("a", "b")
+    with pytest.raises(UserError, match="--classes: has 3 names for the 2 classes"):
+        resolve_class_names(named(), 2, given=["a", "b", "c"])
 
 
-def test_eighty_classes_without_names_are_cocos() -> None:
+def test_eighty_classes_without_names_are_those_of_coco() -> None:
     found = resolve_class_names(named(), 80)
     assert (found.names[0], found.names[11], found.names[79]) == ("person", "stop sign", "toothbrush")
     assert len(set(found.names)) == 80
@@ -43,7 +43,7 @@ def test_other_classes_are_numbered_and_not_known(names: Any) -> None:
     found = resolve_class_names(named(names), 3)
     assert found.names == ("class 0", "class 1", "class 2")
     assert not found.known
-    assert ("names 1" in found.origin) == (names == ("only one",))
+    assert ("has 1 names" in found.origin) == (names == ("only one",))
 
 
 def test_names_are_read_from_files_and_datasets(tmp_path: Path) -> None:

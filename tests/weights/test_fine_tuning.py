@@ -1,4 +1,4 @@
-"""Starting from other weights: what is kept, which rows belong to which class, and what is refused."""
+"""Fine-tuning: what is copied, which rows belong to which class, and what is refused."""
 
 from __future__ import annotations
 
@@ -96,7 +96,12 @@ def test_the_report(tmp_path: Path) -> None:
     assert report.dropped == ("dog", "cow")
     assert report.kept + len(report.by_class) == len(after)
     text = "\n".join(report.lines())
-    for part in ("2 (fish, cat)", "re-initialised: 1 (bird)", "dropped: 2 (dog, cow)", f"kept whole: {report.kept}"):
+    for part in (
+        "2 (fish, cat)",
+        "re-initialised: 1 (bird)",
+        "dropped: 2 (dog, cow)",
+        f"copied completely: {report.kept}",
+    ):
         assert part in text
     assert report.to_json()["matched"] == ["fish", "cat"]
 
@@ -149,7 +154,7 @@ def test_the_digest_is_that_of_what_is_read(tmp_path: Path) -> None:
     first = source_digest(source)
     Path(source).write_bytes(Path(source).read_bytes() + b" ")
     assert source_digest(source) != first
-    with pytest.raises(UserError, match="no such file or model"):
+    with pytest.raises(UserError, match="no such file or model folder"):
         source_digest(str(tmp_path / "none"))
 
 

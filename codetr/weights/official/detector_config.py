@@ -1,4 +1,4 @@
-"""Reading the model part of an official (mmdetection style) configuration into a `DetectorConfig`."""
+"""The `DetectorConfig` of the model part of an official (mmdetection-style) configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codetr.weights.official.mask_config import mask_faults, read_instance, read
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
 _HEADS = {"detr": "query", "one-stage": "atss", "two-stage": "roi"}
 
-# Values that every published configuration shares and that are constants here.
+# Settings that are constants in this package, and the values of all published configurations.
 _CONSTANTS: dict[str, tuple[Any, ...]] = {
     "query_head.as_two_stage": (True,),
     "query_head.with_box_refine": (True,),
@@ -50,27 +50,29 @@ _CONSTANTS_OF_KIND: dict[str, dict[str, tuple[Any, ...]]] = {
 
 
 def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
-    """The settings of a detector from `model` of an official configuration, as nested plain dicts and lists.
+    """Read the configuration of a detector from `model` of an official configuration.
 
-    What is absent has the official default.
+    Absent values have the official default.
+
+    Args:
+        model: nested plain dicts and lists.
 
     Raises:
-        UserError: a part or a value this package has no counterpart for, with its path.
+        UserError: it contains parts or values that this package does not support; all of them are listed by path.
     """
     reader = ConfigReader(model)
     kind = _KINDS.get(reader.get("query_head.type"))
     if kind is None:
         raise UserError(
-            f"query_head.type is {reader.get('query_head.type')!r}",
+            f"query_head.type is {reader.get('query_head.type')!r}, supported: {', '.join(map(repr, _KINDS))}",
             where="official configuration",
-            hint=f"Known types: {', '.join(_KINDS)}.",
         )
-    unknown = backbone_faults(reader)
-    unknown += mask_faults(reader)
-    unknown += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
-    unknown += _shared_conv_faults(reader)
-    if unknown:
-        raise UserError("; ".join(unknown), where="official configuration")
+    faults = backbone_faults(reader)
+    faults += mask_faults(reader)
+    faults += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
+    faults += _shared_conv_faults(reader)
+    if faults:
+        raise UserError("; ".join(faults), where="official configuration")
 
     train, test = list(reader.get("train_cfg", [])), list(reader.get("test_cfg", []))
     train_query, test_query = _next(train), _next(test)
@@ -87,7 +89,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
         "detect_head": _HEADS[reader.get("eval_module", "detr")],
     }
     if reader.get("mask_head"):
-        # Its test-time settings are not used there: its detections are those of the query head.
+        # The official code does not use its test-time settings: its detections are those of the query head.
         values["instance"] = read_instance(reader, _next(train))
         _next(test)
     queries = reader.get("query_head.max_pos_coords", 300)
@@ -101,25 +103,25 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
 
 
 def _shared_conv_faults(model: ConfigReader) -> list[str]:
-    """What of the RoI head's convolutions differs from ours, which are as wide as the neck and normalised by groups."""
+    """List unsupported settings of the RoI head's convolutions: theirs must equal the neck's width and groups."""
     head = model.at("roi_head.bbox_head")
     if not _shared_layers(head)[0]:
         return []
-    # Name, official default, what can be built.
+    # Name, official default, supported value.
     values = (
         ("conv_out_channels", 256, model.get("neck.out_channels")),
         ("norm_cfg.type", None, "GN"),
         ("norm_cfg.num_groups", 32, model.get("neck.norm_cfg.num_groups", 32)),
     )
     return [
-        f"roi_head.bbox_head.{name} is {value!r}, only {ours!r} can be built"
-        for name, default, ours in values
-        if (value := head.get(name, default)) != ours
+        f"roi_head.bbox_head.{name} is {value!r}, supported: {supported!r}"
+        for name, default, supported in values
+        if (value := head.get(name, default)) != supported
     ]
 
 
 def _shared_layers(box: ConfigReader) -> tuple[int, int]:
-    """Convolutions and fully connected layers that a box head of this type has in front of its predictors."""
+    """Return the numbers of convolutions and fully connected layers before the predictors of a box head."""
     convs, fcs = {"Shared4Conv1FCBBoxHead": (4, 1), "ConvFCBBoxHead": (0, 0)}.get(box.get("type"), (0, 2))
     return box.get("num_shared_convs", convs), box.get("num_shared_fcs", fcs)
 
@@ -130,7 +132,7 @@ def _next(configs: list[Any]) -> ConfigReader:
 
 def _query(head: ConfigReader, kind: str, train: ConfigReader, test: ConfigReader) -> dict[str, Any]:
     transformer = head.at("transformer")
-    # The decoder's attentions are a list, self-attention first; sizes are those of the encoder's in every model.
+    # The decoder's attentions are a list, self-attention first; in every model sizes equal those of the encoder.
     attention = transformer.at("encoder.transformerlayers.attn_cfgs")
     dino = kind == "co_dino"
     values: dict[str, Any] = {

@@ -110,7 +110,10 @@ def test_drop_path_and_checkpointing_reach_the_model() -> None:
         ({"name": "test_vit", "out_strides": (8, 16)}, "strides 16, not 8, 16"),
         ({"name": "test_maxvit"}, "fails for an image of 160 by 96 pixels"),
         ({"name": "densenet121", "drop_path": 0.1}, "drop_path_rate"),
-        ({"name": "dla34", "checkpointing": True}, "backbone.checkpointing: .*does not support activation checkpointing"),
+        (
+            {"name": "dla34", "checkpointing": True},
+            "backbone.checkpointing: .*does not support activation checkpointing",
+        ),
     ],
 )
 def test_models_that_do_not_fit_are_refused_when_built(settings: dict[str, Any], message: str) -> None:

@@ -100,7 +100,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, place: str,
     content = {"meta": {}, "state_dict": dict(WEIGHTS), "optimizer": {}}
     content[place]["x"] = Calls(function, argument)
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match=rf"x\.pth: asks for '({named}).*nothing of it was executed"):
+    with pytest.raises(UserError, match=rf"x\.pth: contains '({named}).*no code was executed"):
         read_checkpoint(tmp_path / "x.pth")
     assert not marker.exists()
 
@@ -119,7 +119,7 @@ def test_a_bare_pickle_is_not_executed(tmp_path: Path) -> None:
 def test_objects_that_are_no_data_are_named(tmp_path: Path, value: Any) -> None:
     torch.save({"meta": {"x": value}, "state_dict": WEIGHTS}, tmp_path / "x.pth")
     with pytest.raises(
-        UserError, match=r"asks for '(argparse\.Namespace|pathlib|numpy).*neither a tensor nor plain data"
+        UserError, match=r"contains '(argparse\.Namespace|pathlib|numpy).*neither a tensor nor plain data"
     ):
         read_checkpoint(tmp_path / "x.pth")
 
@@ -130,7 +130,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     whole, path = (tmp_path / "x.pth").read_bytes(), tmp_path / "y.pth"
     for length in (0, 1, 50, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"y\.pth.*fetch it again"):
+        with pytest.raises(UserError, match=r"y\.pth.*download it again"):
             read_checkpoint(path)
     flipped = whole.replace(b"\x00\x00\xe0\x40", b"\x00\x01\xe0\x40", 1)
     assert flipped != whole
@@ -145,14 +145,14 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([1, 2], "holds a list"),
-        ({}, "holds no weights"),
-        ({"state_dict": {}}, "holds no weights"),
-        ({"epoch": 3, "a": torch.ones(1)}, "something else than tensors by name: epoch"),
-        ({"state_dict": {"a": [1.0]}}, "something else than tensors by name: a"),
-        ({"state_dict": {"a": torch.ones(2).to_sparse()}}, "something else than tensors by name: a"),
-        ({"state_dict": {"a": torch.empty(2, device="meta")}}, "something else than tensors by name: a"),
-        ({"state_dict": {3: torch.ones(1)}}, "something else than tensors by name: 3"),
+        ([1, 2], "contains a list"),
+        ({}, "contains no weights"),
+        ({"state_dict": {}}, "contains no weights"),
+        ({"epoch": 3, "a": torch.ones(1)}, "values that are not tensors: epoch"),
+        ({"state_dict": {"a": [1.0]}}, "values that are not tensors: a"),
+        ({"state_dict": {"a": torch.ones(2).to_sparse()}}, "values that are not tensors: a"),
+        ({"state_dict": {"a": torch.empty(2, device="meta")}}, "values that are not tensors: a"),
+        ({"state_dict": {3: torch.ones(1)}}, "values that are not tensors: 3"),
     ],
     ids=str,
 )
