@@ -195,7 +195,8 @@ class SwinBlock(nn.Module):
         if torch.compiler.is_exporting():
             # Which of the four kinds occur depends on the size of the map, which is symbolic.
             kinds = torch.stack((bias, last_column, last_row, corner))
-            return self.attn(windows, _window_biases(kinds, *windows.shape[:3]))
+            attended: Tensor = self.attn(windows, _window_biases(kinds, *windows.shape[:3]))
+            return attended
         upper = self._attend_rows(windows[:, :-1], bias, last_column)
         lower = self._attend_rows(windows[:, -1:], last_row, corner)
         return torch.cat((*upper, *lower), dim=1)

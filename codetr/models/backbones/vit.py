@@ -150,7 +150,7 @@ def split_windows(x: Tensor, size: int) -> Tensor:
     attention to it.
     """
     x, rows, columns = pad_to_windows(x, size)
-    windows = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
+    windows: Tensor = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
     return windows.clone(memory_format=torch.contiguous_format).flatten(0, 2)
 
 
@@ -199,7 +199,8 @@ class RotaryAttention(nn.Module):
         return out
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return heads
 
 
 class GatedFeedforward(nn.Module):

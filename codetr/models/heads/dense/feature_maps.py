@@ -14,7 +14,8 @@ def flatten_map(predictions: Tensor, size: int) -> Tensor:
         predictions: output of a convolution with n anchors per cell.
         size: numbers per anchor.
     """
-    return predictions.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size)).float()
+    flattened: Tensor = predictions.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size))
+    return flattened.float()
 
 
 def map_sizes(features: Sequence[Tensor]) -> list[tuple[int, int]]:
