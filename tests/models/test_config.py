@@ -51,7 +51,7 @@ def test_heads_can_be_switched_off() -> None:
 
 
 def test_the_head_that_detects_must_be_there_and_decides_whether_there_are_masks() -> None:
-    """Evaluation of masks that never come would fail after hours of training."""
+    """Evaluation of masks would fail after hours of training if the head does not predict them."""
     masked = co_deformable_detr_mask_r50(80)
     assert masked.needs_masks
     assert masked.gives_masks

@@ -52,7 +52,7 @@ def test_names_of_losses_and_the_order_of_divisors_do_not_depend_on_the_data(kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_loss_is_divided_by_what_the_normalizer_answers(kind: DetectorKind) -> None:
-    """A loss with a divisor of its own would weigh wrongly when batches are accumulated or spread over processes."""
+    """A loss without the normalizer's divisor would have a wrong weight under accumulation or in several processes."""
     detector = build(kind).train()
     batch, targets = random_batch((2, 3))
 

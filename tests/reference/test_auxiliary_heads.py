@@ -1,6 +1,6 @@
 """The auxiliary heads alone, on the official encoder's maps: what they predict, learn, propose and detect.
 
-The whole detector is compared elsewhere; here a difference is the head's own.
+test_models_*.py compare the whole detector; a difference here is one of a head.
 """
 
 from __future__ import annotations

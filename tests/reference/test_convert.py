@@ -67,7 +67,7 @@ def test_every_key_is_accounted_for(case: GoldenCase, model: Path, checkpoint: P
 
 
 def test_weights_come_back_bit_by_bit(case: GoldenCase, model: Path, tmp_path: Path) -> None:
-    """And the file says itself what it is: no option is needed to read it again."""
+    """The file contains its configuration: no option is needed to read it again."""
     run("convert", "--to-official", model, "-o", tmp_path / "back.pth")
     content = torch.load(tmp_path / "back.pth", weights_only=True)
     written, weights = content["state_dict"], case.arrays("state_dict")

@@ -97,8 +97,8 @@ def test_deformable_attention_module(piece: dict[str, Tensor]) -> None:
     named = dict(module.named_parameters())
     gradients = torch.autograd.grad(output, [query, memory, *named.values()], piece["grad_output"])
     expected = [piece["grad_query"], piece["grad_value"], *(piece[f"grad::{name}"] for name in named)]
-    for gradient, wanted in zip(gradients, expected, strict=True):
-        close(gradient, wanted, rtol=1e-4)
+    for gradient, target in zip(gradients, expected, strict=True):
+        close(gradient, target, rtol=1e-4)
 
 
 @pytest.mark.parametrize("piece", ["ms_deform_attn_init_bias"], indirect=True)
@@ -147,7 +147,7 @@ def test_denoising_queries(piece: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("piece", ["cdn_query_generator_noise"], indirect=True)
 def test_denoising_targets(piece: dict[str, Tensor]) -> None:
-    """Positive copies must find their own object; negative copies and empty slots are background."""
+    """Positive copies must predict their object; negative copies and empty slots are background."""
     classes = len(piece["label_embedding"])
     sizes = [(int(height), int(width)) for height, width in piece["img_hw"]]
     batch = ImageBatch(torch.zeros(len(sizes), 3, 150, 200), sizes, sizes, sizes)

@@ -39,7 +39,7 @@ def test_eighty_classes_without_names_are_those_of_coco() -> None:
 
 @pytest.mark.parametrize("names", [None, ("only one",), (1, 2, 3), "abc", ("a", "", "c"), 3])
 def test_other_classes_are_numbered_and_not_known(names: Any) -> None:
-    """The official code writes COCO's names into every checkpoint of a dataset that does not say its own."""
+    """The official code writes COCO's names into every checkpoint of a dataset without class names."""
     found = resolve_class_names(named(names), 3)
     assert found.names == ("class 0", "class 1", "class 2")
     assert not found.known

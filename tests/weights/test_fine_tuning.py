@@ -78,7 +78,7 @@ def test_rows_of_shared_classes_and_everything_else_are_kept(tmp_path: Path, kin
         for label in range(len(NEW)):
             rows = slice(label * each, label * each + each)
             if kind == "co_deformable" and "classifiers.2" in name and label == 0:
-                # There this row says whether there is anything at all, whatever class 0 is.
+                # In this layer the row is the objectness of all classes.
                 assert torch.equal(value[:1], old[name][:1]), name
             elif label in KEPT:
                 given = slice(KEPT[label] * each, KEPT[label] * each + each)

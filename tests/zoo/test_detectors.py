@@ -20,7 +20,7 @@ def test_detectors_are_the_official_ones(name: str) -> None:
     """Sizes show in a checkpoint's keys; drop path, denoising, samplers, thresholds and loss weights do not."""
     official, ours = read_official_config(MODELS[name]), zoo.recipe(name).model
     if name == "co_deformable_detr_mask_r50_1x_coco":
-        # Officially one asks for the RoI head's detections, which alone have masks, at every test.
+        # The official code selects the RoI head, whose detections have masks, on the command line of the test.
         assert (official.detect_head, ours.detect_head) == ("query", "roi")
         official = official.model_copy(update={"detect_head": "roi"})
     assert ours == official

@@ -127,7 +127,7 @@ def test_models_that_do_not_fit_are_refused_when_built(settings: dict[str, Any],
     [("convnext_atto", (8, 16, 32)), ("efficientnet_lite0", (4, 8, 16, 32)), ("test_vit", (16,))],
 )
 def test_a_detector_trains(name: str, strides: tuple[int, ...]) -> None:
-    """Two steps: every trainable parameter has a gradient, the backbone its own rate, and the average follows."""
+    """Two steps: every trainable parameter has a gradient, the backbone its rate, the average is updated."""
     detector = timm_detector(name, strides)
     optimizer = build_optimizer(detector, OptimizerConfig(lr=1e-3, lr_multipliers={"backbone": 0.1}))
     ema = Ema(detector, EmaConfig(momentum=0.5, warmup_iterations=1))

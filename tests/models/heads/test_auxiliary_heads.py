@@ -43,7 +43,7 @@ def test_any_number_of_objects_can_be_learnt(heads: Heads, targets: list[Target]
         assert made.features.shape == (*made.labels.shape, CHANNELS)
         assert torch.equal(made.box_weights > 0, made.labels < CLASSES)
         assert ((made.boxes_cxcywh >= 0) | (made.labels == CLASSES)[..., None]).all()
-    if not any(len(wanted) for wanted in targets):
+    if not any(len(objects) for objects in targets):
         assert losses["rpn.box"] == losses["roi.giou"] == losses["atss.giou"] == 0
 
 

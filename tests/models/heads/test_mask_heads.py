@@ -42,7 +42,7 @@ def test_every_batch_trains_every_parameter(kind: DetectorKind, objects: tuple[i
 
 
 def test_mask_losses_are_divided_by_what_the_normalizer_answers() -> None:
-    """As many divisors whatever is in the images, and none of its own: accumulation replays them by position."""
+    """The number of divisors is the same for all images, and every loss has one: accumulation replays them in order."""
     detector = build().train()
     counts = []
     for objects in ((2, 3), (0, 0)):
@@ -92,7 +92,7 @@ def test_the_atss_head_gives_no_masks() -> None:
 
 
 def test_both_kinds_of_masks_are_learned() -> None:
-    """A dozen steps on two images; losses without gradient, or of targets drawn anew, would not fall."""
+    """A dozen steps on two images; losses without gradient, or with inconsistent targets, would not decrease."""
     detector = build().train()
     batch, targets = random_batch((2, 3))
     optimizer = torch.optim.AdamW((p for p in detector.parameters() if p.requires_grad), lr=2e-3)

@@ -1,4 +1,4 @@
-"""Files of official weights: every form they come in, and damaged and hostile ones."""
+"""Files of official weights: every format, and damaged and malicious files."""
 
 from __future__ import annotations
 
@@ -88,17 +88,17 @@ def test_numbers_of_numpy_in_the_notes_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("place", ["meta", "state_dict", "optimizer"])
+@pytest.mark.parametrize("key", ["meta", "state_dict", "optimizer"])
 @pytest.mark.parametrize(
     ("function", "named"),
     [(os.mkdir, r"posix\.mkdir"), (exec, "exec"), (Path.touch, "getattr|Path")],
     ids=["mkdir", "exec", "touch"],
 )
-def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, place: str, function: Any, named: str) -> None:
+def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, key: str, function: Any, named: str) -> None:
     marker = tmp_path / "executed"
     argument = f"open({str(marker)!r}, 'w')" if function is exec else str(marker)
     content = {"meta": {}, "state_dict": dict(WEIGHTS), "optimizer": {}}
-    content[place]["x"] = Calls(function, argument)
+    content[key]["x"] = Calls(function, argument)
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match=rf"x\.pth: contains '({named}).*no code was executed"):
         read_checkpoint(tmp_path / "x.pth")
@@ -125,7 +125,7 @@ def test_objects_that_are_no_data_are_named(tmp_path: Path, value: Any) -> None:
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    """Cut anywhere; and with one bit of a weight changed, which nobody would notice later."""
+    """Truncated anywhere, and with one bit of a weight changed, which would go unnoticed."""
     torch.save({"state_dict": {"a": torch.full((500,), 7.0)}}, tmp_path / "x.pth")
     whole, path = (tmp_path / "x.pth").read_bytes(), tmp_path / "y.pth"
     for length in (0, 1, 50, len(whole) // 2, len(whole) - 1):
@@ -143,7 +143,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ([1, 2], "contains a list"),
         ({}, "contains no weights"),
@@ -156,9 +156,9 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_files_without_weights_are_refused(tmp_path: Path, content: Any, said: str) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_checkpoint(tmp_path / "x.pth")
 
 
@@ -170,7 +170,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_weights_are_maps_of_the_file(tmp_path: Path) -> None:
-    """A checkpoint of gigabytes takes no memory of its own before it is used."""
+    """A checkpoint of gigabytes needs no memory before it is used."""
     torch.save({"state_dict": {"a": torch.ones(1 << 20)}}, tmp_path / "x.pth")
     weight = read_checkpoint(tmp_path / "x.pth").weights["a"]
     maps = Path("/proc/self/maps").read_text().splitlines()

@@ -125,7 +125,7 @@ def test_settings_at_test_time_leave_the_training_ones_out() -> None:
     assert one.at_test_time != without.at_test_time
 
 
-# What checkpoints carry
+# Configurations stored in checkpoints
 
 
 @pytest.fixture

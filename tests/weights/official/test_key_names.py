@@ -59,7 +59,7 @@ def test_all_keys_that_do_not_fit_are_named_and_nothing_is_loaded(case: GoldenCa
 
 
 def test_constants_are_written_and_may_be_given_if_they_fit(golden: Path) -> None:
-    """Published Swin checkpoints hold them, and the official code wants them; a file without them is complete too."""
+    """Published Swin checkpoints contain them, and the official code requires them; a file without them is complete."""
     case = GoldenCase(golden / "models" / "co_dino_swin_s0")
     detector = case.detector()
     name = "backbone.layers.1.blocks.0.attn.relative_position_index"

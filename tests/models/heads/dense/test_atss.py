@@ -12,8 +12,8 @@ from tests.support.auxiliary_heads import (
 )
 
 
-def test_an_image_learns_the_same_beside_another(heads: Heads) -> None:
-    """Padding and neighbours must not leak into what an image is taught."""
+def test_targets_of_an_image_do_not_depend_on_its_batch(heads: Heads) -> None:
+    """Padding and other images must not affect the targets of an image."""
     alone = heads.atss.targets([(8, 12), (4, 6), (2, 3)], image_batch((50, 70)), [target((10, 10, 50, 40))])
     beside = heads.atss.targets(
         [(8, 12), (4, 6), (2, 3)], image_batch(CANVAS, (50, 70)), [target(), target((10, 10, 50, 40))]

@@ -12,10 +12,10 @@ from tests.support.random_boxes import box, xyxy
 @given(box, box)
 def test_decoding_undoes_encoding(reference: tuple, other: tuple) -> None:
     """Up to the largest change of scale that decoding allows, 62.5."""
-    references, wanted = xyxy([reference]), xyxy([other])
+    references, expected = xyxy([reference]), xyxy([other])
     coder = BoxCoder((0.1, 0.1, 0.2, 0.2))
-    decoded = coder.decode(references, coder.encode(references, wanted))
-    ratio = (wanted[:, 2:] - wanted[:, :2]) / (references[:, 2:] - references[:, :2])
+    decoded = coder.decode(references, coder.encode(references, expected))
+    ratio = (expected[:, 2:] - expected[:, :2]) / (references[:, 2:] - references[:, :2])
     if ((ratio < 62) & (ratio > 1 / 62)).all():
-        torch.testing.assert_close(decoded, wanted, rtol=1e-3, atol=0.05)
+        torch.testing.assert_close(decoded, expected, rtol=1e-3, atol=0.05)
     assert decoded.isfinite().all()
