@@ -21,7 +21,7 @@ from torch import Tensor
 
 from codetr.models.detector import build_detector
 from codetr.weights.coco_classes import COCO_NAMES
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_dino_vit_large_coco
 
 

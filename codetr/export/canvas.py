@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from codetr.core.settings import Settings
 from codetr.models.backbones.config import ViTConfig
-from codetr.models.backbones.windows import whole
+from codetr.models.backbones.windows import ceil_div
 from codetr.models.config import DetectorConfig
 
 
@@ -46,5 +46,5 @@ class CanvasRule(Settings):
         if self.fixed is not None:
             return images
         height, width = images.shape[2], images.shape[3]
-        rows, columns = whole(height, self.multiple), whole(width, self.multiple)
+        rows, columns = ceil_div(height, self.multiple), ceil_div(width, self.multiple)
         return F.pad(images, (0, columns * self.multiple - width, 0, rows * self.multiple - height))

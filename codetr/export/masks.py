@@ -11,7 +11,7 @@ from torch._higher_order_ops import scan
 from codetr.export.suppression import Found
 from codetr.export.two_stage import number_batch
 from codetr.models.detector import CoDETR
-from codetr.ops.exporting import plain_layout
+from codetr.ops.exporting import contiguous_for_export
 
 _CHUNK = 128
 """Detections of every image that masks are computed for at a time, at most."""
@@ -36,7 +36,7 @@ def masks_of(detector: CoDETR, maps: Sequence[Tensor], found: Found, factors: Te
     # A scan, because the operations of every part would be in the file one after the other otherwise.
     def step(carry: Tensor, part: tuple[Tensor, Tensor]) -> tuple[Tensor, list[Tensor]]:
         boxes, classes = part
-        regions, labels = number_batch(boxes), plain_layout(classes).flatten()
+        regions, labels = number_batch(boxes), contiguous_for_export(classes).flatten()
         if instance is not None:
             outputs = list(instance.masks(maps, semantic, regions, labels))
         else:
@@ -65,4 +65,4 @@ def _in_parts(values: Tensor) -> Tensor:
 
 def _together(parts: Tensor, count: int) -> Tensor:
     """(parts, batch, size, ...) to (batch, count, ...)."""
-    return plain_layout(parts.movedim(0, 1)).flatten(1, 2)[:, :count]
+    return contiguous_for_export(parts.movedim(0, 1)).flatten(1, 2)[:, :count]

@@ -18,8 +18,8 @@ from codetr.export.suppression import GONE, Found, suppress
 from codetr.export.two_stage import detect_regions
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig
 from codetr.models.detector import CoDETR
-from codetr.models.heads.query.postprocess import ranked_pairs
-from codetr.models.transformer.levels import Encoded, Levels
+from codetr.models.heads.query.postprocess import topk_pairs
+from codetr.models.transformer.levels import EncoderOutput, FeatureLevels
 
 Runner = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 """Anything that computes what a `DetectionProgram` does."""
@@ -79,7 +79,7 @@ class DetectionProgram(nn.Module):
             image_sizes = torch.tensor(canvas, device=image_sizes.device) + torch.zeros_like(image_sizes)
         frames = image_sizes.to(images.dtype).flip(1).repeat(1, 2)
         maps = detector.neck(detector.backbone(images))
-        encoded = detector.encoder(maps, Levels.of(maps, canvas, image_sizes))
+        encoded = detector.encoder(maps, FeatureLevels.of(maps, canvas, image_sizes))
         if detector.config.detect_head == "roi":
             found = detect_regions(detector, encoded, frames, factors)
         else:
@@ -93,12 +93,12 @@ class DetectionProgram(nn.Module):
             outputs |= masks_of(detector, encoded.levels.split(encoded.memory), found, factors)
         return outputs
 
-    def _detect_queries(self, encoded: Encoded, frames: Tensor, factors: Tensor) -> Found:
+    def _detect_queries(self, encoded: EncoderOutput, frames: Tensor, factors: Tensor) -> Found:
         config, limit = self.detector.config.query, self.detector.config.query.max_detections
         predictions, _ = self.detector.query_head(encoded)
         if not isinstance(config, CoDINOHeadConfig):
-            return Found(*ranked_pairs(predictions, limit, frames, factors))
-        boxes, scores, labels = ranked_pairs(predictions, config.queries, frames, factors)
+            return Found(*topk_pairs(predictions, limit, frames, factors))
+        boxes, scores, labels = topk_pairs(predictions, config.queries, frames, factors)
         scores = torch.where(scores > config.score_threshold, scores, GONE)
         if config.nms is None:
             return Found(boxes[:, :limit], scores[:, :limit], labels[:, :limit])

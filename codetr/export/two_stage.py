@@ -12,10 +12,10 @@ from codetr.models.detector import CoDETR
 from codetr.models.heads.dense.box_coder import BoxCoder
 from codetr.models.heads.dense.feature_maps import map_sizes
 from codetr.models.heads.dense.rpn import RPNHead
-from codetr.models.transformer.levels import Encoded
+from codetr.models.transformer.levels import EncoderOutput
 
 
-def detect_regions(detector: CoDETR, encoded: Encoded, frames: Tensor, factors: Tensor) -> Found:
+def detect_regions(detector: CoDETR, encoded: EncoderOutput, frames: Tensor, factors: Tensor) -> Found:
     """What `detector.detect` finds with its RoI head.
 
     Args:

@@ -1,7 +1,7 @@
-"""The settings of a detector: everything that decides its parameters, its losses and its detections.
+"""Configuration of a detector: everything that determines its parameters, losses and detections.
 
 Defaults are those of the published Co-Deformable-DETR and Co-DINO models (Zong, Song and Liu, ICCV 2023) with a
-ResNet-50 backbone. Sizes can be changed freely; values that no published model varies are constants of the code.
+ResNet-50 backbone. Values that no published model varies are constants in the code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MEMORY_SETTINGS = (
     "query.transformer.checkpointed_encoder_layers",
     "query.transformer.checkpointed_decoder_layers",
 )
-"""Settings of a detector that say what is computed twice to save memory, and change nothing else."""
+"""Paths of the settings for activation checkpointing, which trade time for memory and change no result."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DetectorKind = Literal["co_deformable", "co_dino"]
@@ -30,7 +30,7 @@ class NMSConfig(Settings):
 
     Attributes:
         method: "nms" drops overlapping boxes, "soft_nms" lowers their scores linearly (Bodla et al., ICCV 2017).
-        iou_threshold: overlap from which a box is dropped or its score lowered.
+        iou_threshold: IoU from which a box is dropped or its score lowered.
         min_score: soft-NMS drops boxes whose score falls below this.
     """
 
@@ -44,10 +44,9 @@ class TransformerConfig(Settings):
 
     Attributes:
         attention_heads: heads of every attention; must divide the detector's channels.
-        sampling_points: points each deformable attention head samples per level.
-        checkpointed_encoder_layers: the first n encoder layers keep no activations for the backward pass but
-            compute them again, which saves memory and costs time.
-        checkpointed_decoder_layers: the same for the first n decoder layers.
+        sampling_points: sampling points per head and level of the deformable attention.
+        checkpointed_encoder_layers: number of encoder layers, from the first, with activation checkpointing.
+        checkpointed_decoder_layers: number of decoder layers, from the first, with activation checkpointing.
     """
 
     encoder_layers: PositiveInt = 6
@@ -59,8 +58,8 @@ class TransformerConfig(Settings):
     checkpointed_decoder_layers: NonNegativeInt = 0
 
 
-class SetCosts(Settings):
-    """Weights of the three parts of the cost by which queries are matched to objects."""
+class MatchingCosts(Settings):
+    """Weights of the three costs of matching queries with objects."""
 
     classification: NonNegativeFloat = 2.0
     l1: NonNegativeFloat = 5.0
@@ -68,7 +67,7 @@ class SetCosts(Settings):
 
 
 class SetLossWeights(Settings):
-    """Weights of the losses of every decoder layer, the encoder proposals and the auxiliary queries."""
+    """Weights of the losses of every decoder layer, the encoder's proposals and the positive queries."""
 
     classification: NonNegativeFloat
     l1: NonNegativeFloat = 5.0
@@ -81,7 +80,7 @@ class CoDeformableHeadConfig(Settings):
     Attributes:
         position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
         position_offset: added to one-based rows and columns before they are encoded.
-        max_detections: detections kept per image, over all queries and classes.
+        max_detections: most detections per image, over all queries and classes.
     """
 
     kind: Literal["co_deformable"] = "co_deformable"
@@ -89,7 +88,7 @@ class CoDeformableHeadConfig(Settings):
     position_offset: float = -0.5
     queries: PositiveInt = 300
     transformer: TransformerConfig = TransformerConfig()
-    costs: SetCosts = SetCosts()
+    costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=2.0)
     max_detections: PositiveInt = 100
 
@@ -98,9 +97,9 @@ class DenoisingConfig(Settings):
     """Contrastive denoising queries (Zhang et al., "DINO", ICLR 2023, section 3.3).
 
     Attributes:
-        queries: denoising queries per image, shared out over as many groups as fit.
-        label_noise: half of this is the probability that a query's label is drawn at random.
-        box_noise: how far corners move, as a fraction of half the box size.
+        queries: denoising queries per image; the number of groups follows from it and the number of objects.
+        label_noise: twice the probability that a query's label is replaced by a random one.
+        box_noise: largest shift of the corners of positive queries, as a fraction of half the box size.
     """
 
     queries: PositiveInt = 100
@@ -114,8 +113,8 @@ class CoDINOHeadConfig(Settings):
     Attributes:
         position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
         position_offset: added to one-based rows and columns before they are encoded.
-        nms: suppression among the final detections, None for none.
-        score_threshold: detections must score above this.
+        nms: suppression of the final detections, None for none.
+        score_threshold: detections need a score above this.
     """
 
     kind: Literal["co_dino"] = "co_dino"
@@ -124,7 +123,7 @@ class CoDINOHeadConfig(Settings):
     queries: PositiveInt = 900
     transformer: TransformerConfig = TransformerConfig()
     denoising: DenoisingConfig = DenoisingConfig()
-    costs: SetCosts = SetCosts()
+    costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=1.0)
     nms: NMSConfig | None = NMSConfig(method="soft_nms", iou_threshold=0.8)
     score_threshold: Fraction = 0.0
@@ -132,12 +131,12 @@ class CoDINOHeadConfig(Settings):
 
 
 class ProposalConfig(Settings):
-    """How region proposals are picked from the RPN's output.
+    """Selection of region proposals from the RPN's output.
 
     Attributes:
-        candidates: best anchors per level that enter suppression.
-        proposals: boxes kept per image.
-        iou_threshold: overlap from which suppression (within each level) drops a box.
+        candidates: anchors per level, with the highest scores, that enter suppression.
+        proposals: most proposals per image.
+        iou_threshold: IoU from which suppression (within each level) drops a box.
     """
 
     candidates: PositiveInt = 1000
@@ -152,11 +151,11 @@ class RPNConfig(Settings):
         octave_base_scale: size of the smallest anchor, in strides of its level.
         scales_per_octave: anchor sizes per level, spread evenly (in log scale) over a factor of two.
         ratios: height over width of the anchors.
-        positive_iou: overlap from which an anchor is foreground.
-        negative_iou: overlap below which an anchor is background.
-        min_positive_iou: overlap from which an object's best anchors are foreground in any case.
-        samples: anchors per image that the losses see.
-        positive_fraction: upper bound of the foreground share among them.
+        positive_iou: IoU from which an anchor is foreground.
+        negative_iou: IoU below which an anchor is background.
+        min_positive_iou: IoU from which an object's best anchors are foreground in any case.
+        samples: anchors per image that enter the losses.
+        positive_fraction: upper bound of the fraction of foreground among them.
     """
 
     octave_base_scale: PositiveInt = 4
@@ -178,8 +177,8 @@ class MaskHeadConfig(Settings):
 
     Attributes:
         convs: 3×3 convolutions before the upsampling.
-        pool_size: side of the pooled features; masks have twice as many cells per side.
-        weight: of the loss.
+        pool_size: side of the pooled features in cells; masks have twice as many cells per side.
+        weight: weight of the loss.
     """
 
     convs: NonNegativeInt = 4
@@ -192,16 +191,16 @@ class RoIHeadConfig(Settings):
 
     Attributes:
         finest_scale: RoIs smaller than twice this (square root of the area, pixels) are pooled from the finest level.
-        pool_size: side of the pooled features.
+        pool_size: side of the pooled features in cells.
         shared_convs: 3×3 convolutions with group normalisation before the fully connected layers.
         shared_fcs: fully connected layers of `fc_channels` before the two predictors.
-        class_agnostic: one box for all classes instead of one per class.
+        class_agnostic: predict one box for all classes instead of one per class.
         delta_stds: scale of the encoded deltas (x, y, w, h).
-        positive_iou: overlap from which a proposal is foreground; below it is background.
-        samples: proposals per image that the losses see.
-        positive_fraction: upper bound of the foreground share among them.
-        max_auxiliary_queries: upper bound of customised positive queries per image.
-        mask: gives the detections of this head masks; None for boxes only.
+        positive_iou: IoU from which a proposal is foreground; below it is background.
+        samples: proposals per image that enter the losses.
+        positive_fraction: upper bound of the fraction of foreground among them.
+        max_auxiliary_queries: most customised positive queries per image.
+        mask: mask head for the detections of this head; None for boxes only.
     """
 
     finest_scale: PositiveInt = 112
@@ -231,8 +230,8 @@ class ATSSHeadConfig(Settings):
         octave_base_scale: side of the one square anchor, in strides of its level.
         assigner_candidates: anchors per level, nearest to an object's centre, that may become foreground.
         delta_stds: scale of the encoded deltas (x, y, w, h).
-        max_auxiliary_queries: upper bound of customised positive queries per image.
-        candidates: best locations per level that enter suppression.
+        max_auxiliary_queries: most customised positive queries per image.
+        candidates: (cell, class) pairs per level, with the highest scores, that enter suppression.
     """
 
     stacked_convs: PositiveInt = 1
@@ -255,16 +254,16 @@ class InstanceHeadConfig(Settings):
 
     Attributes:
         finest_scale: regions smaller than twice this (square root of the area, pixels) are pooled from the finest map.
-        pool_size: side of the pooled features; the finest masks have eight times as many cells per side.
+        pool_size: side of the pooled features in cells; the finest masks have eight times as many cells per side.
         instance_convs: 3×3 convolutions over the features of a region.
         semantic_convs: 3×3 convolutions over the finest map of the image.
-        positive_iou: overlap with an object from which a detection is trained on.
-        samples: detections per image to choose from.
-        positive_fraction: upper bound of those that are trained on, as a fraction of `samples`.
-        mask_weight: of the loss of all masks.
-        stage_weights: of the masks, coarse to fine, within it.
-        iou_fc_channels: width of the layer before the predicted overlap of a mask with its object.
-        iou_weight: of the loss of the predicted overlap.
+        positive_iou: IoU with an object from which a detection is foreground.
+        samples: most detections per image that are sampled.
+        positive_fraction: upper bound of the fraction of foreground among them; only foreground is trained on.
+        mask_weight: weight of the mask loss of all stages.
+        stage_weights: weights of the stages within it, coarse to fine.
+        iou_fc_channels: width of the layer before the predicted mask IoU.
+        iou_weight: weight of the loss of the predicted mask IoU.
     """
 
     finest_scale: PositiveInt = 56
@@ -284,9 +283,9 @@ class FederatedConfig(Settings):
     """The federated loss (Zhou, Koltun and Krähenbühl, arXiv 2103.07461, appendix D), see `losses.federated`.
 
     Attributes:
-        classes: how many count in the classification of an image: those that are in it and, up to this number, drawn
+        classes: classes in the classification loss of an image: those of its objects and, up to this number, sampled
             ones.
-        power: a class is drawn with a probability in proportion to this power of its number of training images.
+        power: the probability of sampling a class is proportional to its number of training images to this power.
     """
 
     classes: PositiveInt = 50
@@ -294,22 +293,22 @@ class FederatedConfig(Settings):
 
 
 class DetectorConfig(Settings):
-    """A whole Co-DETR detector.
+    """A Co-DETR detector.
 
     Attributes:
         num_classes: classes of the dataset; labels are 0..num_classes-1.
         channels: width of neck, transformer and dense heads; a multiple of `norm_groups` and of 4.
         norm_groups: groups of every group normalisation.
-        padding_mask: hide the padding of a batch from the transformer. False for models trained on one fixed
-            canvas ("large-scale jitter"): there the whole canvas counts as the image.
+        padding_mask: exclude the padding of a batch from attention. False for models trained on one fixed canvas
+            ("large-scale jitter"): there the whole canvas is the valid area.
         query: the query head, whose kind is the kind of the detector.
         rpn, roi: the Faster R-CNN auxiliary head; both or neither.
         atss: the ATSS auxiliary head, or None.
-        instance: gives the detections of the query head masks; None for boxes only.
-        federated: in training, which classes count in an image whose annotations do not say of all classes where
-            they are, as in LVIS; None for all.
-        detect_head: which head's detections the detector gives. "query" is Co-DETR proper and the fastest; a mask
-            head in the RoI head gives masks to that head's detections only.
+        instance: mask head for the detections of the query head; None for boxes only.
+        federated: the federated loss, for datasets that are not annotated exhaustively, such as LVIS; None for all
+            classes in every image.
+        detect_head: head whose detections the detector returns. "query" is Co-DETR proper and the fastest; a mask
+            head in the RoI head predicts masks of that head's detections only.
     """
 
     num_classes: PositiveInt
@@ -333,37 +332,37 @@ class DetectorConfig(Settings):
                 f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
             )
         if self.instance is not None and self.channels % 8:
-            raise ValueError("channels must be a multiple of 8 with masks in stages (instance)")
+            raise ValueError("channels must be a multiple of 8 with an instance head")
         if (self.rpn is None) != (self.roi is None):
-            raise ValueError("rpn and roi belong together: give both or set both to null")
+            raise ValueError("rpn and roi belong together: set both or neither to null")
         if self.detect_head not in self.heads:
             raise ValueError(
-                f"detect_head is '{self.detect_head}', which is switched off; on are {', '.join(self.heads)}"
+                f"detect_head is '{self.detect_head}', which is not enabled; enabled heads: {', '.join(self.heads)}"
             )
         return self
 
     def with_classes(self, classes: int) -> Self:
-        """The same detector for so many classes."""
+        """Return the configuration of the same detector for another number of classes."""
         return self.changed([("num_classes", classes)])
 
     @property
     def kind(self) -> DetectorKind:
-        """Which family the detector belongs to."""
+        """Family of the detector."""
         return self.query.kind
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the encoder's levels, in input pixels."""
+        """Strides of the encoder's levels, in pixels of the input."""
         return self.backbone.pyramid_strides
 
     @property
     def dense_strides(self) -> tuple[int, ...]:
-        """Strides of the maps the auxiliary heads see: the encoder's levels and one coarser."""
+        """Strides of the auxiliary heads' feature maps: the encoder's levels and a coarser one."""
         return (*self.strides, self.strides[-1] * 2)
 
     @property
     def auxiliary_heads(self) -> tuple[str, ...]:
-        """Names of the auxiliary heads that are switched on, in the order of their customised queries."""
+        """Names of the enabled auxiliary heads, in the order of their customised positive queries."""
         return tuple(name for name, head in (("roi", self.roi), ("atss", self.atss)) if head is not None)
 
     @property
@@ -378,7 +377,7 @@ class DetectorConfig(Settings):
 
     @property
     def gives_masks(self) -> bool:
-        """Whether the detections have masks."""
+        """Whether detections have masks."""
         if self.detect_head == "query":
             return self.instance is not None
         return self.detect_head == "roi" and self.roi is not None and self.roi.mask is not None

@@ -1,4 +1,4 @@
-"""Masks as networks predict them, a small grid over each box, and as images show them (He et al., ICCV 2017)."""
+"""Conversion of masks between grids over boxes, as networks predict them, and pixels (He et al., ICCV 2017)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 _THRESHOLD = 0.5
-_CHUNK = 2**25
-"""Mask pixels that are held as floats at a time: 128 MiB."""
+CHUNK = 2**25
+"""Mask pixels that `crop_masks` holds as float32 at a time by default: 128 MiB."""
 
 
 @dataclass
 class RegionMasks:
-    """Masks of one image's detections, as grids over their boxes until someone wants them in pixels.
+    """Masks of one image's detections as grids over their boxes, converted to pixels on request.
 
-    In pixels, a thousand masks of a 12 megapixel photograph are 12 GB; the grids are a few megabytes. Iterating
-    gives the masks in pixels one after the other.
+    In pixels, a thousand masks of a 12 megapixel photograph need 12 GB, the grids a few megabytes. Iterating yields the
+    masks in pixels one after the other.
 
     Attributes:
         probabilities: (detections, side, side) float32 in [0, 1], a grid of cells over each box.
@@ -37,34 +37,34 @@ class RegionMasks:
         return len(self.boxes)
 
     def __getitem__(self, index: slice | Tensor) -> RegionMasks:
-        """The masks of some of the detections."""
+        """Select the masks of some detections."""
         return RegionMasks(self.probabilities[index], self.boxes[index], self.size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """(height, width) bool over the original image, of every detection in order."""
+        """Yield the mask of every detection, (height, width) bool over the original image."""
         for grid, corners in zip(self.probabilities, self.boxes.tolist(), strict=True):
             yield paste_mask(grid, corners, self.size)
 
     def pasted(self) -> Tensor:
-        """(detections, height, width) bool over the original image."""
+        """Return the masks of all detections, (detections, height, width) bool over the original image."""
         masks = torch.zeros(len(self), *self.size, dtype=torch.bool, device=self.boxes.device)
         for mask, pasted in zip(masks, self, strict=True):
             mask.copy_(pasted)
         return masks
 
     def to(self, device: torch.device | str) -> RegionMasks:
-        """The same masks with their tensors on `device`."""
+        """Return the masks with their tensors on `device`."""
         return RegionMasks(self.probabilities.to(device), self.boxes.to(device), self.size)
 
 
 def paste_mask(probabilities: Tensor, box: Sequence[float], size: tuple[int, int]) -> Tensor:
-    """(height, width) bool: where the interpolated probability at a pixel's centre reaches one half.
+    """Return the mask (height, width) bool of an image: pixels at whose centre the probability is at least one half.
 
-    Only pixels that the box touches are looked at; beyond its border, interpolation with zeros stays below one half.
-    A box without extent has an empty mask.
+    Probabilities are interpolated, with zeros beyond the border of the box, so only pixels that the box touches are
+    computed. A box without extent has an empty mask.
 
     Args:
-        probabilities: (side, side) in [0, 1], the cells of a grid over the box.
+        probabilities: (side, side) in [0, 1], a grid of cells over the box.
         box: xyxy in pixels; it may reach beyond the image, or lie outside it.
         size: (height, width) of the image.
     """
@@ -75,14 +75,14 @@ def paste_mask(probabilities: Tensor, box: Sequence[float], size: tuple[int, int
         for start, end, length in ((top, bottom, size[0]), (left, right, size[1]))
     )
     if len(y) and len(x):
-        places = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-        sampled = F.grid_sample(probabilities.float()[None, None], places[None], align_corners=False)
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+        sampled = F.grid_sample(probabilities.float()[None, None], grid[None], align_corners=False)
         mask[rows, columns] = sampled[0, 0] >= _THRESHOLD
     return mask
 
 
 def _positions(start: float, end: float, length: int, device: torch.device) -> tuple[slice, Tensor]:
-    """The pixels that an interval touches along one axis, and where their centres lie in it, from -1 to 1."""
+    """Return the pixels that an interval touches along one axis, and their centres relative to it, in [-1, 1]."""
     if not end > start:
         return slice(0, 0), torch.zeros(0, device=device)
     first, last = (min(max(bound, 0), length) for bound in (math.floor(start), math.ceil(end)))
@@ -90,47 +90,48 @@ def _positions(start: float, end: float, length: int, device: torch.device) -> t
     return slice(first, last), (centres - start) / (end - start) * 2 - 1
 
 
-def crop_masks(masks: Tensor, boxes: Tensor, owners: Tensor, size: int) -> Tensor:
-    """(regions, size, size) bool: the part of an object's mask within each region, at the region's resolution.
+def crop_masks(masks: Tensor, boxes: Tensor, object_indices: Tensor, size: int, *, chunk: int = CHUNK) -> Tensor:
+    """Crop the mask of an object to each region and resize it: (regions, size, size) bool.
 
-    A cell is set if at least half of it is, as RoIAlign samples it.
+    A cell is set if at least half of it is covered, sampled by RoIAlign.
 
     Args:
         masks: (objects, height, width) bool, of one image.
-        boxes: (regions, 4) xyxy in pixels of the masks; what reaches beyond them is cut off.
-        owners: (regions,) int64, the object of each region.
+        boxes: (regions, 4) xyxy in pixels of the masks, clipped to them.
+        object_indices: (regions,) int64, index of the object of each region.
         size: cells per side.
+        chunk: mask pixels that are held as float32 at a time.
     """
     height, width = masks.shape[-2:]
     limits = boxes.new_tensor([width, height, width, height])
     clipped = boxes.clamp(min=0).minimum(limits)
     cropped = boxes.new_zeros((len(boxes), size, size), dtype=torch.bool)
-    step = max(1, _CHUNK // (height * width))
+    step = max(1, chunk // (height * width))
     for start in range(0, len(masks), step):
         part = masks[start : start + step]
-        regions = ((owners >= start) & (owners < start + len(part))).nonzero().squeeze(1)
-        rois = torch.cat(((owners[regions] - start).to(boxes)[:, None], clipped[regions]), dim=1)
+        regions = ((object_indices >= start) & (object_indices < start + len(part))).nonzero().squeeze(1)
+        rois = torch.cat(((object_indices[regions] - start).to(boxes)[:, None], clipped[regions]), dim=1)
         sampled = roi_align(part[:, None].to(boxes), rois, size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
         cropped[regions] = sampled[:, 0] >= _THRESHOLD
     return cropped
 
 
-def area_within(masks: Tensor, boxes: Tensor, owners: Tensor) -> Tensor:
-    """(regions,) float32: which share of its object's mask each region holds; 0 for an object without pixels.
+def mask_fractions(masks: Tensor, boxes: Tensor, object_indices: Tensor) -> Tensor:
+    """Return the fraction (regions,) float32 of its object's mask within each region; 0 if the mask is empty.
 
     Args:
         masks: (objects, height, width) bool, of one image.
-        boxes: (regions, 4) xyxy in pixels of the masks, cut off to whole ones; at least one pixel counts.
-        owners: (regions,) int64, the object of each region.
+        boxes: (regions, 4) xyxy in pixels of the masks, truncated to integers; at least one pixel wide and high.
+        object_indices: (regions,) int64, index of the object of each region.
     """
     height, width = masks.shape[-2:]
     areas = masks.flatten(1).sum(dim=1)
     corners = boxes.long()
     limits = corners.new_tensor([width, height, width, height])
     inside = [
-        masks[owner, top : max(bottom, top + 1), left : max(right, left + 1)].sum()
-        for owner, (left, top, right, bottom) in zip(
-            owners.tolist(), corners.clamp(min=0).minimum(limits).tolist(), strict=True
+        masks[index, top : max(bottom, top + 1), left : max(right, left + 1)].sum()
+        for index, (left, top, right, bottom) in zip(
+            object_indices.tolist(), corners.clamp(min=0).minimum(limits).tolist(), strict=True
         )
     ]
-    return torch.stack(inside) / (areas[owners] + 1e-7) if inside else boxes.new_zeros(0)
+    return torch.stack(inside) / (areas[object_indices] + 1e-7) if inside else boxes.new_zeros(0)

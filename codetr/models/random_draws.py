@@ -1,6 +1,6 @@
-"""The random draws of a training step, in one place so that a test can hand in recorded ones.
+"""The random numbers of a training step, behind one class so that a test can pass recorded ones.
 
-Everything is drawn from torch's default generators: restoring their states repeats a step exactly.
+All of them come from torch's default generators: restoring their states repeats a step exactly.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class DenoisingNoise:
     """Noise for the denoising queries: `copies` noisy copies of every object of the batch.
 
     Attributes:
-        label_chance: (copies, objects) uniform in [0, 1); a low one gives the copy a random label.
+        label_chance: (copies, objects) uniform in [0, 1); copies below a threshold get a random label.
         labels: (copies, objects) int64, the random labels.
-        signs: (copies, objects, 4) float32, -1 or 1, where each corner coordinate moves.
-        shifts: (copies, objects, 4) uniform in [0, 1), how far.
+        signs: (copies, objects, 4) float32, -1 or 1: direction in which each corner coordinate moves.
+        shifts: (copies, objects, 4) uniform in [0, 1): distance by which it moves.
     """
 
     label_chance: Tensor
@@ -28,19 +28,19 @@ class DenoisingNoise:
     shifts: Tensor
 
 
-class Draws:
-    """Draws from torch's default generator of the device asked for."""
+class RandomDraws:
+    """Draw from torch's default generator of a device."""
 
     def permutation(self, count: int, device: torch.device) -> Tensor:
-        """(count,) int64, the numbers below `count` in random order."""
+        """Return a random permutation (count,) int64."""
         return torch.randperm(count, device=device)
 
-    def waiting_times(self, images: int, num_classes: int, device: torch.device) -> Tensor:
-        """(images, num_classes) from the exponential distribution of mean 1, to draw classes of every image by."""
+    def exponential(self, images: int, num_classes: int, device: torch.device) -> Tensor:
+        """Return (images, num_classes) samples of the exponential distribution of mean 1."""
         return torch.empty(images, num_classes, device=device).exponential_()
 
     def denoising(self, copies: int, objects: int, num_classes: int, device: torch.device) -> DenoisingNoise:
-        """Noise for `copies` copies of `objects` objects."""
+        """Return noise for `copies` copies of `objects` objects."""
         return DenoisingNoise(
             torch.rand(copies, objects, device=device),
             torch.randint(num_classes, (copies, objects), device=device),

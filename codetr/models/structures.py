@@ -1,4 +1,4 @@
-"""What goes into a detector and what comes out: a padded image batch, its targets, its detections."""
+"""Inputs and outputs of a detector: a padded image batch, its targets, its detections."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class ImageBatch:
 
     Attributes:
         pixels: (batch, 3, canvas_height, canvas_width) float32.
-        image_sizes: size of the valid part of every image in the canvas (the resized image, without padding).
-        padded_sizes: size every image was padded to by itself before batching; anchors outside it are not used
-            in training. Equal to `image_sizes` unless the transform pads to a divisor or a fixed canvas.
+        image_sizes: size of the valid area of every image in the canvas (the resized image, without padding).
+        padded_sizes: size every single image was padded to before batching; anchors outside it are not used in
+            training. Equal to `image_sizes` unless the transform pads to a divisor or a fixed canvas.
         original_sizes: size of every image file, to which detections are scaled back.
-        image_ids: identifier of every image in its dataset, for records and error messages.
+        image_ids: id of every image in its dataset, for logs and error messages.
     """
 
     pixels: Tensor
@@ -29,7 +29,7 @@ class ImageBatch:
     original_sizes: list[tuple[int, int]]
     image_ids: list[int] = field(default_factory=list)
     scale_factors: list[tuple[float, float]] = field(default_factory=list)
-    """(x, y) factor from original to network pixels of every image; derived from the sizes when empty."""
+    """(x, y) factors from original pixels to pixels of the network's input; computed from the sizes if empty."""
 
     def __post_init__(self) -> None:
         if not self.scale_factors:
@@ -48,8 +48,27 @@ class ImageBatch:
         """(height, width) of the padded canvas."""
         return self.pixels.shape[-2], self.pixels.shape[-1]
 
+    @property
+    def box_scales(self) -> Tensor:
+        """(batch, 4) float32 width, height, width and height of every valid area in pixels, on the device of `pixels`.
+
+        Normalised boxes, multiplied by these, are boxes in pixels of the network's input.
+        """
+        scales = [(width, height, width, height) for height, width in self.image_sizes]
+        return torch.tensor(scales, dtype=torch.float32, device=self.pixels.device)
+
+    def to_original_pixels(self, boxes_xyxy: Tensor, image: int) -> Tensor:
+        """Scale boxes (..., 4) of image `image` from pixels of the network's input to pixels of the original image."""
+        x, y = self.scale_factors[image]
+        return boxes_xyxy / boxes_xyxy.new_tensor((x, y, x, y))
+
+    def to_input_pixels(self, boxes_xyxy: Tensor, image: int) -> Tensor:
+        """Scale boxes (..., 4) of image `image` from pixels of the original image to pixels of the network's input."""
+        x, y = self.scale_factors[image]
+        return boxes_xyxy * boxes_xyxy.new_tensor((x, y, x, y))
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ImageBatch:
-        """The same batch with its pixels on `device`."""
+        """Return the batch with its pixels on `device`."""
         return ImageBatch(
             self.pixels.to(device, non_blocking=non_blocking),
             self.image_sizes,
@@ -62,12 +81,12 @@ class ImageBatch:
 
 @dataclass
 class Target:
-    """Ground truth of one image, in the network's input frame.
+    """Ground truth of one image, in pixels of the network's input.
 
     Attributes:
         boxes: (objects, 4) float32 xyxy pixels.
         labels: (objects,) int64 in [0, num_classes).
-        masks: (objects, height, width) bool over the image's padded size, or None for boxes only.
+        masks: (objects, height, width) bool over the image's padded size, None for boxes only.
     """
 
     boxes: Tensor
@@ -78,7 +97,7 @@ class Target:
         return len(self.labels)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Target:
-        """The same target with its tensors on `device`."""
+        """Return the target with its tensors on `device`."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
         return Target(
             self.boxes.to(device, non_blocking=non_blocking),
@@ -89,17 +108,16 @@ class Target:
 
 @dataclass
 class Detections:
-    """What a detector found in one image, best first.
+    """Detections of one image, scores descending.
 
     Attributes:
         boxes: (detections, 4) float32 xyxy, in pixels of the original image.
         scores: (detections,) float32 in [0, 1].
         labels: (detections,) int64 in [0, num_classes).
-        masks: of every detection, or None from a head without masks; `masks.pasted()` is (detections, height, width)
+        masks: masks of all detections, None from a head without masks; `masks.pasted()` is (detections, height, width)
             bool over the original image.
-        mask_scores: (detections,) float32 in [0, 1], how good box and mask together are: the score times the overlap
-            that the detector expects its mask to have. None where it expects nothing. Average precision of masks
-            goes by these, that of boxes by `scores`, and the order is that of `scores`.
+        mask_scores: (detections,) float32 in [0, 1], the score times the predicted mask IoU; None from a head without
+            this prediction. Average precision of masks ranks by these, that of boxes by `scores`.
     """
 
     boxes: Tensor
@@ -112,7 +130,7 @@ class Detections:
         return len(self.labels)
 
     def __getitem__(self, index: slice | Tensor) -> Detections:
-        """Some of the detections."""
+        """Select some of the detections."""
         return Detections(
             self.boxes[index],
             self.scores[index],
@@ -122,7 +140,7 @@ class Detections:
         )
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same detections with their tensors on `device`."""
+        """Return the detections with their tensors on `device`."""
         return Detections(
             self.boxes.to(device),
             self.scores.to(device),

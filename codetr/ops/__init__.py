@@ -1,1 +1,1 @@
-"""Kernels behind one function each."""
+"""Operators, each with one public function and one or more implementations."""

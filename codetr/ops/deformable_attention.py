@@ -1,6 +1,6 @@
 """Multi-scale deformable attention (Zhu et al., "Deformable DETR", ICLR 2021, section 4.1).
 
-Every query reads a few points of every level, at fractional places, bilinearly, and sums them by weight.
+Every query samples a few points of every level by bilinear interpolation and sums them by weight.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ def multi_scale_deformable_attention(
     sampling_locations: Tensor,
     attention_weights: Tensor,
 ) -> Tensor:
-    """Weighted sum of bilinear samples; what lies outside a level counts as zero.
+    """Return the weighted sum of bilinear samples; values outside a level are zero.
 
     Args:
-        value: (batch, tokens, heads, channels), the levels' tokens one after another, each row by row.
+        value: (batch, tokens, heads, channels), tokens of all levels one after another, each row by row.
         spatial_shapes: (height, width) of every level.
-        sampling_locations: (batch, queries, heads, levels, points, 2), xy; 0 and 1 are the outer edges of a level.
+        sampling_locations: (batch, queries, heads, levels, points, 2) xy, where 0 and 1 are the outer edges of a level.
         attention_weights: (batch, queries, heads, levels, points).
 
     Returns:
         (batch, queries, heads * channels).
     """
-    # Exported programs know `grid_sample`, and have to be the same for every device.
-    for_cpu = value.device.type == "cpu" and not torch.compiler.is_exporting()
-    path = deformable_attention_cpu if for_cpu else reference_deformable_attention
-    return path(value, spatial_shapes, sampling_locations, attention_weights)
+    # Exported programs support `grid_sample` and have to be the same for every device.
+    on_cpu = value.device.type == "cpu" and not torch.compiler.is_exporting()
+    implementation = deformable_attention_cpu if on_cpu else reference_deformable_attention
+    return implementation(value, spatial_shapes, sampling_locations, attention_weights)
 
 
 def reference_deformable_attention(
@@ -43,7 +43,10 @@ def reference_deformable_attention(
     sampling_locations: Tensor,
     attention_weights: Tensor,
 ) -> Tensor:
-    """The same by one `grid_sample` per level: what other paths are compared with, and the path of GPUs."""
+    """Compute `multi_scale_deformable_attention` with one `grid_sample` per level.
+
+    This is the implementation for GPUs, and the reference of the others.
+    """
     batch, _, heads, channels = value.shape
     _, queries, _, _, points, _ = sampling_locations.shape
     grids = 2 * sampling_locations - 1

@@ -1,5 +1,7 @@
-"""What several modules do in another way when a program is exported: where torch.export does not see what holds for any
-size. What only one of them does asks `torch.compiler.is_exporting` there."""
+"""Operations that behave differently in exported programs, where torch.export cannot reason about symbolic sizes.
+
+They are shared by several modules; special cases of a single module check `torch.compiler.is_exporting` there.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,17 @@ import torch
 from torch import Tensor
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """A context without automatic mixed precision. Exported programs are float32 throughout and have no contexts."""
+def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context without automatic mixed precision; an empty one in exported programs, which are float32."""
     if torch.compiler.is_exporting():
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
-def plain_layout(x: Tensor) -> Tensor:
-    """`x`; in exported programs a copy that is contiguous, whatever the sizes are.
+def contiguous_for_export(x: Tensor) -> Tensor:
+    """Return `x`, in exported programs as a contiguous copy.
 
-    What memory layout a convolution would give another one's result, and whether a slice can be flattened as it is,
-    depends on whether the batch has one image.
+    The memory layout of a convolution's result, and whether a slice can be flattened without a copy, depend on whether
+    the batch has one image, which is unknown there.
     """
     return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x

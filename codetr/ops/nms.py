@@ -1,4 +1,4 @@
-"""Non-maximum suppression within classes (or pyramid levels), in the order of the reference implementation."""
+"""Non-maximum suppression within classes (or levels), with the order of the reference implementation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from codetr.ops.soft_nms import soft_nms
 
 SuppressionMethod = Literal["nms", "soft_nms"]
 
-_SPLIT = 10_000
-"""From this many boxes on, groups are suppressed one after the other: the reference does, and it decides ties."""
+SPLIT_THRESHOLD = 10_000
+"""Number of boxes from which groups are suppressed one after the other, as in the reference: it decides ties."""
 
 
 def batched_nms(
@@ -26,36 +26,38 @@ def batched_nms(
     method: SuppressionMethod = "nms",
     min_score: float = 1e-3,
     limit: int | None = None,
+    split_threshold: int = SPLIT_THRESHOLD,
 ) -> tuple[Tensor, Tensor]:
     """Suppress overlapping boxes of the same group.
 
-    Groups are kept apart by moving each by more than the largest coordinate, in float32, as the reference does: its
-    rounding of overlaps at large offsets is part of the result.
+    Groups are separated by offsets larger than the largest coordinate, in float32, as in the reference: the rounding of
+    overlaps at large offsets is part of the result.
 
     Args:
         boxes: (n, 4) xyxy.
         scores: (n,).
-        groups: (n,) int64, a class or level of every box.
-        iou_threshold: overlap above which "nms" drops a box; from which "soft_nms" lowers its score.
-        method: see `soft_nms` for the second one.
+        groups: (n,) int64, class or level of every box.
+        iou_threshold: IoU above which "nms" drops a box, and from which "soft_nms" lowers its score.
+        method: "nms", or "soft_nms" (see `soft_nms`).
         min_score: for "soft_nms", the score below which a box is dropped.
-        limit: keep at most this many, over all groups.
+        limit: most boxes to keep, over all groups.
+        split_threshold: number of boxes from which groups are suppressed one after the other.
 
     Returns:
-        (kept,) scores, descending, and (kept,) int64 indices into the inputs.
+        Scores (kept,), descending, and indices (kept,) int64 into the inputs.
     """
     if not len(boxes):
         return scores, groups.new_zeros(0)
     moved = boxes + (groups.to(boxes) * (boxes.max() + 1))[:, None]
     suppress = partial(_suppress, iou_threshold=iou_threshold, method=method, min_score=min_score, limit=limit)
-    if len(boxes) < _SPLIT:
+    if len(boxes) < split_threshold:
         return suppress(moved, scores)
     kept_scores, kept = [], []
     for group in groups.unique():
         members = (groups == group).nonzero().squeeze(1)
-        group_scores, chosen = suppress(moved[members], scores[members])
+        group_scores, selected = suppress(moved[members], scores[members])
         kept_scores.append(group_scores)
-        kept.append(members[chosen])
+        kept.append(members[selected])
     indices, by_index = torch.cat(kept).sort()
     ordered, order = torch.cat(kept_scores)[by_index].sort(descending=True, stable=True)
     return ordered[:limit], indices[order][:limit]
@@ -71,17 +73,17 @@ def multiclass_nms(
     min_score: float = 1e-3,
     limit: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Suppression over all classes of boxes that have a score for each.
+    """Suppress overlapping boxes of every class, for boxes with a score for each class.
 
     Args:
         boxes: (n, classes, 4) xyxy, or (n, 1, 4) for one box for all classes.
         scores: (n, classes), without background.
-        iou_threshold: see `batched_nms`, as are the other arguments.
-        score_threshold: scores up to this one are left out first.
+        iou_threshold: see `batched_nms`.
+        score_threshold: only scores above this take part.
         method, min_score, limit: see `batched_nms`.
 
     Returns:
-        (kept, 4) boxes, (kept,) scores, descending, and (kept,) int64 labels.
+        Boxes (kept, 4), scores (kept,), descending, and labels (kept,) int64.
     """
     candidates, labels = (scores > score_threshold).nonzero(as_tuple=True)
     boxes = boxes.expand(-1, scores.shape[1], -1)[candidates, labels]

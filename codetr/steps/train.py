@@ -33,7 +33,7 @@ from codetr.training.checkpoint import CheckpointFolder, exclusive
 from codetr.training.randomness import derive_seed, make_deterministic, seed_all
 from codetr.training.state import Outcome
 from codetr.training.trainer import METRICS, Log, Trainer
-from codetr.weights.fine_tuning import Start, init_from, model_folder, source_digest
+from codetr.weights.fine_tuning import TransferReport, init_from, source_digest, source_model_folder
 from codetr.weights.model_folder import ModelInfo, save_model
 from codetr.weights.pretrained.load import load_backbone
 from codetr.zoo.recipe import Recipe
@@ -118,7 +118,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
                 logger.info("starts from %s:\n  %s", recipe.init_from, "\n  ".join(start.lines()))
         with Tracker.start("train", config=settings, identity=identity, rank=group.rank) as tracker:
             tracker.uses(dataset, "dataset")
-            if recipe.init_from is not None and (folder := model_folder(recipe.init_from)) is not None:
+            if recipe.init_from is not None and (folder := source_model_folder(recipe.init_from)) is not None:
                 tracker.uses(folder, "model")
             outcome = run.train(detector, split, stop, tracker.log)
             group.on_main(lambda: run.publish(split, outcome))
@@ -142,7 +142,9 @@ def require_segmentations(split: Split) -> None:
         )
 
 
-def initial_detector(recipe: Recipe, class_names: Sequence[str], group: Processes) -> tuple[CoDETR, Start | None]:
+def initial_detector(
+    recipe: Recipe, class_names: Sequence[str], group: Processes
+) -> tuple[CoDETR, TransferReport | None]:
     """The detector as training starts: the same random weights on every rank, and the given ones.
 
     Returns:
@@ -190,7 +192,7 @@ class Run:
     output: Path
     checkpoints: Path
     group: Processes
-    start: Start | None
+    start: TransferReport | None
 
     @property
     def folder(self) -> CheckpointFolder:

@@ -24,7 +24,15 @@ from codetr.models.necks.channel_mapper import ChannelMapper
 from codetr.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 from codetr.models.transformer.layers import EncoderLayer
 
-UNITS = (vit.Block, swin.Block, swin.PatchMerging, resnet.Stage, SimpleFeaturePyramid, ChannelMapper, EncoderLayer)
+UNITS = (
+    vit.ViTBlock,
+    swin.SwinBlock,
+    swin.PatchMerging,
+    resnet.ResNetStage,
+    SimpleFeaturePyramid,
+    ChannelMapper,
+    EncoderLayer,
+)
 """Modules that are called exactly once in a training pass: their weights are fetched for them alone."""
 
 

@@ -1,1 +1,1 @@
-"""Weights in files: ours, and adapters for published checkpoints."""
+"""Weights in files: model folders, official checkpoints, pretrained backbones, fine-tuning."""

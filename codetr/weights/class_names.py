@@ -1,4 +1,4 @@
-"""The names of a checkpoint's classes: told, written in it, or COCO's."""
+"""Class names of official weights: given, from the checkpoint, or COCO's."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import CLASSES, read_classes
 from codetr.weights.coco_classes import COCO_NAMES
-from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Names in label order.
+    """Class names in label order, and where they are from.
 
     Attributes:
-        names: one for each class.
-        origin: where they are from, for people.
-        known: False if nothing says what the classes are, so that they are only numbered.
+        names: one name for each class.
+        origin: human-readable source of the names.
+        known: False if no source names the classes, so that they are only numbered.
     """
 
     names: tuple[str, ...]
@@ -30,10 +30,10 @@ class ClassNames:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Class names in label order from a dataset folder, a COCO annotation file, a JSON list or a text file of lines.
+    """Read class names in label order from a dataset folder, a COCO annotation file, a JSON list or a text file.
 
     Raises:
-        UserError: it cannot be read or is none of these.
+        UserError: the file cannot be read or has none of these formats.
     """
     if path.is_dir():
         return tuple(read_classes(path).names)
@@ -46,17 +46,19 @@ def read_names(path: Path) -> tuple[str, ...]:
     content = read_json(path)
     categories = content.get("categories", content.get("names")) if isinstance(content, dict) else content
     if isinstance(categories, list) and all(isinstance(entry, dict) for entry in categories):
-        # Labels are given by ascending ids, here and there.
+        # Labels follow ascending ids, as in a prepared dataset.
         if not all(isinstance(entry.get("id"), int) for entry in categories):
-            raise UserError("has categories without a numeric id", where=str(path))
+            raise UserError(
+                "categories: an entry has no integer id", where=str(path), hint="Give every category an id."
+            )
         categories = [entry.get("name") for entry in sorted(categories, key=lambda entry: entry["id"])]
     return _checked(categories, path)
 
 
 def _checked(names: Any, path: Path) -> tuple[str, ...]:
     if not _are_names(names):
-        hint = f"Give a dataset folder, its {CLASSES}, a COCO annotation file, or a text file with a name a line."
-        raise UserError("holds no list of class names", where=str(path), hint=hint)
+        hint = f"Give a dataset folder, its {CLASSES}, a COCO annotation file, or a text file with one name per line."
+        raise UserError("does not contain a list of class names", where=str(path), hint=hint)
     return tuple(names)
 
 
@@ -64,33 +66,35 @@ def _are_names(names: Any) -> bool:
     return isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
 
 
-def names_of(checkpoint: Checkpoint, classes: int, *, told: Sequence[str] | None = None) -> ClassNames:
-    """Names of the classes of official weights.
+def resolve_class_names(
+    checkpoint: OfficialCheckpoint, num_classes: int, *, given: Sequence[str] | None = None
+) -> ClassNames:
+    """Return the class names of official weights.
 
     Args:
-        checkpoint: the file they are from.
-        classes: how many they tell apart.
-        told: names to take in any case.
+        checkpoint: the checkpoint with the weights.
+        num_classes: number of classes of the weights.
+        given: names that take precedence over those in the checkpoint.
 
     Raises:
-        UserError: another number of names is told.
+        UserError: the number of given names differs from the number of classes.
     """
-    if told is not None:
-        if len(told) != classes:
-            problem = f"{len(told)} names for the {classes} classes of the weights"
-            raise UserError(problem, where="--classes", hint="Give one for each class, in the order of their labels.")
-        return ClassNames(tuple(told), "told")
-    written = written_names(checkpoint.meta)
-    if written is not None and len(written) == classes:
-        return ClassNames(written, "the checkpoint")
-    instead = f"; the checkpoint names {len(written)}" if written is not None else ""
-    if classes == len(COCO_NAMES):
-        return ClassNames(COCO_NAMES, f"COCO's, as there are 80{instead}")
-    numbered = tuple(f"class {label}" for label in range(classes))
-    return ClassNames(numbered, f"numbered, as nothing names {classes} classes{instead}", known=False)
+    if given is not None:
+        if len(given) != num_classes:
+            problem = f"has {len(given)} names for the {num_classes} classes of the weights"
+            raise UserError(problem, where="--classes", hint="Give one name per class, in label order.")
+        return ClassNames(tuple(given), "given by --classes")
+    stored = stored_class_names(checkpoint.meta)
+    if stored is not None and len(stored) == num_classes:
+        return ClassNames(stored, "the checkpoint")
+    mismatch = f"; the checkpoint has {len(stored)} names" if stored is not None else ""
+    if num_classes == len(COCO_NAMES):
+        return ClassNames(COCO_NAMES, f"COCO's, since there are {len(COCO_NAMES)}{mismatch}")
+    numbered = tuple(f"class {label}" for label in range(num_classes))
+    return ClassNames(numbered, f"numbered, since no source names {num_classes} classes{mismatch}", known=False)
 
 
-def written_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names a checkpoint holds, None if it holds none."""
+def stored_class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names in the metadata of a checkpoint, None if there are none."""
     names = meta.get("CLASSES")
     return tuple(names) if isinstance(names, list | tuple) and _are_names(names) else None

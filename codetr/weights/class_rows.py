@@ -1,4 +1,4 @@
-"""Where in a detector's weights its classes are, found by comparing detectors that know one class and two."""
+"""Rows of a detector's weights that belong to classes, found by comparing detectors with one and two classes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from codetr.models.config import DetectorConfig
-from codetr.weights.keys import skeleton
+from codetr.weights.keys import meta_detector
 
 
 @dataclass(frozen=True)
 class ClassRows:
-    """The rows of a tensor's first axis: so many for each class, in order of labels, then some that are no class's.
+    """Layout of a tensor's first axis: a number of rows for each class, in label order, then rows of no class.
 
     Attributes:
-        each: rows of a class, e.g. 4 where boxes are regressed by class.
+        each: rows per class, e.g. 4 for class-specific box regression.
         after: rows after those of the classes, e.g. 1 for background.
     """
 
@@ -24,25 +24,25 @@ class ClassRows:
     after: int
 
     def split(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
-        """Views (classes, rows of a class, ...) and (rows after, ...) of a tensor (rows, ...)."""
+        """Return views (classes, rows of a class, ...) and (rows after, ...) of a tensor (rows, ...)."""
         classes = (len(tensor) - self.after) // self.each
         rows = classes * self.each
         return tensor[:rows].unflatten(0, (classes, self.each)), tensor[rows:]
 
 
 def class_rows(config: DetectorConfig) -> dict[str, ClassRows]:
-    """The tensors of a detector that have rows for classes, by name."""
+    """Return the class rows of a detector's tensors, by name of the tensor."""
     one, two = (_shapes(config, classes) for classes in (1, 2))
-    found = {}
+    rows = {}
     for name, shape in one.items():
         if two[name] != shape:
-            # Classes are rows in every layer that knows them; a layer that has them elsewhere would not be understood.
+            # Every layer that depends on classes has them on the first axis.
             assert two[name][1:] == shape[1:], name
             each = two[name][0] - shape[0]
-            found[name] = ClassRows(each, shape[0] - each)
-    return found
+            rows[name] = ClassRows(each, shape[0] - each)
+    return rows
 
 
 def _shapes(config: DetectorConfig, classes: int) -> Mapping[str, tuple[int, ...]]:
-    detector = skeleton(config.with_classes(classes))
+    detector = meta_detector(config.with_classes(classes))
     return {name: tuple(value.shape) for name, value in detector.state_dict().items()}

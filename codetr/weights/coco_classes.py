@@ -1,4 +1,4 @@
-"""The names of COCO's classes, which the published checkpoints tell apart."""
+"""The names of COCO's 80 classes, which most published checkpoints were trained on."""
 
 # Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; in the order of their ids.
 COCO_NAMES = (

@@ -1,4 +1,4 @@
-"""Comparing the keys and shapes of two state dicts, so that nothing is silently missing."""
+"""Comparison of the keys and shapes of state dicts, so that nothing is silently missing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from codetr.models.detector import CoDETR
 
 @dataclass(frozen=True)
 class KeyReport:
-    """How given weights differ from what a model expects; every list is complete and sorted.
+    """Differences between the state dicts of a model and of given weights; every list is complete and sorted.
 
     Attributes:
-        missing: keys of the model that the weights lack.
-        unexpected: keys of the weights that the model lacks.
+        missing: keys of the model that the weights do not have.
+        unexpected: keys of the weights that the model does not have.
         mismatched: key, expected shape, given shape.
     """
 
@@ -43,11 +43,18 @@ class KeyReport:
 
     @property
     def fits(self) -> bool:
-        """Whether there is no difference at all."""
+        """Whether there are no differences."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def require_match(self, where: str) -> None:
-        """Raise `UserError` that lists every missing, unexpected and mismatched key, if there is any."""
+        """Check that there are no differences.
+
+        Args:
+            where: file or source of the weights, for the message.
+
+        Raises:
+            UserError: there are differences; it lists every missing, unexpected and mismatched key.
+        """
         lines = [f"missing: {key}" for key in self.missing]
         lines += [f"unexpected: {key}" for key in self.unexpected]
         lines += [
@@ -57,20 +64,20 @@ class KeyReport:
             raise UserError(
                 f"{len(lines)} keys do not fit the configuration:\n  " + "\n  ".join(lines),
                 where=where,
-                hint="The weights belong to another configuration, or the configuration was changed.",
+                hint="Use the configuration that the weights were trained with.",
             )
 
 
-def skeleton(config: DetectorConfig) -> CoDETR:
-    """A detector without values, on PyTorch's meta device: its names and shapes, in a moment and without memory."""
+def meta_detector(config: DetectorConfig) -> CoDETR:
+    """Build a detector on PyTorch's meta device: names and shapes of its tensors without values or memory."""
     with torch.device("meta"):
         return CoDETR(config)
 
 
-def constants(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers that follow from the configuration, by name: PyTorch's non-persistent ones.
+def non_persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that are not part of the state dict, by name; they follow from the configuration.
 
-    Weights in our format do not hold them. Published checkpoints do; what they hold says nothing new.
+    Model folders do not contain them. Published checkpoints do, with redundant values.
     """
     weights = module.state_dict().keys()
     return {name: buffer for name, buffer in module.named_buffers() if name not in weights}

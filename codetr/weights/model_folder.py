@@ -1,7 +1,7 @@
-"""Weights in our format: `model.safetensors` with `model.json` beside it.
+"""Model folders: `model.safetensors`, the weights, and `model.json`, their description.
 
-The JSON says everything that is needed to use the weights: the architecture, the class names in label
-order, and how images are prepared. Nothing in either file is executed when they are read.
+The description has everything that is needed to use the weights: the architecture, the class names in label order and
+the preprocessing. Neither file can execute code when it is read.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ INFO = "model.json"
 
 
 class ModelInfo(Settings):
-    """What travels with the weights.
+    """Description of the weights, the content of `model.json`.
 
     Attributes:
-        format: of the folder; a later version of the package may write another.
-        recipe: name of the recipe the model was trained with.
-        class_names: in label order.
-        model: the detector's configuration.
-        preprocess: how images are resized and normalised.
+        format: version of the folder's format.
+        recipe: name of the recipe that the model was trained with.
+        class_names: class names in label order.
+        model: configuration of the detector.
+        preprocess: resizing and normalisation of images.
     """
 
     format: Literal[1] = 1
@@ -47,14 +47,16 @@ class ModelInfo(Settings):
     @model_validator(mode="after")
     def _every_class_has_a_name(self) -> Self:
         if len(self.class_names) != self.model.num_classes:
-            raise ValueError(f"class_names has {len(self.class_names)} names for {self.model.num_classes} classes")
+            raise ValueError(
+                f"class_names has {len(self.class_names)} names, but the model has {self.model.num_classes} classes"
+            )
         return self
 
 
 def save_model(folder: Path, state: Mapping[str, torch.Tensor], info: ModelInfo) -> str:
-    """Write weights and their description into `folder`; returns the digest of the weights.
+    """Write weights and their description into `folder`, and return the digest of the weights file.
 
-    The file holds nothing that changes from run to run, so equal weights have equal digests.
+    The file contains nothing else, such as times, so equal weights have equal digests.
     """
     path = folder / WEIGHTS
     with atomic_file(path) as temporary:
@@ -64,8 +66,9 @@ def save_model(folder: Path, state: Mapping[str, torch.Tensor], info: ModelInfo)
 
 
 def _separate(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors on the CPU of which no two share memory, as the format wants it; only those that do are copied."""
-    separate, taken = {}, set()
+    """Return tensors on the CPU that do not share memory, as safetensors requires; only shared ones are copied."""
+    separate: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
     for name, tensor in state.items():
         value = tensor.detach().cpu().contiguous()
         storage = value.untyped_storage()
@@ -80,35 +83,35 @@ def read_info(folder: Path) -> ModelInfo:
     """Read `model.json` of a model folder.
 
     Raises:
-        UserError: the folder holds no model, or its description is not one this version understands.
+        UserError: the folder contains no model, or this version cannot parse its description.
     """
     path = folder / INFO
     if folder.is_file():
-        hint = f"A model is a folder; `codetr convert {folder} --recipe NAME -o FOLDER` makes one of a checkpoint."
+        hint = f"Convert a checkpoint to a model folder: `codetr convert {folder} --recipe NAME -o FOLDER`."
         raise UserError("is a file, expected a model folder", where=str(folder), hint=hint)
     if not path.is_file():
-        hint = f"A model folder holds {WEIGHTS} and {INFO}; `codetr train` writes one."
+        hint = f"Give a model folder, with {WEIGHTS} and {INFO}, as `codetr train` writes."
         raise UserError(f"holds no {INFO}", where=str(folder), hint=hint)
     values = read_json(path)
     if not isinstance(values, dict):
-        raise UserError("is not a model description", where=str(path))
+        raise UserError("is not a model description: expected a JSON object", where=str(path))
     return ModelInfo.parse(values, where=str(path))
 
 
 def folder_of(path: Path) -> Path:
-    """The model folder that is meant by itself or by the weights file in it."""
+    """Return the model folder of a path that is the folder or the weights file in it."""
     return path.parent if path.name == WEIGHTS else path
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CoDETR, ModelInfo]:
-    """Load a detector, ready for inference.
+    """Load a detector in evaluation mode.
 
     Args:
         path: a model folder, or the weights file in it.
-        device: where the model is wanted.
+        device: device of the detector.
 
     Raises:
-        UserError: missing or damaged files, or weights that do not fit the description (all keys are listed).
+        UserError: files are missing or damaged, or weights do not match the description (all keys are listed).
     """
     folder = folder_of(path)
     info = read_info(folder)
@@ -118,7 +121,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CoDETR, 
     except FileNotFoundError:
         raise UserError("no such file", where=str(file)) from None
     except (SafetensorError, OSError) as error:
-        hint = "The file is damaged or incomplete; fetch or train the model again."
+        hint = "The file is damaged or incomplete: download or train the model again."
         raise UserError(f"cannot be read ({error})", where=str(file), hint=hint) from None
     detector = build_detector(info.model)
     KeyReport.compare(detector.state_dict(), state).require_match(str(file))

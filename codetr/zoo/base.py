@@ -1,4 +1,4 @@
-"""What the published recipes have in common (Zong, Song and Liu, ICCV 2023, section 4.1).
+"""Settings that the published recipes share (Zong, Song and Liu, ICCV 2023, section 4.1).
 
 An effective batch is 16 images: 8 processes of 2, or 16 processes of 1 for the large backbones.
 """
@@ -38,22 +38,22 @@ def published(
     augment: Augmentation | None = None,
     lvis: bool = False,
 ) -> Recipe:
-    """A published recipe; the defaults are those of most.
+    """Build a published recipe; the defaults are those of most recipes.
 
     Args:
-        name: of the official configuration.
-        description: one line for people.
+        name: name of the official configuration.
+        description: one line of text.
         model: see `Recipe`.
         backbone_weights: see `Recipe`.
         batch_size: images per process.
         epochs: passes over the training split.
-        milestones: epochs, counted from the end, from which on the learning rate is a tenth of what it was.
-        warmup_iterations: steps over which the learning rate rises linearly.
+        milestones: epochs, counted from the end, from whose start the learning rate is divided by ten.
+        warmup_iterations: steps of the linear warm-up.
         ema: see `TrainingConfig`.
-        optimizer: learning rates and weight decay; by default the backbone has a tenth of 2e-4.
-        preprocess: by default 800×1333 pixels at most.
-        augment: by default that of DETR.
-        lvis: whether it is for LVIS: images with rare classes are repeated.
+        optimizer: learning rates and weight decay; by default 2e-4, and a tenth of it for the backbone.
+        preprocess: by default images of at most 800×1333 pixels.
+        augment: by default DETR's augmentation.
+        lvis: repeat images with rare classes, for LVIS.
     """
     return Recipe(
         name=name,
@@ -72,13 +72,13 @@ def published(
     )
 
 
-def on_canvas(side: int) -> tuple[PreprocessConfig, JitterConfig]:
-    """Preprocessing and augmentation of the models trained with large-scale jitter."""
-    return PreprocessConfig(canvas=side), JitterConfig(canvas=side)
+def large_scale_jitter(canvas: int) -> tuple[PreprocessConfig, JitterConfig]:
+    """Return preprocessing and augmentation of models trained with large-scale jitter on a canvas of this side."""
+    return PreprocessConfig(canvas=canvas), JitterConfig(canvas=canvas)
 
 
 def large_images(long_side: int) -> tuple[PreprocessConfig, AugmentConfig]:
-    """Preprocessing and augmentation of the models trained on images of up to 1536×`long_side` pixels."""
+    """Return preprocessing and augmentation of models trained on images of up to 1536×`long_side` pixels."""
     return (
         PreprocessConfig(short_side=1280, long_side=2048, pad_divisor=32),
         AugmentConfig(short_sides=tuple(range(480, 1537, 32)), long_side=long_side),

@@ -17,12 +17,12 @@ from codetr.zoo.detectors import (
 )
 from codetr.zoo.recipe import Recipe
 
-# The sampling offsets learn as slowly as the backbone. No parameter is called reference_points in a two-stage model.
+# As in the official configuration; two-stage models have no parameter called reference_points.
 _LR_MULTIPLIERS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
 
 
 def co_deformable_detr_r50_1x_coco() -> Recipe:
-    """ResNet-50."""
+    """Build the recipe with ResNet-50."""
     return published(
         "co_deformable_detr_r50_1x_coco",
         "Co-Deformable-DETR, ResNet-50",
@@ -33,7 +33,7 @@ def co_deformable_detr_r50_1x_coco() -> Recipe:
 
 
 def co_deformable_detr_mask_r50_1x_coco() -> Recipe:
-    """ResNet-50, with a mask head in the RoI head, whose detections are the detector's."""
+    """Build the recipe with ResNet-50 and a mask head in the RoI head, which provides the detections."""
     return published(
         "co_deformable_detr_mask_r50_1x_coco",
         "Co-Deformable-DETR with masks, ResNet-50",
@@ -44,42 +44,42 @@ def co_deformable_detr_mask_r50_1x_coco() -> Recipe:
 
 
 def co_deformable_detr_swin_tiny_1x_coco() -> Recipe:
-    """Swin-T."""
+    """Build the recipe with Swin-T."""
     return _swin("tiny_1x", "Swin-T", co_deformable_detr(COCO_CLASSES, swin_tiny(drop_path=0.2)))
 
 
 def co_deformable_detr_swin_tiny_3x_coco() -> Recipe:
-    """Swin-T, longer."""
+    """Build the recipe with Swin-T and the 3x schedule."""
     return _swin("tiny_3x", "Swin-T", co_deformable_detr(COCO_CLASSES, swin_tiny(drop_path=0.3)))
 
 
 def co_deformable_detr_swin_small_1x_coco() -> Recipe:
-    """Swin-S."""
+    """Build the recipe with Swin-S."""
     return _swin("small_1x", "Swin-S", co_deformable_detr(COCO_CLASSES, swin_small(drop_path=0.2)))
 
 
 def co_deformable_detr_swin_small_3x_coco() -> Recipe:
-    """Swin-S, longer."""
+    """Build the recipe with Swin-S and the 3x schedule."""
     return _swin("small_3x", "Swin-S", co_deformable_detr(COCO_CLASSES, swin_small(drop_path=0.4)))
 
 
 def co_deformable_detr_swin_base_1x_coco() -> Recipe:
-    """Swin-B."""
+    """Build the recipe with Swin-B."""
     return _swin("base_1x", "Swin-B", co_deformable_detr(COCO_CLASSES, swin_base(drop_path=0.2)))
 
 
 def co_deformable_detr_swin_base_3x_coco() -> Recipe:
-    """Swin-B, longer."""
+    """Build the recipe with Swin-B and the 3x schedule."""
     return _swin("base_3x", "Swin-B", co_deformable_detr(COCO_CLASSES, swin_base(drop_path=0.4)))
 
 
 def co_deformable_detr_swin_large_1x_coco() -> Recipe:
-    """Swin-L."""
+    """Build the recipe with Swin-L."""
     return _swin("large_1x", "Swin-L", co_deformable_detr(COCO_CLASSES, swin_large(drop_path=0.3)))
 
 
 def co_deformable_detr_swin_large_900q_3x_coco() -> Recipe:
-    """Swin-L, longer and with more queries."""
+    """Build the recipe with Swin-L, more queries and the 3x schedule."""
     return _swin("large_900q_3x", "Swin-L, 900 queries", co_deformable_detr_swin_large_900q(COCO_CLASSES))
 
 
@@ -92,7 +92,7 @@ _SWIN_WEIGHTS = {
 
 
 def _swin(variant: str, backbone: str, model: DetectorConfig) -> Recipe:
-    """A Swin recipe: `variant` is size and length as in the name; much more weight decay than with ResNet."""
+    """Build a recipe with Swin; `variant` is its size and schedule. The weight decay is larger than with ResNet."""
     longer = variant.endswith("3x")
     return published(
         f"co_deformable_detr_swin_{variant}_coco",

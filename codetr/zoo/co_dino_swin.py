@@ -5,7 +5,7 @@ from __future__ import annotations
 from codetr.data.config import Augmentation, PreprocessConfig
 from codetr.models.config import DetectorConfig
 from codetr.training.config import OptimizerConfig
-from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, large_scale_jitter, published
 from codetr.zoo.detectors import (
     co_dino_5scale_lsj_swin_large_o365tolvis,
     co_dino_5scale_swin_large,
@@ -19,47 +19,47 @@ _SCHEDULES = {"1x": (12, -1), "2x": (24, -4), "3x": (36, -6)}
 
 
 def co_dino_5scale_swin_large_1x_coco() -> Recipe:
-    """DETR's augmentation."""
+    """Build the recipe with DETR's augmentation."""
     return _swin("co_dino_5scale_swin_large_1x_coco", "1x", co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.3))
 
 
 def co_dino_5scale_swin_large_2x_coco() -> Recipe:
-    """DETR's augmentation, longer."""
+    """Build the recipe with DETR's augmentation and the 2x schedule."""
     return _swin("co_dino_5scale_swin_large_2x_coco", "2x", co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.5))
 
 
 def co_dino_5scale_swin_large_3x_coco() -> Recipe:
-    """DETR's augmentation, longest."""
+    """Build the recipe with DETR's augmentation and the 3x schedule."""
     return _swin("co_dino_5scale_swin_large_3x_coco", "3x", co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.6))
 
 
 def co_dino_5scale_lsj_swin_large_1x_coco() -> Recipe:
-    """Large-scale jitter."""
+    """Build the recipe with large-scale jitter."""
     model = co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.3, lsj=True)
     return _swin("co_dino_5scale_lsj_swin_large_1x_coco", "1x", model)
 
 
 def co_dino_5scale_lsj_swin_large_2x_coco() -> Recipe:
-    """Large-scale jitter, longer."""
+    """Build the recipe with large-scale jitter and the 2x schedule."""
     model = co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.5, lsj=True)
     return _swin("co_dino_5scale_lsj_swin_large_2x_coco", "2x", model)
 
 
 def co_dino_5scale_lsj_swin_large_3x_coco() -> Recipe:
-    """Large-scale jitter, longest."""
+    """Build the recipe with large-scale jitter and the 3x schedule."""
     model = co_dino_5scale_swin_large(COCO_CLASSES, drop_path=0.5, lsj=True)
     return _swin("co_dino_5scale_lsj_swin_large_3x_coco", "3x", model)
 
 
 def co_dino_5scale_lsj_swin_large_3x_lvis() -> Recipe:
-    """For LVIS, large-scale jitter. In spite of its name the official configuration is of 12 epochs."""
+    """Build the recipe for LVIS with large-scale jitter. Despite its name, the official one has 12 epochs."""
     model = co_dino_5scale_swin_large(LVIS_CLASSES, drop_path=0.3, lsj=True)
     return _swin("co_dino_5scale_lsj_swin_large_3x_lvis", "1x", model, lvis=True)
 
 
 def _swin(name: str, schedule: str, model: DetectorConfig, *, lvis: bool = False) -> Recipe:
     epochs, milestone = _SCHEDULES[schedule]
-    preprocess, augment = (None, None) if model.padding_mask else on_canvas(1280)
+    preprocess, augment = (None, None) if model.padding_mask else large_scale_jitter(1280)
     return published(
         name,
         f"Co-DINO, Swin-L{_jitter(model)}",
@@ -75,15 +75,17 @@ def _swin(name: str, schedule: str, model: DetectorConfig, *, lvis: bool = False
 
 
 def co_dino_5scale_swin_large_16e_o365tococo() -> Recipe:
-    """Large images; meant to start from a detector pretrained on Objects365."""
+    """Build the recipe with large images, to start from a detector pretrained on Objects365."""
     model = co_dino_5scale_swin_large_o365tococo(COCO_CLASSES)
     return _after_objects365("co_dino_5scale_swin_large_16e_o365tococo", model, *large_images(2048))
 
 
 def co_dino_5scale_lsj_swin_large_16e_o365tolvis() -> Recipe:
-    """For LVIS, large-scale jitter; meant to start from a detector pretrained on Objects365."""
+    """Build the recipe for LVIS with large-scale jitter, to start from a detector pretrained on Objects365."""
     model = co_dino_5scale_lsj_swin_large_o365tolvis(LVIS_CLASSES)
-    return _after_objects365("co_dino_5scale_lsj_swin_large_16e_o365tolvis", model, *on_canvas(1536), lvis=True)
+    return _after_objects365(
+        "co_dino_5scale_lsj_swin_large_16e_o365tolvis", model, *large_scale_jitter(1536), lvis=True
+    )
 
 
 def _after_objects365(

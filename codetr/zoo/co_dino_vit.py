@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codetr.models.config import DetectorConfig
 from codetr.training.config import EmaConfig, OptimizerConfig
-from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, on_canvas, published
+from codetr.zoo.base import COCO_CLASSES, LVIS_CLASSES, large_images, large_scale_jitter, published
 from codetr.zoo.detectors import (
     co_dino_vit_large_coco,
     co_dino_vit_large_coco_instance,
@@ -18,24 +18,24 @@ _WARMUP = 500
 
 
 def co_dino_5scale_vit_large_coco() -> Recipe:
-    """Large images, layer-wise learning rates, averaged weights."""
+    """Build the recipe with large images, layer-wise learning rates, averaged weights."""
     return _coco("co_dino_5scale_vit_large_coco", "Co-DINO, ViT-L", co_dino_vit_large_coco(COCO_CLASSES))
 
 
 def co_dino_5scale_vit_large_coco_instance() -> Recipe:
-    """The same with masks."""
+    """Build the recipe for COCO with masks."""
     model = co_dino_vit_large_coco_instance(COCO_CLASSES)
     return _coco("co_dino_5scale_vit_large_coco_instance", "Co-DINO with masks, ViT-L", model)
 
 
 def co_dino_5scale_lsj_vit_large_lvis() -> Recipe:
-    """For LVIS, large-scale jitter."""
+    """Build the recipe for LVIS with large-scale jitter."""
     model = co_dino_vit_large_lvis(LVIS_CLASSES)
     return _lvis("co_dino_5scale_lsj_vit_large_lvis", "Co-DINO, ViT-L, large-scale jitter", model)
 
 
 def co_dino_5scale_lsj_vit_large_lvis_instance() -> Recipe:
-    """For LVIS, large-scale jitter, with masks."""
+    """Build the recipe for LVIS with large-scale jitter and masks."""
     model = co_dino_vit_large_lvis_instance(LVIS_CLASSES)
     name = "co_dino_5scale_lsj_vit_large_lvis_instance"
     return _lvis(name, "Co-DINO with masks, ViT-L, large-scale jitter", model)
@@ -59,7 +59,7 @@ def _coco(name: str, description: str, model: DetectorConfig) -> Recipe:
 
 
 def _lvis(name: str, description: str, model: DetectorConfig) -> Recipe:
-    preprocess, augment = on_canvas(1536)
+    preprocess, augment = large_scale_jitter(1536)
     return published(
         name,
         description,

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what a training run computes, apart from the data."""
+"""A recipe: everything that determines a training run, apart from the data."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ class Recipe(Settings):
     """A detector and how to train it. The number of classes is taken from the dataset.
 
     Attributes:
-        name: as in `codetr zoo`; changed settings do not change it.
-        description: one line for people.
+        name: name in `codetr zoo`; changed settings do not change it.
+        description: one line of text.
         model: the detector's architecture, losses and test-time settings.
-        backbone_weights: what the backbone starts from: a file of pretrained weights, or the name of weights to
-            download, e.g. "IMAGENET1K_V1" (see `load_backbone`); None to start from random weights.
-        init_from: what the whole detector starts from, instead of that: a model folder, or a file of official or our
-            own weights. Classes that the dataset has too, by name, are kept; the others start at random.
-        preprocess: how images are resized and normalised at test time; travels with the weights.
-        augment: how training images are varied.
-        loader: batch size for each process, and workers.
+        backbone_weights: initial weights of the backbone: a file of pretrained weights, or the name of weights to
+            download, e.g. "IMAGENET1K_V1" (see `load_backbone`); None for random weights.
+        init_from: initial weights of the whole detector, which replace those of the backbone: a model folder, a
+            weights file of one, or official weights. Classes that the dataset has too, by name, keep their weights;
+            the others start with random ones.
+        preprocess: resizing and normalisation of images; stored with the weights.
+        augment: augmentation of training images.
+        loader: batch size for each process, workers, sampling.
         training: optimiser, schedule, checkpoints, validation.
     """
 
@@ -45,15 +46,17 @@ class Recipe(Settings):
         late = [epoch for epoch in self.training.schedule.milestones if epoch >= self.training.epochs]
         if late:
             raise ValueError(
-                f"training.schedule.milestones {late} lie at or after the last epoch ({self.training.epochs}): "
-                "the learning rate would never drop; [-1] is one epoch before the end, [] never"
+                f"training.schedule.milestones {late} are not before the last epoch ({self.training.epochs}), so the "
+                "learning rate would never drop; [-1] is one epoch before the end, [] is never"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_canvas_is_one_throughout(self) -> Self:
+    def _canvas_is_consistent(self) -> Self:
         if isinstance(self.augment, JitterConfig) and self.model.padding_mask:
-            raise ValueError("with augment.kind 'jitter' the canvas counts as image: set model.padding_mask to false")
+            raise ValueError(
+                "with augment.kind 'jitter' the whole canvas is the valid area: set model.padding_mask to false"
+            )
         sides = {"preprocess.canvas": self.preprocess.canvas}
         if isinstance(self.augment, JitterConfig):
             sides["augment.canvas"] = self.augment.canvas

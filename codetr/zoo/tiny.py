@@ -1,4 +1,4 @@
-"""A Co-DINO small enough to learn on two CPU cores within minutes, from random weights."""
+"""A recipe for a Co-DINO that trains from random weights within minutes on two CPU cores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from codetr.zoo.recipe import Recipe
 
 
 def tiny() -> Recipe:
-    """Every part of Co-DINO, in miniature; meant for trying things out, not for accuracy.
+    """Build the recipe: every part of Co-DINO, in miniature, for tests and demonstrations.
 
-    There are no pretrained weights to start from, so the backbone is normalised by groups (frozen batch
-    statistics need pretraining), nothing in it is frozen, and it learns at the full rate.
+    There are no pretrained weights, so the backbone has group normalisation (frozen batch statistics require
+    pretraining), none of it is frozen, and it has the full learning rate.
     """
     proposals = ProposalConfig(candidates=200, proposals=50)
     model = DetectorConfig(

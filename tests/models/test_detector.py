@@ -52,7 +52,7 @@ def test_names_of_losses_and_the_order_of_divisors_do_not_depend_on_the_data(kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_loss_is_divided_by_what_the_normalizer_answers(kind: DetectorKind) -> None:
-    """A loss with a divisor of its own would weigh wrongly when batches are accumulated or spread over processes."""
+    """A loss without the normalizer's divisor would have a wrong weight under accumulation or in several processes."""
     detector = build(kind).train()
     batch, targets = random_batch((2, 3))
 
@@ -208,6 +208,5 @@ def test_initial_weights(kind: DetectorKind) -> None:
     detector, (batch, _) = build(kind).eval(), random_batch((1, 1))
     predictions, _ = detector.query_head(detector.encode(batch))
     assert predictions.logits.sigmoid().mean().item() == pytest.approx(0.01, abs=0.02)
-    torch.testing.assert_close(
-        predictions.boxes[1:], predictions.boxes[:1].expand_as(predictions.boxes[1:]), rtol=0, atol=2e-3
-    )
+    boxes = predictions.boxes_cxcywh
+    torch.testing.assert_close(boxes[1:], boxes[:1].expand_as(boxes[1:]), rtol=0, atol=2e-3)

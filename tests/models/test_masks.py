@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from codetr.models.masks import RegionMasks, area_within, crop_masks, paste_mask
+from codetr.models.masks import RegionMasks, crop_masks, mask_fractions, paste_mask
 
 
 def test_a_full_grid_fills_the_pixels_whose_centres_the_box_holds() -> None:
@@ -42,21 +42,24 @@ def test_masks_are_selected_and_iterated_in_the_order_of_detections() -> None:
     assert masks[:0].pasted().shape == (0, 5, 8)
 
 
-def test_cutting_out_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masks of large images are turned into floats a few at a time."""
+def test_cropping_in_chunks_changes_nothing() -> None:
+    """Masks of large images are converted to float32 a few at a time."""
     generator = torch.Generator().manual_seed(0)
     masks = torch.rand(5, 40, 60, generator=generator) > 0.5
     corners = torch.rand(20, 2, generator=generator) * torch.tensor([40.0, 25.0])
     boxes = torch.cat((corners, corners + 2 + 15 * torch.rand(20, 2, generator=generator)), dim=1)
-    owners = torch.randint(5, (20,), generator=generator)
-    whole = crop_masks(masks, boxes, owners, 14)
-    assert whole.any()
-    monkeypatch.setattr("codetr.models.masks._CHUNK", 2 * 40 * 60)
-    assert torch.equal(crop_masks(masks, boxes, owners, 14), whole)
+    object_indices = torch.randint(5, (20,), generator=generator)
+    at_once = crop_masks(masks, boxes, object_indices, 14)
+    assert at_once.any()
+    assert torch.equal(crop_masks(masks, boxes, object_indices, 14, chunk=2 * 40 * 60), at_once)
 
 
 def test_no_regions_and_no_objects() -> None:
     """An image without objects is trained on like any other."""
-    masks, boxes, owners = torch.zeros(0, 9, 9, dtype=torch.bool), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    assert crop_masks(masks, boxes, owners, 28).shape == (0, 28, 28)
-    assert area_within(masks, boxes, owners).shape == (0,)
+    masks, boxes, object_indices = (
+        torch.zeros(0, 9, 9, dtype=torch.bool),
+        torch.zeros(0, 4),
+        torch.zeros(0, dtype=torch.int64),
+    )
+    assert crop_masks(masks, boxes, object_indices, 28).shape == (0, 28, 28)
+    assert mask_fractions(masks, boxes, object_indices).shape == (0,)

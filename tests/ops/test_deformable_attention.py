@@ -44,13 +44,13 @@ def test_samples_on_the_centres_of_cells_read_the_cells() -> None:
     height, width = 3, 4
     value = torch.arange(12.0).view(1, 12, 1, 1)
     rows, columns = torch.meshgrid(torch.arange(3.0), torch.arange(4.0), indexing="ij")
-    places = torch.stack(((columns + 0.5) / width, (rows + 0.5) / height), dim=-1).view(1, 12, 1, 1, 1, 2)
-    output = multi_scale_deformable_attention(value, [(height, width)], places, torch.ones(1, 12, 1, 1, 1))
+    locations = torch.stack(((columns + 0.5) / width, (rows + 0.5) / height), dim=-1).view(1, 12, 1, 1, 1, 2)
+    output = multi_scale_deformable_attention(value, [(height, width)], locations, torch.ones(1, 12, 1, 1, 1))
     torch.testing.assert_close(output.flatten(), torch.arange(12.0), rtol=0, atol=1e-5)
 
 
 def test_a_place_that_is_not_a_number_gives_no_number() -> None:
-    """A diverged model must be seen in its losses, not crash in an index or be hidden."""
+    """A diverged model must show in its losses, neither fail at an index nor be hidden."""
     value, locations, weights = (tensor.detach() for tensor in inputs())
     locations[0, 3, 1, 2, 0, 0] = float("nan")
     output = deformable_attention_cpu(value, SHAPES, locations, weights)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from codetr.models.detector import CoDETR
-from codetr.models.random_draws import DenoisingNoise, Draws
+from codetr.models.random_draws import DenoisingNoise, RandomDraws
 from codetr.models.structures import ImageBatch, Target
-from codetr.weights.official.names import from_official
+from codetr.weights.official.key_names import from_official
 
 
 def load_arrays(path: Path) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class GoldenCase:
         ]
 
 
-class RecordedDraws(Draws):
+class RecordedDraws(RandomDraws):
     """The draws the reference numbers were made with: permutations in order, denoising noise as recorded.
 
     Args:

@@ -1,6 +1,6 @@
 """The auxiliary heads alone, on the official encoder's maps: what they predict, learn, propose and detect.
 
-The whole detector is compared elsewhere; here a difference is the head's own.
+test_models_*.py compare the whole detector; a difference here is one of a head.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from torch import Tensor
 
 from codetr.models.detector import CoDETR
 from codetr.models.heads.dense.atss import ATSSHead
-from codetr.models.heads.dense.feature_maps import Proposals
-from codetr.models.heads.dense.rpn import RPNHead
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
+from codetr.models.heads.dense.rpn import RegionProposals, RPNHead
+from codetr.models.heads.query.positive_queries import PositiveQueries
 from codetr.models.heads.roi.box_head import RoIHead
-from codetr.models.heads.roi.pooling import number_regions
+from codetr.models.heads.roi.pooling import boxes_to_rois
 from codetr.models.losses.normalizer import Normalizer
 from codetr.models.structures import Detections, ImageBatch, Target
 from tests.reference.golden_case import GoldenCase, close
@@ -54,7 +53,7 @@ def case(golden: Path, case_name: str) -> Case:
     assert detector.atss_head is not None
     return Case(
         features,
-        detector.framed(stored.batch()),
+        detector.with_valid_area(stored.batch()),
         stored.targets(),
         detector.rpn_head,
         detector.roi_head,
@@ -81,12 +80,12 @@ def check_detections(case: Case, found: list[Detections], name: str) -> None:
         torch.testing.assert_close(detections.boxes, case.expected[f"{name}_boxes{image}"], rtol=0, atol=1e-2)
 
 
-def check_queries(case: Case, queries: AuxiliaryQueries, head: int) -> None:
+def check_queries(case: Case, queries: PositiveQueries, head: int) -> None:
     """The same boxes, labels and features become decoder queries."""
     trained = case.trained
     assert torch.equal(queries.labels, trained[f"aux{head}_labels"])
-    close(queries.boxes, trained[f"aux{head}_coords"])
-    close(queries.targets, trained[f"aux{head}_targets"])
+    close(queries.boxes_cxcywh, trained[f"aux{head}_coords"])
+    close(queries.target_boxes_cxcywh, trained[f"aux{head}_targets"])
     close(queries.features, trained[f"aux{head}_feats"])
     assert torch.equal(queries.label_weights, trained[f"aux{head}_label_weights"])
     assert torch.equal(queries.box_weights[..., None].expand(-1, -1, 4), trained[f"aux{head}_bbox_weights"])
@@ -97,9 +96,9 @@ def check_loss(case: Case, actual: Tensor, official: str) -> None:
     assert actual.item() == pytest.approx(expected, rel=1e-4), official
 
 
-def given_proposals(case: Case, source: dict[str, Tensor]) -> list[Proposals]:
+def given_proposals(case: Case, source: dict[str, Tensor]) -> list[RegionProposals]:
     stored = [source[f"proposals{image}"] for image in range(len(case.batch))]
-    return [Proposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
+    return [RegionProposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
 
 
 def test_rpn_predicts_and_proposes(case: Case) -> None:
@@ -124,7 +123,7 @@ def test_rpn_learns(case: Case) -> None:
 
 def test_roi_head_detects(case: Case) -> None:
     proposals = given_proposals(case, case.expected)
-    logits, deltas = case.roi(case.roi.pool(case.features, number_regions([found.boxes for found in proposals])))
+    logits, deltas = case.roi(case.roi.pool(case.features, boxes_to_rois([found.boxes for found in proposals])))
     close(logits, case.expected["rcnn_cls"])
     close(deltas.flatten(1), case.expected["rcnn_reg"])
     check_detections(case, case.roi.detect(case.features, proposals, case.batch), "twostage")

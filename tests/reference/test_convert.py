@@ -11,9 +11,9 @@ import torch
 from codetr.cli import main
 from codetr.core.files import sha256_file
 from codetr.core.manifest import Manifest
-from codetr.weights.keys import constants
+from codetr.weights.keys import non_persistent_buffers
 from codetr.weights.model_folder import load_model
-from codetr.weights.official.names import official_name
+from codetr.weights.official.key_names import official_name
 from tests.reference.golden_case import GoldenCase
 from tests.support.official_files import write_checkpoint
 
@@ -67,12 +67,12 @@ def test_every_key_is_accounted_for(case: GoldenCase, model: Path, checkpoint: P
 
 
 def test_weights_come_back_bit_by_bit(case: GoldenCase, model: Path, tmp_path: Path) -> None:
-    """And the file says itself what it is: no option is needed to read it again."""
+    """The file contains its configuration: no option is needed to read it again."""
     run("convert", "--to-official", model, "-o", tmp_path / "back.pth")
     content = torch.load(tmp_path / "back.pth", weights_only=True)
     written, weights = content["state_dict"], case.arrays("state_dict")
     detector, info = load_model(model)
-    computed = {official_name(name, detector.config) for name in constants(detector)}
+    computed = {official_name(name, detector.config) for name in non_persistent_buffers(detector)}
     assert written.keys() == weights.keys() | computed
     assert all(torch.equal(written[name], value) for name, value in weights.items())
     assert content["meta"]["CLASSES"] == info.class_names

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from codetr.models.detector import CoDETR
-from codetr.models.heads.dense.feature_maps import Proposals
-from codetr.models.heads.roi.pooling import number_regions
+from codetr.models.heads.dense.rpn import RegionProposals
+from codetr.models.heads.roi.pooling import boxes_to_rois
 from codetr.models.structures import Detections, ImageBatch
-from codetr.models.transformer.decoder import Decoded
-from codetr.models.transformer.levels import Encoded
+from codetr.models.transformer.decoder import DecoderOutput
+from codetr.models.transformer.levels import EncoderOutput
 from tests.reference.golden_case import GoldenCase, check_masks, close, unpacked_masks
 
 
@@ -25,7 +25,7 @@ class Evaluated:
 
     detector: CoDETR
     batch: ImageBatch
-    seen: dict[str, Any]
+    recorded: dict[str, Any]
     expected: dict[str, Tensor]
 
 
@@ -35,11 +35,11 @@ MODULES = ("backbone", "neck", "encoder", "query_head.proposals", "query_head.de
 @pytest.fixture(scope="session")
 def evaluated(golden: Path, case_name: str) -> Evaluated:
     case = GoldenCase(golden / "models" / case_name)
-    detector, batch, seen = case.detector().eval(), case.batch(), {}
+    detector, batch, recorded = case.detector().eval(), case.batch(), {}
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            seen[name], seen[f"{name}.inputs"] = output, inputs
+            recorded[name], recorded[f"{name}.inputs"] = output, inputs
 
         return hook
 
@@ -47,7 +47,7 @@ def evaluated(golden: Path, case_name: str) -> Evaluated:
     detector.detect(batch, "query")
     for hook in hooks:
         hook.remove()
-    return Evaluated(detector, batch, seen, case.arrays("eval"))
+    return Evaluated(detector, batch, recorded, case.arrays("eval"))
 
 
 def check_stats(actual: Tensor, expected: dict[str, Tensor], name: str) -> None:
@@ -59,14 +59,14 @@ def check_stats(actual: Tensor, expected: dict[str, Tensor], name: str) -> None:
 
 
 def test_backbone(evaluated: Evaluated) -> None:
-    maps = evaluated.seen["backbone"]
+    maps = evaluated.recorded["backbone"]
     for index, actual in enumerate(maps):
         check_stats(actual, evaluated.expected, f"backbone{index}")
     close(maps[-1], evaluated.expected["backbone_last"])
 
 
 def test_neck(evaluated: Evaluated) -> None:
-    for index, actual in enumerate(evaluated.seen["neck"]):
+    for index, actual in enumerate(evaluated.recorded["neck"]):
         check_stats(actual, evaluated.expected, f"neck{index}")
         whole = evaluated.expected.get(f"neck{index}")
         if whole is not None:
@@ -76,7 +76,7 @@ def test_neck(evaluated: Evaluated) -> None:
 
 
 def test_encoder(evaluated: Evaluated) -> None:
-    encoded: Encoded = evaluated.seen["encoder"]
+    encoded: EncoderOutput = evaluated.recorded["encoder"]
     expected = evaluated.expected
     assert [list(shape) for shape in encoded.levels.shapes] == expected["spatial_shapes"].tolist()
     assert torch.equal(encoded.padding, expected["padding_mask"])
@@ -86,24 +86,24 @@ def test_encoder(evaluated: Evaluated) -> None:
 
 def test_downsampled_level(evaluated: Evaluated) -> None:
     with torch.no_grad():
-        close(evaluated.detector.dense_maps(evaluated.seen["encoder"])[-1], evaluated.expected["feat_down"])
+        close(evaluated.detector.dense_maps(evaluated.recorded["encoder"])[-1], evaluated.expected["feat_down"])
 
 
 def test_proposals_of_the_encoder(evaluated: Evaluated) -> None:
     """Every token's logit and box where they are stored, the selected ones in order of selection elsewhere."""
     expected = evaluated.expected
     if "enc_cls_logit0" in expected:
-        proposals = evaluated.seen["query_head.proposals"]
+        proposals = evaluated.recorded["query_head.proposals"]
         close(proposals.logits[..., 0], expected["enc_cls_logit0"])
         close(proposals.box_logits.sigmoid(), expected["enc_box_preds"])
     else:
-        _, selected = evaluated.seen["query_head"]
+        _, selected = evaluated.recorded["query_head"]
         close(selected.logits, expected["enc_topk_logits"])
         close(selected.box_logits.sigmoid(), expected["enc_topk_anchors"])
 
 
 def test_initial_queries(evaluated: Evaluated) -> None:
-    inputs = evaluated.seen["query_head.decoder.inputs"]
+    inputs = evaluated.recorded["query_head.decoder.inputs"]
     if "query_pos" in evaluated.expected:
         _, positions, boxes, *_ = inputs
         close(positions, evaluated.expected["query_pos"])
@@ -113,18 +113,18 @@ def test_initial_queries(evaluated: Evaluated) -> None:
 
 
 def test_decoder(evaluated: Evaluated) -> None:
-    decoded: Decoded = evaluated.seen["query_head.decoder"]
+    decoded: DecoderOutput = evaluated.recorded["query_head.decoder"]
     close(torch.stack(decoded.hidden), evaluated.expected["dec_hidden"])
-    references = [*decoded.references, decoded.refined]
+    references = [*decoded.reference_boxes, decoded.refined_boxes]
     expected = evaluated.expected["dec_references"]
     # Co-Deformable-DETR's do not begin with the initial references.
     close(torch.stack(references[-len(expected) :]), expected)
 
 
 def test_predictions_of_all_layers(evaluated: Evaluated) -> None:
-    predictions, _ = evaluated.seen["query_head"]
+    predictions, _ = evaluated.recorded["query_head"]
     close(predictions.logits, evaluated.expected["all_cls_logits"])
-    close(predictions.boxes, evaluated.expected["all_box_preds"])
+    close(predictions.boxes_cxcywh, evaluated.expected["all_box_preds"])
 
 
 def check_detections(found: list[Detections], expected: dict[str, Tensor], name: str, boxes: str) -> None:
@@ -156,7 +156,7 @@ def test_masks_of_the_roi_head(evaluated: Evaluated) -> None:
 
 
 def test_masks_of_the_query_head(evaluated: Evaluated) -> None:
-    """All images at once; the official ones were computed one at a time, because its masks only come out so."""
+    """All images at once; the official masks were computed one image at a time, because they are wrong in a batch."""
     expected = evaluated.expected
     for image, detections in enumerate(evaluated.detector.detect(evaluated.batch, "query")):
         assert (detections.masks is None) == (f"inst{image}_masks_packed" not in expected)
@@ -173,9 +173,9 @@ def test_stages_of_the_instance_head(evaluated: Evaluated) -> None:
     if head is None:
         return
     for image in range(len(evaluated.batch)):
-        maps = [x[image : image + 1] for x in evaluated.detector.dense_maps(evaluated.seen["encoder"])]
+        maps = [x[image : image + 1] for x in evaluated.detector.dense_maps(evaluated.recorded["encoder"])]
         labels = expected[f"inst{image}_labels"]
-        regions = number_regions([expected[f"inst{image}_rois"][:, 1:]])
+        regions = boxes_to_rois([expected[f"inst{image}_rois"][:, 1:]])
         pooled = head.pool(maps, regions)
         stages = head.mask(pooled, head.mask.semantic_maps(maps[0]), regions, labels)
         for stage, logits in enumerate(stages):
@@ -188,7 +188,7 @@ def test_stages_of_the_instance_head(evaluated: Evaluated) -> None:
 def test_outputs_of_the_atss_head(evaluated: Evaluated) -> None:
     head = evaluated.detector.atss_head
     assert head is not None
-    output = head(evaluated.detector.dense_maps(evaluated.seen["encoder"]))
+    output = head(evaluated.detector.dense_maps(evaluated.recorded["encoder"]))
     expected = evaluated.expected
     close(torch.cat(output.logits, 1).transpose(1, 2), expected["atss_cls"])
     close(torch.cat(output.deltas, 1).transpose(1, 2), expected["atss_reg"])
@@ -199,7 +199,7 @@ def test_outputs_of_the_atss_head(evaluated: Evaluated) -> None:
 def test_outputs_of_the_rpn(evaluated: Evaluated) -> None:
     head = evaluated.detector.rpn_head
     assert head is not None
-    maps, expected = evaluated.detector.dense_maps(evaluated.seen["encoder"]), evaluated.expected
+    maps, expected = evaluated.detector.dense_maps(evaluated.recorded["encoder"]), evaluated.expected
     logits, deltas = head(maps)
     anchors = head.anchors.anchors_per_cell
     close(torch.cat(logits, 1).unflatten(1, (-1, anchors)).transpose(1, 2), expected["rpn_cls"])
@@ -209,7 +209,7 @@ def test_outputs_of_the_rpn(evaluated: Evaluated) -> None:
     )
     first = deltas[0]
     close(torch.stack((first.mean(), first.std(), first.abs().max())), expected["rpn_reg_level0_stats"])
-    for image, proposals in enumerate(head.propose(maps, evaluated.detector.framed(evaluated.batch))):
+    for image, proposals in enumerate(head.propose(maps, evaluated.detector.with_valid_area(evaluated.batch))):
         torch.testing.assert_close(proposals.boxes, expected[f"proposals{image}"][:, :4], rtol=0, atol=1e-2)
         torch.testing.assert_close(proposals.scores, expected[f"proposals{image}"][:, 4], rtol=0, atol=1e-4)
 
@@ -218,10 +218,10 @@ def test_outputs_of_the_rpn(evaluated: Evaluated) -> None:
 def test_outputs_of_the_roi_head(evaluated: Evaluated) -> None:
     head, expected = evaluated.detector.roi_head, evaluated.expected
     assert head is not None
-    maps = evaluated.detector.dense_maps(evaluated.seen["encoder"])
+    maps = evaluated.detector.dense_maps(evaluated.recorded["encoder"])
     stored = [expected[f"proposals{image}"] for image in range(len(evaluated.batch))]
-    proposals = [Proposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
-    pooled = head.pool(maps, number_regions([proposal.boxes for proposal in proposals]))
+    proposals = [RegionProposals(boxes[:, :4], boxes[:, 4]) for boxes in stored]
+    pooled = head.pool(maps, boxes_to_rois([proposal.boxes for proposal in proposals]))
     close(pooled[:3], expected["rcnn_roi_feat_first"])
     close(torch.stack((pooled.mean(), pooled.std())), expected["rcnn_roi_feat_stats"])
     logits, deltas = head(pooled)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codetr.models.assignment.hungarian import match
+from codetr.models.assignment.hungarian import match_predictions
 from codetr.models.config import CoDINOHeadConfig
 from codetr.models.detector import CoDETR
 from codetr.models.heads.query.denoising import DenoisingQueries
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
+from codetr.models.heads.query.positive_queries import PositiveQueries
 from codetr.models.structures import ImageBatch, Target
 from codetr.models.transformer.positions import inverse_sigmoid
-from codetr.models.transformer.predictors import Predictions
-from codetr.weights.official.names import official_name
+from codetr.models.transformer.prediction_heads import QueryPredictions
+from codetr.weights.official.key_names import official_name
 from tests.reference.golden_case import GoldenCase, RecordedDraws, close
 
 CONFIGS = {"train": "config", "train_det": "config_train_det"}
@@ -59,7 +59,7 @@ class Trained:
     batch: ImageBatch
     targets: list[Target]
     losses: dict[str, Tensor]
-    seen: dict[str, Any]
+    recorded: dict[str, Any]
     dense: dict[str, Recorder]
     arrays: dict[str, Tensor]
     numbers: dict[str, Any]
@@ -69,13 +69,13 @@ class Trained:
 def trained(request: pytest.FixtureRequest, golden: Path, case_name: str) -> Trained:
     case = GoldenCase(golden / "models" / case_name)
     detector, batch, targets = case.detector(CONFIGS[request.param]).train(), case.batch(), case.targets()
-    arrays, seen = case.arrays(request.param), {}
+    arrays, recorded = case.arrays(request.param), {}
     config = detector.config.query
     noise = config.denoising.label_noise if isinstance(config, CoDINOHeadConfig) else 0.0
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            seen[name], seen[f"{name}.inputs"] = output, inputs
+            recorded[name], recorded[f"{name}.inputs"] = output, inputs
 
         return hook
 
@@ -86,7 +86,7 @@ def trained(request: pytest.FixtureRequest, golden: Path, case_name: str) -> Tra
         detector.get_submodule(name).register_forward_hook(keep(name))
     losses = detector(batch, targets, draws=RecordedDraws(arrays, noise))
     torch.stack(list(losses.values())).sum().backward()
-    return Trained(detector, batch, targets, losses, seen, recorders, arrays, case.json(request.param))
+    return Trained(detector, batch, targets, losses, recorded, recorders, arrays, case.json(request.param))
 
 
 def official_losses(trained: Trained) -> dict[str, str]:
@@ -142,27 +142,29 @@ def test_total_loss(trained: Trained) -> None:
 
 def test_predictions(trained: Trained) -> None:
     """Of all decoder layers, denoising queries first."""
-    predictions, _ = trained.seen["query_head"]
+    predictions, _ = trained.recorded["query_head"]
     close(predictions.logits, trained.arrays["all_cls_logits"])
-    close(predictions.boxes, trained.arrays["all_box_preds"])
+    close(predictions.boxes_cxcywh, trained.arrays["all_box_preds"])
 
 
 def test_matching(trained: Trained) -> None:
     """Every decoder layer's queries and the encoder's proposals are matched with the same objects."""
-    predictions, selected = trained.seen["query_head"]
+    predictions, selected = trained.recorded["query_head"]
     dino = trained.detector.config.kind == "co_dino"
     targets = trained.targets
     if dino:
-        denoising = trained.seen["query_head.inputs"][1]
+        denoising = trained.recorded["query_head.inputs"][1]
         _, predictions = predictions.split(len(denoising))
-        proposed = Predictions(selected.logits[None], selected.box_logits.sigmoid()[None])
+        proposed = QueryPredictions(selected.logits[None], selected.box_logits.sigmoid()[None])
         problems = [(proposed, targets), (predictions, targets)]
     else:
-        proposals = trained.seen["query_head.proposals"]
-        proposed = Predictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
+        proposals = trained.recorded["query_head.proposals"]
+        proposed = QueryPredictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
         objects = [Target(target.boxes, torch.zeros_like(target.labels)) for target in targets]
         problems = [(predictions, targets), (proposed, objects)]
-    matches = match(problems, trained.detector.framed(trained.batch), trained.detector.config.query.costs)
+    matches = match_predictions(
+        problems, trained.detector.with_valid_area(trained.batch), trained.detector.config.query.costs
+    )
     answers = [image[layer] for images in matches for layer in range(len(images[0])) for image in images]
     assert f"hungarian_call{len(answers)}" not in trained.arrays
     for call, answer in enumerate(answers):
@@ -217,12 +219,12 @@ def test_auxiliary_queries(trained: Trained) -> None:
     """Both auxiliary heads hand the same boxes, targets and features to the decoder."""
     arrays = trained.arrays
     for head, name in enumerate(trained.detector.config.auxiliary_heads):
-        queries: AuxiliaryQueries = trained.seen[f"query_head.auxiliary.{name}.inputs"][0]
+        queries: PositiveQueries = trained.recorded[f"query_head.auxiliary.{name}.inputs"][0]
         assert torch.equal(queries.labels, arrays[f"aux{head}_labels"])
         assert torch.equal(queries.label_weights, arrays[f"aux{head}_label_weights"])
         assert torch.equal(queries.box_weights[..., None].expand(-1, -1, 4), arrays[f"aux{head}_bbox_weights"])
-        close(queries.boxes, arrays[f"aux{head}_coords"])
-        close(queries.targets, arrays[f"aux{head}_targets"])
+        close(queries.boxes_cxcywh, arrays[f"aux{head}_coords"])
+        close(queries.target_boxes_cxcywh, arrays[f"aux{head}_targets"])
         close(queries.features, arrays[f"aux{head}_feats"])
 
 
@@ -232,7 +234,7 @@ def test_denoising_queries(trained: Trained) -> None:
     if trained.detector.config.kind != "co_dino":
         assert not any(name.startswith("dn_") for name in arrays)
         return
-    denoising: DenoisingQueries = trained.seen["query_head.inputs"][1]
+    denoising: DenoisingQueries = trained.recorded["query_head.inputs"][1]
     assert len(denoising) == int(arrays["dn_pad_size"])
     assert denoising.groups == int(arrays["dn_num_group"])
     queries = len(arrays["dn_attn_mask"]) - len(denoising)
@@ -240,7 +242,7 @@ def test_denoising_queries(trained: Trained) -> None:
     embedding = trained.detector.get_parameter("query_head.label_embedding.weight")
     content = embedding[denoising.labels.clamp(max=len(embedding) - 1)] * denoising.filled[..., None]
     close(content.detach(), arrays["dn_label_query"])
-    close(inverse_sigmoid(denoising.boxes, 1e-3) * denoising.filled[..., None], arrays["dn_bbox_query"])
+    close(inverse_sigmoid(denoising.boxes_cxcywh, 1e-3) * denoising.filled[..., None], arrays["dn_bbox_query"])
 
 
 def gradients(trained: Trained) -> dict[str, Tensor | None]:

@@ -11,7 +11,7 @@ from codetr.models.assignment.max_iou import MaxIoUAssigner
 from codetr.models.heads.dense.anchors import AnchorGenerator
 from codetr.models.heads.dense.box_coder import BoxCoder
 from codetr.models.heads.roi.pooling import pool_regions, pooling_levels
-from codetr.ops.nms import batched_nms, multiclass_nms
+from codetr.ops.nms import SuppressionMethod, batched_nms, multiclass_nms
 from codetr.ops.soft_nms import soft_nms
 
 
@@ -61,12 +61,9 @@ def test_box_coder(piece: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("piece", ["max_iou_assigner_rpn"], indirect=True)
 @pytest.mark.parametrize("chunk", [2**18, 1000], ids=["at once", "in chunks"])
-def test_assignment_of_anchors_by_overlap(
-    piece: dict[str, Tensor], chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_assignment_of_anchors_by_overlap(piece: dict[str, Tensor], chunk: int) -> None:
     """Chunks of anchors must not change which anchor is an object's best."""
-    monkeypatch.setattr("codetr.models.assignment.max_iou._CHUNK_CPU", chunk)
-    assign = MaxIoUAssigner(0.7, 0.3, min_positive_iou=0.3, low_quality=True)
+    assign = MaxIoUAssigner(0.7, 0.3, min_positive_iou=0.3, low_quality=True, chunk=chunk)
     assert torch.equal(assign(piece["bboxes"], piece["gt_bboxes"]), piece["gt_inds"])
 
 
@@ -111,11 +108,9 @@ def test_soft_nms_drops_low_scores(piece: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("piece", ["nms_family"], indirect=True)
 @pytest.mark.parametrize("method", ["nms", "soft_nms"])
-def test_class_by_class_suppression_of_many_boxes(
-    piece: dict[str, Tensor], method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("codetr.ops.nms._SPLIT", 1)
-    scores, kept = batched_nms(piece["boxes"], piece["scores"], piece["labels"], 0.5, method=method)
+def test_class_by_class_suppression_of_many_boxes(piece: dict[str, Tensor], method: SuppressionMethod) -> None:
+    boxes, scores, labels = piece["boxes"], piece["scores"], piece["labels"]
+    scores, kept = batched_nms(boxes, scores, labels, 0.5, method=method, split_threshold=1)
     check_kept(piece[f"batched_{method}0.5_split_dets"], piece[f"batched_{method}0.5_split_keep"], scores, kept)
 
 

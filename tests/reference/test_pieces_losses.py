@@ -16,7 +16,7 @@ from codetr.models.losses.quality_focal import quality_focal_loss
 
 
 def check_loss(loss: Tensor, prediction: Tensor, expected: Tensor, expected_gradient: Tensor) -> None:
-    """The value and what it asks of the network both match."""
+    """Values and gradients match."""
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     (gradient,) = torch.autograd.grad(loss, prediction)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.models.losses.boundary import boundary, boundary_aware_losses
+from codetr.models.losses.boundary import boundary_aware_losses, boundary_region
 from codetr.models.losses.mask import mask_loss
 from codetr.models.losses.normalizer import Normalizer
-from codetr.models.masks import RegionMasks, area_within, crop_masks
+from codetr.models.masks import RegionMasks, crop_masks, mask_fractions
 
 
 @pytest.mark.parametrize("piece", ["mask_crop_and_resize"], indirect=True)
@@ -22,7 +22,7 @@ def test_targets_of_regions(piece: dict[str, Tensor], size: int) -> None:
 
 @pytest.mark.parametrize("piece", ["mask_crop_and_resize"], indirect=True)
 def test_share_of_an_object_within_a_region(piece: dict[str, Tensor]) -> None:
-    shares = area_within(piece["gt_masks"], piece["proposals"], piece["inds"])
+    shares = mask_fractions(piece["gt_masks"], piece["proposals"], piece["inds"])
     torch.testing.assert_close(shares, piece["maskiou_area_ratio"])
 
 
@@ -48,7 +48,7 @@ def test_mask_loss(piece: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("width", [1, 2])
 def test_boundaries(piece: dict[str, Tensor], width: int) -> None:
     """Both widths that are used: one when masks are refined, two in the loss."""
-    assert torch.equal(boundary(piece["mask"], width), piece[f"width{width}"] == 1)
+    assert torch.equal(boundary_region(piece["mask"], width), piece[f"width{width}"] == 1)
 
 
 @pytest.mark.parametrize("piece", ["bar_cross_entropy_loss"], indirect=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codetr.models.backbones.swin import Stage, WindowAttention, relative_position_index
+from codetr.models.backbones.swin import SwinStage, WindowAttention, relative_position_index
 from codetr.weights.pretrained.swin import resize_position_table
 
 
@@ -36,7 +36,7 @@ def test_stage_pads_shifts_and_merges(piece: dict[str, Tensor]) -> None:
     offsets, heads = piece["param::blocks.0.attn.relative_position_bias_table"].shape
     blocks = {name.split(".")[1] for name in piece if name.startswith("param::blocks.")}
     channels, size = piece["x"].shape[2], (int(piece["H"]), int(piece["W"]))
-    stage = Stage(channels, heads, (round(offsets**0.5) + 1) // 2, drop_path=[0.0] * len(blocks), merge=True)
+    stage = SwinStage(channels, heads, (round(offsets**0.5) + 1) // 2, drop_path=[0.0] * len(blocks), merge=True)
     load(stage, piece)
     with torch.no_grad():
         out, merged = stage(piece["x"].unflatten(1, size))

@@ -6,17 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.models.assignment.hungarian import assign, matching_cost
+from codetr.models.assignment.hungarian import hungarian_assignment, matching_cost
 from codetr.models.boxes import cxcywh_to_xyxy
-from codetr.models.config import DenoisingConfig, SetCosts
+from codetr.models.config import DenoisingConfig, MatchingCosts
 from codetr.models.heads.query.denoising import denoising_queries
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import ImageBatch, Target
 from codetr.models.transformer.attention import DeformableAttention
-from codetr.models.transformer.decoder import box_position_embedding
 from codetr.models.transformer.encoder import reference_points
-from codetr.models.transformer.levels import Levels
-from codetr.models.transformer.positions import inverse_sigmoid, sine_embedding, sine_positions
+from codetr.models.transformer.levels import FeatureLevels
+from codetr.models.transformer.positions import box_embedding, inverse_sigmoid, sine_embedding, sine_positions
 from codetr.models.transformer.proposals import grid_proposals
 from codetr.ops.deformable_attention import multi_scale_deformable_attention
 from tests.reference.golden_case import RecordedDraws
@@ -54,7 +53,7 @@ def test_sine_embedding_of_boxes_in_dino_decoder(piece: dict[str, Tensor]) -> No
 
 @pytest.mark.parametrize("piece", ["proposal_pos_embed"], indirect=True)
 def test_sine_embedding_of_proposals(piece: dict[str, Tensor]) -> None:
-    close(box_position_embedding(piece["coords_unact"], int(piece["embed_dims"])), piece["out"])
+    close(box_embedding(piece["coords_unact"], int(piece["embed_dims"])), piece["out"])
 
 
 @pytest.mark.parametrize("piece", ["encoder_reference_points_and_proposals"], indirect=True)
@@ -62,7 +61,7 @@ def test_reference_points_and_proposals(piece: dict[str, Tensor]) -> None:
     shapes = shapes_of(piece)
     parts = piece["mask_flatten"].bool().split([height * width for height, width in shapes], dim=1)
     masks = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
-    levels = Levels(shapes, masks, piece["valid_ratios"])
+    levels = FeatureLevels(shapes, masks, piece["valid_ratios"])
     close(reference_points(levels), piece["reference_points"])
     proposals, usable = grid_proposals(levels)
     expected = piece["output_proposals_unact"]
@@ -98,8 +97,8 @@ def test_deformable_attention_module(piece: dict[str, Tensor]) -> None:
     named = dict(module.named_parameters())
     gradients = torch.autograd.grad(output, [query, memory, *named.values()], piece["grad_output"])
     expected = [piece["grad_query"], piece["grad_value"], *(piece[f"grad::{name}"] for name in named)]
-    for gradient, wanted in zip(gradients, expected, strict=True):
-        close(gradient, wanted, rtol=1e-4)
+    for gradient, target in zip(gradients, expected, strict=True):
+        close(gradient, target, rtol=1e-4)
 
 
 @pytest.mark.parametrize("piece", ["ms_deform_attn_init_bias"], indirect=True)
@@ -112,14 +111,14 @@ def test_initial_sampling_offsets(piece: dict[str, Tensor]) -> None:
 def test_matching(piece: dict[str, Tensor]) -> None:
     height, width = piece["img_hw"].tolist()
     parts = {
-        "cls": SetCosts(l1=0, giou=0),
-        "reg": SetCosts(classification=0, giou=0),
-        "iou": SetCosts(classification=0, l1=0),
+        "cls": MatchingCosts(l1=0, giou=0),
+        "reg": MatchingCosts(classification=0, giou=0),
+        "iou": MatchingCosts(classification=0, l1=0),
     }
     arguments = piece["cls_logits"], piece["box_pred_cxcywh"], piece["gt_labels"], piece["gt_bboxes"]
     for name, weights in parts.items():
         close(matching_cost(*arguments, size=(height, width), weights=weights), piece[f"{name}_cost"])
-    (match,) = assign([matching_cost(*arguments, size=(height, width), weights=SetCosts())])
+    (match,) = hungarian_assignment([matching_cost(*arguments, size=(height, width), weights=MatchingCosts())])
     assert torch.equal(match + 1, piece["gt_inds"])
 
 
@@ -142,18 +141,18 @@ def test_denoising_queries(piece: dict[str, Tensor]) -> None:
     assert queries.groups == int(piece["num_dn_group"])
     content = piece["label_embedding"][queries.labels.clamp(max=classes - 1)] * queries.filled[..., None]
     close(content, piece["label_query"])
-    close(inverse_sigmoid(queries.boxes, 1e-3) * queries.filled[..., None], piece["bbox_query"])
+    close(inverse_sigmoid(queries.boxes_cxcywh, 1e-3) * queries.filled[..., None], piece["bbox_query"])
     assert torch.equal(queries.attention_mask(int(piece["num_queries"])), piece["attn_mask"].bool())
 
 
 @pytest.mark.parametrize("piece", ["cdn_query_generator_noise"], indirect=True)
 def test_denoising_targets(piece: dict[str, Tensor]) -> None:
-    """Positive copies must find their own object; negative copies and empty slots are background."""
+    """Positive copies must predict their object; negative copies and empty slots are background."""
     classes = len(piece["label_embedding"])
     sizes = [(int(height), int(width)) for height, width in piece["img_hw"]]
     batch = ImageBatch(torch.zeros(len(sizes), 3, 150, 200), sizes, sizes, sizes)
     targets = [Target(piece[f"gt_bboxes{i}"], piece[f"gt_labels{i}"]) for i in range(len(sizes))]
-    queries = denoising_queries(targets, batch, DenoisingConfig(queries=20), classes, Draws())
+    queries = denoising_queries(targets, batch, DenoisingConfig(queries=20), classes, RandomDraws())
     assert queries is not None
     slots = max(len(target) for target in targets)
     assert queries.positives == queries.groups * sum(len(target) for target in targets)
@@ -167,5 +166,5 @@ def test_denoising_targets(piece: dict[str, Tensor]) -> None:
                 assert queries.targets.box_weights[0, image, query] == 0
             else:
                 assert label == int(target.labels[slot])
-                box = cxcywh_to_xyxy(queries.targets.boxes[0, image, query])
+                box = cxcywh_to_xyxy(queries.targets.boxes_cxcywh[0, image, query])
                 close(box * torch.tensor([width, height, width, height]), target.boxes[slot])

@@ -25,7 +25,7 @@ def test_rotary_table(piece: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("piece", ["vit_get_rope_nonsquare"], indirect=True)
 def test_rotation_on_any_grid(piece: dict[str, Tensor]) -> None:
-    """Rows and columns would change places unnoticed on a square."""
+    """On a square, swapped rows and columns would go unnoticed."""
     angles = rotary_angles(int(piece["H"]), int(piece["W"]), 64)
     close(rotate(piece["q"], angles.cos(), angles.sin()), piece["out"])
 

@@ -9,7 +9,7 @@ import torch
 
 from codetr import zoo
 from codetr.models.detector import build_detector
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 
 
 def test_keys_and_shapes(golden: Path, published: str) -> None:

@@ -19,7 +19,7 @@ from codetr.models.config import (
 )
 from codetr.models.detector import CoDETR
 from codetr.models.losses.normalizer import Normalizer
-from codetr.models.random_draws import DenoisingNoise, Draws
+from codetr.models.random_draws import DenoisingNoise, RandomDraws
 from codetr.models.structures import ImageBatch, Target
 
 SIZE = 64
@@ -86,13 +86,13 @@ def cut(batch: ImageBatch, targets: list[Target], parts: int) -> list[tuple[Imag
     ]
 
 
-class PinnedDraws(Draws):
+class PinnedDraws(RandomDraws):
     """The same draws for every image, however images are batched."""
 
     def permutation(self, count: int, device: torch.device) -> Tensor:
         return torch.arange(count, device=device)
 
-    def waiting_times(self, images: int, num_classes: int, device: torch.device) -> Tensor:
+    def exponential(self, images: int, num_classes: int, device: torch.device) -> Tensor:
         return torch.arange(1.0, num_classes + 1, device=device).expand(images, -1)
 
     def denoising(self, copies: int, objects: int, num_classes: int, device: torch.device) -> DenoisingNoise:

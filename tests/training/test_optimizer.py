@@ -8,7 +8,7 @@ from codetr.core.errors import UserError
 from codetr.models.detector import build_detector
 from codetr.training.config import OptimizerConfig
 from codetr.training.optimizer import build_optimizer, layers_above, lr_multiplier, parameter_groups
-from codetr.weights.official.names import official_name
+from codetr.weights.official.key_names import official_name
 from codetr.zoo import recipe
 
 

@@ -47,7 +47,7 @@ def test_only_products_activations_and_sums_of_branches_are_rounded(kind, backbo
     detector = build_detector(config.model_copy(update={"backbone": backbone or config.backbone})).train()
     summed = []
     for module in detector.modules():
-        if isinstance(module, swin.Block | vit.Block):
+        if isinstance(module, swin.SwinBlock | vit.ViTBlock):
             module.register_forward_hook(lambda module, inputs, output: summed.append(output.dtype))
     losses = []
     # oneDNN's bf16 gradients are wrong on CPUs, so training never runs with them there.

@@ -1,4 +1,4 @@
-"""What the classes of official weights are called."""
+"""Class names of official weights and of files."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.weights.class_names import names_of, read_names
-from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.class_names import read_names, resolve_class_names
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from tests.support.small_models import NAMES, write_dataset
 
 
-def named(names: Any = None) -> Checkpoint:
-    return Checkpoint({}, {} if names is None else {"CLASSES": names})
+def named(names: Any = None) -> OfficialCheckpoint:
+    return OfficialCheckpoint({}, {} if names is None else {"CLASSES": names})
 
 
 def test_the_checkpoint_names_them() -> None:
-    found = names_of(named(("cat", "dog")), 2)
+    found = resolve_class_names(named(("cat", "dog")), 2)
     assert (found.names, found.origin, found.known) == (("cat", "dog"), "the checkpoint", True)
-    assert names_of(named(["cat", "dog"]), 2).names == ("cat", "dog")
+    assert resolve_class_names(named(["cat", "dog"]), 2).names == ("cat", "dog")
 
 
-def test_names_that_are_told_come_first_and_must_be_as_many() -> None:
-    assert names_of(named(("cat", "dog")), 2, told=["a", "b"]).names == ("a", "b")
-    with pytest.raises(UserError, match="--classes: 3 names for the 2 classes"):
-        names_of(named(), 2, told=["a", "b", "c"])
+def test_given_names_take_precedence_and_must_be_as_many_as_the_classes() -> None:
+    assert resolve_class_names(named(("cat", "dog")), 2, given=["a", "b"]).names == ("a", "b")
+    with pytest.raises(UserError, match="--classes: has 3 names for the 2 classes"):
+        resolve_class_names(named(), 2, given=["a", "b", "c"])
 
 
-def test_eighty_classes_without_names_are_cocos() -> None:
-    found = names_of(named(), 80)
+def test_eighty_classes_without_names_are_those_of_coco() -> None:
+    found = resolve_class_names(named(), 80)
     assert (found.names[0], found.names[11], found.names[79]) == ("person", "stop sign", "toothbrush")
     assert len(set(found.names)) == 80
-    assert names_of(named(tuple(f"mine {i}" for i in range(80))), 80).names[0] == "mine 0"
+    assert resolve_class_names(named(tuple(f"mine {i}" for i in range(80))), 80).names[0] == "mine 0"
 
 
 @pytest.mark.parametrize("names", [None, ("only one",), (1, 2, 3), "abc", ("a", "", "c"), 3])
 def test_other_classes_are_numbered_and_not_known(names: Any) -> None:
-    """The official code writes COCO's names into every checkpoint of a dataset that does not say its own."""
-    found = names_of(named(names), 3)
+    """The official code writes COCO's names into every checkpoint of a dataset without class names."""
+    found = resolve_class_names(named(names), 3)
     assert found.names == ("class 0", "class 1", "class 2")
     assert not found.known
-    assert ("names 1" in found.origin) == (names == ("only one",))
+    assert ("has 1 names" in found.origin) == (names == ("only one",))
 
 
 def test_names_are_read_from_files_and_datasets(tmp_path: Path) -> None:

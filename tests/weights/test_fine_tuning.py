@@ -1,4 +1,4 @@
-"""Starting from other weights: what is kept, which rows belong to which class, and what is refused."""
+"""Fine-tuning: what is copied, which rows belong to which class, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from codetr.core.errors import UserError
 from codetr.models.detector import CoDETR, build_detector
 from codetr.weights.class_rows import ClassRows, class_rows
-from codetr.weights.fine_tuning import Start, init_from, source_digest
+from codetr.weights.fine_tuning import TransferReport, init_from, source_digest
 from codetr.weights.model_folder import ModelInfo, save_model
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_dino_vit_large_coco
 from tests.support.official_files import write_checkpoint
 from tests.support.small_models import PREPROCESS
@@ -51,7 +51,7 @@ def write(folder: Path, kind: str, form: str) -> str:
     return str(write_checkpoint(folder.with_suffix(".pth"), weights, averages=True, meta={"CLASSES": OLD}))
 
 
-def started(source: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], Start]:
+def started(source: str, kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor], TransferReport]:
     """Weights of the old detector, a new one before, and after it started from the old; and the report."""
     new = detector(kind, len(NEW), 2)
     before = copy.deepcopy(new.state_dict())
@@ -78,7 +78,7 @@ def test_rows_of_shared_classes_and_everything_else_are_kept(tmp_path: Path, kin
         for label in range(len(NEW)):
             rows = slice(label * each, label * each + each)
             if kind == "co_deformable" and "classifiers.2" in name and label == 0:
-                # There this row says whether there is anything at all, whatever class 0 is.
+                # In this layer the row is the objectness of all classes.
                 assert torch.equal(value[:1], old[name][:1]), name
             elif label in KEPT:
                 given = slice(KEPT[label] * each, KEPT[label] * each + each)
@@ -96,7 +96,12 @@ def test_the_report(tmp_path: Path) -> None:
     assert report.dropped == ("dog", "cow")
     assert report.kept + len(report.by_class) == len(after)
     text = "\n".join(report.lines())
-    for part in ("2 (fish, cat)", "re-initialised: 1 (bird)", "dropped: 2 (dog, cow)", f"kept whole: {report.kept}"):
+    for part in (
+        "2 (fish, cat)",
+        "re-initialised: 1 (bird)",
+        "dropped: 2 (dog, cow)",
+        f"copied completely: {report.kept}",
+    ):
         assert part in text
     assert report.to_json()["matched"] == ["fish", "cat"]
 
@@ -149,7 +154,7 @@ def test_the_digest_is_that_of_what_is_read(tmp_path: Path) -> None:
     first = source_digest(source)
     Path(source).write_bytes(Path(source).read_bytes() + b" ")
     assert source_digest(source) != first
-    with pytest.raises(UserError, match="no such file or model"):
+    with pytest.raises(UserError, match="no such file or model folder"):
         source_digest(str(tmp_path / "none"))
 
 

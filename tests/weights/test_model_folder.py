@@ -1,4 +1,4 @@
-"""A model folder is not believed blindly: it may come from anywhere."""
+"""Model folders: their content is validated when it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes have the settings of the official configurations (tests/golden/official_{models,settings}.json)."""
+"""Recipes have the settings of the official configurations (tests/golden/official_settings.json)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import pytest
 import torch
 
 from codetr import zoo
-from codetr.core.errors import UserError
 from codetr.data.config import AugmentConfig, JitterConfig, RepeatFactorConfig, ShuffleConfig
 from codetr.models.detector import build_detector
-from codetr.weights.official.config import read_official_config
 from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
-MODELS: dict[str, Any] = json.loads((GOLDEN / "official_models.json").read_text())
 SETTINGS: dict[str, Any] = json.loads((GOLDEN / "official_settings.json").read_text())
 IMAGES_PER_STEP = 16
 
@@ -69,27 +66,6 @@ def test_images_are_prepared_as_officially(name: str) -> None:
         assert preprocess.pad_divisor == expected["test_pad"]["size_divisor"] == expected["train_pad"]
         assert recipe.model.padding_mask
     assert augment.flip_probability == 0.5
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_detectors_are_the_official_ones(name: str) -> None:
-    """Sizes show in a checkpoint's keys; drop path, denoising, samplers, thresholds and loss weights do not."""
-    official, ours = read_official_config(MODELS[name]), zoo.recipe(name).model
-    if name == "co_deformable_detr_mask_r50_1x_coco":
-        # Officially one asks for the RoI head's detections, which alone have masks, at every test.
-        assert (official.detect_head, ours.detect_head) == ("query", "roi")
-        official = official.model_copy(update={"detect_head": "roi"})
-    assert ours == official
-
-
-@pytest.mark.parametrize(
-    "assignment",
-    ["augment.canvas=512", "preprocess.canvas=512", "preprocess.canvas=null", "model.backbone.canvas=1024"],
-)
-def test_a_model_of_one_canvas_has_one_canvas_throughout(assignment: str) -> None:
-    """It would be trained on one size and tested on another."""
-    with pytest.raises(UserError, match=r"canvas is .* must be equal"):
-        zoo.recipe("co_dino_5scale_lsj_vit_large_lvis").override([assignment])
 
 
 @pytest.mark.parametrize("name", zoo.names())

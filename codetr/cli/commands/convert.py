@@ -1,4 +1,4 @@
-"""The command convert: official checkpoints in and out."""
+"""`codetr convert`: official checkpoints to model folders, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from codetr.weights.official.convert import Conversion
-    from codetr.weights.official.identify import Configuration
+    from codetr.weights.official.identify import ModelConfiguration
 
 _SHOWN = 4
 
@@ -26,7 +26,8 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE|MODEL", help="A checkpoint or state dict, .pth or .safetensors; with --to-official a model."
+            metavar="FILE|MODEL",
+            help="A checkpoint or state dict, .pth or .safetensors; with --to-official a model folder.",
         ),
     ],
     output: Annotated[
@@ -35,19 +36,19 @@ def convert(
             "--output",
             "-o",
             metavar="FOLDER|FILE",
-            help="The model's folder; with --to-official the .pth file. Nothing but an earlier one is replaced.",
+            help="The model folder to write; with --to-official the .pth file. Only an earlier result is replaced.",
         ),
     ],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", metavar="NAME|FILE.yaml", help="The recipe whose detector the weights are of."),
+        typer.Option("--recipe", metavar="NAME|FILE.yaml", help="Recipe of the detector that the weights belong to."),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config",
             metavar="FILE.json",
-            help="The official configuration they are of, as JSON: all of it, or `model` alone.",
+            help="Official configuration of the weights, as JSON: the complete configuration or its part `model`.",
         ),
     ] = None,
     classes: Annotated[
@@ -55,18 +56,18 @@ def convert(
         typer.Option(
             "--classes",
             metavar="FILE|DATASET",
-            help="Class names in label order: a text file with one a line, a COCO file, or a dataset's folder.",
+            help="Class names in label order: a text file with one per line, a COCO file, or a dataset folder.",
         ),
     ] = None,
     to_official: Annotated[
-        bool, typer.Option("--to-official", help="The other way: write a model as an official checkpoint.")
+        bool, typer.Option("--to-official", help="Write a model folder as an official checkpoint.")
     ] = False,
     assignments: SetOption = None,
 ) -> None:
-    """Official Co-DETR checkpoints to models, and back. Files are read as data; nothing in them is executed.
+    """Convert an official Co-DETR checkpoint to a model folder, or back. No code in the files is executed.
 
     Without [bold]--recipe[/] or [bold]--config[/] the configuration is the one in the checkpoint, or that of the recipe
-    which has exactly its keys and shapes. The report says what became of every key.
+    with exactly its keys and shapes. The report lists how every key was handled.
 
         [cyan]codetr convert co_dino_5scale_swin_large_16e_o365tococo.pth -o outputs/swin[/]
 
@@ -76,7 +77,7 @@ def convert(
 
         [cyan]codetr convert --to-official outputs/model -o model.pth[/]
 
-    What comes out is a model like any other, to [bold]predict[/], [bold]evaluate[/], [bold]register[/] and start from.
+    [bold]predict[/], [bold]evaluate[/], [bold]register[/] and fine-tuning accept the result like any other model.
     """
     from codetr.weights.class_names import read_names
     from codetr.weights.official.convert import convert as run
@@ -90,16 +91,16 @@ def convert(
             ("--set", assignments),
         ):
             if value:
-                raise UserError("is given with --to-official, which takes everything from the model", where=option)
+                raise UserError("cannot be used with --to-official, which uses the model's settings", where=option)
         names = write_official(source, output)
-        console().print(f"{len(names)} keys: {plain(output)}")
+        console().print(f"[bold]checkpoint[/] {plain(output)}, {len(names)} keys")
         return
-    told = _told(recipe, config)
+    config_source = _config_source(recipe, config)
     _report(
         run(
             source,
             output,
-            told=told,
+            config_source=config_source,
             class_names=read_names(classes) if classes else None,
             assignments=assignments or (),
         ),
@@ -107,47 +108,48 @@ def convert(
     )
 
 
-def _told(recipe: str | None, config: Path | None) -> Callable[[int], Configuration] | None:
+def _config_source(recipe: str | None, config: Path | None) -> Callable[[int], ModelConfiguration] | None:
+    """Return a function from the number of classes to the configuration that the options give, None without them."""
     from codetr.core.files import read_json
     from codetr.weights.official.identify import from_official_json, from_recipe
 
     if recipe is not None and config is not None:
-        raise UserError("is given together with --recipe: say one of them", where="--config")
+        raise UserError("cannot be used together with --recipe", where="--config", hint="Give one of them.")
     if recipe is not None:
-        chosen = read_recipe(recipe)
-        return lambda count: from_recipe(chosen, count)
+        recipe_settings = read_recipe(recipe)
+        return lambda count: from_recipe(recipe_settings, count)
     if config is None:
         return None
     if config.suffix == ".py":
-        hint = "Where mmcv is installed: Config.fromfile('x.py').dump('x.json'). Or name a recipe with --recipe."
-        raise UserError("is a program, and none is executed here: give it as JSON", where=str(config), hint=hint)
+        hint = "Convert it where mmcv is installed: Config.fromfile('x.py').dump('x.json'). Or give --recipe."
+        raise UserError("is Python code, which is not executed; expected JSON", where=str(config), hint=hint)
     content, path = read_json(config), config
     if not isinstance(content, dict):
-        raise UserError("is no configuration: it is not a JSON object", where=str(config))
+        raise UserError("is not a configuration: expected a JSON object", where=str(config))
     return lambda count: from_official_json(content, path.stem, count, path.name)
 
 
-def _report(done: Conversion, output: Path) -> None:
+def _report(conversion: Conversion, output: Path) -> None:
     from codetr.weights.official.convert import SUMMARY
 
-    keys = done.keys
+    keys = conversion.keys
     rows = [
-        ("configuration", done.configuration),
-        ("recipe", done.info.recipe),
-        ("classes", f"{len(done.classes.names)}, {done.classes.origin}"),
+        ("configuration", conversion.configuration),
+        ("recipe", conversion.info.recipe),
+        ("classes", f"{len(conversion.classes.names)}, {conversion.classes.origin}"),
         ("keys converted", str(len(keys.converted))),
         ("keys missing", "none"),
         ("keys unexpected", "none"),
-        ("constants computed anew", _some(keys.constants)),
-        ("averages left out", _some(keys.averages)),
-        ("left out besides", ", ".join(keys.left_out) or "nothing"),
+        ("buffers computed again", _count_and_examples(keys.constants)),
+        ("averages skipped", _count_and_examples(keys.averages)),
+        ("other content skipped", ", ".join(keys.left_out) or "none"),
     ]
     print_table(("", ""), rows)
     out = console()
-    if not done.classes.known:
-        out.print("[yellow]The classes have numbers for names. Say what they are with --classes.[/]")
-    out.print(f"[bold]model[/] {plain(output)}; every key is in {plain(output / SUMMARY)}")
+    if not conversion.classes.known:
+        out.print("[yellow]The classes are only numbered. Give their names with --classes.[/]")
+    out.print(f"[bold]model[/] {plain(output)}; all keys: {plain(output / SUMMARY)}")
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _count_and_examples(names: tuple[str, ...]) -> str:
     return f"{len(names)}: {listed(names, _SHOWN)}" if names else "none"

@@ -10,13 +10,12 @@ from codetr.cli.output import print_table
 
 
 def zoo(
-    name: Annotated[
-        str | None, typer.Argument(metavar="RECIPE", help="Print this recipe as YAML instead of the list.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Print this recipe as YAML.")] = None,
 ) -> None:
-    """The recipes there are, or all settings of one.
+    """List the recipes, or print one as YAML.
 
-    AP is what the authors of Co-DETR report for a recipe's name on the val split of its dataset.
+    AP is the value that the authors of Co-DETR report for the configuration of this name, on the val split of its
+    dataset.
 
     [cyan]codetr zoo[/]
 

@@ -11,64 +11,67 @@ from torch import Tensor
 from codetr.models.boxes import paired_iou
 
 _MIN_INSIDE = 0.01
-"""An anchor's centre must lie inside the object by more than this many pixels."""
+"""Least distance in pixels of a foreground anchor's centre from the sides of its object's box."""
 
 
 @dataclass(frozen=True)
 class ATSSAssigner:
-    """Foreground are an object's nearest anchors that overlap it well compared with the others that are near.
+    """Assign an object to those of its nearest anchors whose IoU is above the mean plus the standard deviation.
 
     Attributes:
-        candidates: nearest anchors of every level that are considered.
+        candidates: number of nearest anchors on every level that are candidates of an object.
     """
 
     candidates: int = 9
 
-    def __call__(self, anchors: Tensor, level_sizes: Sequence[int], objects: Tensor) -> Tensor:
-        """(n,) int64: 1 + the index of the object an anchor is responsible for, 0 for background.
+    def __call__(self, anchors: Tensor, level_sizes: Sequence[int], gt_boxes: Tensor) -> Tensor:
+        """Assign anchors to objects.
 
         Args:
             anchors: (n, 4) xyxy pixels of all levels, one after the other.
-            level_sizes: number of anchors of every level; sums to n.
-            objects: (m, 4) xyxy pixels.
+            level_sizes: number of anchors of every level; they sum to n.
+            gt_boxes: (objects, 4) xyxy pixels.
+
+        Returns:
+            (n,) int64, 1 + the index of the anchor's object, 0 for background.
         """
-        if not len(objects) or not len(anchors):
+        if not len(gt_boxes) or not len(anchors):
             return anchors.new_zeros(len(anchors), dtype=torch.int64)
         centers = (anchors[:, :2] + anchors[:, 2:]) / 2
-        nearest = self._nearest(centers, level_sizes, (objects[:, :2] + objects[:, 2:]) / 2)
-        overlaps = paired_iou(anchors[nearest], objects)
+        candidates = self._nearest_anchors(centers, level_sizes, (gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2)
+        overlaps = paired_iou(anchors[candidates], gt_boxes)
         threshold = overlaps.mean(dim=0) + overlaps.std(dim=0)
-        near = centers[nearest]
-        inside = torch.cat((near - objects[:, :2], objects[:, 2:] - near), dim=-1).amin(dim=-1) > _MIN_INSIDE
-        return _resolve(nearest, overlaps, (overlaps >= threshold) & inside, len(anchors))
+        points = centers[candidates]
+        inside = torch.cat((points - gt_boxes[:, :2], gt_boxes[:, 2:] - points), dim=-1).amin(dim=-1) > _MIN_INSIDE
+        return _resolve_conflicts(candidates, overlaps, (overlaps >= threshold) & inside, len(anchors))
 
-    def _nearest(self, centers: Tensor, level_sizes: Sequence[int], object_centers: Tensor) -> Tensor:
-        """(chosen, m) indices of the anchors nearest to every object, at most `candidates` of each level."""
-        chosen, start = [], 0
+    def _nearest_anchors(self, centers: Tensor, level_sizes: Sequence[int], gt_centers: Tensor) -> Tensor:
+        """Return indices (candidates, objects) of the anchors nearest to every object, from all levels."""
+        indices, start = [], 0
         for level in centers.split(list(level_sizes)):
-            distances = (level[:, None] - object_centers).pow(2).sum(dim=-1).sqrt()
+            distances = (level[:, None] - gt_centers).pow(2).sum(dim=-1).sqrt()
             count = min(self.candidates, len(level))
-            chosen.append(distances.topk(count, dim=0, largest=False).indices + start)
+            indices.append(distances.topk(count, dim=0, largest=False).indices + start)
             start += len(level)
-        return torch.cat(chosen)
+        return torch.cat(indices)
 
 
-def _resolve(nearest: Tensor, overlaps: Tensor, foreground: Tensor, total: int) -> Tensor:
-    """Give every anchor to the object it overlaps most among those that chose it, the first one if they tie.
+def _resolve_conflicts(candidates: Tensor, overlaps: Tensor, foreground: Tensor, count: int) -> Tensor:
+    """Assign anchors that several objects select to the one with the largest IoU, the first one if there is a tie.
 
     Args:
-        nearest: (chosen, m) anchor indices.
-        overlaps: (chosen, m) of the same pairs.
-        foreground: (chosen, m) whether the pair counts.
-        total: number of anchors.
+        candidates: (candidates, objects) anchor indices.
+        overlaps: (candidates, objects) IoU of these pairs.
+        foreground: (candidates, objects) bool, whether the object selects the anchor.
+        count: number of anchors.
 
     Returns:
-        (total,) int64, 1 + object or 0.
+        (count,) int64, 1 + the index of the object, 0 for background.
     """
-    anchors, overlaps = nearest.flatten(), overlaps.masked_fill(~foreground, -1.0).flatten()
-    best = overlaps.new_full((total,), -1.0).scatter_reduce(0, anchors, overlaps, "amax")
-    numbers = torch.arange(1, nearest.shape[1] + 1, device=nearest.device).expand_as(nearest).flatten()
-    wins = foreground.flatten() & (overlaps == best[anchors])
-    none = nearest.shape[1] + 1
-    first = numbers.new_full((total,), none).scatter_reduce(0, anchors, numbers.masked_fill(~wins, none), "amin")
+    anchors, overlaps = candidates.flatten(), overlaps.masked_fill(~foreground, -1.0).flatten()
+    best = overlaps.new_full((count,), -1.0).scatter_reduce(0, anchors, overlaps, "amax")
+    numbers = torch.arange(1, candidates.shape[1] + 1, device=candidates.device).expand_as(candidates).flatten()
+    is_best = foreground.flatten() & (overlaps == best[anchors])
+    none = candidates.shape[1] + 1
+    first = numbers.new_full((count,), none).scatter_reduce(0, anchors, numbers.masked_fill(~is_best, none), "amin")
     return torch.where(first == none, 0, first)

@@ -1,1 +1,1 @@
-"""Backbones: images to feature maps."""
+"""Backbones, which map images to feature maps."""

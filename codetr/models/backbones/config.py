@@ -1,4 +1,4 @@
-"""The settings of the backbones."""
+"""Configuration of the backbones."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from codetr.core.settings import Settings
 NormKind = Literal["frozen_batch", "group"]
 
 PATCH_SIZE = 16
-"""Side in pixels of the patches that a vision transformer makes tokens of."""
+"""Side in pixels of the patches of a plain vision transformer."""
 
 PLAIN_PYRAMID = (4, 8, 16, 32, 64)
-"""Strides of the pyramid that is made of one map of stride 16, in input pixels."""
+"""Strides of the feature pyramid that is built from one map of stride 16, in pixels of the input."""
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
     if not values or list(values) != sorted(set(values)):
-        raise ValueError("must be ascending and without repetition")
+        raise ValueError("must be ascending and without duplicates")
     return values
 
 
 OutStages = Annotated[tuple[Annotated[int, Field(ge=0, le=3)], ...], AfterValidator(_ascending)]
-"""Stages of a backbone with four stages (0..3, strides 4..32) that are put out."""
+"""Output stages of a backbone with four stages (0..3, strides 4..32)."""
 
 OutStrides = Annotated[tuple[Literal[4, 8, 16, 32, 64], ...], AfterValidator(_ascending)]
-"""Strides of maps that are put out, in input pixels."""
+"""Strides of output feature maps, in pixels of the input."""
 
 FrozenStages = Annotated[int, Field(ge=-1, le=4)]
 
@@ -42,12 +42,11 @@ class ResNetConfig(Settings):
 
     Attributes:
         depth: 26, 50, 101 or 152.
-        base_width: channels of the stem; the stages put out 4, 8, 16 and 32 times as many.
+        base_width: channels of the stem; the stages have 4, 8, 16 and 32 times as many.
         out_stages: stages (0..3, strides 4..32) whose maps go to the neck, in ascending order.
         frozen_stages: -1 trains everything, 0 freezes the stem, n the stem and the first n stages.
         norm: "frozen_batch" keeps pretrained statistics, as published; "group" for training from random weights.
-        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
-            and costs time.
+        checkpointing: activation checkpointing of the blocks, which saves memory and costs time.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -60,12 +59,12 @@ class ResNetConfig(Settings):
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Channels of every map that is put out."""
+        """Channels of every output map."""
         return tuple(self.base_width * 4 * 2**stage for stage in self.out_stages)
 
     @property
     def pyramid_strides(self) -> tuple[int, ...]:
-        """Strides of the maps the neck makes of them, in input pixels: those put out and one coarser."""
+        """Strides of the neck's maps, in pixels of the input: those of the output maps and a coarser one."""
         return _pyramid_strides(self.out_stages)
 
 
@@ -78,11 +77,10 @@ class SwinConfig(Settings):
         attention_heads: heads of the four stages; must divide their channels.
         window_size: side of the attention windows, in tokens.
         out_stages: stages (0..3, strides 4..32) whose maps go to the neck, in ascending order.
-        drop_path: probability that the last block's residual branches are left out for an image in training; it
-            grows linearly from 0.
-        frozen_stages: -1 trains everything, 0 freezes the patch embedding, n it and the first n stages.
-        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
-            and costs time.
+        drop_path: stochastic depth: probability that the residual branches of the last block are dropped for an image
+            in training; it grows linearly from 0.
+        frozen_stages: -1 trains everything, 0 freezes the patch embedding, n also the first n stages.
+        checkpointing: activation checkpointing of the blocks, which saves memory and costs time.
     """
 
     kind: Literal["swin"] = "swin"
@@ -99,7 +97,9 @@ class SwinConfig(Settings):
     def _check(self) -> Self:
         for stage, (channels, heads) in enumerate(zip(self.channels, self.attention_heads, strict=True)):
             if channels % heads:
-                raise ValueError(f"stage {stage} has {channels} channels, which {heads} attention_heads do not divide")
+                raise ValueError(
+                    f"stage {stage} has {channels} channels, not a multiple of its {heads} attention_heads"
+                )
         return self
 
     @property
@@ -109,12 +109,12 @@ class SwinConfig(Settings):
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Channels of every map that is put out."""
+        """Channels of every output map."""
         return tuple(self.channels[stage] for stage in self.out_stages)
 
     @property
     def pyramid_strides(self) -> tuple[int, ...]:
-        """Strides of the maps the neck makes of them, in input pixels: those put out and one coarser."""
+        """Strides of the neck's maps, in pixels of the input: those of the output maps and a coarser one."""
         return _pyramid_strides(self.out_stages)
 
 
@@ -122,16 +122,16 @@ class ViTConfig(Settings):
     """A plain vision transformer in the style of EVA-02, with attention in windows; defaults are those of ViT-L.
 
     Attributes:
-        channels: of the tokens; a multiple of four times `attention_heads`.
-        feedforward_channels: hidden channels of the gated feedforward networks.
+        channels: channels of the tokens; a multiple of four times `attention_heads`.
+        feedforward_channels: hidden channels of the gated feed-forward networks.
         window_size: side of the attention windows, in tokens of 16×16 pixels.
         global_blocks: blocks (0..depth-1), in ascending order, that attend across the whole image.
         pretrained_grid: side, in tokens, of the square grid of learnt positions; it is resized to any image.
         canvas: side in pixels of the square that every batch must be padded to, for models trained with "large-scale
-            jitter"; None for models that take images of any size.
-        drop_path: probability that the last block is left out for an image in training; it grows linearly from 0.
-        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
-            and costs time.
+            jitter"; None for models that accept images of any size.
+        drop_path: stochastic depth: probability that the last block is dropped for an image in training; it grows
+            linearly from 0.
+        checkpointing: activation checkpointing of the blocks, which saves memory and costs time.
     """
 
     kind: Literal["vit"] = "vit"
@@ -151,33 +151,32 @@ class ViTConfig(Settings):
         if self.channels % (4 * self.attention_heads):
             raise ValueError(f"channels must be a multiple of four times {self.attention_heads} heads")
         if list(self.global_blocks) != sorted(set(self.global_blocks) & set(range(self.depth))):
-            raise ValueError(f"global_blocks must be ascending blocks below {self.depth} without repetition")
+            raise ValueError(f"global_blocks must be ascending blocks below {self.depth} without duplicates")
         if self.canvas is not None and self.canvas % PATCH_SIZE:
             raise ValueError(f"canvas must be a multiple of {PATCH_SIZE}")
         return self
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Channels of the one map that is put out."""
+        """Channels of the one output map."""
         return (self.channels,)
 
     @property
     def pyramid_strides(self) -> tuple[int, ...]:
-        """Strides of the maps the neck makes of it, in input pixels."""
+        """Strides of the neck's maps, in pixels of the input."""
         return PLAIN_PYRAMID
 
 
 class TimmConfig(Settings):
-    """Any model of timm that gives feature maps and takes images of any size, e.g. ConvNeXt.
+    """A model of timm that provides feature maps and accepts images of any size, e.g. ConvNeXt.
 
     Attributes:
-        name: timm's, without a tag of weights: "convnext_tiny", "efficientnet_b0", "vit_small_patch16_dinov3".
-        out_strides: strides of the maps that go to the neck, in input pixels, in ascending order. `(16,)` is for plain
-            vision transformers: one map, of which the neck makes five.
-        drop_path: probability that the last block's residual branches are left out for an image in training, where the
-            model has it; it grows linearly from 0.
-        checkpointing: keep no activations of blocks for the backward pass but compute them again, which saves memory
-            and costs time.
+        name: timm's name without the tag of weights: "convnext_tiny", "efficientnet_b0", "vit_small_patch16_dinov3".
+        out_strides: strides of the maps that go to the neck, in pixels of the input, in ascending order. `(16,)` is for
+            plain vision transformers: one map, from which the neck builds five.
+        drop_path: stochastic depth, for models that have it: probability that the residual branches of the last block
+            are dropped for an image in training; it grows linearly from 0.
+        checkpointing: activation checkpointing of the blocks, which saves memory and costs time.
     """
 
     kind: Literal["timm"] = "timm"
@@ -188,14 +187,14 @@ class TimmConfig(Settings):
 
     @property
     def plain(self) -> bool:
-        """Whether the one map that is put out becomes a pyramid, as a plain vision transformer's does."""
+        """Whether the neck builds a feature pyramid from one map, as for a plain vision transformer."""
         return self.out_strides == (PATCH_SIZE,)
 
     @property
     def pyramid_strides(self) -> tuple[int, ...]:
-        """Strides of the maps the neck makes of them, in input pixels."""
+        """Strides of the neck's maps, in pixels of the input."""
         return PLAIN_PYRAMID if self.plain else (*self.out_strides, self.out_strides[-1] * 2)
 
 
 BackboneConfig = Annotated[ResNetConfig | SwinConfig | ViTConfig | TimmConfig, Field(discriminator="kind")]
-"""Any backbone; `kind` tells which."""
+"""Configuration of any backbone, by its `kind`."""

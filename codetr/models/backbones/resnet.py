@@ -1,6 +1,6 @@
 """ResNet with bottleneck blocks (He et al., CVPR 2016), stride on the 3×3 convolution ("v1.5").
 
-Parameters have torchvision's names, so its ImageNet weights fit; unlike torchvision's, the width can be chosen.
+Parameters have torchvision's names, so its ImageNet weights can be loaded; unlike there, the width can be chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 3
 
 _EXPANSION = 4
 _GROUP_CHANNELS = 8
-"""Channels per group of group normalisation: small enough for the narrowest backbones."""
+"""Channels per group of the group normalisations: small enough for the narrowest backbones."""
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -30,7 +30,7 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode whatever is asked."""
+        """Stay in evaluation mode, whatever `mode` is."""
         del mode
         return super().train(False)
 
@@ -42,7 +42,7 @@ def _norm(kind: NormKind, channels: int) -> nn.Module:
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions around which the input is added."""
+    """1×1, 3×3 and 1×1 convolutions with a residual connection."""
 
     def __init__(self, in_channels: int, width: int, stride: int, norm: NormKind) -> None:
         super().__init__()
@@ -60,17 +60,17 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) to (batch, 4 * width, height / stride, width / stride)."""
+        """Map (batch, in_channels, height, width) to (batch, 4 * width, height / stride, width / stride)."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-class Stage(nn.Sequential):
-    """Blocks one after another.
+class ResNetStage(nn.Sequential):
+    """The blocks of a stage, one after another.
 
     Args:
-        blocks: of the stage.
+        blocks: blocks of the stage.
         checkpointing: see `ResNetConfig`.
     """
 
@@ -79,17 +79,17 @@ class Stage(nn.Sequential):
         self.checkpointing = checkpointing
 
     def forward(self, x: Tensor) -> Tensor:
-        """A map (batch, channels, height, width) through all blocks."""
+        """Pass a feature map (batch, channels, height, width) through all blocks."""
         for block in self:
             x = run_layer(block, x, checkpointing=self.checkpointing)
         return x
 
 
 class ResNet(nn.Module):
-    """Feature maps of some stages.
+    """A ResNet that returns the feature maps of its output stages.
 
     Args:
-        config: depth, width, what is put out, what is frozen, which normalisation.
+        config: depth, width, output stages, frozen stages, normalisation.
     """
 
     def __init__(self, config: ResNetConfig) -> None:
@@ -99,14 +99,14 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, base_width, 7, stride=2, padding=3, bias=False)
         self.bn1 = _norm(norm, base_width)
         channels = base_width
-        # Stages after the last one that is put out would be parameters without a purpose.
+        # Stages after the last output stage would have unused parameters.
         for stage, blocks in enumerate(_BLOCKS[config.depth][: config.out_stages[-1] + 1]):
             width = base_width * 2**stage
             layers = []
             for block in range(blocks):
                 layers.append(Bottleneck(channels, width, 2 if stage and not block else 1, norm))
                 channels = width * _EXPANSION
-            self.add_module(f"layer{stage + 1}", Stage(*layers, checkpointing=config.checkpointing))
+            self.add_module(f"layer{stage + 1}", ResNetStage(*layers, checkpointing=config.checkpointing))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -123,7 +123,7 @@ class ResNet(nn.Module):
             self.get_submodule(f"layer{stage + 1}").requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Normalised images (batch, 3, height, width) to maps (batch, channels, height / stride, width / stride)."""
+        """Map normalised images (batch, 3, height, width) to (batch, channels, height / stride, width / stride)."""
         x = F.relu(self.bn1(self.conv1(pixels)))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps = []

@@ -1,8 +1,8 @@
-"""Rotary position embedding of the cells of a grid (Su et al., "RoFormer", 2021; Fang et al., "EVA-02", 2023).
+"""Rotary position embeddings of the cells of a grid (Su et al., "RoFormer", 2021; Fang et al., "EVA-02", 2023).
 
-The channels of an attention head form pairs that are turned by an angle in proportion to the cell's position, so the
-product of a query and a key depends on how far apart they are. The first half of the channels turns with the row, the
-second with the column.
+The channels of an attention head form pairs that are rotated by an angle proportional to the cell's position, so that
+the product of a query and a key depends on their relative position. The first half of the channels rotates with the
+row, the second half with the column.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ _EXTENT = 16
 
 
 def rotary_angles(height: int, width: int, channels: int, device: torch.device | None = None) -> Tensor:
-    """Angles in radians by which the channels of every cell turn, (height * width, channels), float32.
+    """Return the angles (height * width, channels) float32, in radians, by which channels are rotated.
 
     Args:
-        height, width: of the grid, in cells.
-        channels: of one attention head; a multiple of 4.
-        device: of the result.
+        height, width: size of the grid in cells.
+        channels: channels of one attention head; a multiple of 4.
+        device: device of the result.
     """
     half = channels // 2
     frequencies = 1 / _LARGEST_WAVELENGTH ** (torch.arange(0, half, 2, device=device) / half)
-    per_channel = torch.stack((frequencies, frequencies), dim=-1).flatten()  # both channels of a pair turn alike
+    per_channel = torch.stack((frequencies, frequencies), dim=-1).flatten()  # both channels of a pair have one angle
 
     def along(length: int) -> Tensor:
         positions = torch.arange(length, device=device) / length * _EXTENT
@@ -37,11 +37,14 @@ def rotary_angles(height: int, width: int, channels: int, device: torch.device |
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the channel pairs (2i, 2i + 1) of queries or keys.
+    """Rotate the channel pairs (2i, 2i + 1) of queries or keys.
 
     Args:
         x: (..., cells, channels).
-        cos, sin: (cells, channels) of the angles, float32; the product is computed in their precision.
+        cos, sin: (cells, channels) float32 of the angles; the product is computed in float32.
+
+    Returns:
+        The shape and dtype of `x`.
     """
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
     quarter_turn = torch.stack((-second, first), dim=-1).flatten(-2)
@@ -49,11 +52,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class RotaryTable(nn.Module):
-    """Cosines and sines for square grids of one size, as buffers that belong to the weights.
+    """Cosines and sines for square grids of one size, as persistent buffers.
 
     Args:
-        side: of the grid, in cells.
-        channels: of one attention head; a multiple of 4.
+        side: side of the grid in cells.
+        channels: channels of one attention head; a multiple of 4.
     """
 
     freqs_cos: Tensor

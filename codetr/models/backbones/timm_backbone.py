@@ -1,6 +1,6 @@
-"""Any image model of timm that gives feature maps (Wightman, "PyTorch Image Models") as a backbone.
+"""Image models of timm (Wightman, "PyTorch Image Models") as backbones.
 
-timm is optional: it is imported when a configuration asks for it.
+timm is optional: it is imported when a configuration requires it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _WHERE = "backbone.name"
 
 
 class TimmBackbone(nn.Module):
-    """Feature maps of chosen strides, from the last layer that has each.
+    """A model of timm that returns feature maps of given strides, each from the last layer with its stride.
 
-    Layers after the last map are removed. Batch normalisations keep the statistics and the scale they were loaded with,
-    as those of a published ResNet do: the few images of a batch are too few to estimate them.
+    Layers after the last map are removed. Batch normalisations are frozen, as in a published ResNet: a batch has too
+    few images to estimate their statistics.
 
     Args:
-        config: which model, and what is put out.
+        config: name of the model, output strides.
 
     Raises:
-        UserError: timm is not installed or has no such model, or the model does not take the settings, has no maps of
-            these strides or cannot take images of any size.
+        UserError: timm is not installed or has no such model, or the model does not accept the settings, has no maps of
+            these strides or does not accept images of any size.
     """
 
     def __init__(self, config: TimmConfig) -> None:
@@ -39,27 +39,27 @@ class TimmBackbone(nn.Module):
         self.config = config
         self.model: Any = _create(config)
         layers = list(self.model.feature_info)
-        found = {layer["reduction"]: index for index, layer in enumerate(layers)}
-        if not set(config.out_strides) <= set(found):
+        index_of_stride = {layer["reduction"]: index for index, layer in enumerate(layers)}
+        if not set(config.out_strides) <= set(index_of_stride):
             raise UserError(
-                f"maps of '{config.name}' have strides {_listed(found)}, not {_listed(config.out_strides)}",
+                f"maps of '{config.name}' have strides {_listed(index_of_stride)}, not {_listed(config.out_strides)}",
                 where="backbone.out_strides",
                 hint="Choose among those of 4, 8, 16, 32 and 64.",
             )
-        indices = [found[stride] for stride in config.out_strides]
+        indices = [index_of_stride[stride] for stride in config.out_strides]
         self.out_channels = tuple(int(layers[index]["num_chs"]) for index in indices)
-        whole = set(self.model.state_dict())
-        # Layers behind the last map would be parameters without a purpose.
+        all_keys = set(self.model.state_dict())
+        # Layers after the last map would have unused parameters.
         self._indices = self.model.prune_intermediate_layers(indices, prune_norm=True, prune_head=True)
-        self.removed = whole - set(self.model.state_dict())
+        self.removed_keys = all_keys - set(self.model.state_dict())
         for norm in self._batch_norms():
             norm.requires_grad_(False)
-        self._try_out()
+        self._check_on_sample()
         if config.checkpointing:
             try:
                 self.model.set_grad_checkpointing(True)
             except (AssertionError, AttributeError):
-                problem = f"'{config.name}' cannot compute activations again"
+                problem = f"'{config.name}' does not support activation checkpointing"
                 raise UserError(problem, where="backbone.checkpointing", hint="Set it to false.") from None
         self.train()
 
@@ -67,16 +67,16 @@ class TimmBackbone(nn.Module):
         return [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
 
     def train(self, mode: bool = True) -> Self:
-        """As usual, but batch normalisations stay in evaluation mode."""
+        """Set the mode; batch normalisations stay in evaluation mode."""
         super().train(mode)
         for norm in self._batch_norms():
             norm.eval()
         return self
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Normalised images (batch, 3, height, width) to maps (batch, channels, height / stride, width / stride).
+        """Map normalised images (batch, 3, height, width) to (batch, channels, height / stride, width / stride).
 
-        Sizes are rounded up. Images are padded for it: many models drop what is beyond a multiple of their stride.
+        Sizes are rounded up. Images are padded first: many models drop pixels beyond a multiple of their stride.
         """
         height, width = pixels.shape[-2:]
         coarsest = self.config.out_strides[-1]
@@ -87,8 +87,8 @@ class TimmBackbone(nn.Module):
         strides = self.config.out_strides
         return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, strides, strict=True)]
 
-    def _try_out(self) -> None:
-        """Find out with a small image what timm does not tell: whether it fits, and which parameters do nothing."""
+    def _check_on_sample(self) -> None:
+        """Run a small image to check the shapes of the maps and to freeze parameters that do not contribute to them."""
         strides, parameters = self.config.out_strides, [p for p in self.parameters() if p.requires_grad]
         height, width = 3 * strides[-1], 5 * strides[-1]
         try:
@@ -97,12 +97,12 @@ class TimmBackbone(nn.Module):
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error) or type(error).__name__
             problem = f"'{self.config.name}' fails for an image of {width} by {height} pixels ({reason})"
-            raise UserError(problem, where=_WHERE, hint="Choose a model that takes images of any size.") from None
+            raise UserError(problem, where=_WHERE, hint="Choose a model that accepts images of any size.") from None
         expected = [(c, height // s, width // s) for c, s in zip(self.out_channels, strides, strict=True)]
         if [tuple(x.shape[1:]) for x in maps] != expected:
             problem = f"maps of '{self.config.name}' have shapes {[tuple(x.shape[1:]) for x in maps]}, not {expected}"
             raise UserError(problem, where=_WHERE, hint="Choose another model.")
-        # Distributed training waits for the gradient of every trainable parameter.
+        # Distributed training expects a gradient for every trainable parameter.
         total = torch.stack([x.sum() for x in maps]).sum()
         for parameter, gradient in zip(
             parameters, torch.autograd.grad(total, parameters, allow_unused=True), strict=True
@@ -111,17 +111,21 @@ class TimmBackbone(nn.Module):
 
 
 def import_timm() -> ModuleType:
-    """timm, or a `UserError` that says how to install it."""
+    """Import timm.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         import timm
     except ModuleNotFoundError:
         hint = 'Install it: pip install "codetr[timm]".'
-        raise UserError("the backbone needs timm, which is not installed", where=_WHERE, hint=hint) from None
+        raise UserError("the backbone requires timm, which is not installed", where=_WHERE, hint=hint) from None
     return timm
 
 
 def _create(config: TimmConfig) -> Any:
-    """timm's model with random weights."""
+    """Create timm's model with random weights."""
     timm = import_timm()
     if not timm.is_model(config.name):
         similar = get_close_matches(config.name, timm.list_models(), n=5, cutoff=0.3)
@@ -129,15 +133,15 @@ def _create(config: TimmConfig) -> Any:
     settings: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
     try:
         try:
-            # Models with learnt positions are made for one size unless told otherwise, others do not know the word.
+            # Without this argument, models with learnt positions accept one size only; others do not have it.
             model = timm.create_model(config.name, **settings, dynamic_img_size=True)
         except TypeError:
             model = timm.create_model(config.name, **settings)
     except TypeError as error:
-        raise UserError(f"'{config.name}' does not take these settings ({error})", where="backbone") from None
+        raise UserError(f"'{config.name}' does not accept these settings ({error})", where="backbone") from None
     if not hasattr(model, "forward_intermediates"):
         hint = "Choose another model; newer versions of timm have more."
-        raise UserError(f"'{config.name}' gives no feature maps", where=_WHERE, hint=hint)
+        raise UserError(f"'{config.name}' does not provide feature maps", where=_WHERE, hint=hint)
     return model
 
 

@@ -1,8 +1,8 @@
 """The plain vision transformer of EVA-02 (Fang et al., 2023) as a backbone for detection.
 
-Most blocks attend within windows and a few across the whole image, as in ViTDet (Li et al., "Exploring Plain Vision
-Transformer Backbones for Object Detection", ECCV 2022, section 3). Blocks have rotary positions and gated feedforward
-networks. Parameters and buffers have the names of the published checkpoints.
+Most blocks attend within windows, a few across the whole image, as in ViTDet (Li et al., "Exploring Plain Vision
+Transformer Backbones for Object Detection", ECCV 2022, section 3). Blocks have rotary position embeddings and gated
+feed-forward networks. Parameters and buffers have the names of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from torch.nn import functional as F
 from codetr.core.errors import UserError
 from codetr.models.backbones.config import PATCH_SIZE, ViTConfig
 from codetr.models.backbones.rope import RotaryTable, rotary_angles, rotate
-from codetr.models.backbones.windows import crop, pad_to_windows, whole
+from codetr.models.backbones.windows import ceil_div, crop, pad_to_windows
 from codetr.models.layers.checkpointing import run_layer
 from codetr.models.layers.drop_path import DropPath
-from codetr.ops.exporting import plain_layout
+from codetr.ops.exporting import contiguous_for_export
 
 _EPSILON = 1e-6
-"""Of the normalisations within blocks; the last one has PyTorch's default."""
+"""Epsilon of the normalisations within blocks; the last normalisation has PyTorch's default."""
 
 
 class ViT(nn.Module):
-    """One feature map of stride 16.
+    """A plain vision transformer that returns one feature map of stride 16.
 
     Args:
-        config: sizes, which blocks are global, regularisation.
+        config: sizes, global blocks, regularisation.
     """
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config, self.out_channels = config, config.out_channels
         channels, heads = config.channels, config.attention_heads
-        # The first entry belonged to the class token of the pretraining; it is not used.
+        # The first entry belongs to the class token of the pretraining and is not used.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.pretrained_grid**2, channels))
-        self.patch_embed = PatchEmbedding(channels)
+        self.patch_embed = ViTPatchEmbedding(channels)
         self.rope_win = RotaryTable(config.window_size, channels // heads)
         self.rope_glb: RotaryTable | None = None
         if config.canvas is not None:
             self.rope_glb = RotaryTable(config.canvas // PATCH_SIZE, channels // heads)
         drop_path = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
-            Block(
+            ViTBlock(
                 RotaryAttention(channels, heads, self.rope_glb if index in config.global_blocks else self.rope_win),
                 GatedFeedforward(channels, config.feedforward_channels),
                 channels,
@@ -63,12 +63,12 @@ class ViT(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Normalised images (batch, 3, height, width) to one map (batch, channels, height / 16, width / 16).
+        """Map normalised images (batch, 3, height, width) to one map (batch, channels, height / 16, width / 16).
 
-        Rows and columns of pixels beyond a multiple of 16 are not seen: images should be padded to one.
+        Rows and columns of pixels beyond a multiple of 16 are ignored: images should be padded to one.
 
         Raises:
-            UserError: the backbone was made for a square canvas, and the images do not have its size.
+            UserError: the backbone has a fixed canvas, and the images do not have its size.
         """
         canvas, size = self.config.canvas, tuple(pixels.shape[-2:])
         if canvas is not None and size != (canvas, canvas):
@@ -82,10 +82,10 @@ class ViT(nn.Module):
         x = x + resize_positions(self.pos_embed, x.shape[1], x.shape[2])
         for block in self.blocks:
             x = run_layer(block, x, checkpointing=self.config.checkpointing)
-        return [plain_layout(self.out_norm(x).permute(0, 3, 1, 2))]
+        return [contiguous_for_export(self.out_norm(x).permute(0, 3, 1, 2))]
 
 
-class PatchEmbedding(nn.Module):
+class ViTPatchEmbedding(nn.Module):
     """A linear map of every patch of 16×16 pixels."""
 
     def __init__(self, channels: int) -> None:
@@ -93,14 +93,15 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, channels, PATCH_SIZE, stride=PATCH_SIZE)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(batch, 3, height, width) to (batch, height / 16, width / 16, channels)."""
-        return self.proj(pixels).permute(0, 2, 3, 1)
+        """Map (batch, 3, height, width) to (batch, height / 16, width / 16, channels)."""
+        tokens: Tensor = self.proj(pixels).permute(0, 2, 3, 1)
+        return tokens
 
 
 def resize_positions(pos_embed: Tensor, height: int, width: int) -> Tensor:
-    """Learnt positions of a square grid, resized bicubically: (1, 1 + cells, channels) to (1, height, width, channels).
+    """Resize learnt positions of a square grid bicubically: (1, 1 + cells, channels) to (1, height, width, channels).
 
-    The first entry, the class token's, is left out.
+    The first entry, that of the class token, is dropped.
     """
     side = math.isqrt(pos_embed.shape[1] - 1)
     grid = pos_embed[:, 1:].unflatten(1, (side, side))
@@ -108,15 +109,15 @@ def resize_positions(pos_embed: Tensor, height: int, width: int) -> Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
-class Block(nn.Module):
-    """Attention and a feedforward network, each normalised before and added to its input.
+class ViTBlock(nn.Module):
+    """Attention and a feed-forward network, each with a preceding normalisation and a residual connection.
 
     Args:
-        attention: between the tokens of a window, or all.
-        feedforward: of every token.
-        channels: of the tokens.
-        window_size: side of the windows in tokens, None for attention between all.
-        drop_path: probability with which either branch is left out for an image in training.
+        attention: attention of the tokens of a window, or of all tokens.
+        feedforward: feed-forward network of every token.
+        channels: channels of the tokens.
+        window_size: side of the windows in tokens, None for global attention.
+        drop_path: probability that either branch is dropped for an image in training.
     """
 
     def __init__(
@@ -131,42 +132,43 @@ class Block(nn.Module):
         self.mlp = feedforward
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, height, width, channels), the same out as in."""
+        """Transform a map (batch, height, width, channels)."""
         x = x + self.drop_path(self._attend(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return out
 
     def _attend(self, x: Tensor) -> Tensor:
-        if self.window_size is None:
-            return self.attn(x)
-        windows = self.attn(split_windows(x, self.window_size))
-        return join_windows(windows, *x.shape[:3])
+        size = self.window_size
+        attended: Tensor = self.attn(x if size is None else split_windows(x, size))
+        return attended if size is None else join_windows(attended, *x.shape[:3])
 
 
 def split_windows(x: Tensor, size: int) -> Tensor:
-    """(batch, height, width, channels) to (batch * windows, size, size, channels), padded with zeros below and right.
+    """Split a map (batch, height, width, channels) into windows (batch * windows, size, size, channels).
 
-    The padding is not masked: published weights were trained with attention to it.
+    It is padded with zeros at the bottom and right. The padding is not masked: published weights were trained with
+    attention to it.
     """
     x, rows, columns = pad_to_windows(x, size)
-    windows = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
+    windows: Tensor = x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3)
     return windows.clone(memory_format=torch.contiguous_format).flatten(0, 2)
 
 
 def join_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
-    """The inverse of `split_windows`: (batch * windows, size, size, channels) to (batch, height, width, channels)."""
+    """Join windows (batch * windows, size, size, channels) to a map (batch, height, width, channels)."""
     size = windows.shape[1]
-    rows, columns = whole(height, size), whole(width, size)
+    rows, columns = ceil_div(height, size), ceil_div(width, size)
     x = windows.unflatten(0, (batch, rows, columns)).transpose(2, 3).clone(memory_format=torch.contiguous_format)
     return crop(x.flatten(3, 4).flatten(1, 2), height, width)
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head self-attention whose queries and keys are turned by their position; keys have no bias.
+    """Multi-head self-attention with rotary position embeddings; keys have no bias.
 
     Args:
-        channels: of the tokens.
-        heads: which divide them.
-        table: for grids of one size, shared by all blocks that have it; None computes one for each grid.
+        channels: channels of the tokens.
+        heads: attention heads; must divide `channels`.
+        table: cosines and sines for grids of one size, shared between blocks; None computes them for each grid.
     """
 
     def __init__(self, channels: int, heads: int, table: RotaryTable | None) -> None:
@@ -181,7 +183,7 @@ class RotaryAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, height, width, channels), the same out as in."""
+        """Attend within each grid (batch, height, width, channels)."""
         height, width = x.shape[1:3]
         tokens = x.flatten(1, 2)
         query = self._split_heads(F.linear(tokens, self.q_proj.weight, self.q_bias))
@@ -193,18 +195,20 @@ class RotaryAttention(nn.Module):
         else:
             cos, sin = self.rope.freqs_cos, self.rope.freqs_sin
         attended = F.scaled_dot_product_attention(rotate(query, cos, sin), rotate(key, cos, sin), value)
-        return self.proj(attended.transpose(1, 2).flatten(2)).unflatten(1, (height, width))
+        out: Tensor = self.proj(attended.transpose(1, 2).flatten(2)).unflatten(1, (height, width))
+        return out
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return heads
 
 
 class GatedFeedforward(nn.Module):
-    """A feedforward network with a gate (SwiGLU; Shazeer, 2020) and a normalisation of the hidden channels.
+    """A gated feed-forward network (SwiGLU; Shazeer, 2020) with a normalisation of the hidden channels.
 
     Args:
-        channels: of the tokens.
-        hidden: channels in between.
+        channels: channels of the tokens.
+        hidden: hidden channels.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -215,5 +219,6 @@ class GatedFeedforward(nn.Module):
         self.w3 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., channels), the same out as in."""
-        return self.w3(self.ffn_ln(F.silu(self.w1(x)) * self.w2(x)))
+        """Transform tokens (..., channels)."""
+        out: Tensor = self.w3(self.ffn_ln(F.silu(self.w1(x)) * self.w2(x)))
+        return out

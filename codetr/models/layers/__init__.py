@@ -1,1 +1,1 @@
-"""Layers that several parts of the models share."""
+"""Layers that several parts of the detector share."""

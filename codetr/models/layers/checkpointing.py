@@ -1,7 +1,7 @@
 """Activation checkpointing (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016), layer by layer.
 
-Parts of the detector that are checkpointed keep only the inputs of their layers in a training pass; the backward pass
-runs each layer again when it gets there. It costs about one more forward pass of the part.
+A checkpointed layer keeps only its inputs in the forward pass of training; the backward pass runs it again. This costs
+about one more forward pass of the layer.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_layer(layer: nn.Module, *inputs: Any, checkpointing: bool) -> Any:
-    """What a layer makes of its inputs.
+    """Call a layer, with activation checkpointing if asked for.
 
     Args:
-        layer: called again in the backward pass if it is checkpointed, with the same random draws.
-        inputs: of the layer.
-        checkpointing: keep no activations within the layer. It changes no number.
+        layer: called again in the backward pass if it is checkpointed, with the same random numbers.
+        inputs: arguments of the layer.
+        checkpointing: keep no activations within the layer; no result changes. Ignored without gradients.
+
+    Returns:
+        The result of the layer.
     """
     if checkpointing and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False)

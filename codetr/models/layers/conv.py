@@ -1,11 +1,11 @@
-"""Convolutions followed by a normalisation, the building blocks of necks and of dense and mask heads."""
+"""Convolutions followed by a normalisation: building blocks of necks, dense heads and mask heads."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.ops.exporting import plain_layout
+from codetr.ops.exporting import contiguous_for_export
 
 
 class ConvNorm(nn.Module):
@@ -16,7 +16,7 @@ class ConvNorm(nn.Module):
         channels: channels of the output, a multiple of `groups`.
         groups: groups of the normalisation.
         kernel_size: side of the kernel; the padding keeps the size at stride 1.
-        stride: cells of the input per cell of the output.
+        stride: stride of the convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, *, groups: int, kernel_size: int, stride: int = 1) -> None:
@@ -25,8 +25,9 @@ class ConvNorm(nn.Module):
         self.norm = nn.GroupNorm(groups, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
-        return self.norm(self.conv(x))
+        """Map (batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
+        out: Tensor = self.norm(self.conv(x))
+        return out
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -36,9 +37,9 @@ class ChannelLayerNorm(nn.LayerNorm):
         super().__init__(channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width), the same out as in."""
+        """Normalise (batch, channels, height, width)."""
         x = F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
-        return plain_layout(x.movedim(-1, 1))
+        return contiguous_for_export(x.movedim(-1, 1))
 
 
 class ConvLayerNorm(nn.Module):
@@ -47,7 +48,7 @@ class ConvLayerNorm(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
-        stride: cells of the input per cell of the output.
+        stride: stride of the convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
@@ -56,5 +57,6 @@ class ConvLayerNorm(nn.Module):
         self.norm = ChannelLayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
-        return self.norm(self.conv(x))
+        """Map (batch, in_channels, height, width) to (batch, channels, height / stride, width / stride)."""
+        out: Tensor = self.norm(self.conv(x))
+        return out

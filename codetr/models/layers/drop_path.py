@@ -1,4 +1,4 @@
-"""Stochastic depth: residual branches that are left out at random in training (Huang et al., ECCV 2016)."""
+"""Stochastic depth: residual branches that are dropped at random in training (Huang et al., ECCV 2016)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Leaves out a residual branch for whole samples, and scales up those that stay; the identity in evaluation mode.
+    """Drop a residual branch for whole samples and scale up the others; the identity in evaluation mode.
 
-    Draws come from torch's default generator.
+    Random numbers come from torch's default generator.
 
     Args:
-        rate: probability that a sample's branch is left out, in [0, 1).
+        rate: probability that the branch of a sample is dropped, in [0, 1).
     """
 
     def __init__(self, rate: float) -> None:
@@ -20,7 +20,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, ...) to the same shape, with zeros for some samples."""
+        """Return `x` (batch, ...) with zeros for the dropped samples."""
         if not self.training or self.rate == 0:
             return x
         keep = 1 - self.rate

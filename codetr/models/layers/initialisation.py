@@ -1,4 +1,4 @@
-"""Initial values that belong to no single module."""
+"""Initial values that several modules share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 from torch import nn
 
 PRIOR_LOGIT = -math.log(0.99 / 0.01)
-"""Bias of classifiers that gives every class a score of 0.01 before training (Lin et al., "Focal loss", ICCV 2017,
+"""Bias of classifiers with which every class has a score of 0.01 before training (Lin et al., "Focal loss", ICCV 2017,
 section 3.3)."""
 
 
-def xavier(module: nn.Module) -> None:
-    """Fill every matrix of `module` with Xavier-uniform values; vectors keep what they have.
+def xavier_init(module: nn.Module) -> None:
+    """Fill every matrix of `module` with Xavier-uniform values, in place; vectors keep their values.
 
-    The transformer of DETR and its descendants starts this way (Carion et al., 2020).
+    The transformer of DETR and its successors starts this way (Carion et al., ECCV 2020).
     """
     for parameter in module.parameters():
         if parameter.dim() > 1:

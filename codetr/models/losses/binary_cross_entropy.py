@@ -1,4 +1,4 @@
-"""Sigmoid cross entropy: objectness of the region proposals, centerness of ATSS."""
+"""Sigmoid cross entropy: objectness of region proposals, centerness of ATSS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codetr.models.losses.reduction import weighted_mean
 def binary_cross_entropy_loss(
     logits: Tensor, targets: Tensor, weights: Tensor | None, divisor: Tensor | float
 ) -> Tensor:
-    """Cross entropy of independent binary decisions.
+    """Return the cross entropy of independent binary decisions, a scalar.
 
     Args:
         logits: (items,).

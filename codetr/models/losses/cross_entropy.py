@@ -1,4 +1,4 @@
-"""Softmax cross entropy: the classes of the RoI head, with background as the last one."""
+"""Softmax cross entropy: classes of the RoI head, with background as the last one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from codetr.models.losses.reduction import weighted_mean
 
 
 def cross_entropy_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, divisor: Tensor | float) -> Tensor:
-    """Cross entropy of one decision among all classes and background.
+    """Return the cross entropy of a choice among all classes and background, a scalar.
 
     Args:
         logits: (items, classes + 1), background last.

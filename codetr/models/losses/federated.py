@@ -1,17 +1,17 @@
 """The federated loss (Zhou, Koltun and Krähenbühl, "Probabilistic two-stage detection", arXiv 2103.07461, appendix D).
 
-A federated dataset such as LVIS says of every image only for some classes where their objects are. If whatever is not
-annotated counted as background, rare classes would mostly be learned not to be there. So the classification of an
-image counts those classes only that it has objects of and some others, drawn anew at every step; the rest have neither
-a loss nor a gradient there.
+In a federated dataset such as LVIS, an image is annotated exhaustively for some classes only. If objects of the other
+classes counted as background, rare classes would be trained towards absence. So the classification loss of an image
+includes the classes of its objects and a random sample of the others, drawn at every step; the remaining classes have
+neither a loss nor a gradient.
 
-The paper draws for every training image, and so do we: then what an image contributes does not depend on the images it
-shares a batch, a micro-batch or a process with. (The authors' code, CenterNet2, draws for all images of a process.)
-Losses are divided by the same counts as without it, as there and in Detic's Deformable DETR: no divisor counts classes.
+As in the paper, the sample is drawn for every image. The contribution of an image then does not depend on the other
+images of its batch, micro-batch or process. (The authors' code, CenterNet2, draws once for all images of a process.)
+Losses have the same divisors as without it, as in that code and in Detic's Deformable DETR: no divisor counts classes.
 
-It is for losses that decide about every class by itself. A softmax cannot leave classes out without changing what the
-others learn, which is why CenterNet2 goes over to sigmoids and detectron2 refuses the combination. Hence what the RoI
-head learns, with the softmax of the published models, is untouched.
+It applies to losses with an independent decision for every class. A softmax cannot exclude classes without changing the
+others, which is why CenterNet2 uses sigmoids and detectron2 refuses the combination. The RoI head, which has the
+softmax of the published models, is therefore trained without it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from torch import Tensor, nn
 
 from codetr.core.errors import UserError
 from codetr.models.config import FederatedConfig
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Target
 
 
 class FederatedClasses(nn.Module):
-    """Draws the classes that count.
+    """Sample the classes that enter the classification loss of every image.
 
     Args:
-        config: how many, and how much more likely frequent ones are.
+        config: size of the sample, and how much more likely frequent classes are.
         num_classes: classes without background.
     """
 
     images_per_class: Tensor | None
-    """(classes,) on how many training images every class is: a property of the data, never part of the weights."""
+    """(classes,) number of training images with the class: a property of the data, never part of the weights."""
 
     def __init__(self, config: FederatedConfig, num_classes: int) -> None:
         super().__init__()
@@ -44,43 +44,43 @@ class FederatedClasses(nn.Module):
         self.register_buffer("images_per_class", None, persistent=False)
 
     @torch.no_grad()
-    def forward(self, targets: Sequence[Target], draws: Draws) -> Tensor:
-        """(images, classes) bool, which classes count in the classification of every image.
+    def forward(self, targets: Sequence[Target], draws: RandomDraws) -> Tensor:
+        """Sample the class mask (images, classes) bool: True for classes that enter the loss of an image.
 
         Args:
-            targets: ground truth of every image; the classes in it count in any case.
-            draws: source of randomness.
+            targets: ground truth of every image; the classes of its objects are always included.
+            draws: source of random numbers.
 
         Raises:
             UserError: `images_per_class` is not set.
         """
         if self.images_per_class is None:
             raise UserError(
-                "the federated loss does not know how frequent the classes are",
+                "the federated loss needs the number of training images of every class",
                 where="model.federated",
-                hint="`codetr train` counts them; in a program of your own set detector.federated.images_per_class.",
+                hint="`codetr train` counts them; in your program set detector.federated.images_per_class.",
             )
         device = self.images_per_class.device
         present = torch.zeros(len(targets), self.num_classes, dtype=torch.bool, device=device)
         for row, target in zip(present, targets, strict=True):
             row[target.labels] = True
-        known = self.images_per_class > 0
-        rates = torch.where(known, self.images_per_class.float() ** self.config.power, 0.0)
-        # The first to arrive, with these rates, are a weighted sample without replacement (Efraimidis and Spirakis,
-        # 2006), for all images at once. A class on no image never arrives.
-        arrivals = draws.waiting_times(len(targets), self.num_classes, device) / rates
-        first = arrivals.masked_fill(present, -1.0).topk(min(self.config.classes, self.num_classes), largest=False)
-        return present.scatter(1, first.indices, first.values.isfinite()) | present
+        has_images = self.images_per_class > 0
+        rates = torch.where(has_images, self.images_per_class.float() ** self.config.power, 0.0)
+        # The k smallest exponential variables with these rates are a weighted sample without replacement (Efraimidis
+        # and Spirakis, 2006), for all images at once. A class without images has infinity.
+        keys = draws.exponential(len(targets), self.num_classes, device) / rates
+        sample = keys.masked_fill(present, -1.0).topk(min(self.config.classes, self.num_classes), largest=False)
+        return present.scatter(1, sample.indices, sample.values.isfinite()) | present
 
 
-def leave_out(logits: Tensor, counted: Tensor | None) -> Tensor:
-    """Logits of which those of classes that do not count are so low that sigmoid losses and their gradients are zero.
+def exclude_classes(logits: Tensor, class_mask: Tensor | None) -> Tensor:
+    """Return logits that are so low for excluded classes that their sigmoid losses and gradients are zero.
 
     Args:
         logits: (images, items, classes) float32.
-        counted: (images, classes) bool, from `FederatedClasses`; None for all.
+        class_mask: (images, classes) bool from `FederatedClasses`, False for excluded classes; None excludes none.
     """
-    if counted is None:
+    if class_mask is None:
         return logits
     # Infinity would become NaN where it is multiplied by zero.
-    return logits.masked_fill(~counted[:, None], torch.finfo(logits.dtype).min)
+    return logits.masked_fill(~class_mask[:, None], torch.finfo(logits.dtype).min)

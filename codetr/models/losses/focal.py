@@ -1,4 +1,4 @@
-"""Sigmoid focal loss (Lin et al., ICCV 2017)."""
+"""Sigmoid focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from codetr.models.losses.reduction import weighted_mean
 
 _CHUNK = 2**24
-"""Entries whose intermediate values are held at a time. With 1203 classes and 90 000 cells per image each of the
-four or five intermediate values of all entries would be nearly a gigabyte."""
+"""Entries whose intermediate values are held at a time. With 1203 classes and 90 000 cells per image, each of the
+four or five intermediate values of all entries would need nearly a gigabyte."""
 
 
 def sigmoid_focal_loss(
@@ -23,9 +23,9 @@ def sigmoid_focal_loss(
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> Tensor:
-    """One independent binary classification per class, easy ones weighted down.
+    """Return the focal loss of one binary classification per class, a scalar.
 
-    No one-hot target is made: every entry is first counted as background, then the one at the label is exchanged.
+    No one-hot target is built: every entry is computed as background, then the entry at the label is corrected.
 
     Args:
         logits: (items, classes).
@@ -36,19 +36,20 @@ def sigmoid_focal_loss(
         gamma: exponent of the modulating factor.
     """
     classes = logits.shape[1]
-    losses = torch.cat([_background_of_rows(rows, alpha, gamma) for rows in logits.split(max(1, _CHUNK // classes))])
+    losses = torch.cat([_background_sums(rows, alpha, gamma) for rows in logits.split(max(1, _CHUNK // classes))])
     at_label = logits.gather(1, labels.clamp(max=classes - 1)[:, None]).squeeze(1)
-    exchange = _foreground(at_label, alpha, gamma) - _background(at_label, alpha, gamma)
-    return weighted_mean(losses + torch.where(labels < classes, exchange, 0.0), weights, divisor)
+    correction = _foreground(at_label, alpha, gamma) - _background(at_label, alpha, gamma)
+    return weighted_mean(losses + torch.where(labels < classes, correction, 0.0), weights, divisor)
 
 
-def _background_of_rows(logits: Tensor, alpha: float, gamma: float) -> Tensor:
-    """(items,) sums over classes; intermediate values are computed again in the backward pass, not kept."""
+def _background_sums(logits: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Return sums over classes (items,); the backward pass computes intermediate values again."""
 
-    def total(rows: Tensor) -> Tensor:
+    def row_sums(rows: Tensor) -> Tensor:
         return _background(rows, alpha, gamma).sum(dim=1)
 
-    return checkpoint(total, logits, use_reentrant=False, preserve_rng_state=False)
+    sums: Tensor = checkpoint(row_sums, logits, use_reentrant=False, preserve_rng_state=False)
+    return sums
 
 
 def _foreground(logits: Tensor, alpha: float, gamma: float) -> Tensor:

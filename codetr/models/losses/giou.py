@@ -8,13 +8,13 @@ from codetr.models.boxes import paired_giou
 from codetr.models.losses.reduction import weighted_mean
 
 
-def giou_loss(predictions: Tensor, targets: Tensor, weights: Tensor | None, divisor: Tensor | float) -> Tensor:
-    """One minus the GIoU of every predicted box with its target.
+def giou_loss(boxes_xyxy: Tensor, target_boxes_xyxy: Tensor, weights: Tensor | None, divisor: Tensor | float) -> Tensor:
+    """Return one minus the GIoU of every predicted box with its target, reduced to a scalar.
 
     Args:
-        predictions: (items, 4) xyxy pixels. Not normalised: GIoU divides by areas of at least 1e-6 squared units.
-        targets: (items, 4) xyxy pixels.
+        boxes_xyxy: (items, 4) predictions in pixels. Not normalised: GIoU divides by areas of at least 1e-6.
+        target_boxes_xyxy: (items, 4) pixels.
         weights: (items,) or None.
         divisor: see `weighted_mean`.
     """
-    return weighted_mean(1 - paired_giou(predictions, targets), weights, divisor)
+    return weighted_mean(1 - paired_giou(boxes_xyxy, target_boxes_xyxy), weights, divisor)

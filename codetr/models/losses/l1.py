@@ -8,11 +8,11 @@ from codetr.models.losses.reduction import weighted_mean
 
 
 def l1_loss(predictions: Tensor, targets: Tensor, weights: Tensor | None, divisor: Tensor | float) -> Tensor:
-    """Sum of absolute differences over the four coordinates.
+    """Return the absolute differences, summed over the four coordinates and reduced to a scalar.
 
     Args:
-        predictions: (items, 4).
-        targets: (items, 4), in the units of the predictions.
+        predictions: (items, 4) boxes or deltas.
+        targets: (items, 4), in the format and units of the predictions.
         weights: (items,) or None.
         divisor: see `weighted_mean`.
     """

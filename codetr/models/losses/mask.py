@@ -9,7 +9,7 @@ from codetr.models.losses.reduction import weighted_mean
 
 
 def mask_loss(logits: Tensor, targets: Tensor, divisor: Tensor | float) -> Tensor:
-    """Binary cross entropy of every cell, averaged over the cells of a region and over regions.
+    """Return the binary cross entropy of every cell, averaged over the cells of a region and over regions.
 
     Args:
         logits: (regions, height, width).

@@ -1,13 +1,13 @@
-"""Loss normalisers over the whole effective batch: all ranks, all accumulated micro-batches.
+"""Divisors of losses over the whole effective batch: all ranks and all accumulated micro-batches.
 
-Most of Co-DETR's losses are divided by a count (positives, sampled boxes) that is averaged over ranks.
-Under gradient accumulation each micro-batch would divide by its own count, and the summed gradient would
-not be that of the large batch. So the heads ask a `Normalizer` for every divisor, and the trainer chooses:
+Most losses of Co-DETR are divided by a count (positives, sampled boxes) that is averaged over ranks. Under gradient
+accumulation every micro-batch would divide by its count, and the summed gradient would differ from that of the large
+batch. So heads ask a `Normalizer` for every divisor, and the trainer chooses which one:
 
 * `Normalizer()` averages the count over ranks, as the official implementation does;
-* for accumulation, the trainer runs the losses once per micro-batch with a `RecordingNormalizer`, adds up
-  what each divisor's micro-batches counted (`effective_counts`), then runs them again with a
-  `ReplayNormalizer`. The losses ask in the same order every time, whatever is in the images.
+* for accumulation, the trainer computes the losses of every micro-batch with a `RecordingNormalizer`, adds up the
+  counts of every divisor (`effective_counts`), then computes the losses again with a `ReplayNormalizer`. Losses ask for
+  their divisors in the same order for any images.
 """
 
 from __future__ import annotations
@@ -18,28 +18,24 @@ from torch import Tensor
 
 
 class Normalizer:
-    """Divisors from the counts of this batch alone, averaged over ranks."""
+    """Divisors from the counts of one batch, averaged over ranks."""
 
     def __call__(self, count: Tensor | float, device: torch.device, minimum: float = 1.0) -> Tensor:
-        """The divisor for a loss summed over `count` items.
+        """Return the divisor, a scalar, of a loss summed over `count` items.
 
         Args:
             count: number of items on this rank (a scalar).
-            device: where the divisor is needed.
+            device: device of the divisor.
             minimum: lower bound of the divisor, applied after averaging.
         """
         return self._average(torch.as_tensor(count, dtype=torch.float32, device=device)).clamp(min=minimum)
 
     def _average(self, count: Tensor) -> Tensor:
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-            return count
-        total = count.detach().clone()
-        dist.all_reduce(total)
-        return total / dist.get_world_size()
+        return average_over_ranks(count)
 
 
 class RecordingNormalizer(Normalizer):
-    """Behaves as `Normalizer` without communication and keeps the counts it was asked about, in order."""
+    """Record counts in the order in which divisors are asked for; no communication."""
 
     def __init__(self) -> None:
         self.counts: list[Tensor] = []
@@ -50,23 +46,36 @@ class RecordingNormalizer(Normalizer):
 
 
 class ReplayNormalizer(Normalizer):
-    """Divides as the large batch would, in the micro-batches it was cut into.
+    """Divide in micro-batches as the effective batch would.
 
-    With K micro-batches, each loss is later divided by K. So that the sum comes out as the loss of the large
-    batch, each divisor is that of the large batch divided by K, and the lower bound too.
+    With K micro-batches, every loss is later divided by K. So that the sum equals the loss of the effective batch,
+    every divisor is that of the effective batch divided by K, and so is its lower bound.
+
+    Args:
+        counts: (divisors,) counts of the effective batch, in the order in which divisors are asked for.
+        micro_batches: K.
     """
 
     def __init__(self, counts: Tensor, micro_batches: int) -> None:
-        """Args: (divisors,) counts of the whole effective batch in the order they are asked for; K."""
         self._counts = iter(counts)
         self._micro_batches = micro_batches
 
     def __call__(self, count: Tensor | float, device: torch.device, minimum: float = 1.0) -> Tensor:
-        """The divisor for the next count of the effective batch; this micro-batch's own `count` is not looked at."""
-        return next(self._counts).to(device).clamp(min=minimum) / self._micro_batches
+        """Return the next divisor of the effective batch; `count`, that of this micro-batch, is ignored."""
+        divisor: Tensor = next(self._counts).to(device).clamp(min=minimum) / self._micro_batches
+        return divisor
+
+
+def average_over_ranks(count: Tensor) -> Tensor:
+    """Return a count averaged over all ranks of the default process group, or as it is without one."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return count
+    total = count.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
 
 
 def effective_counts(records: list[RecordingNormalizer]) -> Tensor:
-    """(divisors,) counts of an effective batch: summed over micro-batches, averaged over ranks."""
+    """Return the counts (divisors,) of an effective batch: summed over micro-batches, averaged over ranks."""
     counts = torch.stack([torch.stack(record.counts) for record in records]).sum(dim=0)
-    return Normalizer()._average(counts)
+    return average_over_ranks(counts)

@@ -1,4 +1,4 @@
-"""Quality focal loss (Li et al., "Generalized Focal Loss", NeurIPS 2020), which trains scores to be overlaps."""
+"""Quality focal loss, which trains scores to predict the IoU (Li et al., "Generalized Focal Loss", NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ def quality_focal_loss(
     *,
     beta: float = 2.0,
 ) -> Tensor:
-    """Binary cross entropy against a soft target at the label and 0 elsewhere, weighted by the distance to the target.
+    """Return the binary cross entropy, weighted by the distance of the scores to their targets, as a scalar.
+
+    The target is the quality at the label and 0 elsewhere.
 
     Args:
         logits: (items, classes).
         labels: (items,) int64; `classes` means background.
-        qualities: (items,) targets in [0, 1] of the entry at the label, without gradient: the IoU of predicted and
-            true box. Not used for background.
+        qualities: (items,) targets in [0, 1] of the entry at the label, without gradient: the IoU of the predicted
+            box with its target. Not used for background.
         weights: (items,) or None.
         divisor: see `weighted_mean`.
         beta: exponent of the distance.
@@ -33,6 +35,6 @@ def quality_focal_loss(
     at_label = logits.gather(1, labels.clamp(max=logits.shape[1] - 1)[:, None]).squeeze(1)
     distance = (qualities - at_label.sigmoid()).abs().pow(beta)
     entropy = F.binary_cross_entropy_with_logits(at_label, qualities, reduction="none")
-    exchange = entropy * distance - at_label.sigmoid().pow(beta) * F.softplus(at_label)
-    losses = losses + torch.where(labels < logits.shape[1], exchange, 0.0)
+    correction = entropy * distance - at_label.sigmoid().pow(beta) * F.softplus(at_label)
+    losses = losses + torch.where(labels < logits.shape[1], correction, 0.0)
     return weighted_mean(losses, weights, divisor)

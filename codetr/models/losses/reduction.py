@@ -1,4 +1,4 @@
-"""How every loss becomes one number: weighted, summed, divided by a count."""
+"""Reduction of every loss to a scalar: weighted, summed, divided by a count."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _EPSILON = torch.finfo(torch.float32).eps
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None, divisor: Tensor | float) -> Tensor:
-    """The sum of `losses * weights`, divided by `divisor`.
+    """Return the sum of `losses * weights`, divided by `divisor`.
 
     Args:
         losses: (...) any shape.
-        weights: of a shape that broadcasts to `losses`, or None for all ones.
-        divisor: the count the loss is averaged over, from a `Normalizer`. Float32 epsilon is added to it, as the
-            reference implementation does.
+        weights: a shape that broadcasts to that of `losses`, or None for all ones.
+        divisor: number of items to average over, from a `Normalizer`. Float32 epsilon is added to it, as in the
+            reference implementation.
     """
     if weights is not None:
         losses = losses * weights

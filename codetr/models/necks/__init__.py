@@ -1,1 +1,1 @@
-"""Necks: from the feature maps of the backbone to those of the transformer."""
+"""Necks, which map the feature maps of a backbone to those of the encoder."""

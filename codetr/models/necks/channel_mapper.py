@@ -1,4 +1,4 @@
-"""The neck: brings the backbone's maps to one width and adds a coarser level."""
+"""The neck of convolutional and Swin backbones: maps all levels to one width and adds a coarser level."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from codetr.models.layers.conv import ConvNorm
 
 
 class ChannelMapper(nn.Module):
-    """A 1×1 convolution per map, and a strided 3×3 one of the last map for the extra level, each normalised.
+    """A 1×1 convolution per feature map and a strided 3×3 one of the last map for the extra level, each normalised.
 
     Args:
-        in_channels: channels of every map of the backbone, fine to coarse.
-        channels: channels of all maps that are put out.
+        in_channels: channels of every feature map of the backbone, fine to coarse.
+        channels: channels of all output maps.
         groups: groups of the normalisations.
     """
 
@@ -27,6 +27,6 @@ class ChannelMapper(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps (batch, in_channels, height, width) to one more map of `channels`, fine to coarse."""
+        """Map feature maps (batch, in_channels, height, width) to one more map of `channels`, fine to coarse."""
         mapped = [conv(x) for conv, x in zip(self.convs, maps, strict=True)]
         return [*mapped, self.extra(maps[-1])]

@@ -1,4 +1,4 @@
-"""The simple feature pyramid: several maps from the one map of a plain transformer.
+"""The neck of plain vision transformers: a feature pyramid from one feature map.
 
 Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022, section 3, with nearest
 upsampling instead of transposed convolutions and with a coarser fifth level.
@@ -14,13 +14,13 @@ from codetr.models.layers.conv import ChannelLayerNorm
 
 
 class SimpleFeaturePyramid(nn.Module):
-    """Five maps of strides 4 to 64 from one of stride 16; each comes from that map by a branch of its own.
+    """Five maps of strides 4 to 64 from one of stride 16, each by a separate branch.
 
     Branches and layers have the names and positions of the published checkpoints.
 
     Args:
-        in_channels: of the map of stride 16; a multiple of 4.
-        channels: of all maps that are put out.
+        in_channels: channels of the map of stride 16; a multiple of 4.
+        channels: channels of all output maps.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -51,9 +51,9 @@ class SimpleFeaturePyramid(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """One map (batch, in_channels, height, width) to five of `channels`, fine to coarse.
+        """Map a list of one feature map (batch, in_channels, height, width) to five of `channels`, fine to coarse.
 
-        Their sizes are 4, 2, 1, 1/2 and 1/4 times that of the map, rounded up.
+        Their sides are 4, 2, 1, 1/2 and 1/4 times those of the input, rounded up.
         """
         (x,) = maps
         return [branch(x) for branch in (self.p2, self.p3, self.p4, self.p5, self.p6)]
@@ -65,5 +65,5 @@ def _conv(in_channels: int, channels: int, kernel_size: int, *, stride: int = 1)
 
 
 def _output(in_channels: int, channels: int) -> tuple[nn.Module, ...]:
-    """How every branch ends: a 1×1 convolution to the common width and a 3×3 one."""
+    """Return the last layers of every branch: a 1×1 convolution to the common width, then a 3×3 one."""
     return (*_conv(in_channels, channels, 1), nn.GELU(), *_conv(channels, channels, 3))

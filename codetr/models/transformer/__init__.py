@@ -1,1 +1,1 @@
-"""Encoder, decoder and what they attend with."""
+"""The deformable encoder and decoder, their layers, and what selects and reads out queries."""

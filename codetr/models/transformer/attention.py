@@ -1,4 +1,4 @@
-"""The deformable attention module: where to look and how much each place counts, then the attention itself."""
+"""The deformable attention module: predicts sampling points and their weights, then attends to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.ops.deformable_attention import multi_scale_deformable_attention
-from codetr.ops.exporting import full_precision
+from codetr.ops.exporting import autocast_disabled
 
 
 class DeformableAttention(nn.Module):
@@ -32,7 +32,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start with equal weights on rays of points, one direction per head, one step farther per point."""
+        """Initialise offsets to rays of points, one direction per head and one step per point, with equal weights."""
         nn.init.zeros_(self.sampling_offsets.weight)
         angles = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
         rays = torch.stack((angles.cos(), angles.sin()), dim=-1)
@@ -55,16 +55,16 @@ class DeformableAttention(nn.Module):
         spatial_shapes: Sequence[tuple[int, int]],
         padding: Tensor,
     ) -> Tensor:
-        """Attend to `memory` around the reference points; the residual connection is the caller's.
+        """Attend to `memory` around the reference points, without a residual connection.
 
         Args:
-            query: (batch, queries, channels), positions already added.
+            query: (batch, queries, channels), with position embeddings added.
             reference_points: (batch, queries, levels, 2) xy or (batch, queries, levels, 4) cxcywh, relative to
                 each level's map including its padding. Offsets are in cells of the level around a point, and in
-                shares of half the box around a box.
-            memory: (batch, tokens, channels), all levels.
+                fractions of half the box around a box.
+            memory: (batch, tokens, channels), tokens of all levels.
             spatial_shapes: (height, width) of every level.
-            padding: (batch, tokens), True for tokens that must read as zero.
+            padding: (batch, tokens) bool, True for tokens whose values are replaced by zeros.
 
         Returns:
             (batch, queries, channels).
@@ -72,7 +72,7 @@ class DeformableAttention(nn.Module):
         batch, queries, _ = query.shape
         value = self.value_proj(memory).masked_fill(padding[..., None], 0)
         # Sampling positions need more digits than bfloat16 has: an offset of 4 cells would be off by 1/64 cell.
-        with full_precision(query.device):
+        with autocast_disabled(query.device):
             exact = query.float()
             offsets = self.sampling_offsets(exact).view(batch, queries, self.heads, self.levels, self.points, 2)
             weights = self.attention_weights(exact).view(batch, queries, self.heads, -1).softmax(-1)
@@ -85,4 +85,5 @@ class DeformableAttention(nn.Module):
                 locations = centres + offsets / self.points * sizes * 0.5
             value = value.float().unflatten(-1, (self.heads, -1))
             output = multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
-        return self.output_proj(output)
+        attended: Tensor = self.output_proj(output)
+        return attended

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from codetr.models.config import TransformerConfig
 from codetr.models.layers.checkpointing import run_layer
 from codetr.models.transformer.layers import EncoderLayer
-from codetr.models.transformer.levels import Encoded, Levels, flatten_maps
+from codetr.models.transformer.levels import EncoderOutput, FeatureLevels, flatten_maps
 from codetr.models.transformer.positions import sine_positions
 
 
@@ -18,11 +18,11 @@ class Encoder(nn.Module):
     """Position encodings, level embeddings and the encoder layers.
 
     Args:
-        config: sizes.
-        channels: width of the maps.
-        levels: number of maps.
-        temperature: of the position encoding.
-        offset: of the position encoding, in cells.
+        config: sizes of the transformer.
+        channels: channels of the feature maps.
+        levels: number of feature maps.
+        temperature: temperature of the position encoding, see `sine_embedding`.
+        offset: offset of the position encoding, see `sine_positions`.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Encoder(nn.Module):
             for _ in range(config.encoder_layers)
         )
 
-    def forward(self, maps: Sequence[Tensor], levels: Levels) -> Encoded:
-        """Encode the maps (batch, channels, height, width) of all levels."""
+    def forward(self, maps: Sequence[Tensor], levels: FeatureLevels) -> EncoderOutput:
+        """Encode the feature maps (batch, channels, height, width) of all levels."""
         tokens, padding = flatten_maps(maps), levels.padding
         positions = torch.cat(
             [
@@ -53,13 +53,13 @@ class Encoder(nn.Module):
         for index, layer in enumerate(self.layers):
             inputs = tokens, positions, points, padding, levels
             tokens = run_layer(layer, *inputs, checkpointing=index < self.checkpointed)
-        return Encoded(tokens, padding, levels)
+        return EncoderOutput(tokens, padding, levels)
 
 
-def reference_points(levels: Levels) -> Tensor:
-    """Where every token stands in every level: (batch, tokens, levels, 2) xy, relative to the maps with padding.
+def reference_points(levels: FeatureLevels) -> Tensor:
+    """Return the reference points (batch, tokens, levels, 2) xy of every token, relative to the maps with padding.
 
-    A token's centre is measured in the valid area of its own level and carried to the valid areas of the others.
+    A token's centre, relative to the valid area of its level, is mapped to the valid areas of all levels.
     """
     ratios = levels.valid_ratios
     points = []

@@ -1,4 +1,4 @@
-"""Sine encodings of positions (Vaswani et al., 2017; Carion et al., "DETR", 2020) and the inverse sigmoid."""
+"""Sine position encodings (Vaswani et al., 2017; Carion et al., "DETR", ECCV 2020) and the inverse sigmoid."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """The logit of `x`, where `x` and `1 - x` count as at least `eps` and as at most 1."""
+    """Return the logit of `x`, with `x` and `1 - x` clamped to [`eps`, 1]."""
     return torch.log(x.clamp(eps, 1.0) / (1 - x).clamp(eps, 1.0))
 
 
 def sine_embedding(coordinates: Tensor, features: int, temperature: float = 10000.0) -> Tensor:
-    """Encode every coordinate by sines and cosines of falling frequency, interleaved.
+    """Encode every coordinate by interleaved sines and cosines of decreasing frequency.
 
     Args:
-        coordinates: (..., n), where 1 stands for a full turn of the highest frequency.
-        features: numbers per coordinate, even.
+        coordinates: (..., n), where 1 is a full period of the highest frequency.
+        features: features per coordinate, even.
         temperature: ratio of the highest to the lowest frequency.
 
     Returns:
@@ -30,14 +30,19 @@ def sine_embedding(coordinates: Tensor, features: int, temperature: float = 1000
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
 
 
+def box_embedding(box_logits: Tensor, channels: int) -> Tensor:
+    """Return the sine embedding (..., 2 * channels) of boxes (..., 4), given as logits of normalised cxcywh."""
+    return sine_embedding(box_logits.sigmoid(), channels // 2)
+
+
 def sine_positions(padding_mask: Tensor, features: int, *, temperature: float, offset: float) -> Tensor:
-    """Encode every place of a map by its row and column, relative to the valid area.
+    """Encode every cell of a map by its row and column, relative to the valid area.
 
     Args:
-        padding_mask: (batch, height, width), True where there is no image.
-        features: numbers per axis, even.
+        padding_mask: (batch, height, width) bool, True for padding.
+        features: features per axis, even.
         temperature: see `sine_embedding`.
-        offset: added to the one-based row and column before they are divided by the valid size.
+        offset: added to the one-based row and column before they are divided by the valid size, in cells.
 
     Returns:
         (batch, height, width, 2 * features), rows first.

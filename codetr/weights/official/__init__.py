@@ -1,1 +1,1 @@
-"""Read and write the official code's checkpoints and configurations."""
+"""Checkpoints and configurations of the official implementation: reading, writing, conversion."""

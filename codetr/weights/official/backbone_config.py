@@ -1,13 +1,13 @@
-"""Reading the backbone and the neck of an official configuration."""
+"""Backbone and neck of an official (mmdetection-style) configuration."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from codetr.models.backbones.config import PATCH_SIZE
-from codetr.weights.official.reader import Reader
+from codetr.weights.official.config_reader import ConfigReader
 
-# Values of each type of backbone, and of the neck that goes with it, that are constants here.
+# Settings of each type of backbone and of its neck that are constants in this package, and the values they may have.
 _CHANNEL_MAPPER: dict[str, tuple[Any, ...]] = {
     "neck.type": ("ChannelMapper",),
     "neck.kernel_size": (1,),
@@ -39,33 +39,33 @@ _CONSTANTS: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 
 
-def backbone_faults(model: Reader) -> list[str]:
-    """What of the backbone and the neck cannot be built, a line each.
+def backbone_faults(model: ConfigReader) -> list[str]:
+    """List the settings of the backbone and the neck that this package cannot build, one line each.
 
     Args:
-        model: of the whole detector.
+        model: configuration of the detector.
     """
     kind = model.get("backbone.type")
     if kind not in _CONSTANTS:
-        return [f"backbone.type is {kind!r}, only {' or '.join(map(repr, _CONSTANTS))} can be built"]
+        return [f"backbone.type is {kind!r}, supported are {', '.join(map(repr, _CONSTANTS))}"]
     faults = model.faults(_CONSTANTS[kind])
     if kind == "ViT":
         if not model.get("neck.use_p2", False):
-            faults.append("neck.use_p2 is False, only True can be built")
+            faults.append("neck.use_p2 is False, supported is True")
         return faults
     # The neck adds one level to the backbone's.
-    levels, built = model.get("neck.num_outs"), len(model.get("backbone.out_indices", [0, 1, 2, 3])) + 1
-    if levels not in (None, built):
-        faults.append(f"neck.num_outs is {levels!r}, only {built} can be built on this backbone")
+    levels, supported = model.get("neck.num_outs"), len(model.get("backbone.out_indices", [0, 1, 2, 3])) + 1
+    if levels not in (None, supported):
+        faults.append(f"neck.num_outs is {levels!r}, supported with this backbone is {supported}")
     return faults
 
 
-def read_backbone(backbone: Reader) -> dict[str, Any]:
-    """The values of a `BackboneConfig`."""
+def read_backbone(backbone: ConfigReader) -> dict[str, Any]:
+    """Read the values of a `BackboneConfig`."""
     return _READERS[backbone.get("type")](backbone)
 
 
-def _resnet(backbone: Reader) -> dict[str, Any]:
+def _resnet(backbone: ConfigReader) -> dict[str, Any]:
     return {
         "kind": "resnet",
         "depth": backbone.get("depth"),
@@ -75,7 +75,7 @@ def _resnet(backbone: Reader) -> dict[str, Any]:
     }
 
 
-def _swin(backbone: Reader) -> dict[str, Any]:
+def _swin(backbone: ConfigReader) -> dict[str, Any]:
     frozen = backbone.get("frozen_stages", -1)
     return {
         "kind": "swin",
@@ -85,15 +85,15 @@ def _swin(backbone: Reader) -> dict[str, Any]:
         "window_size": backbone.get("window_size", 7),
         "out_stages": backbone.get("out_indices", [0, 1, 2, 3]),
         "drop_path": backbone.get("drop_path_rate", 0.2),
-        # There 1 freezes no more than 0 does: a stage is frozen from 2 on.
+        # In the official code 1 freezes no more than 0 does; the first stage is frozen from 2 on.
         "frozen_stages": frozen - 1 if frozen > 0 else frozen,
         "checkpointing": backbone.get("use_checkpoint", False),
     }
 
 
-def _vit(backbone: Reader) -> dict[str, Any]:
+def _vit(backbone: ConfigReader) -> dict[str, Any]:
     channels, depth, image_size = (backbone.get(name, 0) for name in ("embed_dim", "depth", "img_size"))
-    # The published lists name blocks beyond the last one.
+    # The published lists contain blocks beyond the last one.
     windowed = backbone.get("window_block_indexes", [])
     return {
         "kind": "vit",

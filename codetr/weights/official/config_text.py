@@ -1,7 +1,7 @@
-"""Reading an official configuration from the text that checkpoints carry, without executing it.
+"""Parsing of the official configuration in the metadata of checkpoints, without executing it.
 
 The text is Python, written by mmcv from a resolved configuration: assignments of `dict(...)`, lists, strings and
-numbers. It is parsed, and what is not of that form is not read.
+numbers. Other statements are skipped.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-_LONGEST = 1_000_000
-"""Characters; the published configurations have some twenty thousand."""
+_MAX_CHARACTERS = 1_000_000
+"""The published configurations have about twenty thousand."""
 
 
 def parse_config_text(text: str) -> dict[str, Any]:
-    """The values assigned to names at the top level, as plain dicts and lists; those that are no data are left out."""
-    if len(text) > _LONGEST:
+    """Return the values assigned to names at the top level, as plain dicts and lists; skip values that are not data.
+
+    A text that is too long or not valid Python has none.
+    """
+    if len(text) > _MAX_CHARACTERS:
         return {}
     try:
         statements = ast.parse(text).body
@@ -48,7 +51,7 @@ def _value(node: ast.expr) -> Any:
 
 def _key(key: ast.expr | str | None) -> str:
     key = _value(key) if isinstance(key, ast.expr) else key
-    # None is that of `**others`.
+    # `**others` has the key None.
     if not isinstance(key, str):
         raise ValueError("is not data")
     return key

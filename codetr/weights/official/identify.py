@@ -1,4 +1,4 @@
-"""Which detector given official weights belong to: told, written in the checkpoint, or found among the recipes."""
+"""The configuration of official weights: given, stored in the checkpoint, or that of the recipe with the same keys."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from codetr.core.settings import without
 from codetr.data.config import PreprocessConfig
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
-from codetr.weights.keys import skeleton
+from codetr.weights.keys import meta_detector
 from codetr.weights.model_folder import ModelInfo
-from codetr.weights.official.checkpoint import Checkpoint
-from codetr.weights.official.config import read_official_config
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from codetr.weights.official.config_text import parse_config_text
-from codetr.weights.official.names import official_report
-from codetr.weights.official.preprocess import read_official_preprocess
+from codetr.weights.official.detector_config import read_official_config
+from codetr.weights.official.key_names import official_report
+from codetr.weights.official.preprocess_config import read_official_preprocess
 from codetr.zoo.recipe import Recipe
 
 OUR_META = "codetr"
-"""Where checkpoints that we write in the official format keep `model.json`, as text."""
+"""Key of the metadata under which checkpoints that we write in the official format contain `model.json`, as text."""
 
-_CLASSIFIER = "query_head.cls_branches.0.weight"
+_CLASSIFIER_KEY = "query_head.cls_branches.0.weight"
 
 _TRAINING_ONLY = (
     "backbone.drop_path",
@@ -48,19 +48,19 @@ _TRAINING_ONLY = (
     *(f"atss.{name}" for name in ("assigner_candidates", "max_auxiliary_queries")),
     *(f"atss.{name}" for name in ("classification_weight", "giou_weight", "centerness_weight")),
 )
-"""Settings of a detector that change neither its weights nor its detections. One that is not listed counts as
-different, so that a choice is asked for rather than made."""
+"""Settings of a detector that affect neither its parameters nor its detections. Recipes that differ in any other
+setting are not interchangeable, so the user has to choose."""
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """What weights are used with.
+class ModelConfiguration:
+    """Configuration of official weights.
 
     Attributes:
-        recipe: its name, as `model.json` has it.
-        model: with as many classes as the weights have.
-        preprocess: how images are prepared.
-        origin: where this is known from, for people.
+        recipe: name of the recipe, for `model.json`.
+        model: configuration of the detector, with the number of classes of the weights.
+        preprocess: resizing and normalisation of images.
+        origin: human-readable source of the configuration.
     """
 
     recipe: str
@@ -70,83 +70,93 @@ class Configuration:
 
     @property
     def at_test_time(self) -> dict[str, Any]:
-        """All settings that detections depend on."""
+        """All settings that affect detections."""
         model = without(self.model.model_dump(mode="json"), _TRAINING_ONLY)
         return {"model": model, "preprocess": self.preprocess.model_dump(mode="json")}
 
 
 def count_classes(weights: Mapping[str, Tensor], where: str) -> int:
-    """The number of classes that official weights tell apart.
+    """Return the number of classes of official weights.
 
     Raises:
-        UserError: there is no classifier among them.
+        UserError: the weights have no classifier.
     """
-    classifier = weights.get(_CLASSIFIER)
+    classifier = weights.get(_CLASSIFIER_KEY)
     if classifier is None or classifier.dim() != 2 or not len(classifier):
         shown = ", ".join(list(weights)[:3])
         raise UserError(
-            f"holds no Co-DETR detector: there is no {_CLASSIFIER}", where=where, hint=f"It begins with {shown}."
+            f"contains no Co-DETR detector: there is no {_CLASSIFIER_KEY}",
+            where=where,
+            hint=f"Give weights of Co-DETR; the first keys are {shown}.",
         )
     return len(classifier)
 
 
-def from_recipe(recipe: Recipe, classes: int) -> Configuration:
-    """A recipe's detector, for so many classes."""
+def from_recipe(recipe: Recipe, classes: int) -> ModelConfiguration:
+    """Return the configuration of a recipe for a number of classes."""
     model = recipe.model.with_classes(classes)
-    return Configuration(recipe.name, model, recipe.preprocess, f"the recipe {recipe.name}")
+    return ModelConfiguration(recipe.name, model, recipe.preprocess, f"recipe {recipe.name}")
 
 
-def from_official_json(content: Mapping[str, Any], name: str, classes: int, origin: str) -> Configuration:
-    """An official configuration, whole or its part `model`, as nested plain values.
+def from_official_json(content: Mapping[str, Any], name: str, classes: int, origin: str) -> ModelConfiguration:
+    """Read an official configuration.
 
-    How images are prepared is read from its test pipeline. The part alone does not say: then it is as in the recipes
-    with the same detector, or as usual if there are none.
+    The preprocessing is that of its test pipeline; without one, that of the recipes with the same detector, or the
+    default if there are none.
+
+    Args:
+        content: nested plain values, the complete configuration or its part `model`.
+        name: name of the configuration, for `model.json`.
+        classes: number of classes of the weights.
+        origin: source of the configuration, for messages.
 
     Raises:
-        UserError: there are parts that cannot be built, or it is no such configuration.
+        UserError: it has parts that this package does not support, or it is not an official configuration.
     """
     model = content.get("model", content if "query_head" in content else None)
     if not isinstance(model, Mapping):
-        hint = "It has `model`, or is the part `model` itself, with `backbone`, `neck`, `query_head` and so on."
-        raise UserError("is no configuration of a detector", where=origin, hint=hint)
+        hint = "Give a configuration with `model`, or its part `model` with `backbone`, `neck`, `query_head` and so on."
+        raise UserError("is not the configuration of a detector", where=origin, hint=hint)
     try:
         config = read_official_config(model).with_classes(classes)
         preprocess = read_official_preprocess(content)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
-        problem = f"holds a value of an unexpected kind ({type(error).__name__}: {error})"
-        raise UserError(problem, where=origin) from None
+        problem = f"has a value of an unexpected type ({type(error).__name__}: {error})"
+        hint = "Compare it with a configuration of the official repository."
+        raise UserError(problem, where=origin, hint=hint) from None
     if preprocess is None:
-        preprocess, source = _usual_preprocess(config)
-        origin = f"{origin}; it does not say how images are prepared, that is {source}"
-    return Configuration(name, config, preprocess, origin)
+        preprocess, source = _default_preprocess(config)
+        origin = f"{origin}; preprocessing, which it does not have: {source}"
+    return ModelConfiguration(name, config, preprocess, origin)
 
 
-def find_configuration(checkpoint: Checkpoint, where: str) -> Configuration:
-    """The configuration that a checkpoint carries, or else that of the recipe with exactly its keys and shapes.
+def find_configuration(checkpoint: OfficialCheckpoint, where: str) -> ModelConfiguration:
+    """Return the configuration stored in a checkpoint, otherwise that of the recipe with the same keys and shapes.
 
     Raises:
-        UserError: no recipe has them, or several have whose detections differ; they are listed then.
+        UserError: no recipe has these keys and shapes, or several recipes with different detections have them; these
+            are listed.
     """
     classes = count_classes(checkpoint.weights, where)
-    # What the file says about itself is not always true, so it has to fit.
-    for carried in _carried(checkpoint.meta, classes):
-        if fits(carried.model, checkpoint.weights):
-            return carried
-    return _among_recipes(checkpoint, classes, where)
+    # Stored configurations are sometimes wrong, so they are compared with the weights.
+    for stored in _stored_configurations(checkpoint.meta, classes):
+        if fits(stored.model, checkpoint.weights):
+            return stored
+    return _find_recipe(checkpoint, classes, where)
 
 
 def fits(config: DetectorConfig, weights: Mapping[str, Tensor]) -> bool:
-    """Whether official weights have exactly the keys and shapes of such a detector."""
-    return official_report(skeleton(config), weights).fits
+    """Return whether official weights have exactly the keys and shapes of a detector with this configuration."""
+    return official_report(meta_detector(config), weights).fits
 
 
-def _carried(meta: Mapping[str, Any], classes: int) -> Iterator[Configuration]:
-    """What a checkpoint says about itself, as far as it can be read."""
+def _stored_configurations(meta: Mapping[str, Any], classes: int) -> Iterator[ModelConfiguration]:
+    """Yield the configurations in the metadata of a checkpoint, as far as they can be read."""
     ours, text = meta.get(OUR_META), meta.get("config")
     if isinstance(ours, str):
         with suppress(UserError, ValueError, RecursionError):
             info = ModelInfo.parse(json.loads(ours), where=OUR_META)
-            yield Configuration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
+            yield ModelConfiguration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
     if isinstance(text, str):
         with suppress(UserError):
             name = _experiment(meta) or "official"
@@ -154,46 +164,47 @@ def _carried(meta: Mapping[str, Any], classes: int) -> Iterator[Configuration]:
 
 
 def _experiment(meta: Mapping[str, Any]) -> str | None:
-    """The official name of the configuration file that a checkpoint was trained with."""
+    """Return the name of the official configuration file that a checkpoint was trained with."""
     name = meta.get("exp_name")
     return Path(name).stem if isinstance(name, str) else None
 
 
-def _recipes(classes: int) -> Iterator[tuple[Configuration, bool]]:
-    """Every recipe for so many classes, and whether they are the recipe's own number."""
+def _recipes(classes: int) -> Iterator[tuple[ModelConfiguration, bool]]:
+    """Yield the configuration of every recipe for a number of classes, and whether that is the recipe's number."""
     for name in zoo.names():
         recipe = zoo.recipe(name)
         yield from_recipe(recipe, classes), recipe.model.num_classes == classes
 
 
-def _among_recipes(checkpoint: Checkpoint, classes: int, where: str) -> Configuration:
-    fitting = [(found, own) for found, own in _recipes(classes) if fits(found.model, checkpoint.weights)]
-    # COCO's recipes and LVIS' have the same detectors but for the number of classes.
-    candidates = [found for found, own in fitting if own] or [found for found, _ in fitting]
+def _find_recipe(checkpoint: OfficialCheckpoint, classes: int, where: str) -> ModelConfiguration:
+    fitting = [(config, same) for config, same in _recipes(classes) if fits(config.model, checkpoint.weights)]
+    # Recipes for COCO and LVIS have the same detectors apart from the number of classes.
+    candidates = [config for config, same in fitting if same] or [config for config, _ in fitting]
     if not candidates:
-        hint = "Say which it is, with --recipe or --config; the keys that do not fit are listed then."
+        hint = "Give --recipe or --config; the keys that do not fit are listed then."
         raise UserError(f"no recipe has a detector with these {len(checkpoint.weights)} keys", where=where, hint=hint)
-    named = [found for found in candidates if found.recipe == _experiment(checkpoint.meta)]
-    chosen = (named or candidates)[0]
-    others = [found for found in candidates if found is not chosen]
-    if not named and any(found.at_test_time != chosen.at_test_time for found in others):
-        names = ", ".join(found.recipe for found in candidates)
-        hint = "Say which it is, with --recipe NAME. They differ in how images are prepared or detections selected."
+    named = [config for config in candidates if config.recipe == _experiment(checkpoint.meta)]
+    selected = (named or candidates)[0]
+    others = [config for config in candidates if config is not selected]
+    if not named and any(config.at_test_time != selected.at_test_time for config in others):
+        names = ", ".join(config.recipe for config in candidates)
+        hint = "Give --recipe NAME. The recipes differ in preprocessing or in the selection of detections."
         raise UserError(f"the weights fit several recipes: {names}", where=where, hint=hint)
     if others and not named:
-        names = ", ".join(found.recipe for found in others)
-        return replace(chosen, origin=f"{chosen.origin}, whose keys it has; at test time the same as {names}")
-    return replace(chosen, origin=f"{chosen.origin}, whose keys it has")
+        names = ", ".join(config.recipe for config in others)
+        return replace(selected, origin=f"{selected.origin}, found by its keys; equal at test time: {names}")
+    return replace(selected, origin=f"{selected.origin}, found by its keys")
 
 
-def _usual_preprocess(config: DetectorConfig) -> tuple[PreprocessConfig, str]:
-    """How images are prepared for such a detector if nothing says it, and where that is from."""
-    known = [found for found, _ in _recipes(config.num_classes)]
-    same = Configuration("", config, PreprocessConfig(), "").at_test_time["model"]
-    found = {recipe.preprocess for recipe in known if recipe.at_test_time["model"] == same}
-    if len(found) == 1:
-        return found.pop(), "as in the recipes with this detector"
+def _default_preprocess(config: DetectorConfig) -> tuple[PreprocessConfig, str]:
+    """Return the preprocessing for a detector without a test pipeline, and its human-readable source."""
+    settings = ModelConfiguration("", config, PreprocessConfig(), "").at_test_time["model"]
+    candidates = {
+        recipe.preprocess for recipe, _ in _recipes(config.num_classes) if recipe.at_test_time["model"] == settings
+    }
+    if len(candidates) == 1:
+        return candidates.pop(), "that of the recipes with this detector"
     if isinstance(config.backbone, ViTConfig) and config.backbone.canvas is not None:
         return PreprocessConfig(canvas=config.backbone.canvas), "the backbone's canvas"
-    usual = PreprocessConfig()
-    return usual, f"assumed to be as usual, {usual.short_side}x{usual.long_side}"
+    default = PreprocessConfig()
+    return default, f"the default, {default.short_side}x{default.long_side}"

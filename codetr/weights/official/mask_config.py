@@ -1,13 +1,13 @@
-"""Reading the mask heads of an official configuration."""
+"""Mask heads of an official (mmdetection-style) configuration."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from codetr.weights.official.reader import Reader
+from codetr.weights.official.config_reader import ConfigReader
 
 _ROI = "roi_head.mask_head"
-# Values that are constants here.
+# Settings that are constants in this package, and the values they may have.
 _CONSTANTS_OF_ROI: dict[str, tuple[Any, ...]] = {
     f"{_ROI}.type": ("FCNMaskHead",),
     f"{_ROI}.conv_kernel_size": (3,),
@@ -36,11 +36,11 @@ _CONSTANTS_OF_INSTANCE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def mask_faults(model: Reader) -> list[str]:
-    """What of the mask heads cannot be built, a line each.
+def mask_faults(model: ConfigReader) -> list[str]:
+    """List the settings of the mask heads that this package cannot build, one line each.
 
     Args:
-        model: of the whole detector.
+        model: configuration of the detector.
     """
     faults = []
     channels = model.get("neck.out_channels")
@@ -54,7 +54,7 @@ def mask_faults(model: Reader) -> list[str]:
             }
         )
     if (model.get("mask_head") is None) != (model.get("mask_iou_head") is None):
-        faults.append("mask_head and mask_iou_head can only be built together")
+        faults.append("only one of mask_head and mask_iou_head is set, supported are both or neither")
     elif model.get("mask_head") is not None:
         classes = model.get("query_head.num_classes")
         widths = ("conv_in_channels_instance", "conv_in_channels_semantic", "conv_out_channels_instance")
@@ -67,11 +67,11 @@ def mask_faults(model: Reader) -> list[str]:
     return faults
 
 
-def read_roi_mask(head: Reader) -> dict[str, Any] | None:
-    """The values of a `MaskHeadConfig`, None without a mask head.
+def read_roi_mask(head: ConfigReader) -> dict[str, Any] | None:
+    """Read the values of a `MaskHeadConfig`, None without a mask head.
 
     Args:
-        head: the RoI head.
+        head: configuration of the RoI head.
     """
     if head.get("mask_head") is None:
         return None
@@ -82,12 +82,12 @@ def read_roi_mask(head: Reader) -> dict[str, Any] | None:
     }
 
 
-def read_instance(model: Reader, train: Reader) -> dict[str, Any]:
-    """The values of an `InstanceHeadConfig`.
+def read_instance(model: ConfigReader, train: ConfigReader) -> dict[str, Any]:
+    """Read the values of an `InstanceHeadConfig`.
 
     Args:
-        model: the whole detector, with a mask head.
-        train: the mask head's part of `train_cfg`.
+        model: configuration of a detector with a mask head.
+        train: part of `train_cfg` for the mask head.
     """
     head, scores = model.at("mask_head"), model.at("mask_iou_head")
     return {

@@ -1,1 +1,1 @@
-"""Backbone weights from torchvision, timm and the published files."""
+"""Pretrained weights of backbones: from files, torchvision, timm and the authors' downloads."""

@@ -1,4 +1,4 @@
-"""Backbone weights that are published under a name and have to be downloaded: those of Swin and EVA-02."""
+"""Download of the published backbone weights of Swin and EVA-02, by name."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ URLS = {
     "swin_large_patch4_window12_384_22k": f"{_SWIN}/swin_large_patch4_window12_384_22k.pth",
     "eva02_L_pt_m38m_p14to16": "https://huggingface.co/Yuxin-CV/EVA-02/resolve/main/eva02/pt/eva02_L_pt_m38m_p14to16.pt",
 }
-"""Where the authors keep them, by the name of the file without its ending."""
+"""The authors' download addresses, by the name of the file without its suffix."""
 
 
 def fetch_published(name: str) -> Path:
-    """The file of the weights called `name`, downloaded into torch's cache if it is not there yet.
+    """Return the file of the weights called `name`, downloaded to torch's cache unless it is there.
 
-    Its authors publish no digests; it is read like any foreign file, without executing anything.
+    The authors publish no digests; reading the file executes no code.
 
     Raises:
-        UserError: there are none of this name, or the download fails.
+        UserError: there are no weights with this name, or the download fails.
     """
     if name not in URLS:
         raise UserError(
-            f"'{name}' is neither a file nor the name of weights",
+            f"'{name}' is neither a file nor the name of published weights",
             where="backbone_weights",
-            hint=f"Names are: {', '.join(URLS)}; a ResNet takes torchvision's, such as IMAGENET1K_V1.",
+            hint=f"Names: {', '.join(URLS)}; a ResNet has torchvision's, such as IMAGENET1K_V1.",
         )
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(URLS[name]).path).name
     if path.is_file():
@@ -42,8 +42,8 @@ def fetch_published(name: str) -> Path:
         torch.hub.download_url_to_file(URLS[name], str(path), progress=False)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"downloading '{name}' from {URLS[name]} failed: {error}",
+            f"cannot download '{name}' from {URLS[name]}: {error}",
             where="backbone_weights",
-            hint="Download the file elsewhere and give its path instead.",
+            hint="Download the file on another machine and give its path.",
         ) from None
     return path

@@ -1,4 +1,4 @@
-"""Weights a backbone starts from: a file of pretrained weights, or published ones, downloaded by their name."""
+"""Initial weights of a backbone: from a file, or published weights downloaded by name."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _WRAPPERS = ("model", "module", "state_dict")
 
 
 def load_backbone(backbone: Backbone, source: str) -> None:
-    """Load weights into a backbone, in place.
+    """Load pretrained weights into a backbone, in place.
 
-    The classifier of the weights and stages that the backbone does not have are left out; everything else must fit.
+    The classifier, and stages that the backbone does not have, are skipped; everything else must match.
 
     Args:
-        backbone: where they go.
-        source: path of a .safetensors file or of a .pth file with a state dict, by itself or under "model", "module"
-            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `pretrained.download`.
-            "IMAGENET1K_V1", for a model of timm a tag such as "d2_in1k", else one of `pretrained.download`.
+        backbone: the backbone to initialise.
+        source: path of a .safetensors file, or of a .pth file with a state dict, at the top level or under "model",
+            "module" or "state_dict". Or a name of weights: for a ResNet torchvision's, such as "IMAGENET1K_V1", for a
+            model of timm a tag, such as "d2_in1k", otherwise one of `pretrained.download.URLS`.
 
     Raises:
-        UserError: there is no such file or name, the file cannot be read or holds something else, the download
-            fails, or keys or shapes do not fit; nothing has been changed then.
+        UserError: there is no such file or name, the file cannot be read or contains something else, the download
+            fails, or keys or shapes do not match; the backbone is unchanged then.
     """
     path = Path(source)
     is_file = path.suffix in (".safetensors", ".pth", ".pt") or path.exists()
@@ -56,9 +56,9 @@ def load_backbone(backbone: Backbone, source: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    # What PyTorch makes of a file that is none of its own says nothing in a KeyError's message.
+    # For a file that is not PyTorch's, the message of its KeyError is meaningless.
     if isinstance(error, KeyError) or not str(error):
-        return "it is not a file of PyTorch"
+        return "it is not a PyTorch file"
     return str(error).splitlines()[0]
 
 
@@ -68,19 +68,19 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError("there is no such file", where=str(path), hint="Check backbone_weights.") from None
+        raise UserError("no such file", where=str(path), hint="Correct backbone_weights.") from None
     except (OSError, SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(
             f"cannot be read as weights: {_first_line(error)}",
             where=str(path),
-            hint="Give a .safetensors file, or a .pth file that holds nothing but tensors by name.",
+            hint="Give a .safetensors file, or a .pth file with a state dict.",
         ) from None
     while isinstance(content, Mapping) and (key := next((key for key in _WRAPPERS if key in content), None)):
         content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(
-            "holds something else than tensors by name",
+            "contains values that are not tensors, expected a state dict",
             where=str(path),
-            hint="Save the backbone's state dict alone.",
+            hint="Save only the state dict of the backbone.",
         )
     return dict(content)

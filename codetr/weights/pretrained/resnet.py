@@ -1,4 +1,4 @@
-"""Weights for a ResNet: torchvision's names, from a file or downloaded."""
+"""Pretrained weights of a ResNet, under torchvision's names: from a file or downloaded."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ _TORCHVISION_DEPTHS = (50, 101, 152)
 
 
 def resnet_weights(backbone: ResNet, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Torchvision-style weights without the classifier and the stages the backbone does not have."""
+    """Return torchvision-style weights without the classifier and the stages that the backbone does not have."""
     stages = {f"layer{stage}" for stage in range(backbone.out_stages[-1] + 2, 5)}
     kept = {key: value for key, value in given.items() if key.partition(".")[0] not in {"fc", *stages}}
-    # Weights saved before PyTorch counted batches lack these counters, which frozen statistics do not need.
+    # Old weights do not have these counters, which frozen statistics do not use.
     counters = {key: value for key, value in backbone.state_dict().items() if key.endswith(".num_batches_tracked")}
     return counters | kept
 
 
 def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
-    """Download torchvision's weights called `name` into torch's cache, and check them against their hash.
+    """Download torchvision's weights called `name` to torch's cache, and verify their hash.
 
     Raises:
-        UserError: there are none for this depth or of this name, or the download fails.
+        UserError: there are no weights for this depth or with this name, or the download fails.
     """
     if backbone.depth not in _TORCHVISION_DEPTHS:
         raise UserError(
             f"'{name}' is not a file, and torchvision has no weights for a ResNet of depth {backbone.depth}",
             where="backbone_weights",
-            hint=f"Torchvision has them for depths {', '.join(map(str, _TORCHVISION_DEPTHS))}; or give a file.",
+            hint=f"Choose a depth of {', '.join(map(str, _TORCHVISION_DEPTHS))}, or give a file.",
         )
     known = get_model_weights(f"resnet{backbone.depth}")
     if name not in known.__members__:
         raise UserError(
             f"'{name}' is neither a file nor the name of torchvision weights",
             where="backbone_weights",
-            hint=f"Names for depth {backbone.depth} are: {', '.join(known.__members__)}.",
+            hint=f"Names for depth {backbone.depth}: {', '.join(known.__members__)}.",
         )
     try:
         return dict(known[name].get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"downloading torchvision's '{name}' failed: {error}",
+            f"cannot download torchvision's '{name}': {error}",
             where="backbone_weights",
-            hint="Download the file elsewhere and give its path instead.",
+            hint="Download the file on another machine and give its path.",
         ) from None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codetr.models.assignment.hungarian import assign
+from codetr.models.assignment.hungarian import hungarian_assignment
 from codetr.models.config import DetectorKind
 from codetr.models.detector import build_detector
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
@@ -27,7 +27,7 @@ def best_total(cost: Tensor) -> float:
 def test_assignments_are_optimal(queries: int, objects: int) -> None:
     torch.manual_seed(queries * 10 + objects)
     costs = torch.randn(2, queries, objects)
-    (matches,) = assign([costs])
+    (matches,) = hungarian_assignment([costs])
     assert matches.shape == (2, queries)
     for cost, match in zip(costs, matches, strict=True):
         chosen = match[match >= 0]
@@ -40,14 +40,14 @@ def test_assignments_are_optimal(queries: int, objects: int) -> None:
 def test_problems_of_different_shapes_keep_apart() -> None:
     torch.manual_seed(0)
     costs = [torch.randn(3, 6, 2), torch.randn(1, 9, 4), torch.randn(2, 4, 0)]
-    together = assign(costs)
+    together = hungarian_assignment(costs)
     for cost, match in zip(costs, together, strict=True):
-        assert torch.equal(match, assign([cost])[0])
+        assert torch.equal(match, hungarian_assignment([cost])[0])
 
 
 def test_costs_that_are_not_finite_do_not_hide_a_diverged_model_behind_an_error() -> None:
     cost = torch.tensor([[float("nan"), 1.0], [2.0, float("inf")], [float("-inf"), 3.0]])
-    (match,) = assign([cost[None]])
+    (match,) = hungarian_assignment([cost[None]])
     assert sorted(match[match >= 0].tolist()) == [0, 1]
 
 

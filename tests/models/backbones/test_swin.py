@@ -41,7 +41,7 @@ def test_maps_smaller_than_a_window_train(size: tuple[int, int]) -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def neighbours(window: int) -> Tensor:
+def window_mask_by_definition(window: int) -> Tensor:
     """Whether tokens of a window of the corner lie at the same borders of the map, by their coordinates."""
     wrapped = [
         (row >= window - window // 2, column >= window - window // 2)
@@ -54,7 +54,7 @@ def neighbours(window: int) -> Tensor:
 @pytest.mark.parametrize("window", [4, 5])
 def test_tokens_from_opposite_borders_do_not_see_each_other(window: int) -> None:
     last_column, last_row, corner = border_masks(window, torch.device("cpu")) == 0
-    assert torch.equal(corner, neighbours(window))
+    assert torch.equal(corner, window_mask_by_definition(window))
     assert torch.equal(corner, last_column & last_row)
     first, below = 0, (window - 1) * window
     assert last_column[first, below]
@@ -112,7 +112,7 @@ def test_checkpointing_gives_equal_gradients() -> None:
 
 
 def test_bf16_autocast_stays_close() -> None:
-    """Biases and masks come in the precision of the queries; a map in another one would be an error or noise."""
+    """Biases and masks have the dtype of the queries; in another one attention would fail or lose precision."""
     torch.manual_seed(0)
     model, pixels = Swin(tiny_swin()).eval(), torch.randn(1, 3, 40, 52)
     with torch.no_grad():
@@ -124,5 +124,5 @@ def test_bf16_autocast_stays_close() -> None:
 
 
 def test_heads_must_divide_the_channels() -> None:
-    with pytest.raises(UserError, match="stage 1 has 16 channels, which 3 attention_heads do not divide"):
+    with pytest.raises(UserError, match="stage 1 has 16 channels, not a multiple of its 3 attention_heads"):
         tiny_swin(attention_heads=(1, 3, 2, 4))

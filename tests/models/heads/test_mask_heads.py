@@ -1,18 +1,13 @@
-"""Detectors with both kinds of mask heads, in situations that real data has."""
+"""Detectors with both kinds of mask heads, for batches that real data has."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 import torch
 
 from codetr.models.config import DetectorKind, InstanceHeadConfig, MaskHeadConfig
 from codetr.models.detector import CoDETR, build_detector
-from codetr.models.heads.instance.head import InstanceHead
-from codetr.models.losses.boundary import refine
 from codetr.models.losses.normalizer import RecordingNormalizer, ReplayNormalizer
-from codetr.models.structures import Detections, ImageBatch
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
 
 INSTANCE = InstanceHeadConfig(finest_scale=28, iou_fc_channels=16, samples=32)
@@ -47,7 +42,7 @@ def test_every_batch_trains_every_parameter(kind: DetectorKind, objects: tuple[i
 
 
 def test_mask_losses_are_divided_by_what_the_normalizer_answers() -> None:
-    """As many divisors whatever is in the images, and none of its own: accumulation replays them by position."""
+    """The number of divisors is the same for all images, and every loss has one: accumulation replays them in order."""
     detector = build().train()
     counts = []
     for objects in ((2, 3), (0, 0)):
@@ -96,80 +91,8 @@ def test_the_atss_head_gives_no_masks() -> None:
     assert all(detections.masks is None for detections in detector.detect(batch, "atss"))
 
 
-@pytest.fixture
-def instance() -> tuple[InstanceHead, list[torch.Tensor], list[Detections], ImageBatch]:
-    """A head, maps, detections of two images (in pixels of the originals) and the images."""
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    head = InstanceHead(INSTANCE, 3, 16, (8, 16)).eval()
-    batch, _ = random_batch((0, 0))
-    maps = [torch.randn(2, 16, 64 // stride, 96 // stride, generator=generator) for stride in (8, 16)]
-    found = []
-    for count in (5, 3):
-        corners = 80 * torch.rand(count, 2, generator=generator)
-        boxes = torch.cat((corners, corners + 20 + 60 * torch.rand(count, 2, generator=generator)), dim=1)
-        labels = torch.randint(3, (count,), generator=generator)
-        found.append(Detections(boxes, torch.rand(count, generator=generator), labels))
-    return head, maps, found, batch
-
-
-def test_masks_of_an_image_do_not_depend_on_its_batch(
-    instance: tuple[InstanceHead, list[torch.Tensor], list[Detections], ImageBatch],
-) -> None:
-    """The official implementation mixes images up unless there is only one."""
-    head, maps, found, batch = instance
-    head.add_masks(maps, found, batch)
-    for image, together in enumerate(found):
-        part = slice(image, image + 1)
-        alone = [Detections(together.boxes, together.scores, together.labels)]
-        single = replace(
-            batch,
-            pixels=batch.pixels[part],
-            image_sizes=batch.image_sizes[part],
-            original_sizes=batch.original_sizes[part],
-            scale_factors=batch.scale_factors[part],
-        )
-        head.add_masks([x[part] for x in maps], alone, single)
-        assert together.masks is not None
-        assert alone[0].masks is not None
-        torch.testing.assert_close(alone[0].masks.probabilities, together.masks.probabilities)
-        torch.testing.assert_close(alone[0].mask_scores, together.mask_scores)
-
-
-def test_masks_a_few_at_a_time_are_the_same(
-    instance: tuple[InstanceHead, list[torch.Tensor], list[Detections], ImageBatch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head, maps, found, batch = instance
-    head.add_masks(maps, found, batch)
-    whole = [detections.masks for detections in found]
-    monkeypatch.setattr("codetr.models.heads.instance.head._CHUNK", 2)
-    head.add_masks(maps, found, batch)
-    for detections, masks in zip(found, whole, strict=True):
-        assert detections.masks is not None
-        assert masks is not None
-        torch.testing.assert_close(detections.masks.probabilities, masks.probabilities)
-
-
-def test_an_image_without_detections_has_no_masks(
-    instance: tuple[InstanceHead, list[torch.Tensor], list[Detections], ImageBatch],
-) -> None:
-    head, maps, _, batch = instance
-    nothing = [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)) for _ in range(2)]
-    head.add_masks(maps, nothing, batch)
-    assert [len(detections.masks or ()) for detections in nothing] == [0, 0]
-
-
-def test_refining_keeps_the_inside_of_the_coarse_mask_and_takes_the_boundary_of_the_fine_one() -> None:
-    coarse = torch.full((1, 28, 28), -5.0)
-    coarse[:, 7:21, 7:21] = 5.0
-    refined = refine([coarse, torch.full((1, 56, 56), 0.25)])[0]
-    assert refined[28, 28] == 5.0
-    assert refined[2, 2] == -5.0
-    assert refined[14, 28] == 0.25
-
-
 def test_both_kinds_of_masks_are_learned() -> None:
-    """A dozen steps on two images; losses without gradient, or of targets drawn anew, would not fall."""
+    """A dozen steps on two images; losses without gradient, or with inconsistent targets, would not decrease."""
     detector = build().train()
     batch, targets = random_batch((2, 3))
     optimizer = torch.optim.AdamW((p for p in detector.parameters() if p.requires_grad), lr=2e-3)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorKind, FederatedConfig
 from codetr.models.detector import CoDETR, build_detector
-from codetr.models.losses.federated import FederatedClasses, leave_out
+from codetr.models.losses.federated import FederatedClasses, exclude_classes
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.quality_focal import quality_focal_loss
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Target
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
 from tests.support.tiny_training import PinnedDraws
@@ -30,7 +30,8 @@ def drawn(
     federated = FederatedClasses(FederatedConfig(classes=classes, power=power), len(counts))
     federated.images_per_class = torch.tensor(counts)
     return federated(
-        [Target(torch.zeros(len(own), 4), torch.tensor(own, dtype=torch.int64)) for own in labels], Draws()
+        [Target(torch.zeros(len(classes), 4), torch.tensor(classes, dtype=torch.int64)) for classes in labels],
+        RandomDraws(),
     )
 
 
@@ -51,7 +52,7 @@ def test_one_class_is_drawn_in_proportion_to_the_power_of_its_images(power: floa
 
 
 def test_several_classes_are_drawn_without_replacement_one_after_the_other() -> None:
-    """Of the classes that are not there each has its chance among those left; the image's own classes are no draw."""
+    """Absent classes are drawn without replacement by their weights; classes in the image are not drawn."""
     torch.manual_seed(1)
     found = drawn(3, [[0, 0]] * 20000)
     chance = np.sqrt([100, 25, 9, 1])
@@ -61,13 +62,13 @@ def test_several_classes_are_drawn_without_replacement_one_after_the_other() -> 
     assert_shares(found, [1.0, *(chance + second), 0.0])
 
 
-def test_what_is_in_an_image_always_counts() -> None:
-    """A class of which there are more than may be drawn, or that no training image has by its count, is there still."""
+def test_classes_of_an_images_objects_are_always_included() -> None:
+    """Classes of an image's objects are included beyond the size of the sample, and without training images too."""
     torch.manual_seed(2)
     labels = [[5], [4, 5, 4], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5], []]
     for _ in range(20):
         found = drawn(3, labels)
-        assert all(found[image, own].all() for image, own in enumerate(labels))
+        assert all(found[image, classes].all() for image, classes in enumerate(labels))
         assert found.sum(dim=1).tolist() == [3, 3, 4, 6, 3]
 
 
@@ -93,15 +94,15 @@ def test_the_loss_is_that_of_the_classes_that_count(loss: str) -> None:
     labels = torch.tensor([1, 6, 3, 6, 4, 6, 1, 1, 6])
     qualities = torch.rand(9, generator=generator)
     columns = torch.tensor([1, 3, 4])
-    counted = torch.zeros(1, 6, dtype=torch.bool)
-    counted[0, columns] = True
+    class_mask = torch.zeros(1, 6, dtype=torch.bool)
+    class_mask[0, columns] = True
 
-    def value(of: Tensor, wanted: Tensor) -> Tensor:
+    def value(of: Tensor, targets: Tensor) -> Tensor:
         if loss == "focal":
-            return sigmoid_focal_loss(of, wanted, None, 4.0)
-        return quality_focal_loss(of, wanted, qualities, None, 4.0)
+            return sigmoid_focal_loss(of, targets, None, 4.0)
+        return quality_focal_loss(of, targets, qualities, None, 4.0)
 
-    found = value(leave_out(logits, counted)[0], labels)
+    found = value(exclude_classes(logits, class_mask)[0], labels)
     (gradient,) = torch.autograd.grad(found, logits)
     expected = value(logits[0, :, columns], torch.tensor([0, 3, 1, 3, 2, 3, 0, 0, 3]))
     (expected_gradient,) = torch.autograd.grad(expected, logits)
@@ -128,12 +129,13 @@ def federated_detector(kind: DetectorKind, classes: int = 3) -> CoDETR:
 def test_no_head_learns_of_classes_that_are_left_out(kind: DetectorKind, bf16: bool) -> None:
     """Every classifier, also under autocast; except the RoI head's softmax and Co-Deformable-DETR's proposals."""
     detector = federated_detector(kind)
-    batch, targets = random_batch([len(own) for own in LABELS], CLASSES)
+    batch, targets = random_batch([len(classes) for classes in LABELS], CLASSES)
     targets = [
-        Target(target.boxes, torch.tensor(own, dtype=torch.int64)) for target, own in zip(targets, LABELS, strict=True)
+        Target(target.boxes, torch.tensor(classes, dtype=torch.int64))
+        for target, classes in zip(targets, LABELS, strict=True)
     ]
     logits: dict[str, list[Tensor]] = {}
-    counted: list[Tensor] = []
+    class_mask: list[Tensor] = []
 
     def keep(name: str) -> None:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -147,7 +149,7 @@ def test_no_head_learns_of_classes_that_are_left_out(kind: DetectorKind, bf16: b
     for name in (*queries, "atss_head.classifier", "roi_head.classifier"):
         keep(name)
     assert detector.federated is not None
-    detector.federated.register_forward_hook(lambda module, inputs, output: counted.append(output))
+    detector.federated.register_forward_hook(lambda module, inputs, output: class_mask.append(output))
     with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         losses = detector(batch, targets)
     assert isinstance(losses, dict)
@@ -155,12 +157,12 @@ def test_no_head_learns_of_classes_that_are_left_out(kind: DetectorKind, bf16: b
     with torch.backends.mkldnn.flags(enabled=False):
         torch.stack(list(losses.values())).sum().backward()
 
-    (classes,) = counted
+    (classes,) = class_mask
     assert classes.sum(dim=1).tolist() == [3, 3, 3]
     decides_about_objects = queries[-1] if kind == "co_deformable" else None
     levels = len(detector.config.dense_strides)
     for name, outputs in logits.items():
-        # Decoder layers are asked several times: for their queries, and for those of every auxiliary head.
+        # Decoder layers run several times: for their queries, and for those of every auxiliary head.
         assert len(outputs) == {"atss_head.classifier": levels, "roi_head.classifier": 1, queries[-1]: 1}.get(name, 3)
         gradients = [output.grad for output in outputs if output.grad is not None]
         assert len(gradients) == len(outputs)
@@ -187,7 +189,7 @@ def test_only_the_classification_changes(kind: DetectorKind) -> None:
 
 
 def test_frequencies_are_no_part_of_the_weights() -> None:
-    """They belong to the dataset: a checkpoint or a model with them would not load where they are not wanted."""
+    """They belong to the dataset: a checkpoint or a model with them would not load without the federated loss."""
     assert (
         federated_detector("co_dino").state_dict().keys() == build_detector(tiny_config("co_dino")).state_dict().keys()
     )
@@ -196,6 +198,6 @@ def test_frequencies_are_no_part_of_the_weights() -> None:
 def test_without_frequencies_training_is_refused() -> None:
     detector = build_detector(tiny_config("co_dino", CLASSES, federated=FederatedConfig()))
     batch, targets = random_batch([1, 1], CLASSES)
-    with pytest.raises(UserError, match=r"model\.federated: .* does not know how frequent"):
+    with pytest.raises(UserError, match=r"model\.federated: .* needs the number of training images"):
         detector(batch, targets)
     assert isinstance(detector.eval()(batch), list), "to detect nothing of the kind is needed"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from codetr.models.backbones.build import build_neck
 from codetr.models.backbones.config import ViTConfig
 from codetr.models.layers.conv import ChannelLayerNorm
+from codetr.models.necks.build import build_neck
 from codetr.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 
 

@@ -1,11 +1,10 @@
-"""`convert`: what it reports, what can be told, what it refuses. The numbers are in tests/reference."""
+"""`convert`: its report, its options, what it refuses. The numbers are in tests/reference."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,10 +16,10 @@ from codetr.core.errors import UserError
 from codetr.inference.predict_files import predict
 from codetr.models.detector import build_detector
 from codetr.weights.model_folder import load_model, read_info
-from codetr.weights.official.checkpoint import read_checkpoint
+from codetr.weights.official.checkpoint_file import read_checkpoint
 from codetr.weights.official.convert import convert, write_official
 from codetr.weights.official.identify import from_recipe
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from tests.support.official_files import CLASSIFIER, write_checkpoint
 from tests.support.small_models import write_model
 
@@ -46,18 +45,18 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     return (0 if code is None else int(code)), out, err
 
 
-def test_the_report_says_what_became_of_everything(capsys: Any, checkpoint: Path, tmp_path: Path) -> None:
+def test_the_report_covers_every_key(capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path) -> None:
     code, out, _ = call(capsys, "convert", checkpoint, "-o", tmp_path / "model")
     assert code == 0
-    said = dict(line.split("  ", 1) for line in out.splitlines() if "  " in line)
-    report = {name: value.strip() for name, value in said.items()}
+    rows = dict(line.split("  ", 1) for line in out.splitlines() if "  " in line)
+    report = {name: value.strip() for name, value in rows.items()}
     keys = len(torch.load(checkpoint, weights_only=True)["state_dict"]) // 2
-    assert report["configuration"].startswith("the recipe tiny")
+    assert report["configuration"].startswith("recipe tiny")
     assert report["classes"] == "3, the checkpoint"
     assert report["keys converted"] == str(keys)
     assert report["keys missing"] == report["keys unexpected"] == "none"
-    assert report["averages left out"].startswith(f"{keys}: ema_")
-    assert report["left out besides"] == "optimizer, meta.epoch, meta.mmdet_version"
+    assert report["averages skipped"].startswith(f"{keys}: ema_")
+    assert report["other content skipped"] == "optimizer, meta.epoch, meta.mmdet_version"
 
 
 def test_what_was_converted_predicts(checkpoint: Path, tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ def test_what_was_converted_predicts(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_file_gives_the_same_folder(checkpoint: Path, tmp_path: Path) -> None:
-    """Nothing in it depends on when and where it was made."""
+    """Nothing in it depends on the time or the place of the conversion."""
     contents = []
     for name in ("a", "b"):
         convert(checkpoint, tmp_path / name)
@@ -78,7 +77,9 @@ def test_the_same_file_gives_the_same_folder(checkpoint: Path, tmp_path: Path) -
     assert contents[0] == contents[1]
 
 
-def test_settings_and_class_names_can_be_told(capsys: Any, checkpoint: Path, tmp_path: Path) -> None:
+def test_settings_and_class_names_can_be_given(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path
+) -> None:
     (tmp_path / "names.txt").write_text("cat\ndog\nfish\n")
     arguments = ("--classes", tmp_path / "names.txt", "--set", "preprocess.short_side=99", "--recipe", "tiny")
     assert call(capsys, "convert", checkpoint, "-o", tmp_path / "model", *arguments)[0] == 0
@@ -88,14 +89,16 @@ def test_settings_and_class_names_can_be_told(capsys: Any, checkpoint: Path, tmp
     assert info.recipe == "tiny"
 
 
-def test_classes_without_names_are_warned_about(capsys: Any, weights: Any, tmp_path: Path) -> None:
+def test_classes_without_names_are_warned_about(
+    capsys: pytest.CaptureFixture[str], weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     torch.save(weights, tmp_path / "plain.pth")
     _, out, _ = call(capsys, "convert", tmp_path / "plain.pth", "-o", tmp_path / "model")
-    assert "numbers for names" in out
+    assert "only numbered" in out
     assert read_info(tmp_path / "model").class_names[2] == "class 2"
 
 
-def test_half_precision_and_constants(weights: Any, tmp_path: Path) -> None:
+def test_half_precision_and_constants(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
     torch.save({name: value.half() for name, value in weights.items()}, tmp_path / "half.pth")
     convert(tmp_path / "half.pth", tmp_path / "model")
     detector, _ = load_model(tmp_path / "model")
@@ -103,7 +106,9 @@ def test_half_precision_and_constants(weights: Any, tmp_path: Path) -> None:
     assert torch.equal(to_official(detector)[CLASSIFIER], weights[CLASSIFIER].half().float())
 
 
-def test_another_recipes_weights_are_refused_with_every_key(capsys: Any, checkpoint: Path, tmp_path: Path) -> None:
+def test_another_recipes_weights_are_refused_with_every_key(
+    capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path
+) -> None:
     arguments = ("--recipe", "co_dino_5scale_r50_1x_coco", "-o", tmp_path / "model")
     code, _, err = call(capsys, "convert", checkpoint, *arguments)
     assert code == 2
@@ -112,11 +117,13 @@ def test_another_recipes_weights_are_refused_with_every_key(capsys: Any, checkpo
     assert not (tmp_path / "model").exists()
 
 
-def test_a_missing_and_an_unknown_key_are_named(weights: Any, tmp_path: Path) -> None:
+def test_a_missing_and_an_unknown_key_are_named(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
     changed = {name: value for name, value in weights.items() if name != "rpn_head.rpn_cls.bias"}
     write_checkpoint(tmp_path / "x.pth", changed | {"ema_rpn_head_rpn_cls_bias": torch.ones(9)})
     with pytest.raises(UserError) as caught:
-        convert(tmp_path / "x.pth", tmp_path / "model", told=lambda count: from_recipe(zoo.recipe("tiny"), count))
+        convert(
+            tmp_path / "x.pth", tmp_path / "model", config_source=lambda count: from_recipe(zoo.recipe("tiny"), count)
+        )
     assert "missing: rpn_head.rpn_cls.bias" in str(caught.value)
     assert "unexpected: ema_rpn_head_rpn_cls_bias" in str(caught.value)
     assert "2 keys do not fit" in str(caught.value)
@@ -131,27 +138,32 @@ def test_only_an_earlier_model_is_replaced(checkpoint: Path, tmp_path: Path) -> 
     convert(checkpoint, tmp_path / "model")
     inside = tmp_path / "model" / "x.pth"
     inside.write_bytes(checkpoint.read_bytes())
-    with pytest.raises(UserError, match="lies in the output folder"):
+    with pytest.raises(UserError, match="is inside the output folder"):
         convert(inside, tmp_path / "model")
     assert inside.exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["x.pth", "--recipe", "tiny", "--config", "c.json"], "--config: is given together with --recipe"),
-        (["x.pth", "--config", "c.py"], r"c\.py: is a program, and none is executed here"),
-        (["x.pth", "--config", "list.json"], r"list\.json: is no configuration"),
+        (["x.pth", "--recipe", "tiny", "--config", "c.json"], "--config: cannot be used together with --recipe"),
+        (["x.pth", "--config", "c.py"], r"c\.py: is Python code, which is not executed"),
+        (["x.pth", "--config", "list.json"], r"list\.json: is not a configuration"),
         (["x.pth", "--config", "none.json"], r"none\.json: no such file"),
         (["x.pth", "--recipe", "none"], "no recipe 'none'"),
         (["none.pth"], r"none\.pth: no such file"),
         (["x.pth", "--set", "preprocess.short=3"], "'preprocess.short' does not exist"),
-        (["--to-official", "x", "--recipe", "tiny"], "--recipe: is given with --to-official"),
+        (["--to-official", "x", "--recipe", "tiny"], "--recipe: cannot be used with --to-official"),
     ],
     ids=str,
 )
 def test_mistakes_are_named(
-    capsys: Any, checkpoint: Path, tmp_path: Path, monkeypatch: Any, arguments: list[str], said: str
+    capsys: pytest.CaptureFixture[str],
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.pth").write_bytes(checkpoint.read_bytes())
@@ -159,7 +171,7 @@ def test_mistakes_are_named(
     (tmp_path / "list.json").write_text("[1]")
     code, _, err = call(capsys, "convert", *arguments, "-o", "out")
     assert code == 2
-    assert re.search(said, err.replace("\n", " ")), err
+    assert re.search(message, err.replace("\n", " ")), err
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "out").exists()
 
@@ -191,7 +203,7 @@ def test_only_an_earlier_official_file_is_replaced(tmp_path: Path) -> None:
     write_official(model, tmp_path / "x.pth")
 
 
-def test_a_model_of_no_recipe_is_read_back_without_being_told_anything(tmp_path: Path) -> None:
+def test_a_model_of_no_recipe_is_read_back_without_options(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     write_official(model, tmp_path / "x.pth")
     convert(tmp_path / "x.pth", tmp_path / "back")

@@ -1,4 +1,4 @@
-"""Which configuration weights are given: what is told, what the checkpoint says, what the recipes are."""
+"""The configuration of official weights: given, stored in the checkpoint, or that of a recipe."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from codetr.core.errors import UserError
 from codetr.core.settings import Settings
 from codetr.data.config import PreprocessConfig
 from codetr.models.config import DetectorConfig
-from codetr.weights.keys import skeleton
-from codetr.weights.official.checkpoint import Checkpoint
+from codetr.weights.keys import meta_detector
+from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from codetr.weights.official.identify import (
     _TRAINING_ONLY,
-    Configuration,
+    ModelConfiguration,
     find_configuration,
     from_official_json,
     from_recipe,
 )
-from codetr.weights.official.names import to_official
+from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
 from tests.reference.golden_case import GoldenCase
 from tests.support.tiny_training import tiny_config
@@ -39,14 +39,14 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             base = zoo.tiny().model_copy(update={"name": name, "model": tiny_config()})
             return lambda: base.changed(variants[name].items())
 
-        entries = {name: zoo.Entry(build(name), "", None) for name in variants}
+        entries = {name: zoo.ZooEntry(build(name), "", None) for name in variants}
         monkeypatch.setattr(zoo, "ENTRIES", entries)
 
     return put
 
 
-def weights(detector: DetectorConfig, **meta: Any) -> Checkpoint:
-    return Checkpoint(dict(to_official(skeleton(detector))), meta)
+def weights(detector: DetectorConfig, **meta: Any) -> OfficialCheckpoint:
+    return OfficialCheckpoint(dict(to_official(meta_detector(detector))), meta)
 
 
 def test_the_recipe_with_the_same_keys_is_found_and_the_weights_say_how_many_classes() -> None:
@@ -54,17 +54,17 @@ def test_the_recipe_with_the_same_keys_is_found_and_the_weights_say_how_many_cla
     assert found.recipe == "co_deformable_detr_r50_1x_coco"
     assert found.model == co_deformable_detr_r50(7)
     assert found.preprocess == zoo.recipe(found.recipe).preprocess
-    assert "whose keys it has" in found.origin
+    assert "found by its keys" in found.origin
 
 
-def test_of_recipes_that_differ_in_training_only_the_first_is_taken_and_the_others_named(recipes: Any) -> None:
+def test_of_recipes_that_differ_only_in_training_the_first_is_used_and_the_others_are_named(recipes: Any) -> None:
     recipes(
         short={"training.epochs": 12},
         long={"training.epochs": 36, "model.query.loss_weights.l1": 3.0, "model.backbone.frozen_stages": 1},
     )
     found = find_configuration(weights(tiny_config()), "x.pth")
     assert found.recipe == "short"
-    assert "at test time the same as long" in found.origin
+    assert "equal at test time: long" in found.origin
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_of_recipes_that_differ_in_training_only_the_first_is_taken_and_the_othe
     ],
     ids=str,
 )
-def test_of_recipes_that_detect_differently_none_is_taken_at_a_guess(recipes: Any, change: dict[str, Any]) -> None:
+def test_recipes_with_different_detections_are_ambiguous(recipes: Any, change: dict[str, Any]) -> None:
     recipes(one={}, another=change)
     with pytest.raises(UserError, match=r"x\.pth: the weights fit several recipes: one, another.*--recipe NAME"):
         find_configuration(weights(tiny_config()), "x.pth")
@@ -87,7 +87,7 @@ def test_of_recipes_that_detect_differently_none_is_taken_at_a_guess(recipes: An
 
 
 def test_a_recipe_for_as_many_classes_comes_first(recipes: Any) -> None:
-    """COCO's and LVIS' recipes have the same detectors but for that number."""
+    """Recipes for COCO and LVIS have the same detectors apart from the number of classes."""
     recipes(coco={}, lvis={"model.num_classes": 9, "model.query.max_detections": 5})
     assert find_configuration(weights(tiny_config().with_classes(9)), "x.pth").recipe == "lvis"
     assert find_configuration(weights(tiny_config()), "x.pth").recipe == "coco"
@@ -96,12 +96,12 @@ def test_a_recipe_for_as_many_classes_comes_first(recipes: Any) -> None:
 def test_weights_of_no_recipe_ask_for_a_configuration() -> None:
     with pytest.raises(UserError, match=r"x\.pth: no recipe has a detector with these \d+ keys.*--recipe or --config"):
         find_configuration(weights(tiny_config()), "x.pth")
-    with pytest.raises(UserError, match=r"x\.pth: holds no Co-DETR detector.*cls_branches.*begins with a"):
-        find_configuration(Checkpoint({"a": torch.ones(1)}), "x.pth")
+    with pytest.raises(UserError, match=r"x\.pth: contains no Co-DETR detector.*cls_branches.*first keys are a"):
+        find_configuration(OfficialCheckpoint({"a": torch.ones(1)}), "x.pth")
 
 
 def test_every_setting_called_training_only_exists() -> None:
-    """A renamed one would make recipes look different, and `convert` ask where it need not."""
+    """A renamed one would make recipes differ, and `convert` would require --recipe without a reason."""
     masks = tiny_config().override(["roi.mask={}", "instance={}"])
     configs: list[Settings] = [masks, tiny_config("co_deformable"), co_dino_5scale_swin_large(3, drop_path=0.1)]
     dumped = [config.model_dump() for config in configs]
@@ -117,15 +117,15 @@ def test_every_setting_called_training_only_exists() -> None:
 
 
 def test_settings_at_test_time_leave_the_training_ones_out() -> None:
-    one = Configuration("a", tiny_config(), PreprocessConfig(), "")
+    one = ModelConfiguration("a", tiny_config(), PreprocessConfig(), "")
     changes = [("query.denoising.queries", 7), ("rpn.samples", 5), ("roi.samples", 5), ("atss.giou_weight", 1.0)]
-    other = Configuration("b", tiny_config().changed(changes), PreprocessConfig(), "")
+    other = ModelConfiguration("b", tiny_config().changed(changes), PreprocessConfig(), "")
     assert one.at_test_time == other.at_test_time
-    without = Configuration("c", tiny_config().changed([("atss", None)]), PreprocessConfig(), "")
+    without = ModelConfiguration("c", tiny_config().changed([("atss", None)]), PreprocessConfig(), "")
     assert one.at_test_time != without.at_test_time
 
 
-# What checkpoints carry
+# Configurations stored in checkpoints
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_the_configuration_in_a_checkpoint_is_read_without_being_executed(case: 
             "import os",
         )
     )
-    checkpoint = Checkpoint(case.arrays("state_dict"), {"config": text, "exp_name": "mine.py"})
+    checkpoint = OfficialCheckpoint(case.arrays("state_dict"), {"config": text, "exp_name": "mine.py"})
     found = find_configuration(checkpoint, "x.pth")
     assert found.recipe == "mine"
     assert found.model == case.detector().config
@@ -178,12 +178,12 @@ def test_the_configuration_in_a_checkpoint_is_read_without_being_executed(case: 
 @pytest.mark.parametrize(
     "text", ["model = dict(", "model = f()", "model = 3", "", "x" * 2_000_000, "model = dict(backbone=[1])", "(" * 9999]
 )
-def test_a_configuration_in_a_checkpoint_that_is_none_is_passed_over(text: str) -> None:
+def test_a_configuration_in_a_checkpoint_that_is_none_is_ignored(text: str) -> None:
     checkpoint = weights(co_deformable_detr_r50(80), config=text, codetr=text)
     assert find_configuration(checkpoint, "x.pth").recipe == "co_deformable_detr_r50_1x_coco"
 
 
-def test_a_configuration_in_a_checkpoint_that_does_not_fit_is_passed_over(case: GoldenCase) -> None:
+def test_a_configuration_in_a_checkpoint_that_does_not_fit_is_ignored(case: GoldenCase) -> None:
     text = f"model = {as_python(case.json('config'))}"
     found = find_configuration(weights(co_deformable_detr_r50(80), config=text), "x.pth")
     assert found.recipe == "co_deformable_detr_r50_1x_coco"
@@ -192,16 +192,16 @@ def test_a_configuration_in_a_checkpoint_that_does_not_fit_is_passed_over(case: 
 # Official configurations as JSON
 
 
-def test_a_whole_configuration_says_how_images_are_prepared(case: GoldenCase) -> None:
+def test_a_complete_configuration_has_the_preprocessing(case: GoldenCase) -> None:
     content = {"model": case.json("config"), "data": {"test": {"pipeline": PIPELINE}}}
     found = from_official_json(content, "mine", 7, "mine.json")
     assert (found.preprocess.short_side, found.preprocess.pad_divisor, found.origin) == (1280, 32, "mine.json")
 
 
-def test_the_part_model_alone_takes_the_preparation_of_its_recipe_or_the_usual_one(case: GoldenCase) -> None:
+def test_the_part_model_alone_has_the_preprocessing_of_its_recipe_or_the_default(case: GoldenCase) -> None:
     found = from_official_json(case.json("config"), "mine", 7, "mine.json")
     assert found.preprocess == PreprocessConfig()
-    assert "mine.json; it does not say how images are prepared" in found.origin
+    assert "mine.json; preprocessing, which it does not have" in found.origin
 
 
 def test_a_canvas_is_read(case: GoldenCase) -> None:
@@ -213,7 +213,7 @@ def test_a_canvas_is_read(case: GoldenCase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("path", "value", "message"),
     [
         (("img_scale",), [[1333, 800], [1000, 600]], "img_scale is"),
         (("flip",), True, "flip is True"),
@@ -223,15 +223,13 @@ def test_a_canvas_is_read(case: GoldenCase) -> None:
     ],
     ids=str,
 )
-def test_a_preparation_that_cannot_be_had_is_named(
-    case: GoldenCase, place: tuple[Any, ...], value: Any, said: str
-) -> None:
+def test_unsupported_preprocessing_is_named(case: GoldenCase, path: tuple[Any, ...], value: Any, message: str) -> None:
     pipeline = json.loads(json.dumps(PIPELINE))
     node = pipeline[1]
-    for part in place[:-1]:
+    for part in path[:-1]:
         node = node[part]
-    node[place[-1]] = value
-    with pytest.raises(UserError, match=rf"test pipeline: .*{said}"):
+    node[path[-1]] = value
+    with pytest.raises(UserError, match=rf"test pipeline: .*{message}"):
         from_official_json({"model": case.json("config"), "test_pipeline": pipeline}, "mine", 7, "mine.json")
 
 
@@ -243,7 +241,7 @@ def test_what_is_no_configuration_is_refused(content: dict[str, Any]) -> None:
         from_official_json(content, "mine", 7, "mine.json")
 
 
-def test_a_recipe_is_told() -> None:
+def test_a_recipe_is_given() -> None:
     found = from_recipe(zoo.recipe("tiny"), 9)
     assert (found.recipe, found.model.num_classes) == ("tiny", 9)
 

@@ -41,7 +41,7 @@ def test_a_failed_download_says_where_it_looked_and_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(URLS, "swin_tiny_patch4_window7_224", "http://127.0.0.1:9/swin.pth")
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*Download the file elsewhere"):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*Download the file on another machine"):
         fetch_published("swin_tiny_patch4_window7_224")
     assert list(cache.iterdir()) == []
 

@@ -84,7 +84,7 @@ def test_weights_of_another_network_are_refused_with_every_key(theirs: nn.Module
         ("broken.safetensors", b"\x08\0\0\0\0\0\0\0garbage!", "cannot be read"),
     ],
 )
-def test_unreadable_files_are_the_users_to_mend(tmp_path: Path, name: str, content: bytes | None, problem: str) -> None:
+def test_unreadable_files_are_user_errors(tmp_path: Path, name: str, content: bytes | None, problem: str) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -102,7 +102,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_checkpoint_around_the_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"net": {"conv1.weight": torch.zeros(1)}}, path)
-    with pytest.raises(UserError, match="something else than tensors"):
+    with pytest.raises(UserError, match="values that are not tensors"):
         load_backbone(ResNet(ResNetConfig(base_width=8)), str(path))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.swin import Swin
-from codetr.weights.keys import constants
+from codetr.weights.keys import non_persistent_buffers
 from codetr.weights.pretrained.load import load_backbone
 from tests.support.tiny_detector import tiny_swin
 
@@ -19,7 +19,9 @@ def classifier(window_size: int = 4) -> dict[str, Tensor]:
     """The state dict of a classifier as its authors publish it: everything but the normalisations of output maps."""
     torch.manual_seed(7)
     model = Swin(tiny_swin(window_size=window_size))
-    state = {key: value for key, value in model.state_dict().items() if not key.startswith("norm")} | constants(model)
+    state = {
+        key: value for key, value in model.state_dict().items() if not key.startswith("norm")
+    } | non_persistent_buffers(model)
     extra = {
         "layers.0.blocks.1.attn_mask": torch.zeros(4, 16, 16),
         "norm.weight": torch.full((64,), 5.0),
@@ -32,7 +34,7 @@ def classifier(window_size: int = 4) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_everything_but_the_classifier_is_loaded(tmp_path: Path, wrapped: bool) -> None:
-    """Maps that are put out have normalisations of their own, which must not start from the classifier's."""
+    """Output maps have separate normalisations, which must not start from the classifier's."""
     path, state = tmp_path / "weights.pth", classifier()
     torch.save({"model": state} if wrapped else state, path)
     torch.manual_seed(0)
@@ -46,7 +48,7 @@ def test_everything_but_the_classifier_is_loaded(tmp_path: Path, wrapped: bool) 
 
 
 def test_position_biases_are_resized_to_the_window(tmp_path: Path) -> None:
-    """Biases for the same offset, as a share of the window, stay alike; the index is of the backbone's own window."""
+    """Biases of the same relative offset stay similar; the index is that of the backbone's window."""
     path, state = tmp_path / "weights.pth", classifier(window_size=4)
     key = "layers.2.blocks.1.attn.relative_position_bias_table"
     ramp = torch.linspace(-1, 1, 7)

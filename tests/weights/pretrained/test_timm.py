@@ -1,4 +1,4 @@
-"""Weights of backbones of timm: whole classifiers fit, others are refused, and a model folder comes back as it was."""
+"""Weights of timm's models: complete classifiers load, others are refused, a model folder is read back unchanged."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def test_weights_of_another_model_are_refused_with_every_key(tmp_path: Path) -> 
 
 
 def test_a_tag_is_downloaded_by_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, create = [], timm.create_model
+    requested, create = [], timm.create_model
 
     def downloaded(name: str, *, pretrained: bool = False, **settings: Any) -> Any:
         if not pretrained:
             return create(name, **settings)
-        asked.append(name)
+        requested.append(name)
         return whole_model()
 
     monkeypatch.setattr(timm, "create_model", downloaded)
     backbone = TimmBackbone(CONFIG)
     load_backbone(backbone, "r160_in1k")
-    assert asked == ["test_efficientnet.r160_in1k"]
+    assert requested == ["test_efficientnet.r160_in1k"]
     assert torch.equal(backbone.state_dict()["model.conv_stem.weight"], whole_model().state_dict()["conv_stem.weight"])
 
 

@@ -56,10 +56,10 @@ def loaded(tmp_path: Path, content: object) -> ViT:
 def test_blocks_are_taken_over(tmp_path: Path, wrapper: str | None) -> None:
     given = checkpoint()
     content = given if wrapper is None else {wrapper: given, "epoch": 3, "optimizer": {"state": {}}}
-    own = loaded(tmp_path, content).state_dict()
-    blocks = [key for key in own if key.startswith("blocks.") and "rope" not in key]
+    state = loaded(tmp_path, content).state_dict()
+    blocks = [key for key in state if key.startswith("blocks.") and "rope" not in key]
     assert len(blocks) == 2 * 19
-    assert all(torch.equal(own[key], given[key]) for key in [*blocks, "patch_embed.proj.bias"])
+    assert all(torch.equal(state[key], given[key]) for key in [*blocks, "patch_embed.proj.bias"])
 
 
 def test_patches_and_positions_are_resized(tmp_path: Path) -> None:
@@ -67,11 +67,11 @@ def test_patches_and_positions_are_resized(tmp_path: Path) -> None:
     stays in front, so that the file has the published form.
     """
     given = checkpoint()
-    own = loaded(tmp_path, {"model": given}).state_dict()
+    state = loaded(tmp_path, {"model": given}).state_dict()
     torch.testing.assert_close(
-        own["patch_embed.proj.weight"], F.interpolate(given["patch_embed.proj.weight"], (16, 16), mode="bicubic")
+        state["patch_embed.proj.weight"], F.interpolate(given["patch_embed.proj.weight"], (16, 16), mode="bicubic")
     )
-    positions = own["pos_embed"]
+    positions = state["pos_embed"]
     assert torch.equal(positions[:, :1], given["pos_embed"][:, :1])
     grid = given["pos_embed"][:, 1:].mT.unflatten(2, (4, 4))
     torch.testing.assert_close(positions[:, 1:].mT.unflatten(2, (5, 5)), F.interpolate(grid, (5, 5), mode="bicubic"))
@@ -79,16 +79,16 @@ def test_patches_and_positions_are_resized(tmp_path: Path) -> None:
 
 def test_weights_of_the_right_size_are_not_touched(tmp_path: Path) -> None:
     given = checkpoint(patch=16, grid=5)
-    own = loaded(tmp_path, given).state_dict()
-    assert all(torch.equal(own[key], given[key]) for key in ("patch_embed.proj.weight", "pos_embed"))
+    state = loaded(tmp_path, given).state_dict()
+    assert all(torch.equal(state[key], given[key]) for key in ("patch_embed.proj.weight", "pos_embed"))
 
 
 def test_tables_and_the_last_normalisation_stay(tmp_path: Path) -> None:
     """The checkpoint's tables are for another grid, and its last normalisation served the class token."""
-    own, fresh = loaded(tmp_path, checkpoint()).state_dict(), ViT(CONFIG).state_dict()
+    state, fresh = loaded(tmp_path, checkpoint()).state_dict(), ViT(CONFIG).state_dict()
     kept = [key for key in fresh if "rope" in key or key.startswith("out_norm")]
     assert len(kept) == 4 + 4 + 2
-    assert all(torch.equal(own[key], fresh[key]) for key in kept)
+    assert all(torch.equal(state[key], fresh[key]) for key in kept)
 
 
 def test_half_precision_is_read(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class AnchorGenerator:
         return len(self.ratios) * self.scales_per_octave
 
     def base_anchors(self, level: int, device: torch.device | None = None) -> Tensor:
-        """(anchors_per_cell, 4) xyxy pixels around the origin; ratios vary slowest."""
+        """Return the anchors (anchors_per_cell, 4) xyxy of a cell at the origin, in pixels; ratios vary slowest."""
         ratios = torch.tensor(self.ratios, device=device).sqrt()
         octave = torch.tensor(
             [2 ** (step / self.scales_per_octave) * self.octave_base_scale for step in range(self.scales_per_octave)],
@@ -43,11 +43,11 @@ class AnchorGenerator:
         return torch.stack((-0.5 * widths, -0.5 * heights, 0.5 * widths, 0.5 * heights), dim=-1)
 
     def grid(self, sizes: Sequence[tuple[int, int]], device: torch.device | None = None) -> list[Tensor]:
-        """Anchors of every level, (height * width * anchors_per_cell, 4) xyxy pixels: rows, columns, then shapes.
+        """Return the anchors of every level, (height * width * anchors_per_cell, 4) xyxy pixels: rows, columns, shapes.
 
         Args:
             sizes: (height, width) in cells of every level.
-            device: where the anchors are needed.
+            device: device of the anchors.
         """
         levels = []
         for level, ((height, width), stride) in enumerate(zip(sizes, self.strides, strict=True)):
@@ -61,14 +61,14 @@ class AnchorGenerator:
     def inside(
         self, sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], device: torch.device | None = None
     ) -> list[Tensor]:
-        """Anchors whose cells touch an image in the upper left corner, as ascending indices into `grid(sizes)`.
+        """Return the indices of anchors whose cells overlap an image in the upper left corner, ascending.
 
-        Indices count through all levels, so that they index the concatenated grid.
+        They are indices into the concatenation of `grid(sizes)`, (indices,) int64 for every level.
 
         Args:
             sizes: (height, width) in cells of every level.
             image_size: (height, width) in pixels.
-            device: where the indices are needed; nothing is asked of it.
+            device: device of the indices; there is no synchronisation with it.
         """
         indices, start = [], 0
         shapes = torch.arange(self.anchors_per_cell, device=device)

@@ -14,12 +14,12 @@ from codetr.models.assignment.random_sampler import Permute
 from codetr.models.config import ATSSHeadConfig
 from codetr.models.heads.dense.anchors import AnchorGenerator
 from codetr.models.heads.dense.box_coder import BoxCoder
-from codetr.models.heads.dense.feature_maps import best_first, flatten_map, map_sizes, to_original
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries, auxiliary_queries
+from codetr.models.heads.dense.feature_maps import flatten_map, map_sizes, top_indices
+from codetr.models.heads.query.positive_queries import PositiveQueries, sample_positive_queries
 from codetr.models.layers.conv import ConvNorm
 from codetr.models.layers.initialisation import PRIOR_LOGIT
 from codetr.models.losses.binary_cross_entropy import binary_cross_entropy_loss
-from codetr.models.losses.federated import leave_out
+from codetr.models.losses.federated import exclude_classes
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.losses.normalizer import Normalizer
@@ -44,7 +44,7 @@ class ATSSOutput:
 
 @dataclass
 class ATSSTargets:
-    """What every cell of every image should predict; cells of all levels one after the other.
+    """Targets of every cell of every image; cells of all levels one after the other.
 
     Attributes:
         anchors: (batch, cells, 4) xyxy pixels, zeros outside the image.
@@ -62,19 +62,24 @@ class ATSSTargets:
 
 
 def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """(n,) in (0, 1]: 1 for an anchor (n, 4) in the centre of its object (n, 4), lower near the edges; xyxy pixels."""
+    """Return the centerness (n,) in (0, 1] of anchors: 1 in the centre of the object, lower near its edges.
+
+    Args:
+        anchors: (n, 4) xyxy pixels.
+        boxes: (n, 4) xyxy pixels, box of the object of each anchor.
+    """
     centers = (anchors[:, :2] + anchors[:, 2:]) / 2
     before, after = centers - boxes[:, :2], boxes[:, 2:] - centers
     return (torch.minimum(before, after) / torch.maximum(before, after)).prod(dim=-1).sqrt()
 
 
 class ATSSHead(nn.Module):
-    """One square anchor per cell: classes, box deltas and how central the cell is.
+    """Class logits, box deltas and centerness for one square anchor per cell.
 
     Args:
         config: sizes, assignment, loss weights and test-time settings.
         num_classes: classes without background.
-        channels: channels of all maps.
+        channels: channels of all feature maps.
         strides: strides of the maps in pixels, fine to coarse.
         groups: groups of the normalisations.
     """
@@ -106,7 +111,7 @@ class ATSSHead(nn.Module):
         nn.init.constant_(self.classifier.get_parameter("bias"), PRIOR_LOGIT)
 
     def forward(self, features: Sequence[Tensor]) -> ATSSOutput:
-        """Predictions from maps (batch, channels, height, width), fine to coarse."""
+        """Predict from feature maps (batch, channels, height, width), fine to coarse."""
         output = ATSSOutput([], [], [])
         for feature, scale in zip(features, self.scales, strict=True):
             class_features = box_features = feature
@@ -126,42 +131,45 @@ class ATSSHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
-        counted: Tensor | None = None,
-    ) -> tuple[dict[str, Tensor], AuxiliaryQueries]:
-        """Weighted losses `atss.cls`, `atss.giou` and `atss.centerness`, summed over levels, and anchors as queries.
+        class_mask: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], PositiveQueries]:
+        """Compute the losses `atss.cls`, `atss.giou` and `atss.centerness`, and sample anchors as positive queries.
 
         Args:
-            features: maps (batch, channels, height, width), fine to coarse.
+            features: feature maps (batch, channels, height, width), fine to coarse.
             batch: the images.
             targets: ground truth of every image; anchors outside an image's padded size are not used.
-            normalizer: asked for the number of foreground cells, then for the sum of their centerness.
+            normalizer: called with the number of foreground cells, then with the sum of their centerness.
             permute: draws which anchors become queries.
-            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
+            class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
+
+        Returns:
+            Weighted scalars by name, summed over levels, and the queries.
         """
         output = self(features)
-        wanted = self.targets(map_sizes(features), batch, targets)
-        labels = wanted.labels.flatten()
+        cells = self.targets(map_sizes(features), batch, targets)
+        labels = cells.labels.flatten()
         foreground = (labels < self.num_classes).nonzero().squeeze(1)
-        anchors, boxes = wanted.anchors.flatten(0, 1)[foreground], wanted.boxes.flatten(0, 1)[foreground]
+        anchors, target_boxes = cells.anchors.flatten(0, 1)[foreground], cells.boxes.flatten(0, 1)[foreground]
         decoded = self.coder.decode(anchors, torch.cat(output.deltas, dim=1).flatten(0, 1)[foreground])
-        centerness = centerness_targets(anchors, boxes)
-        count = normalizer(wanted.foreground.clamp(min=1).sum(), labels.device)
+        centerness = centerness_targets(anchors, target_boxes)
+        count = normalizer(cells.foreground.clamp(min=1).sum(), labels.device)
         total_centerness = normalizer(centerness.sum(), labels.device)
-        logits = leave_out(torch.cat(output.logits, dim=1), counted)
-        classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, wanted.weights.flatten(), count)
-        giou = giou_loss(decoded, boxes, centerness, total_centerness)
-        central = binary_cross_entropy_loss(
+        logits = exclude_classes(torch.cat(output.logits, dim=1), class_mask)
+        classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, cells.weights.flatten(), count)
+        giou = giou_loss(decoded, target_boxes, centerness, total_centerness)
+        centerness_loss = binary_cross_entropy_loss(
             torch.cat(output.centerness, dim=1).flatten()[foreground], centerness, None, count
         )
         losses = {
             "atss.cls": self.config.classification_weight * classification,
             "atss.giou": self.config.giou_weight * giou,
-            "atss.centerness": self.config.centerness_weight * central,
+            "atss.centerness": self.config.centerness_weight * centerness_loss,
         }
-        queries = auxiliary_queries(
-            wanted.anchors,
-            wanted.labels,
-            wanted.boxes,
+        queries = sample_positive_queries(
+            cells.anchors,
+            cells.labels,
+            cells.boxes,
             torch.cat([feature.flatten(2) for feature in features], dim=2).transpose(1, 2).float(),
             batch.image_sizes,
             num_classes=self.num_classes,
@@ -171,17 +179,17 @@ class ATSSHead(nn.Module):
         return losses, queries
 
     def targets(self, sizes: Sequence[tuple[int, int]], batch: ImageBatch, targets: Sequence[Target]) -> ATSSTargets:
-        """Assign the cells of every image.
+        """Assign the cells of every image to objects.
 
         Args:
             sizes: (height, width) in cells of every level.
             batch: the images.
-            targets: their ground truth.
+            targets: ground truth of every image.
         """
         device = batch.pixels.device
         grid = torch.cat(self.anchors.grid(sizes, device))
         shape = len(targets), len(grid)
-        wanted = ATSSTargets(
+        cells = ATSSTargets(
             grid.new_zeros(*shape, 4),
             torch.full(shape, self.num_classes, device=device),
             grid.new_zeros(*shape, 4),
@@ -193,35 +201,37 @@ class ATSSHead(nn.Module):
             inside = torch.cat(levels)
             anchors = grid[inside]
             assigned = self.assign(anchors, [len(level) for level in levels], target.boxes)
-            wanted.anchors[image, inside] = anchors
-            wanted.weights[image, inside] = 1
-            wanted.foreground[image] = (assigned > 0).sum()
-            # Object 0 stands for background, so that nothing has to be asked of the device.
-            objects = F.pad(target.boxes, (0, 0, 1, 0))
-            wanted.boxes[image, inside] = objects[assigned]
-            wanted.labels[image, inside] = F.pad(target.labels, (1, 0), value=self.num_classes)[assigned]
-        return wanted
+            cells.anchors[image, inside] = anchors
+            cells.weights[image, inside] = 1
+            cells.foreground[image] = (assigned > 0).sum()
+            # Row 0 stands for background, which avoids a synchronisation with the device.
+            cells.boxes[image, inside] = F.pad(target.boxes, (0, 0, 1, 0))[assigned]
+            cells.labels[image, inside] = F.pad(target.labels, (1, 0), value=self.num_classes)[assigned]
+        return cells
 
     @torch.no_grad()
     def detect(self, features: Sequence[Tensor], batch: ImageBatch) -> list[Detections]:
-        """Detections of every image in original pixels, best first."""
+        """Return the detections of every image in pixels of the original image, scores descending."""
         output = self(features)
         grid = self.anchors.grid(map_sizes(features), batch.pixels.device)
         return [self._detect(output, grid, batch, image) for image in range(len(batch))]
 
     def _detect(self, output: ATSSOutput, grid: Sequence[Tensor], batch: ImageBatch, image: int) -> Detections:
-        """The best (cell, class) pairs of each level by score; their centerness counts only from then on."""
+        """Return the detections of one image: the best (cell, class) pairs of each level, after suppression.
+
+        Pairs are selected by their scores alone; scores are multiplied by the centerness afterwards.
+        """
         boxes, scores, labels = [], [], []
         for level, anchors in enumerate(grid):
             level_scores = output.logits[level][image].sigmoid().flatten()
-            chosen = best_first(level_scores, self.config.candidates, self.config.score_threshold)
-            cells = chosen // self.num_classes
+            selected = top_indices(level_scores, self.config.candidates, self.config.score_threshold)
+            cells = selected // self.num_classes
             boxes.append(
                 self.coder.decode(anchors[cells], output.deltas[level][image, cells], batch.image_sizes[image])
             )
-            scores.append(level_scores[chosen] * output.centerness[level][image, cells].sigmoid())
-            labels.append(chosen % self.num_classes)
-        all_boxes, all_labels = to_original(torch.cat(boxes), batch, image), torch.cat(labels)
+            scores.append(level_scores[selected] * output.centerness[level][image, cells].sigmoid())
+            labels.append(selected % self.num_classes)
+        all_boxes, all_labels = batch.to_original_pixels(torch.cat(boxes), image), torch.cat(labels)
         kept_scores, kept = batched_nms(
             all_boxes,
             torch.cat(scores),

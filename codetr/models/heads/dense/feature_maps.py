@@ -1,55 +1,33 @@
-"""What the heads that predict at every cell of every level share."""
+"""Helpers of heads that predict at every cell of every level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from codetr.models.structures import ImageBatch
-
-
-@dataclass
-class Proposals:
-    """Boxes of one image that probably hold an object, best first.
-
-    Attributes:
-        boxes: (proposals, 4) xyxy pixels of the network's input, without gradient.
-        scores: (proposals,) objectness in [0, 1].
-    """
-
-    boxes: Tensor
-    scores: Tensor
-
 
 def flatten_map(predictions: Tensor, size: int) -> Tensor:
-    """A map (batch, n * size, height, width) to (batch, height * width * n, size) float32, in the order of anchors."""
-    return predictions.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size)).float()
+    """Reorder a map (batch, n * size, height, width) to (batch, height * width * n, size) float32, as anchors are.
+
+    Args:
+        predictions: output of a convolution with n anchors per cell.
+        size: numbers per anchor.
+    """
+    flattened: Tensor = predictions.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size))
+    return flattened.float()
 
 
 def map_sizes(features: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """(height, width) in cells of every map (batch, channels, height, width)."""
+    """Return (height, width) in cells of every feature map (batch, channels, height, width)."""
     return [(feature.shape[-2], feature.shape[-1]) for feature in features]
 
 
-def to_original(boxes: Tensor, batch: ImageBatch, image: int) -> Tensor:
-    """Boxes (..., 4) xyxy from pixels of the network's input to pixels of the original image."""
-    x, y = batch.scale_factors[image]
-    return boxes / boxes.new_tensor((x, y, x, y))
+def top_indices(scores: Tensor, count: int, threshold: float) -> Tensor:
+    """Return the indices of the `count` highest of scores (n,) above `threshold`, in descending order of the scores.
 
-
-def to_network(boxes: Tensor, batch: ImageBatch, image: int) -> Tensor:
-    """Boxes (..., 4) xyxy from pixels of the original image to pixels of the network's input."""
-    x, y = batch.scale_factors[image]
-    return boxes * boxes.new_tensor((x, y, x, y))
-
-
-def best_first(scores: Tensor, count: int, threshold: float) -> Tensor:
-    """Indices of the `count` highest of (n,) scores above `threshold`, best first, equal ones in their order.
-
-    That is what a stable sort of all gives, but only as many are sorted as can be among the best: scores of all
-    classes at all cells are tens of millions.
+    Equal scores keep their order. The result equals that of a stable sort, but only candidates are sorted: there are
+    tens of millions of scores for all classes at all cells.
     """
     candidates = scores > threshold
     if len(scores) > count:

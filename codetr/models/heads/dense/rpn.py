@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from codetr.models.assignment.random_sampler import Permute, RandomSampler
 from codetr.models.config import ProposalConfig, RPNConfig
 from codetr.models.heads.dense.anchors import AnchorGenerator
 from codetr.models.heads.dense.box_coder import BoxCoder
-from codetr.models.heads.dense.feature_maps import Proposals, flatten_map, map_sizes
+from codetr.models.heads.dense.feature_maps import flatten_map, map_sizes
 from codetr.models.losses.binary_cross_entropy import binary_cross_entropy_loss
 from codetr.models.losses.l1 import l1_loss
 from codetr.models.losses.normalizer import Normalizer
@@ -21,12 +22,25 @@ from codetr.models.structures import ImageBatch, Target
 from codetr.ops.nms import batched_nms
 
 
+@dataclass
+class RegionProposals:
+    """Region proposals of one image, in descending order of their scores.
+
+    Attributes:
+        boxes: (proposals, 4) xyxy pixels of the network's input, without gradient.
+        scores: (proposals,) objectness in [0, 1].
+    """
+
+    boxes: Tensor
+    scores: Tensor
+
+
 class RPNHead(nn.Module):
-    """Scores and refines anchors of several sizes and shapes at every cell.
+    """Objectness logits and box deltas for anchors of several sizes and shapes at every cell.
 
     Args:
-        config: anchors, sampling, loss weights and how proposals are picked.
-        channels: channels of all maps.
+        config: anchors, sampling, loss weights and selection of proposals.
+        channels: channels of all feature maps.
         strides: strides of the maps in pixels, fine to coarse.
     """
 
@@ -54,20 +68,20 @@ class RPNHead(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits (batch, anchors) and deltas (batch, anchors, 4) of every level, float32.
+        """Predict logits (batch, anchors) and deltas (batch, anchors, 4) of every level, float32.
 
         Args:
-            features: maps (batch, channels, height, width), fine to coarse.
+            features: feature maps (batch, channels, height, width), fine to coarse.
         """
         hidden = [F.relu(self.conv(feature)) for feature in features]
         logits = [flatten_map(self.objectness(x), 1).squeeze(-1) for x in hidden]
         return logits, [flatten_map(self.deltas(x), 4) for x in hidden]
 
-    def propose(self, features: Sequence[Tensor], batch: ImageBatch) -> list[Proposals]:
-        """The proposals of every image, at inference."""
+    def propose(self, features: Sequence[Tensor], batch: ImageBatch) -> list[RegionProposals]:
+        """Return the proposals of every image at inference."""
         logits, deltas = self(features)
         anchors = self.anchors.grid(map_sizes(features), batch.pixels.device)
-        return self._pick(logits, deltas, anchors, batch, self.config.test_proposals)
+        return self._select(logits, deltas, anchors, batch, self.config.test_proposals)
 
     def loss(
         self,
@@ -76,15 +90,18 @@ class RPNHead(nn.Module):
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
-    ) -> tuple[dict[str, Tensor], list[Proposals]]:
-        """Weighted losses `rpn.cls` and `rpn.box`, summed over levels, and the proposals to train the RoI head with.
+    ) -> tuple[dict[str, Tensor], list[RegionProposals]]:
+        """Compute the losses `rpn.cls` and `rpn.box`, and the proposals to train the RoI head with.
 
         Args:
-            features: maps (batch, channels, height, width), fine to coarse.
+            features: feature maps (batch, channels, height, width), fine to coarse.
             batch: the images.
             targets: ground truth of every image; anchors outside an image's padded size are not used.
-            normalizer: asked once, for the number of sampled anchors.
+            normalizer: called once, with the number of sampled anchors.
             permute: draws which anchors are sampled.
+
+        Returns:
+            Weighted scalars by name, summed over levels, and the proposals of every image.
         """
         logits, deltas = self(features)
         sizes = map_sizes(features)
@@ -99,7 +116,7 @@ class RPNHead(nn.Module):
             normalizer,
             permute,
         )
-        return losses, self._pick(logits, deltas, anchors, batch, self.config.train_proposals)
+        return losses, self._select(logits, deltas, anchors, batch, self.config.train_proposals)
 
     def _losses(
         self,
@@ -112,37 +129,39 @@ class RPNHead(nn.Module):
         normalizer: Normalizer,
         permute: Permute,
     ) -> dict[str, Tensor]:
-        sampled_logits, is_object, sampled_deltas, wanted_deltas = [], [], [], []
+        sampled_logits, target_objectness, sampled_deltas, target_deltas = [], [], [], []
         count = 0
         for image, target in enumerate(targets):
             inside = torch.cat(self.anchors.inside(sizes, batch.padded_sizes[image], anchors.device))
             assigned = self.assign(anchors[inside], target.boxes)
             positives, negatives = self.sample(assigned, permute)
-            # As the reference counts: an image without foreground (or background) still counts one.
+            # As in the reference, an image without foreground (or background) counts one.
             count += max(len(positives), 1) + max(len(negatives), 1)
             foreground = inside[positives]
             sampled_logits += [logits[image, foreground], logits[image, inside[negatives]]]
-            is_object += [torch.ones_like(sampled_logits[-2]), torch.zeros_like(sampled_logits[-1])]
+            target_objectness += [torch.ones_like(sampled_logits[-2]), torch.zeros_like(sampled_logits[-1])]
             sampled_deltas.append(deltas[image, foreground])
-            wanted_deltas.append(self.coder.encode(anchors[foreground], target.boxes[assigned[positives] - 1]))
+            target_deltas.append(self.coder.encode(anchors[foreground], target.boxes[assigned[positives] - 1]))
         divisor = normalizer(count, logits.device)
-        classification = binary_cross_entropy_loss(torch.cat(sampled_logits), torch.cat(is_object), None, divisor)
-        box = l1_loss(torch.cat(sampled_deltas), torch.cat(wanted_deltas), None, divisor)
+        classification = binary_cross_entropy_loss(
+            torch.cat(sampled_logits), torch.cat(target_objectness), None, divisor
+        )
+        box = l1_loss(torch.cat(sampled_deltas), torch.cat(target_deltas), None, divisor)
         return {
             "rpn.cls": self.config.classification_weight * classification,
             "rpn.box": self.config.box_weight * box,
         }
 
     @torch.no_grad()
-    def _pick(
+    def _select(
         self,
         logits: Sequence[Tensor],
         deltas: Sequence[Tensor],
         anchors: Sequence[Tensor],
         batch: ImageBatch,
         config: ProposalConfig,
-    ) -> list[Proposals]:
-        """The best anchors of each level, decoded, clipped to the image and suppressed within levels."""
+    ) -> list[RegionProposals]:
+        """Return the best anchors of each level: decoded, clipped to the image, suppressed within levels."""
         scores, chosen_deltas, chosen_anchors, levels = [], [], [], []
         for level, level_logits in enumerate(logits):
             # A stable sort, so that saturated scores are picked in the same order on every machine.
@@ -166,5 +185,5 @@ class RPNHead(nn.Module):
                 config.iou_threshold,
                 limit=config.proposals,
             )
-            proposals.append(Proposals(boxes[kept], kept_scores))
+            proposals.append(RegionProposals(boxes[kept], kept_scores))
         return proposals

@@ -1,1 +1,1 @@
-"""The instance head of the published ViT models: masks, their quality, their refinement."""
+"""The instance head of the published ViT models: masks, their refinement and their predicted IoU."""

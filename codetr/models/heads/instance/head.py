@@ -1,4 +1,4 @@
-"""Masks for the detections of the query head, as in the published instance segmentation models with a ViT backbone."""
+"""The instance head: masks of the query head's detections, as in the published ViT models for instance segmentation."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from torch import Tensor, nn
 from codetr.models.assignment.max_iou import MaxIoUAssigner
 from codetr.models.assignment.random_sampler import Permute, RandomSampler
 from codetr.models.config import InstanceHeadConfig
-from codetr.models.heads.dense.feature_maps import to_network
-from codetr.models.heads.instance.mask_iou import MaskIoUHead, mask_overlaps, overlap_loss
+from codetr.models.heads.instance.mask_iou import MaskIoUHead, mask_iou_loss, mask_ious
 from codetr.models.heads.instance.refine_mask import RefineMaskHead
-from codetr.models.heads.roi.pooling import number_regions, pool_regions
+from codetr.models.heads.roi.pooling import boxes_to_rois, pool_regions
 from codetr.models.heads.roi.sampled_regions import sample_regions
-from codetr.models.losses.boundary import boundary_aware_losses, refine
+from codetr.models.losses.boundary import boundary_aware_losses, refine_masks
 from codetr.models.losses.normalizer import Normalizer
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections, ImageBatch, Target
 
 _SCORED_STAGE = 1
-"""The stage whose masks the overlap is predicted of: twice as fine as the pooled features."""
+"""The stage whose mask IoU is predicted: twice as fine as the pooled features."""
 
-_CHUNK = 128
-"""Regions that masks are computed for at a time: the features of a thousand would take gigabytes."""
+CHUNK = 128
+"""Regions whose masks are computed at a time by default: the features of a thousand would need gigabytes."""
 
 
 class InstanceHead(nn.Module):
-    """Gives boxes masks, refined from coarse to fine, and scores them.
+    """Predict masks of boxes, refined from coarse to fine, and their mask IoU.
 
     Args:
         config: sizes, sampling and loss weights.
         num_classes: classes without background.
-        channels: of all maps.
-        strides: strides in pixels of the maps to pool from; further maps are not used.
+        channels: channels of all feature maps.
+        strides: strides in pixels of the maps to pool from; coarser maps are not used.
     """
 
     def __init__(self, config: InstanceHeadConfig, num_classes: int, channels: int, strides: Sequence[int]) -> None:
@@ -45,12 +44,12 @@ class InstanceHead(nn.Module):
         self.mask = RefineMaskHead(config, num_classes, channels, self.strides[0])
         self.iou = MaskIoUHead(config, num_classes, channels)
 
-    def pool(self, features: Sequence[Tensor], regions: Tensor) -> Tensor:
-        """(regions, channels, pool_size, pool_size) features of regions (regions, 5): image and xyxy pixels."""
+    def pool(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Pool the features (regions, channels, pool_size, pool_size) of RoIs (regions, 5): image and xyxy pixels."""
         return pool_regions(
             features[: len(self.strides)],
             self.strides,
-            regions,
+            rois,
             size=self.config.pool_size,
             finest_scale=self.config.finest_scale,
         )
@@ -58,81 +57,85 @@ class InstanceHead(nn.Module):
     def loss(
         self,
         features: Sequence[Tensor],
-        boxes: Sequence[Tensor],
+        proposals: Sequence[Tensor],
         targets: Sequence[Target],
         normalizer: Normalizer,
         permute: Permute,
     ) -> dict[str, Tensor]:
-        """Weighted losses `instance.mask` and `instance.iou`.
+        """Compute the weighted losses `instance.mask` and `instance.iou`.
 
         Args:
-            features: maps (batch, channels, height, width), fine to coarse.
-            boxes: detections (n, 4) xyxy pixels of every image, without gradient.
-            targets: ground truth of every image, with masks; its boxes are trained on too.
-            normalizer: asked for the numbers of regions, of cells near boundaries, and of masks that overlap.
-            permute: draws which regions are sampled. Only foreground is trained on.
+            features: feature maps (batch, channels, height, width), fine to coarse.
+            proposals: boxes (n, 4) xyxy pixels to train on for every image, without gradient.
+            targets: ground truth of every image, with masks; its boxes are added to the proposals.
+            normalizer: called with the numbers of regions, of cells near boundaries, and of masks with an overlap.
+            permute: draws which regions are sampled. Only foreground regions enter the losses.
         """
         sampled = [
-            sample_regions(found, target, self.assign, self.sample, permute, self.num_classes)
-            for found, target in zip(boxes, targets, strict=True)
+            sample_regions(boxes, target, self.assign, self.sample, permute, self.num_classes)
+            for boxes, target in zip(proposals, targets, strict=True)
         ]
-        regions = number_regions([image.foreground for image in sampled])
-        labels = torch.cat([image.labels[: len(image.owners)] for image in sampled])
-        pooled = self.pool(features, regions)
-        stages = self.mask(pooled, self.mask.semantic_maps(features[0]), regions, labels)
-        wanted = [
-            torch.cat([image.masks(target, logits.shape[-1]) for image, target in zip(sampled, targets, strict=True)])
+        rois = boxes_to_rois([regions.foreground_boxes for regions in sampled])
+        labels = torch.cat([regions.foreground_labels for regions in sampled])
+        pooled = self.pool(features, rois)
+        stages = self.mask(pooled, self.mask.semantic_maps(features[0]), rois, labels)
+        pairs = list(zip(sampled, targets, strict=True))
+        target_masks = [
+            torch.cat([regions.target_masks(target, logits.shape[-1]) for regions, target in pairs])
             for logits in stages
         ]
         weights = self.config.stage_weights
-        masks = boundary_aware_losses(stages, wanted, normalizer)
+        stage_losses = boundary_aware_losses(stages, target_masks, normalizer)
         losses = {
             "instance.mask": self.config.mask_weight
-            * torch.stack([weight * loss for weight, loss in zip(weights, masks, strict=True)]).sum()
+            * torch.stack([weight * loss for weight, loss in zip(weights, stage_losses, strict=True)]).sum()
         }
-        shares = torch.cat([image.shares(target) for image, target in zip(sampled, targets, strict=True)])
+        fractions = torch.cat([regions.target_mask_fractions(target) for regions, target in pairs])
         scored = stages[_SCORED_STAGE]
         predicted = self.iou(pooled, scored).gather(1, labels[:, None]).squeeze(1)
-        overlaps = mask_overlaps(scored.detach(), wanted[_SCORED_STAGE], shares)
-        losses["instance.iou"] = self.config.iou_weight * overlap_loss(predicted, overlaps, normalizer)
+        ious = mask_ious(scored.detach(), target_masks[_SCORED_STAGE], fractions)
+        losses["instance.iou"] = self.config.iou_weight * mask_iou_loss(predicted, ious, normalizer)
         return losses
 
     def masks(
-        self, features: Sequence[Tensor], semantic_maps: Sequence[Tensor], regions: Tensor, labels: Tensor
+        self, features: Sequence[Tensor], semantic_maps: Sequence[Tensor], rois: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Masks of regions, and how much they are expected to overlap their objects.
+        """Predict masks of regions and their IoU with the masks of their objects.
 
         Args:
-            features: maps (batch, channels, height, width), fine to coarse.
-            semantic_maps: what `self.mask.semantic_maps` makes of the finest one.
-            regions: (regions, 5) index of the image and xyxy pixels.
-            labels: (regions,) int64, whose masks are wanted.
+            features: feature maps (batch, channels, height, width), fine to coarse.
+            semantic_maps: result of `self.mask.semantic_maps` for the finest one.
+            rois: (regions, 5) index of the image and xyxy pixels.
+            labels: (regions,) int64, class of each region.
 
         Returns:
-            (regions, side, side) probabilities and (regions,) overlaps, both in [0, 1].
+            Probabilities (regions, side, side) and predicted mask IoU (regions,), both in [0, 1].
         """
-        pooled = self.pool(features, regions)
-        stages = self.mask(pooled, semantic_maps, regions, labels)
-        overlaps = self.iou(pooled, stages[_SCORED_STAGE]).gather(1, labels[:, None]).squeeze(1)
-        return refine(stages[_SCORED_STAGE:]).sigmoid(), overlaps
+        pooled = self.pool(features, rois)
+        stages = self.mask(pooled, semantic_maps, rois, labels)
+        ious = self.iou(pooled, stages[_SCORED_STAGE]).gather(1, labels[:, None]).squeeze(1)
+        return refine_masks(stages[_SCORED_STAGE:]).sigmoid(), ious
 
     @torch.no_grad()
-    def add_masks(self, features: Sequence[Tensor], detections: Sequence[Detections], batch: ImageBatch) -> None:
-        """Give the detections of every image masks and scores of these, in place.
+    def add_masks(
+        self, features: Sequence[Tensor], detections: Sequence[Detections], batch: ImageBatch, *, chunk: int = CHUNK
+    ) -> None:
+        """Add masks and mask scores to the detections of every image, in place.
 
         Args:
-            features: maps (batch, channels, height, width), fine to coarse.
-            detections: with boxes in pixels of the original images.
+            features: feature maps (batch, channels, height, width), fine to coarse.
+            detections: detections of every image, in pixels of the original image.
             batch: the images.
+            chunk: regions whose masks are computed at a time.
         """
-        for image, found in enumerate(detections):
+        for image, det in enumerate(detections):
             maps = [feature[image : image + 1] for feature in features]
             semantic = self.mask.semantic_maps(maps[0])
-            grids, overlaps = [], []
-            boxes = to_network(found.boxes, batch, image)
-            for part, labels in zip(boxes.split(_CHUNK), found.labels.split(_CHUNK), strict=True):
-                grid, overlap = self.masks(maps, semantic, number_regions([part]), labels)
-                grids.append(grid)
-                overlaps.append(overlap)
-            found.masks = RegionMasks(torch.cat(grids), found.boxes, batch.original_sizes[image])
-            found.mask_scores = found.scores * torch.cat(overlaps)
+            grids, ious = [], []
+            boxes = batch.to_input_pixels(det.boxes, image)
+            for part, labels in zip(boxes.split(chunk), det.labels.split(chunk), strict=True):
+                part_grids, part_ious = self.masks(maps, semantic, boxes_to_rois([part]), labels)
+                grids.append(part_grids)
+                ious.append(part_ious)
+            det.masks = RegionMasks(torch.cat(grids), det.boxes, batch.original_sizes[image])
+            det.mask_scores = det.scores * torch.cat(ious)

@@ -1,4 +1,4 @@
-"""How well a mask will fit its object (Huang et al., "Mask Scoring R-CNN", CVPR 2019)."""
+"""Prediction of the IoU of a mask with that of its object (Huang et al., "Mask Scoring R-CNN", CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from codetr.models.losses.reduction import weighted_mean
 
 
 class MaskIoUHead(nn.Module):
-    """Predicts the overlap of a region's mask with its object's, whole: also what lies outside the region counts.
+    """Predict the IoU of a region's mask with the whole mask of its object, also outside the region.
 
     Args:
         config: see `InstanceHeadConfig`.
         num_classes: classes without background.
-        channels: of the features.
+        channels: channels of the features.
     """
 
     def __init__(self, config: InstanceHeadConfig, num_classes: int, channels: int) -> None:
@@ -36,41 +36,42 @@ class MaskIoUHead(nn.Module):
         nn.init.zeros_(self.predictor.bias)
 
     def forward(self, pooled: Tensor, logits: Tensor) -> Tensor:
-        """(regions, classes) overlaps in [0, 1], float32.
+        """Predict the mask IoU (regions, classes) in [0, 1], float32.
 
         Args:
             pooled: (regions, channels, pool_size, pool_size) features.
-            logits: (regions, 2 * pool_size, 2 * pool_size) of the mask.
+            logits: (regions, 2 * pool_size, 2 * pool_size) logits of the mask.
         """
         x = torch.cat((pooled, F.max_pool2d(logits.sigmoid()[:, None], 2)), dim=1)
         for conv in self.convs:
             x = F.relu(conv(x))
-        return self.predictor(F.relu(self.fc(x.flatten(1)))).float().sigmoid()
+        ious: Tensor = self.predictor(F.relu(self.fc(x.flatten(1)))).float().sigmoid()
+        return ious
 
 
-def mask_overlaps(logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
-    """(regions,) overlap of each mask with the whole object; 0 where there is nothing to overlap.
+def mask_ious(logits: Tensor, targets: Tensor, fractions: Tensor) -> Tensor:
+    """Return the IoU (regions,) of each mask with the whole mask of its object; 0 if both are empty.
 
     Args:
-        logits: (regions, side, side) of the masks.
-        targets: (regions, side, side) bool, the object within the region.
-        shares: (regions,) which share of the object lies within the region.
+        logits: (regions, side, side) logits of the masks.
+        targets: (regions, side, side) bool, the object's mask within the region.
+        fractions: (regions,) fraction of the object's mask within the region.
     """
     masks = logits >= 0
     areas = masks.sum(dim=(1, 2)).float()
-    common = (masks & targets).sum(dim=(1, 2)).float()
-    whole = targets.sum(dim=(1, 2)) / (shares + 1e-7)
-    return common / (areas + whole - common).clamp(min=1e-7)
+    intersection = (masks & targets).sum(dim=(1, 2)).float()
+    target_areas = targets.sum(dim=(1, 2)) / (fractions + 1e-7)
+    return intersection / (areas + target_areas - intersection).clamp(min=1e-7)
 
 
-def overlap_loss(predictions: Tensor, overlaps: Tensor, normalizer: Normalizer) -> Tensor:
-    """Mean squared error of predicted overlaps, over the masks that overlap their object at all.
+def mask_iou_loss(predictions: Tensor, ious: Tensor, normalizer: Normalizer) -> Tensor:
+    """Return the mean squared error of predicted IoUs, over the masks with a positive IoU.
 
     Args:
         predictions: (regions,) in [0, 1].
-        overlaps: (regions,) in [0, 1].
-        normalizer: asked for the number of masks that overlap their object.
+        ious: (regions,) in [0, 1], see `mask_ious`.
+        normalizer: called with the number of masks with a positive IoU.
     """
-    some = overlaps > 0
-    divisor = normalizer(some.sum(), predictions.device)
-    return weighted_mean((predictions - overlaps).square(), some, divisor)
+    positive = ious > 0
+    divisor = normalizer(positive.sum(), predictions.device)
+    return weighted_mean((predictions - ious).square(), positive, divisor)

@@ -1,4 +1,4 @@
-"""Masks in four stages, each finer than the one before (Zhang et al., "RefineMask", CVPR 2021, section 3)."""
+"""Masks in four stages of increasing resolution (Zhang et al., "RefineMask", CVPR 2021, section 3)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from codetr.models.config import InstanceHeadConfig
 from codetr.models.heads.roi.mask_logits import ClassLogits
 from codetr.models.heads.roi.pooling import pool_regions
 from codetr.models.layers.conv import ConvLayerNorm
-from codetr.models.losses.boundary import enlarge
+from codetr.models.losses.boundary import upsample
 
 _STAGES = 3
 _DILATIONS = (1, 3, 5)
 
 
 class FusionStage(nn.Module):
-    """Joins what a region looks like with what the image looks like there, at a resolution (RefineMask, section 3.2).
+    """Fuse the features of a region with semantic features of the image at the region (RefineMask, section 3.2).
 
     Args:
-        channels: of the region's features, a multiple of 2; half of them come out.
-        scale: cells per side of the output for one of the input.
+        channels: channels of the features, a multiple of 2; the output has half as many.
+        scale: factor from the side of the input to that of the output.
     """
 
     def __init__(self, channels: int, scale: int) -> None:
@@ -34,16 +34,16 @@ class FusionStage(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation) for dilation in _DILATIONS
         )
         self.merge = nn.Conv2d(channels, channels, 1)
-        # The mask that was predicted takes the last channel.
+        # The predicted mask is the last channel.
         self.contract = nn.Conv2d(channels, channels // 2 - 1, 1)
 
     def forward(self, x: Tensor, semantic: Tensor, logits: Tensor) -> Tensor:
-        """Features (regions, channels / 2, side * scale, side * scale) for the next stage.
+        """Return the features (regions, channels / 2, side * scale, side * scale) of the next stage.
 
         Args:
-            x: (regions, channels, side, side) features of the regions.
-            semantic: (regions, channels, side, side) features of the image at the regions.
-            logits: (regions, side, side) of the mask that `x` gives.
+            x: (regions, channels, side, side) instance features.
+            semantic: (regions, channels, side, side) semantic features.
+            logits: (regions, side, side) logits of the masks predicted from `x`.
         """
         mask = logits.sigmoid()[:, None]
         fused = F.relu(self.fuse(torch.cat((x, semantic, mask), dim=1)))
@@ -61,8 +61,8 @@ class RefineMaskHead(nn.Module):
     Args:
         config: see `InstanceHeadConfig`.
         num_classes: classes without background.
-        channels: of the maps, a multiple of 8.
-        stride: of the finest map, in pixels.
+        channels: channels of the feature maps, a multiple of 8.
+        stride: stride of the finest map, in pixels.
     """
 
     def __init__(self, config: InstanceHeadConfig, num_classes: int, channels: int, stride: int) -> None:
@@ -71,11 +71,11 @@ class RefineMaskHead(nn.Module):
         self.instance_convs = nn.ModuleList(ConvLayerNorm(channels, channels) for _ in range(config.instance_convs))
         self.semantic_convs = nn.ModuleList(ConvLayerNorm(channels, channels) for _ in range(config.semantic_convs))
         widths = [channels // 2**stage for stage in range(_STAGES + 1)]
-        # The last stage keeps its resolution; its masks are enlarged instead.
+        # The last stage keeps its resolution; its masks are upsampled instead.
         scales = [2] * (_STAGES - 1) + [1]
         self.semantic = nn.ModuleList(nn.Conv2d(channels, width, 1) for width in widths[:-1])
         self.stages = nn.ModuleList(FusionStage(width, scale) for width, scale in zip(widths[:-1], scales, strict=True))
-        # The finest masks are the same for all classes.
+        # The finest masks are class-agnostic.
         classes = [num_classes] * _STAGES + [1]
         self.logits = nn.ModuleList(ClassLogits(width, out) for width, out in zip(widths, classes, strict=True))
         for module in self.modules():
@@ -85,23 +85,23 @@ class RefineMaskHead(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def semantic_maps(self, finest: Tensor) -> list[Tensor]:
-        """What every stage pools from: maps (batch, channels of the stage, height, width).
+        """Return the semantic maps (batch, channels of the stage, height, width) that every stage pools from.
 
         Args:
-            finest: the finest map (batch, channels, height, width).
+            finest: the finest feature map (batch, channels, height, width).
         """
         for conv in self.semantic_convs:
             finest = F.relu(conv(finest))
         return [F.relu(layer(finest)) for layer in self.semantic]
 
-    def forward(self, pooled: Tensor, semantic_maps: Sequence[Tensor], regions: Tensor, labels: Tensor) -> list[Tensor]:
-        """Logits (regions, side, side) of each region's class, float32, coarse to fine.
+    def forward(self, pooled: Tensor, semantic_maps: Sequence[Tensor], rois: Tensor, labels: Tensor) -> list[Tensor]:
+        """Predict mask logits (regions, side, side) of each region's class, float32, coarse to fine.
 
         Args:
             pooled: (regions, channels, pool_size, pool_size) features.
-            semantic_maps: see the method.
-            regions: (regions, 5) index of the image and xyxy pixels.
-            labels: (regions,) int64, whose masks are wanted.
+            semantic_maps: result of the method `semantic_maps`.
+            rois: (regions, 5) index of the image and xyxy pixels.
+            labels: (regions,) int64, class of each region.
         """
         x = pooled
         for conv in self.instance_convs:
@@ -109,9 +109,9 @@ class RefineMaskHead(nn.Module):
         masks = []
         for stage, layer, semantic in zip(self.stages, self.logits[:-1], semantic_maps, strict=True):
             masks.append(layer(x, labels))
-            around = pool_regions(
-                [semantic], [self.stride], regions, size=x.shape[-1], finest_scale=self.config.finest_scale
+            context = pool_regions(
+                [semantic], [self.stride], rois, size=x.shape[-1], finest_scale=self.config.finest_scale
             )
-            x = stage(x, around, masks[-1])
+            x = stage(x, context, masks[-1])
         last = self.logits[-1](x, labels)
-        return [*masks, enlarge(last, 2 * last.shape[-1])]
+        return [*masks, upsample(last, 2 * last.shape[-1])]

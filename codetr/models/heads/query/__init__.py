@@ -1,1 +1,1 @@
-"""Query heads (Co-Deformable-DETR, Co-DINO), their denoising and positive queries, losses and postprocessing."""
+"""Query heads (Co-Deformable-DETR, Co-DINO): denoising and positive queries, losses, postprocessing."""

@@ -1,4 +1,4 @@
-"""The query head of Co-Deformable-DETR: select queries, decode them, compare them with the ground truth."""
+"""The query head of Co-Deformable-DETR: two-stage query selection, decoder, customised positive queries."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codetr.models.assignment.hungarian import match
+from codetr.models.assignment.hungarian import match_predictions
 from codetr.models.config import CoDeformableHeadConfig
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
-from codetr.models.heads.query.postprocess import best_pairs
-from codetr.models.heads.query.set_criterion import SetLoss, auxiliary_targets, matched_targets
-from codetr.models.layers.initialisation import xavier
+from codetr.models.heads.query.positive_queries import PositiveQueries
+from codetr.models.heads.query.postprocess import topk_detections
+from codetr.models.heads.query.set_criterion import SetCriterion, matched_targets, positive_query_targets
+from codetr.models.layers.initialisation import xavier_init
 from codetr.models.losses.normalizer import Normalizer
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Detections, ImageBatch, Target
-from codetr.models.transformer.decoder import DeformableDecoder, box_position_embedding
-from codetr.models.transformer.levels import Encoded
-from codetr.models.transformer.positions import inverse_sigmoid
-from codetr.models.transformer.predictors import Predictions, Predictors
-from codetr.models.transformer.proposals import ProposalHead, Proposals
+from codetr.models.transformer.decoder import DecoderOutput, DeformableDecoder
+from codetr.models.transformer.levels import EncoderOutput
+from codetr.models.transformer.positions import box_embedding, inverse_sigmoid
+from codetr.models.transformer.prediction_heads import PredictionHeads, QueryPredictions
+from codetr.models.transformer.proposals import EncoderProposals, ProposalHead
 
 
-class AuxiliaryProjection(nn.Module):
-    """Turns the customised positive queries of one auxiliary head into decoder queries (Co-DETR, section 3.3)."""
+class PositiveQueryEmbedding(nn.Module):
+    """Content and position of decoder queries from one auxiliary head's customised positive queries (Co-DETR, 3.3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class AuxiliaryProjection(nn.Module):
         self.position_norm = nn.LayerNorm(2 * channels)
         self.feature = nn.Linear(channels, channels)
         self.feature_norm = nn.LayerNorm(channels)
-        xavier(self)
+        xavier_init(self)
 
-    def forward(self, queries: AuxiliaryQueries) -> tuple[Tensor, Tensor]:
-        """Content and position of the queries, (batch, queries, channels) each."""
+    def forward(self, queries: PositiveQueries) -> tuple[Tensor, Tensor]:
+        """Return content and position of the queries, (batch, queries, channels) each."""
         channels = self.feature.in_features
-        embedded = box_position_embedding(inverse_sigmoid(queries.boxes), channels)
+        embedded = box_embedding(inverse_sigmoid(queries.boxes_cxcywh), channels)
         position, content = self.position_norm(self.position(embedded)).split(channels, dim=-1)
         return content + self.feature_norm(self.feature(queries.features)), position
 
@@ -64,97 +64,116 @@ class CoDeformableHead(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.num_classes, self.channels = config, num_classes, channels
-        self.set_loss = SetLoss("focal", config.loss_weights, num_classes)
+        self.criterion = SetCriterion("focal", config.loss_weights, num_classes)
         self.proposals = ProposalHead(channels)
         self.decoder = DeformableDecoder(config.transformer, channels, levels)
-        self.predictors = Predictors(config.transformer.decoder_layers, channels, num_classes)
+        self.predictors = PredictionHeads(config.transformer.decoder_layers, channels, num_classes)
         self.query_embedding = nn.Embedding(config.queries, channels)
         # Only the first half of the output is used; published weights have both.
         self.position = nn.Linear(2 * channels, 2 * channels)
         self.position_norm = nn.LayerNorm(2 * channels)
-        xavier(self.position)
-        self.auxiliary = nn.ModuleDict({name: AuxiliaryProjection(channels) for name in auxiliary_heads})
+        xavier_init(self.position)
+        self.auxiliary = nn.ModuleDict({name: PositiveQueryEmbedding(channels) for name in auxiliary_heads})
         # Added to the positions of each head's queries: one number for all channels, as in published weights.
         self.auxiliary_offsets: nn.Parameter | None = None
         if auxiliary_heads:
             self.auxiliary_offsets = nn.Parameter(nn.init.xavier_uniform_(torch.empty(len(auxiliary_heads), 1)))
 
-    def forward(self, encoded: Encoded) -> tuple[Predictions, Proposals]:
-        """Predictions of every decoder layer, and the encoder's proposals."""
+    def forward(self, encoded: EncoderOutput) -> tuple[QueryPredictions, EncoderProposals]:
+        """Return the predictions of every decoder layer, and the encoder's proposals."""
         proposals = self.proposals(encoded, self.predictors)
         count = proposals.at_most(self.config.queries)
-        # Logit 0 alone decides: in the loss of the proposals every object has class 0.
+        # Selection uses logit 0 alone: in the loss of the proposals every object has class 0.
         selected = proposals.take(proposals.logits[..., 0].topk(count, dim=1).indices).box_logits.detach()
-        embedded = self.position_norm(self.position(box_position_embedding(selected, self.channels)))
+        embedded = self.position_norm(self.position(box_embedding(selected, self.channels)))
         content = self.query_embedding.weight[:count].repeat(selected.shape[0], 1, 1)
         return self._decode(content, embedded[..., : self.channels], selected.sigmoid(), encoded), proposals
 
     def loss(
         self,
-        encoded: Encoded,
+        encoded: EncoderOutput,
         batch: ImageBatch,
         targets: Sequence[Target],
         normalizer: Normalizer,
-        draws: Draws,
-        counted: Tensor | None = None,
-    ) -> tuple[dict[str, Tensor], Predictions]:
-        """Losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer; nothing is drawn.
+        draws: RandomDraws,
+        class_mask: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], QueryPredictions]:
+        """Compute the losses `encoder.*` of the proposals and `decoder{i}.*` of every decoder layer.
 
-        With them the predictions of every decoder layer. If `counted`, (batch, classes) bool, is given, only these
-        classes count in the classification of every image.
+        Args:
+            encoded: output of the encoder.
+            batch: the images.
+            targets: ground truth of every image.
+            normalizer: called with the number of positive proposals, then of positive queries.
+            draws: not used; this head draws nothing.
+            class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
+
+        Returns:
+            Weighted scalars by name, and the predictions of every decoder layer.
         """
         decoded, proposals = self(encoded)
-        proposed = Predictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
+        proposed = QueryPredictions(proposals.logits[None], proposals.box_logits.sigmoid()[None])
         objects = [Target(target.boxes, torch.zeros_like(target.labels)) for target in targets]
         problems = [(proposed, objects), (decoded, targets)]
-        matches = match(problems, batch, self.config.costs)
+        matches = match_predictions(problems, batch, self.config.costs)
         losses: dict[str, Tensor] = {}
-        # Proposals are told from background, not one class from another: there is no class to leave out.
-        for names, (predictions, wanted), matched, classes in zip(
-            (["encoder"], self._names("decoder")), problems, matches, (None, counted), strict=True
+        # Proposals are classified as object or background: there is no class to exclude.
+        for names, (predictions, problem_targets), problem_matches, mask in zip(
+            (["encoder"], self._names("decoder")), problems, matches, (None, class_mask), strict=True
         ):
-            positives = sum(min(predictions.boxes.shape[2], len(target)) for target in wanted)
-            losses |= self.set_loss(
+            positives = sum(min(predictions.logits.shape[2], len(target)) for target in problem_targets)
+            losses |= self.criterion(
                 names,
                 predictions,
-                matched_targets(matched, wanted, batch, self.num_classes),
+                matched_targets(problem_matches, problem_targets, batch, self.num_classes),
                 batch,
                 normalizer(positives, batch.pixels.device),
-                classes,
+                mask,
             )
         return losses, decoded
 
-    def auxiliary_loss(
+    def positive_query_loss(
         self,
         name: str,
-        queries: AuxiliaryQueries,
-        encoded: Encoded,
+        queries: PositiveQueries,
+        encoded: EncoderOutput,
         batch: ImageBatch,
         normalizer: Normalizer,
-        counted: Tensor | None = None,
+        class_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
+        """Compute the losses `<name>_queries.decoder{i}.*` of an auxiliary head's customised positive queries.
+
+        Args:
+            name: name of the auxiliary head.
+            queries: its queries.
+            encoded: output of the encoder.
+            batch: the images.
+            normalizer: called with the number of foreground queries.
+            class_mask: see `loss`.
+        """
         content, positions = self.auxiliary[name](queries)
         assert self.auxiliary_offsets is not None
         positions = positions + self.auxiliary_offsets[list(self.auxiliary).index(name)]
-        decoded = self._decode(content, positions, queries.boxes, encoded)
-        return self.set_loss(
+        decoded = self._decode(content, positions, queries.boxes_cxcywh, encoded)
+        return self.criterion(
             self._names(f"{name}_queries.decoder"),
             decoded,
-            auxiliary_targets(queries),
+            positive_query_targets(queries),
             batch,
             normalizer((queries.labels < self.num_classes).sum(), batch.pixels.device),
-            counted,
+            class_mask,
         )
 
-    def detect(self, encoded: Encoded, batch: ImageBatch) -> list[Detections]:
-        """The best (query, class) pairs of every image, in pixels of the original image; no suppression."""
+    def detect(self, encoded: EncoderOutput, batch: ImageBatch) -> list[Detections]:
+        """Return the best (query, class) pairs of every image, in pixels of the original image; no suppression."""
         decoded, _ = self(encoded)
-        return best_pairs(decoded, self.config.max_detections, batch)
+        return topk_detections(decoded, self.config.max_detections, batch)
 
     def _names(self, prefix: str) -> list[str]:
         return [f"{prefix}{layer}" for layer in range(len(self.decoder.layers))]
 
-    def _decode(self, content: Tensor, positions: Tensor, boxes: Tensor, encoded: Encoded) -> Predictions:
-        decoded = self.decoder(content, positions, boxes, encoded, self.predictors)
+    def _decode(
+        self, content: Tensor, positions: Tensor, reference_boxes: Tensor, encoded: EncoderOutput
+    ) -> QueryPredictions:
+        decoded: DecoderOutput = self.decoder(content, positions, reference_boxes, encoded, self.predictors)
         return decoded.predict(self.predictors, self.decoder.EPS)

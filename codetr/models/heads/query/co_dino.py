@@ -7,37 +7,38 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codetr.models.assignment.hungarian import match
+from codetr.models.assignment.hungarian import match_predictions
 from codetr.models.config import CoDINOHeadConfig
 from codetr.models.heads.query.denoising import DenoisingQueries, denoising_queries
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
-from codetr.models.heads.query.postprocess import best_pairs
-from codetr.models.heads.query.set_criterion import SetLoss, auxiliary_targets, matched_targets
-from codetr.models.layers.initialisation import xavier
+from codetr.models.heads.query.positive_queries import PositiveQueries
+from codetr.models.heads.query.postprocess import topk_detections
+from codetr.models.heads.query.set_criterion import SetCriterion, matched_targets, positive_query_targets
+from codetr.models.layers.initialisation import xavier_init
 from codetr.models.losses.normalizer import Normalizer
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Detections, ImageBatch, Target
-from codetr.models.transformer.decoder import DINODecoder, box_position_embedding
-from codetr.models.transformer.levels import Encoded
-from codetr.models.transformer.positions import inverse_sigmoid
-from codetr.models.transformer.predictors import Predictions, Predictors
-from codetr.models.transformer.proposals import ProposalHead, Proposals
+from codetr.models.transformer.decoder import DINODecoder
+from codetr.models.transformer.levels import EncoderOutput
+from codetr.models.transformer.positions import box_embedding, inverse_sigmoid
+from codetr.models.transformer.prediction_heads import PredictionHeads, QueryPredictions
+from codetr.models.transformer.proposals import EncoderProposals, ProposalHead
 from codetr.ops.nms import batched_nms
 
 
-class AuxiliaryProjection(nn.Module):
-    """Turns the boxes of the customised positive queries of one auxiliary head into the content of decoder queries."""
+class PositiveContentEmbedding(nn.Module):
+    """Content of decoder queries from the boxes of one auxiliary head's customised positive queries."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.content = nn.Linear(2 * channels, channels)
         self.content_norm = nn.LayerNorm(channels)
-        xavier(self)
+        xavier_init(self)
 
-    def forward(self, queries: AuxiliaryQueries) -> Tensor:
-        """Content of the queries, (batch, queries, channels)."""
-        embedded = box_position_embedding(inverse_sigmoid(queries.boxes), self.content.out_features)
-        return self.content_norm(self.content(embedded))
+    def forward(self, queries: PositiveQueries) -> Tensor:
+        """Return the content (batch, queries, channels) of the queries."""
+        embedded = box_embedding(inverse_sigmoid(queries.boxes_cxcywh), self.content.out_features)
+        content: Tensor = self.content_norm(self.content(embedded))
+        return content
 
 
 class CoDINOHead(nn.Module):
@@ -56,96 +57,115 @@ class CoDINOHead(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.num_classes = config, num_classes
-        self.set_loss = SetLoss("quality", config.loss_weights, num_classes)
+        self.criterion = SetCriterion("quality", config.loss_weights, num_classes)
         self.proposals = ProposalHead(channels)
         self.decoder = DINODecoder(config.transformer, channels, levels)
-        self.predictors = Predictors(config.transformer.decoder_layers, channels, num_classes)
+        self.predictors = PredictionHeads(config.transformer.decoder_layers, channels, num_classes)
         self.query_embedding = nn.Embedding(config.queries, channels)
         self.label_embedding = nn.Embedding(num_classes, channels)
-        self.auxiliary = nn.ModuleDict({name: AuxiliaryProjection(channels) for name in auxiliary_heads})
+        self.auxiliary = nn.ModuleDict({name: PositiveContentEmbedding(channels) for name in auxiliary_heads})
 
-    def forward(self, encoded: Encoded, denoising: DenoisingQueries | None = None) -> tuple[Predictions, Proposals]:
-        """Predictions of every decoder layer, the denoising queries first, and the selected proposals."""
+    def forward(
+        self, encoded: EncoderOutput, denoising: DenoisingQueries | None = None
+    ) -> tuple[QueryPredictions, EncoderProposals]:
+        """Return the predictions of every decoder layer, denoising queries first, and the selected proposals."""
         proposals = self.proposals(encoded, self.predictors)
         count = proposals.at_most(self.config.queries)
         selected = proposals.take(proposals.logits.max(-1).values.topk(count, dim=1).indices)
         content = self.query_embedding.weight[:count].repeat(encoded.memory.shape[0], 1, 1)
-        references, mask = selected.box_logits.detach().sigmoid(), None
+        reference_boxes, mask = selected.box_logits.detach().sigmoid(), None
         if denoising is not None:
             labels = self.label_embedding(denoising.labels.clamp(max=self.num_classes - 1))
             content = torch.cat((labels * denoising.filled[..., None], content), dim=1)
-            noisy = inverse_sigmoid(denoising.boxes, self.decoder.EPS) * denoising.filled[..., None]
-            references = torch.cat((noisy.sigmoid(), references), dim=1)
+            noisy = inverse_sigmoid(denoising.boxes_cxcywh, self.decoder.EPS) * denoising.filled[..., None]
+            reference_boxes = torch.cat((noisy.sigmoid(), reference_boxes), dim=1)
             mask = denoising.attention_mask(count)
-        decoded = self.decoder(content, references, encoded, self.predictors, mask)
+        decoded = self.decoder(content, reference_boxes, encoded, self.predictors, mask)
         return decoded.predict(self.predictors, self.decoder.EPS), selected
 
     def loss(
         self,
-        encoded: Encoded,
+        encoded: EncoderOutput,
         batch: ImageBatch,
         targets: Sequence[Target],
         normalizer: Normalizer,
-        draws: Draws,
-        counted: Tensor | None = None,
-    ) -> tuple[dict[str, Tensor], Predictions]:
-        """Losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every decoder layer.
+        draws: RandomDraws,
+        class_mask: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], QueryPredictions]:
+        """Compute the losses `encoder.*` of the selected proposals, `decoder{i}.*` and `dn{i}.*` of every layer.
 
-        With them the predictions of every decoder layer, the denoising queries first. If `counted`, (batch, classes)
-        bool, is given, only these classes count in the classification of every image.
+        Args:
+            encoded: output of the encoder.
+            batch: the images.
+            targets: ground truth of every image.
+            normalizer: called with the number of positive queries, then of positive denoising queries.
+            draws: source of the denoising noise.
+            class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
+
+        Returns:
+            Weighted scalars by name, and the predictions of every decoder layer, denoising queries first.
         """
         denoising = denoising_queries(targets, batch, self.config.denoising, self.num_classes, draws)
         decoded, selected = self(encoded, denoising)
         noisy, matching = decoded.split(0 if denoising is None else len(denoising))
         # Proposals and decoder layers have the same queries and objects, hence the same number of positives.
-        layers = Predictions(
+        layers = QueryPredictions(
             torch.cat((selected.logits[None], matching.logits)),
-            torch.cat((selected.box_logits.sigmoid()[None], matching.boxes)),
+            torch.cat((selected.box_logits.sigmoid()[None], matching.boxes_cxcywh)),
         )
-        (matches,) = match([(layers, targets)], batch, self.config.costs)
-        positives = sum(min(layers.boxes.shape[2], len(target)) for target in targets)
-        losses = self.set_loss(
+        (matches,) = match_predictions([(layers, targets)], batch, self.config.costs)
+        positives = sum(min(layers.logits.shape[2], len(target)) for target in targets)
+        losses = self.criterion(
             ["encoder", *self._names("decoder")],
             layers,
             matched_targets(matches, targets, batch, self.num_classes),
             batch,
             normalizer(positives, batch.pixels.device),
-            counted,
+            class_mask,
         )
         positives = 0 if denoising is None else denoising.positives
         divisor = normalizer(positives, batch.pixels.device)
         if denoising is not None:
-            losses |= self.set_loss(self._names("dn"), noisy, denoising.targets, batch, divisor, counted)
+            losses |= self.criterion(self._names("dn"), noisy, denoising.targets, batch, divisor, class_mask)
             return losses, decoded
-        # Without objects there is nothing to denoise; every parameter still takes part, for the sake of all-reduce.
-        nothing = self.label_embedding.weight.sum() * 0
-        losses |= {f"{name}.{part}": nothing for name in self._names("dn") for part in ("cls", "l1", "giou")}
+        # Without objects there is nothing to denoise; DDP still needs a gradient for every parameter.
+        zero = self.label_embedding.weight.sum() * 0
+        losses |= {f"{name}.{part}": zero for name in self._names("dn") for part in ("cls", "l1", "giou")}
         return losses, decoded
 
-    def auxiliary_loss(
+    def positive_query_loss(
         self,
         name: str,
-        queries: AuxiliaryQueries,
-        encoded: Encoded,
+        queries: PositiveQueries,
+        encoded: EncoderOutput,
         batch: ImageBatch,
         normalizer: Normalizer,
-        counted: Tensor | None = None,
+        class_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses `<name>_queries.decoder{i}.*` of the customised positive queries of the auxiliary head `name`."""
-        decoded = self.decoder(self.auxiliary[name](queries), queries.boxes, encoded, self.predictors)
-        return self.set_loss(
+        """Compute the losses `<name>_queries.decoder{i}.*` of an auxiliary head's customised positive queries.
+
+        Args:
+            name: name of the auxiliary head.
+            queries: its queries.
+            encoded: output of the encoder.
+            batch: the images.
+            normalizer: called with the number of foreground queries.
+            class_mask: see `loss`.
+        """
+        decoded = self.decoder(self.auxiliary[name](queries), queries.boxes_cxcywh, encoded, self.predictors)
+        return self.criterion(
             self._names(f"{name}_queries.decoder"),
             decoded.predict(self.predictors, self.decoder.EPS),
-            auxiliary_targets(queries),
+            positive_query_targets(queries),
             batch,
             normalizer((queries.labels < self.num_classes).sum(), batch.pixels.device),
-            counted,
+            class_mask,
         )
 
-    def detect(self, encoded: Encoded, batch: ImageBatch) -> list[Detections]:
-        """Detections of every image in pixels of the original image: the best (query, class) pairs, suppressed."""
+    def detect(self, encoded: EncoderOutput, batch: ImageBatch) -> list[Detections]:
+        """Return the best (query, class) pairs of every image after suppression, in pixels of the original image."""
         decoded, _ = self(encoded)
-        return [self._suppress(pairs) for pairs in best_pairs(decoded, self.config.queries, batch)]
+        return [self._suppress(pairs) for pairs in topk_detections(decoded, self.config.queries, batch)]
 
     def _suppress(self, pairs: Detections) -> Detections:
         nms, limit = self.config.nms, self.config.max_detections

@@ -1,7 +1,7 @@
 """Customised positive queries (Zong et al., "Co-DETR", ICCV 2023, section 3.3).
 
-The boxes that an auxiliary head was trained on as foreground become additional decoder queries, whose targets are
-known without matching.
+The foreground boxes that an auxiliary head was trained on become additional decoder queries, whose targets are known
+without matching.
 """
 
 from __future__ import annotations
@@ -20,78 +20,80 @@ _MIN_QUERIES = 9
 
 
 @dataclass
-class AuxiliaryQueries:
+class PositiveQueries:
     """Queries made of the training boxes of an auxiliary head, the same number for every image.
 
     Attributes:
-        boxes: (batch, queries, 4) normalised cxcywh, without gradient.
-        targets: (batch, queries, 4) normalised cxcywh of the object, zeros for background.
+        boxes_cxcywh: (batch, queries, 4) normalised, without gradient.
+        target_boxes_cxcywh: (batch, queries, 4) normalised boxes of the objects, zeros for background.
         labels: (batch, queries) int64; the number of classes means background.
-        label_weights: (batch, queries), 0 where an image had too few boxes, else 1.
-        box_weights: (batch, queries), 1 for foreground.
-        features: (batch, queries, channels) what the head saw at the box, with gradient.
+        label_weights: (batch, queries), 0 for queries that pad an image with too few boxes, else 1.
+        box_weights: (batch, queries), 1 for foreground, else 0.
+        features: (batch, queries, channels) features of the head at the box, with gradient.
     """
 
-    boxes: Tensor
-    targets: Tensor
+    boxes_cxcywh: Tensor
+    target_boxes_cxcywh: Tensor
     labels: Tensor
     label_weights: Tensor
     box_weights: Tensor
     features: Tensor
 
 
-def auxiliary_queries(
-    boxes: Tensor,
+def sample_positive_queries(
+    boxes_xyxy: Tensor,
     labels: Tensor,
-    targets: Tensor,
+    target_boxes_xyxy: Tensor,
     features: Tensor,
     image_sizes: Sequence[tuple[int, int]],
     *,
     num_classes: int,
     limit: int,
     permute: Permute,
-) -> AuxiliaryQueries:
-    """Pick the queries of a batch: all foreground up to `limit`, filled up with background.
+) -> PositiveQueries:
+    """Sample the queries of a batch: all foreground boxes up to `limit`, filled up with background boxes.
 
-    Every image gets as many as the one with the most foreground, and at least nine.
+    Every image has as many as the image with the most foreground, and at least nine.
 
     Args:
-        boxes: (batch, n, 4) xyxy pixels that the head was trained on.
+        boxes_xyxy: (batch, n, 4) pixels, boxes that the head was trained on.
         labels: (batch, n) int64, `num_classes` for background.
-        targets: (batch, n, 4) xyxy pixels of the object of each box.
+        target_boxes_xyxy: (batch, n, 4) pixels, box of the object of each box.
         features: (batch, n, channels) of the boxes.
         image_sizes: (height, width) in pixels by which boxes are normalised.
         num_classes: label of background.
         limit: most queries per image.
-        permute: draws which foreground is kept if there is too much, and which background fills up.
+        permute: draws which foreground boxes are kept if there are too many, and which background boxes fill up.
     """
     foreground = (labels < num_classes).sum(dim=1).tolist()
     count = max(_MIN_QUERIES, min(limit, max(foreground)))
     available = labels.shape[1]
     missing = max(0, count - available)
-    boxes, targets, features = (F.pad(x, (0, 0, 0, missing)) for x in (boxes, targets, features))
+    boxes_xyxy, target_boxes_xyxy, features = (
+        F.pad(x, (0, 0, 0, missing)) for x in (boxes_xyxy, target_boxes_xyxy, features)
+    )
     labels = F.pad(labels, (0, missing), value=num_classes)
-    # Foreground first, each part in its own order.
+    # Foreground first; a stable sort keeps the order within foreground and background.
     order = (labels == num_classes).byte().argsort(dim=1, stable=True)
-    rows = [_pick(row, positives, count, permute) for row, positives in zip(order, foreground, strict=True)]
-    chosen = torch.stack(rows)
-    scale = boxes.new_tensor([(width, height, width, height) for height, width in image_sizes])[:, None]
-    chosen_labels = labels.gather(1, chosen)
-    coordinates = chosen[..., None].expand(-1, -1, 4)
-    return AuxiliaryQueries(
-        xyxy_to_cxcywh(boxes.gather(1, coordinates) / scale),
-        xyxy_to_cxcywh(targets.gather(1, coordinates) / scale),
-        chosen_labels,
-        (chosen < available).float(),
-        (chosen_labels < num_classes).float(),
-        features.gather(1, chosen[..., None].expand(-1, -1, features.shape[-1])),
+    rows = [_sample(row, positives, count, permute) for row, positives in zip(order, foreground, strict=True)]
+    sampled = torch.stack(rows)
+    scale = boxes_xyxy.new_tensor([(width, height, width, height) for height, width in image_sizes])[:, None]
+    sampled_labels = labels.gather(1, sampled)
+    coordinates = sampled[..., None].expand(-1, -1, 4)
+    return PositiveQueries(
+        xyxy_to_cxcywh(boxes_xyxy.gather(1, coordinates) / scale),
+        xyxy_to_cxcywh(target_boxes_xyxy.gather(1, coordinates) / scale),
+        sampled_labels,
+        (sampled < available).float(),
+        (sampled_labels < num_classes).float(),
+        features.gather(1, sampled[..., None].expand(-1, -1, features.shape[-1])),
     )
 
 
-def _pick(order: Tensor, positives: int, count: int, permute: Permute) -> Tensor:
-    """(count,) indices out of `order` (n,), of which the first `positives` are foreground."""
+def _sample(order: Tensor, positives: int, count: int, permute: Permute) -> Tensor:
+    """Sample `count` indices from `order` (n,), whose first `positives` are foreground: (count,) int64."""
     foreground, background = order[:positives], order[positives:]
     if positives >= count:
         return foreground if positives == count else foreground[permute(positives, order.device)[:count]]
-    filling = background[permute(len(background), order.device)[: count - positives]]
-    return torch.cat((foreground, filling))
+    padding = background[permute(len(background), order.device)[: count - positives]]
+    return torch.cat((foreground, padding))

@@ -1,4 +1,4 @@
-"""From the last decoder layer's predictions to boxes in pixels."""
+"""Detections from the predictions of the last decoder layer."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy
 from codetr.models.structures import Detections, ImageBatch
-from codetr.models.transformer.predictors import Predictions
+from codetr.models.transformer.prediction_heads import QueryPredictions
 
 
-def best_pairs(predictions: Predictions, limit: int, batch: ImageBatch) -> list[Detections]:
-    """The best (query, class) pairs of every image: a query may appear with several classes.
+def topk_detections(predictions: QueryPredictions, k: int, batch: ImageBatch) -> list[Detections]:
+    """Return the `k` (query, class) pairs with the highest scores of every image, in pixels of the original image.
+
+    A query may appear with several classes. Boxes are clipped to the image, scores descend.
 
     Args:
-        predictions: of which the last layer counts.
-        limit: pairs kept per image.
+        predictions: only the last layer is used.
+        k: most pairs per image.
         batch: the images.
-
-    Returns:
-        For every image boxes in pixels of the original image, clipped to it, best first.
     """
-    device = predictions.boxes.device
-    frames = torch.tensor([(w, h, w, h) for h, w in batch.image_sizes], dtype=torch.float32, device=device)
+    device = predictions.boxes_cxcywh.device
     factors = torch.tensor([(x, y, x, y) for x, y in batch.scale_factors], dtype=torch.float32, device=device)
-    pairs = ranked_pairs(predictions, limit, frames, factors)
+    pairs = topk_pairs(predictions, k, batch.box_scales, factors)
     return [Detections(boxes, scores, labels) for boxes, scores, labels in zip(*pairs, strict=True)]
 
 
-def ranked_pairs(
-    predictions: Predictions, limit: int, frames: Tensor, factors: Tensor
+def topk_pairs(
+    predictions: QueryPredictions, k: int, box_scales: Tensor, scale_factors: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as tensors over the batch.
+    """Return the `k` (query, class) pairs with the highest scores as tensors over the batch.
 
     Args:
-        predictions: of which the last layer counts.
-        limit: pairs kept per image.
-        frames: (batch, 4) width, height, width and height in pixels of what counts as the image.
-        factors: (batch, 4) from original pixels to these, for x, y, x and y.
+        predictions: only the last layer is used.
+        k: most pairs per image.
+        box_scales: (batch, 4) width, height, width and height of every valid area, in pixels of the input.
+        scale_factors: (batch, 4) factors from original pixels to pixels of the input, for x, y, x and y.
 
     Returns:
-        (batch, pairs, 4) boxes, (batch, pairs) scores and (batch, pairs) int64 labels.
+        Boxes (batch, pairs, 4) xyxy in original pixels, scores (batch, pairs), labels (batch, pairs) int64.
     """
-    logits, boxes = predictions.logits[-1], predictions.boxes[-1]
+    logits, boxes_cxcywh = predictions.logits[-1], predictions.boxes_cxcywh[-1]
     classes = logits.shape[-1]
-    scores, indices = logits.sigmoid().flatten(1).topk(min(limit, logits.shape[1] * classes))
-    chosen = boxes.gather(1, (indices // classes)[..., None].expand(-1, -1, 4))
-    pixels = cxcywh_to_xyxy(chosen) * frames[:, None]
-    return pixels.clamp(min=0).minimum(frames[:, None]) / factors[:, None], scores, indices % classes
+    scores, indices = logits.sigmoid().flatten(1).topk(min(k, logits.shape[1] * classes))
+    selected = boxes_cxcywh.gather(1, (indices // classes)[..., None].expand(-1, -1, 4))
+    pixels = cxcywh_to_xyxy(selected) * box_scales[:, None]
+    return pixels.clamp(min=0).minimum(box_scales[:, None]) / scale_factors[:, None], scores, indices % classes

@@ -1,4 +1,4 @@
-"""The losses of a set of queries whose targets are known: classification, L1 and GIoU, layer by layer."""
+"""The losses of a set of queries with known targets: classification, L1 and GIoU, layer by layer."""
 
 from __future__ import annotations
 
@@ -11,73 +11,71 @@ from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy, paired_iou, xyxy_to_cxcywh
 from codetr.models.config import SetLossWeights
-from codetr.models.heads.query.positive_queries import AuxiliaryQueries
-from codetr.models.losses.federated import leave_out
+from codetr.models.heads.query.positive_queries import PositiveQueries
+from codetr.models.losses.federated import exclude_classes
 from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.giou import giou_loss
 from codetr.models.losses.l1 import l1_loss
 from codetr.models.losses.quality_focal import quality_focal_loss
 from codetr.models.structures import ImageBatch, Target
-from codetr.models.transformer.predictors import Predictions
+from codetr.models.transformer.prediction_heads import QueryPredictions
 
 
 @dataclass
 class SetTargets:
-    """What every query of every layer should predict. A leading axis of one stands for all layers.
+    """Targets of every query in every layer. A leading axis of one stands for all layers.
 
     Attributes:
         labels: (layers, batch, queries) int64; the number of classes means background.
-        boxes: (layers, batch, queries, 4) normalised cxcywh; any value for background.
+        boxes_cxcywh: (layers, batch, queries, 4) normalised; any value for background.
         label_weights: (layers, batch, queries).
         box_weights: (layers, batch, queries), zero for background.
     """
 
     labels: Tensor
-    boxes: Tensor
+    boxes_cxcywh: Tensor
     label_weights: Tensor
     box_weights: Tensor
-
-
-def image_scales(batch: ImageBatch) -> Tensor:
-    """(batch, 4) width, height, width, height of every image in pixels, on the device of the pixels."""
-    return torch.tensor([(w, h, w, h) for h, w in batch.image_sizes], dtype=torch.float32, device=batch.pixels.device)
 
 
 def matched_targets(
     matches: Sequence[Tensor], targets: Sequence[Target], batch: ImageBatch, num_classes: int
 ) -> SetTargets:
-    """Targets from the matcher's answer.
+    """Return the targets of matched queries.
 
     Args:
-        matches: for every image (layers, queries) int64, the object of each query or -1.
+        matches: for every image (layers, queries) int64, index of the object of each query, -1 for none.
         targets: ground truth of every image.
         batch: the images.
         num_classes: label of background.
     """
     labels, boxes = [], []
-    for match, target, scale in zip(matches, targets, image_scales(batch), strict=True):
-        # One more row than there are objects: the index -1 of an unmatched query finds background there.
-        known = xyxy_to_cxcywh(target.boxes.float() / scale)
-        boxes.append(torch.cat((known, known.new_zeros(1, 4)))[match])
+    for match, target, scale in zip(matches, targets, batch.box_scales, strict=True):
+        # An additional last row for background: the index -1 of an unmatched query selects it.
+        gt_boxes_cxcywh = xyxy_to_cxcywh(target.boxes.float() / scale)
+        boxes.append(torch.cat((gt_boxes_cxcywh, gt_boxes_cxcywh.new_zeros(1, 4)))[match])
         labels.append(torch.cat((target.labels, target.labels.new_full((1,), num_classes)))[match])
     stacked = torch.stack(labels, dim=1)
     positive = (stacked < num_classes).float()
     return SetTargets(stacked, torch.stack(boxes, dim=1), torch.ones_like(positive), positive)
 
 
-def auxiliary_targets(queries: AuxiliaryQueries) -> SetTargets:
-    """Targets of customised positive queries, the same for every layer."""
+def positive_query_targets(queries: PositiveQueries) -> SetTargets:
+    """Return the targets of customised positive queries, the same for every layer."""
     return SetTargets(
-        queries.labels[None], queries.targets[None], queries.label_weights[None], queries.box_weights[None]
+        queries.labels[None],
+        queries.target_boxes_cxcywh[None],
+        queries.label_weights[None],
+        queries.box_weights[None],
     )
 
 
-class SetLoss:
+class SetCriterion:
     """Weighted losses of queries.
 
     Args:
-        classification: "focal" loss, or "quality" focal loss, whose target is the overlap with the object.
-        weights: of the three losses.
+        classification: "focal" loss, or "quality" focal loss, whose target is the IoU with the object.
+        weights: weights of the three losses.
         num_classes: classes without background.
     """
 
@@ -87,40 +85,40 @@ class SetLoss:
     def __call__(
         self,
         names: Sequence[str],
-        predictions: Predictions,
+        predictions: QueryPredictions,
         targets: SetTargets,
         batch: ImageBatch,
         divisor: Tensor,
-        counted: Tensor | None = None,
+        class_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses `<name>.cls`, `<name>.l1` and `<name>.giou` of every layer.
+        """Return the losses `<name>.cls`, `<name>.l1` and `<name>.giou` of every layer, scalars.
 
         Args:
-            names: of the layers.
-            predictions: of the queries.
-            targets: what they should be.
-            batch: the images, whose sizes turn boxes into pixels.
+            names: names of the layers.
+            predictions: predictions of the queries.
+            targets: their targets.
+            batch: the images, whose sizes convert boxes to pixels.
             divisor: number of positive queries of one layer, from a `Normalizer`.
-            counted: (batch, classes) bool, which classes count in the classification of every image; None for all.
+            class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
         """
-        scale = image_scales(batch)[:, None]
+        scale = batch.box_scales[:, None]
         losses = {}
         for layer, name in enumerate(names):
             # Targets that all layers share have one entry on the first axis.
             index = layer if len(targets.labels) > 1 else 0
             labels, label_weights = targets.labels[index].flatten(), targets.label_weights[index].flatten()
-            logits, boxes = leave_out(predictions.logits[layer], counted), predictions.boxes[layer]
-            wanted = targets.boxes[index]
-            corners, wanted_corners = cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted)
+            logits = exclude_classes(predictions.logits[layer], class_mask)
+            boxes_cxcywh, target_cxcywh = predictions.boxes_cxcywh[layer], targets.boxes_cxcywh[index]
+            boxes_xyxy, target_xyxy = cxcywh_to_xyxy(boxes_cxcywh), cxcywh_to_xyxy(target_cxcywh)
             if self.classification == "focal":
                 classification = sigmoid_focal_loss(logits.flatten(0, 1), labels, label_weights, divisor)
             else:
-                overlaps = paired_iou(corners.detach(), wanted_corners).flatten()
+                overlaps = paired_iou(boxes_xyxy.detach(), target_xyxy).flatten()
                 classification = quality_focal_loss(logits.flatten(0, 1), labels, overlaps, label_weights, divisor)
             box_weights = targets.box_weights[index].flatten()
-            l1 = l1_loss(boxes.flatten(0, 1), wanted.flatten(0, 1), box_weights, divisor)
-            pixels, wanted_pixels = (corners * scale).flatten(0, 1), (wanted_corners * scale).flatten(0, 1)
-            giou = giou_loss(pixels, wanted_pixels, box_weights, divisor)
+            l1 = l1_loss(boxes_cxcywh.flatten(0, 1), target_cxcywh.flatten(0, 1), box_weights, divisor)
+            pixels, target_pixels = (boxes_xyxy * scale).flatten(0, 1), (target_xyxy * scale).flatten(0, 1)
+            giou = giou_loss(pixels, target_pixels, box_weights, divisor)
             losses[f"{name}.cls"] = self.weights.classification * classification
             losses[f"{name}.l1"] = self.weights.l1 * l1
             losses[f"{name}.giou"] = self.weights.giou * giou

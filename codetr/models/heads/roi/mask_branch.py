@@ -15,7 +15,7 @@ class FCNMaskHead(nn.Module):
     Args:
         config: depth and resolution.
         num_classes: classes without background.
-        channels: of the features and of every layer.
+        channels: channels of the features and of every layer.
     """
 
     def __init__(self, config: MaskHeadConfig, num_classes: int, channels: int) -> None:
@@ -34,12 +34,13 @@ class FCNMaskHead(nn.Module):
         return 2 * self.config.pool_size
 
     def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
-        """(regions, mask_size, mask_size) float32 logits of each region's class.
+        """Return the mask logits (regions, mask_size, mask_size) float32 of each region's class.
 
         Args:
             pooled: (regions, channels, pool_size, pool_size) features.
-            labels: (regions,) int64, whose mask is wanted.
+            labels: (regions,) int64, class of each region.
         """
         for conv in self.convs:
             pooled = F.relu(conv(pooled))
-        return self.logits(F.relu(self.upsample(pooled)), labels)
+        logits: Tensor = self.logits(F.relu(self.upsample(pooled)), labels)
+        return logits

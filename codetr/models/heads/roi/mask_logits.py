@@ -1,4 +1,4 @@
-"""The last layer of a mask head: it has a mask for every class, of which only one is wanted."""
+"""The last layer of a mask head, which computes only the mask of each region's class."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class ClassLogits(nn.Module):
     """A 1×1 convolution with one output per class, computed for each region's class alone.
 
     Args:
-        channels: of the input.
-        classes: 1 for the same mask whatever the class.
+        channels: channels of the input.
+        classes: number of classes; 1 for class-agnostic masks.
     """
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -21,11 +21,11 @@ class ClassLogits(nn.Module):
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """(regions, height, width) float32 logits.
+        """Return the logits (regions, height, width) float32 of each region's class.
 
         Args:
             x: (regions, channels, height, width).
-            labels: (regions,) int64 in [0, classes); any with the same mask for all.
+            labels: (regions,) int64 in [0, classes); ignored if masks are class-agnostic.
         """
         index = labels if len(self.bias) > 1 else torch.zeros_like(labels)
         logits = torch.einsum("rchw,rc->rhw", x, self.weight[index, :, 0, 0])

@@ -1,4 +1,4 @@
-"""Which regions of an image a region head is trained on (Girshick, "Fast R-CNN", ICCV 2015, section 2.3)."""
+"""Sampling of the regions that a region head is trained on (Girshick, "Fast R-CNN", ICCV 2015, section 2.3)."""
 
 from __future__ import annotations
 
@@ -10,45 +10,50 @@ from torch.nn import functional as F
 
 from codetr.models.assignment.max_iou import MaxIoUAssigner
 from codetr.models.assignment.random_sampler import Permute, RandomSampler
-from codetr.models.masks import area_within, crop_masks
+from codetr.models.masks import crop_masks, mask_fractions
 from codetr.models.structures import Target
 
 
 @dataclass
 class SampledRegions:
-    """Regions of one image that a loss sees, foreground first.
+    """Regions of one image that enter a loss, foreground first.
 
     Attributes:
         boxes: (regions, 4) xyxy pixels.
         labels: (regions,) int64; the number of classes means background.
-        targets: (regions, 4) xyxy pixels of the object, zeros for background.
-        owners: (foreground,) int64, the object of each foreground region.
+        target_boxes: (regions, 4) xyxy pixels, box of the object of each region, zeros for background.
+        object_indices: (foreground,) int64, index of the object of each foreground region.
     """
 
     boxes: Tensor
     labels: Tensor
-    targets: Tensor
-    owners: Tensor
+    target_boxes: Tensor
+    object_indices: Tensor
 
     @property
-    def foreground(self) -> Tensor:
+    def foreground_boxes(self) -> Tensor:
         """(foreground, 4) boxes of the foreground regions."""
-        return self.boxes[: len(self.owners)]
+        return self.boxes[: len(self.object_indices)]
 
-    def masks(self, target: Target, size: int) -> Tensor:
-        """(foreground, size, size) bool: the object's mask within each foreground region.
+    @property
+    def foreground_labels(self) -> Tensor:
+        """(foreground,) int64 labels of the foreground regions."""
+        return self.labels[: len(self.object_indices)]
+
+    def target_masks(self, target: Target, size: int) -> Tensor:
+        """Return the object's mask within each foreground region, (foreground, size, size) bool.
 
         Args:
-            target: with masks, that of the image.
+            target: ground truth of the image, with masks.
             size: cells per side.
         """
         assert target.masks is not None, "the masks of this image were not loaded"
-        return crop_masks(target.masks, self.foreground, self.owners, size)
+        return crop_masks(target.masks, self.foreground_boxes, self.object_indices, size)
 
-    def shares(self, target: Target) -> Tensor:
-        """(foreground,) which share of the object's mask lies within each foreground region."""
+    def target_mask_fractions(self, target: Target) -> Tensor:
+        """Return the fraction of the object's mask within each foreground region, (foreground,) float32."""
         assert target.masks is not None, "the masks of this image were not loaded"
-        return area_within(target.masks, self.foreground, self.owners)
+        return mask_fractions(target.masks, self.foreground_boxes, self.object_indices)
 
 
 def sample_regions(
@@ -59,25 +64,25 @@ def sample_regions(
     permute: Permute,
     num_classes: int,
 ) -> SampledRegions:
-    """Choose among an image's objects themselves and the proposals.
+    """Sample regions of an image from its proposals and the boxes of its objects.
 
     Args:
         proposals: (n, 4) xyxy pixels, without gradient.
         target: ground truth of the image.
-        assign: says which proposals are foreground.
-        sample: chooses among foreground and background.
+        assign: assigns proposals to objects.
+        sample: samples foreground and background.
         permute: draws the order that `sample` takes from.
         num_classes: label of background.
     """
-    objects = target.boxes
-    boxes = torch.cat((objects, proposals))
-    itself = torch.arange(1, len(objects) + 1, device=objects.device)
-    assigned = torch.cat((itself, assign(proposals, objects)))
+    gt_boxes = target.boxes
+    boxes = torch.cat((gt_boxes, proposals))
+    identity = torch.arange(1, len(gt_boxes) + 1, device=gt_boxes.device)
+    assigned = torch.cat((identity, assign(proposals, gt_boxes)))
     positives, negatives = sample(assigned, permute)
-    owners = assigned[positives] - 1
+    object_indices = assigned[positives] - 1
     return SampledRegions(
         boxes[torch.cat((positives, negatives))],
-        F.pad(target.labels[owners], (0, len(negatives)), value=num_classes),
-        F.pad(objects[owners], (0, 0, 0, len(negatives))),
-        owners,
+        F.pad(target.labels[object_indices], (0, len(negatives)), value=num_classes),
+        F.pad(gt_boxes[object_indices], (0, 0, 0, len(negatives))),
+        object_indices,
     )

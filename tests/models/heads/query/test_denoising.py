@@ -8,8 +8,7 @@ import torch
 from codetr.models.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from codetr.models.config import DenoisingConfig
 from codetr.models.heads.query.denoising import denoising_queries
-from codetr.models.heads.query.set_criterion import image_scales
-from codetr.models.random_draws import Draws
+from codetr.models.random_draws import RandomDraws
 from tests.support.tiny_detector import random_batch
 
 CLASSES = 3
@@ -18,7 +17,7 @@ CLASSES = 3
 @pytest.mark.parametrize(("objects", "queries", "groups"), [((2, 5), 20, 4), ((2, 5), 3, 1), ((1, 0), 10, 10)])
 def test_as_many_groups_as_fit_and_at_least_one(objects: tuple[int, ...], queries: int, groups: int) -> None:
     batch, targets = random_batch(objects)
-    made = denoising_queries(targets, batch, DenoisingConfig(queries=queries), CLASSES, Draws())
+    made = denoising_queries(targets, batch, DenoisingConfig(queries=queries), CLASSES, RandomDraws())
     assert made is not None
     assert made.groups == groups
     assert len(made) == 2 * groups * max(objects)
@@ -28,19 +27,19 @@ def test_as_many_groups_as_fit_and_at_least_one(objects: tuple[int, ...], querie
 
 def test_nothing_to_denoise_without_objects() -> None:
     batch, targets = random_batch((0, 0))
-    assert denoising_queries(targets, batch, DenoisingConfig(), CLASSES, Draws()) is None
+    assert denoising_queries(targets, batch, DenoisingConfig(), CLASSES, RandomDraws()) is None
 
 
 def test_corners_move_no_farther_than_the_noise_allows() -> None:
     """Positive copies by up to half the box, negative ones by between half and the whole, along each axis."""
     torch.manual_seed(0)
     batch, targets = random_batch((3, 2))
-    made = denoising_queries(targets, batch, DenoisingConfig(queries=40, label_noise=0), CLASSES, Draws())
+    made = denoising_queries(targets, batch, DenoisingConfig(queries=40, label_noise=0), CLASSES, RandomDraws())
     assert made is not None
     slots = 3
     for image, target in enumerate(targets):
-        true = xyxy_to_cxcywh(target.boxes / image_scales(batch)[image])
-        copies = made.boxes[image].unflatten(0, (-1, slots))[:, : len(target)]
+        true = xyxy_to_cxcywh(target.boxes / batch.box_scales[image])
+        copies = made.boxes_cxcywh[image].unflatten(0, (-1, slots))[:, : len(target)]
         moved = (cxcywh_to_xyxy(copies) - cxcywh_to_xyxy(true)).abs() / (true[:, 2:].repeat(1, 2) / 2)
         # Clamping to the image shortens some moves, never lengthens one.
         assert (moved[::2] <= 1 + 1e-4).all()
@@ -54,7 +53,7 @@ def test_corners_move_no_farther_than_the_noise_allows() -> None:
 def test_half_the_label_noise_is_the_share_of_replaced_labels() -> None:
     torch.manual_seed(0)
     batch, targets = random_batch((20, 20), num_classes=1000)
-    made = denoising_queries(targets, batch, DenoisingConfig(queries=2000, label_noise=0.5), 1000, Draws())
+    made = denoising_queries(targets, batch, DenoisingConfig(queries=2000, label_noise=0.5), 1000, RandomDraws())
     assert made is not None
     true = torch.stack([target.labels for target in targets]).repeat(1, 2 * made.groups)
     assert (made.labels != true).float().mean().item() == pytest.approx(0.25, abs=0.02)
@@ -62,7 +61,7 @@ def test_half_the_label_noise_is_the_share_of_replaced_labels() -> None:
 
 def test_matching_queries_see_no_denoising_query_and_groups_not_each_other() -> None:
     batch, targets = random_batch((2,))
-    made = denoising_queries(targets, batch, DenoisingConfig(queries=6), CLASSES, Draws())
+    made = denoising_queries(targets, batch, DenoisingConfig(queries=6), CLASSES, RandomDraws())
     assert made is not None
     hidden = made.attention_mask(4)
     count = len(made)

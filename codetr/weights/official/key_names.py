@@ -1,4 +1,4 @@
-"""Weights of the official implementation: its names for our parameters, in both directions."""
+"""Key names of the official implementation, in both directions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
-from codetr.weights.keys import KeyReport, constants
-from codetr.weights.official.config import read_official_config
-from codetr.weights.official.order import in_official_order, names_with_constants
+from codetr.weights.keys import KeyReport, non_persistent_buffers
+from codetr.weights.official.detector_config import read_official_config
+from codetr.weights.official.key_order import all_tensor_names, in_official_order
 
-# Our name to the official one; every rule that matches is applied, in this order.
+# Substitutions from our name to the official one; all that match are applied, in this order.
 _RULES: tuple[tuple[str, str], ...] = (
     (r"^neck\.extra\.", "neck.extra_convs.0."),
     (r"^(neck\..*)\.norm\.", r"\1.gn."),
@@ -80,15 +80,15 @@ _RULES: tuple[tuple[str, str], ...] = (
 
 
 def from_official(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> CoDETR:
-    """Build the detector that an official configuration describes and give it the official weights.
+    """Build the detector of an official configuration with official weights.
 
     Args:
         config: `model` of an official configuration, as nested plain dicts and lists.
-        state_dict: weights under official names, of any floating point type.
+        state_dict: weights under official names, of any floating-point dtype.
 
     Raises:
-        UserError: the configuration has parts this package cannot build, or weights are missing, unexpected or of
-            the wrong shape; all of them are named.
+        UserError: the configuration has parts that this package does not support, or weights are missing, unexpected
+            or have another shape; all of them are listed.
     """
     detector = CoDETR(read_official_config(config))
     load_official(detector, state_dict)
@@ -96,10 +96,10 @@ def from_official(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -
 
 
 def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
-    """Give a detector weights under official names.
+    """Load weights under official names into a detector, in place.
 
     Raises:
-        UserError: as `renamed_weights`; the detector is left as it was.
+        UserError: see `renamed_weights`; the detector is unchanged then.
     """
     detector.load_state_dict(renamed_weights(detector, state_dict))
 
@@ -107,13 +107,18 @@ def load_official(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> None:
 def renamed_weights(
     detector: CoDETR, state_dict: Mapping[str, Tensor], *, where: str = "official weights"
 ) -> dict[str, Tensor]:
-    """Weights under official names as a state dict of the detector, which may be on PyTorch's meta device.
+    """Convert weights under official names to a state dict of the detector, which may be on PyTorch's meta device.
 
-    Constants, which official files hold among the weights, may be missing. If they are there they must have the right
-    shape, and are left out. Tensors of the detector's type are shared, not copied.
+    Non-persistent buffers, which official files contain, may be missing; if present they must have the right shape, and
+    are dropped. Tensors of the detector's dtype are shared, not copied.
+
+    Args:
+        detector: the detector that the weights belong to.
+        state_dict: weights under official names.
+        where: source of the weights, for messages.
 
     Raises:
-        UserError: weights are missing, unexpected or of the wrong shape; all of them are named.
+        UserError: weights are missing, unexpected or have another shape; all of them are listed.
     """
     official_report(detector, state_dict).require_match(where)
     return {
@@ -123,29 +128,32 @@ def renamed_weights(
 
 
 def official_report(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> KeyReport:
-    """How weights under official names differ from those of the detector; constants may be missing."""
+    """Compare weights under official names with those of the detector; non-persistent buffers may be missing."""
     config = detector.config
     expected = {official_name(name, config): value for name, value in detector.state_dict().items()}
-    for name, value in constants(detector).items():
+    for name, value in non_persistent_buffers(detector).items():
         if (official := official_name(name, config)) in state_dict:
             expected[official] = value
     return KeyReport.compare(expected, state_dict)
 
 
 def to_official(detector: CoDETR) -> dict[str, Tensor]:
-    """The detector's weights and constants under official names and in their order. Tensors are shared, not copied."""
-    values = detector.state_dict() | constants(detector)
-    names = {official_name(name, detector.config): name for name in names_with_constants(detector)}
+    """Return the detector's weights and buffers under official names, in the official order.
+
+    Tensors are shared, not copied.
+    """
+    values = detector.state_dict() | non_persistent_buffers(detector)
+    names = {official_name(name, detector.config): name for name in all_tensor_names(detector)}
     return {name: values[names[name]] for name in in_official_order(names)}
 
 
 def official_name(name: str, config: DetectorConfig) -> str:
-    """The official name of the parameter or buffer `name` of a detector with this configuration."""
+    """Return the official name of the parameter or buffer `name` of a detector with this configuration."""
     if name == "query_head.query_embedding.weight" and config.kind == "co_dino":
         return "query_head.transformer.query_embed.weight"
     for pattern, replacement in _RULES:
         name = re.sub(pattern, replacement, name)
-    # Auxiliary heads have positions there, names here.
+    # The official code numbers auxiliary heads.
     for index, head in enumerate(config.auxiliary_heads):
         name = re.sub(rf"^(query_head\.transformer\.(?:aux_pos|pos_feats)_\w+)\.{head}\.", rf"\1.{index}.", name)
     return name

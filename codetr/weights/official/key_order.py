@@ -1,6 +1,6 @@
-"""The order in which the official implementation lists its weights, which differs from ours.
+"""The order of keys in the official implementation, which differs from ours.
 
-Nothing that reads a state dict by name needs it. Optimisers, which number parameters, do, and so do people who compare
+Reading a state dict by key does not depend on it. Optimisers, which number parameters, do, and so does a comparison of
 two files line by line.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
-# Beginnings of official names in their order there; names with the same beginning keep the order of our modules.
+# Prefixes of official keys in the official order; keys with the same prefix keep the order of our modules.
 _ORDER = (
     "backbone.",
     "neck.",
@@ -38,7 +38,7 @@ _ORDER = (
 )
 
 
-# Parts of a module, by what precedes them, in their order there.
+# Parts of a module, by the pattern of its prefix, in the official order.
 _PARTS = (
     (r"query_head\.transformer\.\w+\.layers\.\d+\.", ("attentions.", "ffns.", "norms.")),
     (r"backbone\.layers\.\d+\.downsample\.", ("reduction.", "norm.")),
@@ -52,26 +52,26 @@ _PARTS = (
 
 
 def in_official_order(names: Iterable[str]) -> list[str]:
-    """Official names, given in the order of our modules, in the order of the official ones."""
+    """Sort official keys, given in the order of our modules, in the official order."""
     first: dict[str, int] = {}
 
-    def place(position: int, name: str) -> tuple[int, int, int]:
+    def sort_key(position: int, name: str) -> tuple[int, int, int]:
         for pattern, parts in _PARTS:
-            if found := re.match(pattern, name):
-                return _rank(name, _ORDER), first.setdefault(found[0], position), _rank(name[found.end() :], parts)
+            if match := re.match(pattern, name):
+                return _rank(name, _ORDER), first.setdefault(match[0], position), _rank(name[match.end() :], parts)
         return _rank(name, _ORDER), position, 0
 
-    places = {name: place(position, name) for position, name in enumerate(names)}
-    return sorted(places, key=places.__getitem__)
+    sort_keys = {name: sort_key(position, name) for position, name in enumerate(names)}
+    return sorted(sort_keys, key=sort_keys.__getitem__)
 
 
 def _rank(name: str, order: Sequence[str]) -> int:
-    # The longest beginning counts: "query_head." is that of the rest of the query head.
-    return max((len(start), rank) for rank, start in enumerate((*order, "")) if name.startswith(start))[1]
+    # The longest prefix decides: "query_head." is that of the rest of the query head.
+    return max((len(prefix), rank) for rank, prefix in enumerate((*order, "")) if name.startswith(prefix))[1]
 
 
-def names_with_constants(module: nn.Module) -> Iterator[str]:
-    """Names of all parameters and buffers in the order of a state dict, those that ours leaves out among them."""
+def all_tensor_names(module: nn.Module) -> Iterator[str]:
+    """Yield the names of all parameters and buffers in the order of a state dict, non-persistent buffers included."""
     for prefix, part in module.named_modules(remove_duplicate=False):
         for values in (part.named_parameters(recurse=False), part.named_buffers(recurse=False)):
             yield from (f"{prefix}.{name}" if prefix else name for name, _ in values)

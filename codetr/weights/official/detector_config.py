@@ -1,4 +1,4 @@
-"""Reading the model part of an official (mmdetection style) configuration into a `DetectorConfig`."""
+"""The `DetectorConfig` of the model part of an official (mmdetection-style) configuration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig
 from codetr.weights.official.backbone_config import backbone_faults, read_backbone
+from codetr.weights.official.config_reader import ConfigReader
 from codetr.weights.official.mask_config import mask_faults, read_instance, read_roi_mask
-from codetr.weights.official.reader import Reader
 
 _KINDS = {"CoDeformDETRHead": "co_deformable", "CoDINOHead": "co_dino"}
 _HEADS = {"detr": "query", "one-stage": "atss", "two-stage": "roi"}
 
-# Values that every published configuration shares and that are constants here.
+# Settings that are constants in this package, and the values of all published configurations.
 _CONSTANTS: dict[str, tuple[Any, ...]] = {
     "query_head.as_two_stage": (True,),
     "query_head.with_box_refine": (True,),
@@ -50,27 +50,29 @@ _CONSTANTS_OF_KIND: dict[str, dict[str, tuple[Any, ...]]] = {
 
 
 def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
-    """The settings of a detector from `model` of an official configuration, as nested plain dicts and lists.
+    """Read the configuration of a detector from `model` of an official configuration.
 
-    What is absent has the official default.
+    Absent values have the official default.
+
+    Args:
+        model: nested plain dicts and lists.
 
     Raises:
-        UserError: a part or a value this package has no counterpart for, with its path.
+        UserError: it contains parts or values that this package does not support; all of them are listed by path.
     """
-    reader = Reader(model)
+    reader = ConfigReader(model)
     kind = _KINDS.get(reader.get("query_head.type"))
     if kind is None:
         raise UserError(
-            f"query_head.type is {reader.get('query_head.type')!r}",
+            f"query_head.type is {reader.get('query_head.type')!r}, supported: {', '.join(map(repr, _KINDS))}",
             where="official configuration",
-            hint=f"Known types: {', '.join(_KINDS)}.",
         )
-    unknown = backbone_faults(reader)
-    unknown += mask_faults(reader)
-    unknown += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
-    unknown += _shared_conv_faults(reader)
-    if unknown:
-        raise UserError("; ".join(unknown), where="official configuration")
+    faults = backbone_faults(reader)
+    faults += mask_faults(reader)
+    faults += reader.faults(_CONSTANTS | _CONSTANTS_OF_KIND[kind])
+    faults += _shared_conv_faults(reader)
+    if faults:
+        raise UserError("; ".join(faults), where="official configuration")
 
     train, test = list(reader.get("train_cfg", [])), list(reader.get("test_cfg", []))
     train_query, test_query = _next(train), _next(test)
@@ -87,7 +89,7 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
         "detect_head": _HEADS[reader.get("eval_module", "detr")],
     }
     if reader.get("mask_head"):
-        # Its test-time settings are not used there: its detections are those of the query head.
+        # The official code does not use its test-time settings: its detections are those of the query head.
         values["instance"] = read_instance(reader, _next(train))
         _next(test)
     queries = reader.get("query_head.max_pos_coords", 300)
@@ -100,37 +102,37 @@ def read_official_config(model: Mapping[str, Any]) -> DetectorConfig:
     return DetectorConfig.parse(values, where="official configuration")
 
 
-def _shared_conv_faults(model: Reader) -> list[str]:
-    """What of the RoI head's convolutions differs from ours, which are as wide as the neck and normalised by groups."""
+def _shared_conv_faults(model: ConfigReader) -> list[str]:
+    """List unsupported settings of the RoI head's convolutions: theirs must equal the neck's width and groups."""
     head = model.at("roi_head.bbox_head")
     if not _shared_layers(head)[0]:
         return []
-    # Name, official default, what can be built.
+    # Name, official default, supported value.
     values = (
         ("conv_out_channels", 256, model.get("neck.out_channels")),
         ("norm_cfg.type", None, "GN"),
         ("norm_cfg.num_groups", 32, model.get("neck.norm_cfg.num_groups", 32)),
     )
     return [
-        f"roi_head.bbox_head.{name} is {value!r}, only {ours!r} can be built"
-        for name, default, ours in values
-        if (value := head.get(name, default)) != ours
+        f"roi_head.bbox_head.{name} is {value!r}, supported: {supported!r}"
+        for name, default, supported in values
+        if (value := head.get(name, default)) != supported
     ]
 
 
-def _shared_layers(box: Reader) -> tuple[int, int]:
-    """Convolutions and fully connected layers that a box head of this type has in front of its predictors."""
+def _shared_layers(box: ConfigReader) -> tuple[int, int]:
+    """Return the numbers of convolutions and fully connected layers before the predictors of a box head."""
     convs, fcs = {"Shared4Conv1FCBBoxHead": (4, 1), "ConvFCBBoxHead": (0, 0)}.get(box.get("type"), (0, 2))
     return box.get("num_shared_convs", convs), box.get("num_shared_fcs", fcs)
 
 
-def _next(configs: list[Any]) -> Reader:
-    return Reader(configs.pop(0) if configs else {})
+def _next(configs: list[Any]) -> ConfigReader:
+    return ConfigReader(configs.pop(0) if configs else {})
 
 
-def _query(head: Reader, kind: str, train: Reader, test: Reader) -> dict[str, Any]:
+def _query(head: ConfigReader, kind: str, train: ConfigReader, test: ConfigReader) -> dict[str, Any]:
     transformer = head.at("transformer")
-    # The decoder's attentions are a list, self-attention first; sizes are those of the encoder's in every model.
+    # The decoder's attentions are a list, self-attention first; in every model sizes equal those of the encoder.
     attention = transformer.at("encoder.transformerlayers.attn_cfgs")
     dino = kind == "co_dino"
     values: dict[str, Any] = {
@@ -169,7 +171,7 @@ def _query(head: Reader, kind: str, train: Reader, test: Reader) -> dict[str, An
     return values
 
 
-def _rpn(head: Reader, train: Reader, test: Reader) -> dict[str, Any]:
+def _rpn(head: ConfigReader, train: ConfigReader, test: ConfigReader) -> dict[str, Any]:
     train_proposals = train.at("rpn_proposal" if train.get("rpn_proposal") else "rpn")
     return {
         "octave_base_scale": head.get("anchor_generator.octave_base_scale", 4),
@@ -187,7 +189,7 @@ def _rpn(head: Reader, train: Reader, test: Reader) -> dict[str, Any]:
     }
 
 
-def _proposals(config: Reader, candidates: int) -> dict[str, Any]:
+def _proposals(config: ConfigReader, candidates: int) -> dict[str, Any]:
     return {
         "candidates": config.get("nms_pre", candidates),
         "proposals": config.get("max_per_img", 1000),
@@ -195,7 +197,7 @@ def _proposals(config: Reader, candidates: int) -> dict[str, Any]:
     }
 
 
-def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
+def _roi(head: ConfigReader, train: ConfigReader, test: ConfigReader, queries: int) -> dict[str, Any]:
     box = head.at("bbox_head")
     convs, fcs = _shared_layers(box)
     return {
@@ -219,7 +221,7 @@ def _roi(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, A
     }
 
 
-def _atss(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, Any]:
+def _atss(head: ConfigReader, train: ConfigReader, test: ConfigReader, queries: int) -> dict[str, Any]:
     return {
         "stacked_convs": head.get("stacked_convs", 4),
         "octave_base_scale": head.get("anchor_generator.octave_base_scale", 8),
@@ -236,7 +238,7 @@ def _atss(head: Reader, train: Reader, test: Reader, queries: int) -> dict[str, 
     }
 
 
-def _nms(config: Reader, iou_threshold: float = 0.8) -> dict[str, Any]:
+def _nms(config: ConfigReader, iou_threshold: float = 0.8) -> dict[str, Any]:
     return {
         "method": config.get("type", "nms"),
         "iou_threshold": config.get("iou_threshold", iou_threshold),

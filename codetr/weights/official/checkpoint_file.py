@@ -1,7 +1,7 @@
-"""Files of weights under official names: checkpoints of the official repository, and plain state dicts.
+"""Files with weights under official key names: checkpoints of the official repository and plain state dicts.
 
-Such a checkpoint is a pickle. It is read by PyTorch's unpickler for weights, which makes tensors and plain containers
-and nothing else: whatever else a file asks for is refused.
+Such a checkpoint is a pickle. PyTorch's unpickler for weights reads it, which creates only tensors and plain containers
+and refuses everything else.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor
 from codetr.core.errors import UserError
 
 _WRAPPERS = ("state_dict", "model")
-"""Keys under which files hold the weights, if they hold anything besides."""
+"""Keys of the weights in files that contain other values too."""
 
 
 class _Ignored:
-    """Takes the place of NumPy's scalars, which metadata may hold (a best score, a time): they are not even made."""
+    """Placeholder of NumPy scalars, which metadata may contain (a best score, a time) and which are not created."""
 
     def __init__(self, *values: object) -> None:
-        """Args: whatever."""
+        """Ignore all arguments."""
 
     def __setstate__(self, state: object) -> None:
-        """Keep nothing."""
+        """Ignore the state."""
 
 
-# The one exception to "tensors and plain containers": names that stand for nothing.
+# The only exception to "tensors and plain containers": names that are replaced by a placeholder.
 _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Ignored, name)
     for name in (
@@ -47,14 +47,14 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a file holds.
+class OfficialCheckpoint:
+    """Content of a checkpoint.
 
     Attributes:
-        weights: by their names in the file, without the prefix that distributed training puts before all of them.
-        meta: the official repository's notes about the run: CLASSES, config and more; empty if there are none.
-        averages: names of `ema_*` copies. The weights proper are the averages already, so these were left out.
-        left_out: what else is in the file and was not read, e.g. "optimizer".
+        weights: tensors by key, without the common prefix of distributed training.
+        meta: metadata of the official code: CLASSES, config and more; empty if there is none.
+        averages: names of `ema_*` copies, which were skipped: the weights themselves are the averages.
+        left_out: other keys of the file that were skipped, e.g. "optimizer".
     """
 
     weights: dict[str, Tensor]
@@ -63,18 +63,18 @@ class Checkpoint:
     left_out: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> OfficialCheckpoint:
     """Read a checkpoint or a plain state dict, .pth or .safetensors.
 
-    The tensors are maps of the file where its format allows it: they take no memory of their own before they are used.
+    Tensors are memory-mapped if the format allows it, so they need no memory before they are used.
 
     Raises:
-        UserError: there is no such file, it is damaged, it asks for something to be executed, or it holds no weights.
+        UserError: the file does not exist or is damaged, it requires code to be executed, or it contains no weights.
     """
     if path.is_dir():
-        raise UserError("is a folder, expected a file of weights", where=str(path))
+        raise UserError("is a folder, expected a file of weights", where=str(path), hint="Give the file in it.")
     if not path.exists():
-        raise UserError("no such file", where=str(path))
+        raise UserError("no such file", where=str(path), hint="Check the path.")
     content = _load(path)
     meta: Any = {}
     left_out: tuple[str, ...] = ()
@@ -84,13 +84,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content = content[wrapper]
     faults = [str(name) for name, value in content.items() if not (isinstance(name, str) and _is_plain(value))]
     if faults or not content:
-        problem = (
-            f"holds something else than tensors by name: {', '.join(faults[:5])}" if faults else "holds no weights"
-        )
+        problem = f"contains values that are not tensors: {', '.join(faults[:5])}" if faults else "contains no weights"
         raise UserError(problem, where=str(path), hint="Give a checkpoint of the official code or a state dict.")
     weights = _without_prefix({name: value.detach() for name, value in content.items()})
     copies = {f"ema_{name.replace('.', '_')}" for name in weights} & weights.keys()
-    return Checkpoint(
+    return OfficialCheckpoint(
         weights={name: value for name, value in weights.items() if name not in copies},
         meta=dict(meta) if isinstance(meta, Mapping) else {},
         averages=tuple(sorted(copies)),
@@ -99,42 +97,46 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _load(path: Path) -> Mapping[Any, Any]:
-    # A damaged or hostile file makes readers raise nearly anything, and all of it means the same.
+    # Readers raise nearly any exception for a damaged or malicious file.
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         mapped = zipfile.is_zipfile(path)
         if mapped:
-            _check_sums(path)
+            _verify_checksums(path)
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UserError:
         raise
     except Exception as error:
-        if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise UserError(
-                f"asks for '{asked[1]}', which is neither a tensor nor plain data; nothing of it was executed",
+                f"contains '{refused[1]}', which is neither a tensor nor plain data; no code was executed",
                 where=str(path),
-                hint="Whoever trusts the file can load it with the program it is from and save its state dict alone.",
+                hint="If you trust the file, load it with the program that wrote it and save only its state dict.",
             ) from None
-        # PyTorch's own advice is to switch the protection off.
-        reason = str(error).partition("\n")[0].partition(". ")[0] or "its end is missing"
+        # The rest of PyTorch's message advises to disable the protection.
+        reason = str(error).partition("\n")[0].partition(". ")[0] or "unexpected end"
         raise UserError(
             f"cannot be read as weights ({type(error).__name__}: {reason})",
             where=str(path),
-            hint="The file is damaged, incomplete or no checkpoint; fetch it again.",
+            hint="The file is damaged, incomplete or not a checkpoint: download it again.",
         ) from None
     if not isinstance(content, Mapping):
-        raise UserError(f"holds a {type(content).__name__}, expected weights by name", where=str(path))
+        raise UserError(
+            f"contains a {type(content).__name__}, expected a state dict",
+            where=str(path),
+            hint="Give a checkpoint of the official code or a state dict.",
+        )
     return content
 
 
-def _check_sums(path: Path) -> None:
-    """Compare every record with its checksum, which mapping the file into memory does not."""
+def _verify_checksums(path: Path) -> None:
+    """Verify the checksum of every record, which memory-mapping does not."""
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
             raise UserError(
-                f"is damaged: the checksum of '{damaged}' is wrong", where=str(path), hint="Fetch the file again."
+                f"is damaged: the checksum of '{damaged}' is wrong", where=str(path), hint="Download it again."
             )
 
 

@@ -1,4 +1,4 @@
-"""Files of official weights: every form they come in, and damaged and hostile ones."""
+"""Files of official weights: every format, and damaged and malicious files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from codetr.core.errors import UserError
-from codetr.weights.official.checkpoint import read_checkpoint
+from codetr.weights.official.checkpoint_file import read_checkpoint
 
 WEIGHTS = {"neck.convs.0.conv.weight": torch.arange(6.0).view(2, 3), "rpn_head.rpn_cls.bias": torch.ones(4)}
 
@@ -88,19 +88,19 @@ def test_numbers_of_numpy_in_the_notes_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("place", ["meta", "state_dict", "optimizer"])
+@pytest.mark.parametrize("key", ["meta", "state_dict", "optimizer"])
 @pytest.mark.parametrize(
     ("function", "named"),
     [(os.mkdir, r"posix\.mkdir"), (exec, "exec"), (Path.touch, "getattr|Path")],
     ids=["mkdir", "exec", "touch"],
 )
-def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, place: str, function: Any, named: str) -> None:
+def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, key: str, function: Any, named: str) -> None:
     marker = tmp_path / "executed"
     argument = f"open({str(marker)!r}, 'w')" if function is exec else str(marker)
     content = {"meta": {}, "state_dict": dict(WEIGHTS), "optimizer": {}}
-    content[place]["x"] = Calls(function, argument)
+    content[key]["x"] = Calls(function, argument)
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match=rf"x\.pth: asks for '({named}).*nothing of it was executed"):
+    with pytest.raises(UserError, match=rf"x\.pth: contains '({named}).*no code was executed"):
         read_checkpoint(tmp_path / "x.pth")
     assert not marker.exists()
 
@@ -119,18 +119,18 @@ def test_a_bare_pickle_is_not_executed(tmp_path: Path) -> None:
 def test_objects_that_are_no_data_are_named(tmp_path: Path, value: Any) -> None:
     torch.save({"meta": {"x": value}, "state_dict": WEIGHTS}, tmp_path / "x.pth")
     with pytest.raises(
-        UserError, match=r"asks for '(argparse\.Namespace|pathlib|numpy).*neither a tensor nor plain data"
+        UserError, match=r"contains '(argparse\.Namespace|pathlib|numpy).*neither a tensor nor plain data"
     ):
         read_checkpoint(tmp_path / "x.pth")
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    """Cut anywhere; and with one bit of a weight changed, which nobody would notice later."""
+    """Truncated anywhere, and with one bit of a weight changed, which would go unnoticed."""
     torch.save({"state_dict": {"a": torch.full((500,), 7.0)}}, tmp_path / "x.pth")
     whole, path = (tmp_path / "x.pth").read_bytes(), tmp_path / "y.pth"
     for length in (0, 1, 50, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"y\.pth.*fetch it again"):
+        with pytest.raises(UserError, match=r"y\.pth.*download it again"):
             read_checkpoint(path)
     flipped = whole.replace(b"\x00\x00\xe0\x40", b"\x00\x01\xe0\x40", 1)
     assert flipped != whole
@@ -143,22 +143,22 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        ([1, 2], "holds a list"),
-        ({}, "holds no weights"),
-        ({"state_dict": {}}, "holds no weights"),
-        ({"epoch": 3, "a": torch.ones(1)}, "something else than tensors by name: epoch"),
-        ({"state_dict": {"a": [1.0]}}, "something else than tensors by name: a"),
-        ({"state_dict": {"a": torch.ones(2).to_sparse()}}, "something else than tensors by name: a"),
-        ({"state_dict": {"a": torch.empty(2, device="meta")}}, "something else than tensors by name: a"),
-        ({"state_dict": {3: torch.ones(1)}}, "something else than tensors by name: 3"),
+        ([1, 2], "contains a list"),
+        ({}, "contains no weights"),
+        ({"state_dict": {}}, "contains no weights"),
+        ({"epoch": 3, "a": torch.ones(1)}, "values that are not tensors: epoch"),
+        ({"state_dict": {"a": [1.0]}}, "values that are not tensors: a"),
+        ({"state_dict": {"a": torch.ones(2).to_sparse()}}, "values that are not tensors: a"),
+        ({"state_dict": {"a": torch.empty(2, device="meta")}}, "values that are not tensors: a"),
+        ({"state_dict": {3: torch.ones(1)}}, "values that are not tensors: 3"),
     ],
     ids=str,
 )
-def test_files_without_weights_are_refused(tmp_path: Path, content: Any, said: str) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_checkpoint(tmp_path / "x.pth")
 
 
@@ -170,7 +170,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_weights_are_maps_of_the_file(tmp_path: Path) -> None:
-    """A checkpoint of gigabytes takes no memory of its own before it is used."""
+    """A checkpoint of gigabytes needs no memory before it is used."""
     torch.save({"state_dict": {"a": torch.ones(1 << 20)}}, tmp_path / "x.pth")
     weight = read_checkpoint(tmp_path / "x.pth").weights["a"]
     maps = Path("/proc/self/maps").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Looking values up in an official (mmdetection style) configuration."""
+"""Access to the values of an official (mmdetection-style) configuration."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Reader:
-    """Looks values up by dotted path; the lists of one head that the official configurations use are skipped."""
+class ConfigReader:
+    """Read values by dotted path. Of a list, as the official configurations have for a single head, it uses the first.
+
+    Args:
+        values: nested plain dicts and lists.
+    """
 
     def __init__(self, values: Any) -> None:
-        """Args: nested plain dicts and lists."""
         self.values = values
 
     def get(self, path: str, default: Any = None) -> Any:
-        """The value at `path`, or `default` where it is absent or None."""
+        """Return the value at `path`, or `default` if it is absent or None."""
         node = self.values
         for part in path.split("."):
             if isinstance(node, list):
@@ -24,18 +27,18 @@ class Reader:
             node = node[part]
         return default if node is None else node
 
-    def at(self, path: str) -> Reader:
-        """A reader of the part at `path`, empty where it is absent."""
-        return Reader(self.get(path, {}))
+    def at(self, path: str) -> ConfigReader:
+        """Return a reader of the part at `path`, empty if it is absent."""
+        return ConfigReader(self.get(path, {}))
 
     def faults(self, constants: Mapping[str, tuple[Any, ...]]) -> list[str]:
-        """What differs from values that are constants here, a line each; what is absent has the official default.
+        """List the values that this package does not support, one line each; absent values have the official default.
 
         Args:
-            constants: allowed values by path.
+            constants: supported values by path.
         """
         return [
-            f"{path} is {value!r}, only {' or '.join(map(repr, allowed))} can be built"
+            f"{path} is {value!r}, supported: {', '.join(map(repr, allowed))}"
             for path, allowed in constants.items()
             if (value := self.get(path)) is not None and value not in allowed
         ]

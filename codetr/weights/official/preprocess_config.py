@@ -1,4 +1,4 @@
-"""Reading how images are prepared at test time from an official (mmdetection style) configuration."""
+"""The `PreprocessConfig` of the test pipeline of an official (mmdetection-style) configuration."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
-from codetr.weights.official.reader import Reader
+from codetr.weights.official.config_reader import ConfigReader
 
 
 def read_official_preprocess(config: Mapping[str, Any]) -> PreprocessConfig | None:
-    """The test pipeline of a whole official configuration, None if it has none.
+    """Read the test pipeline of a complete official configuration; return None without one.
 
     Raises:
-        UserError: the pipeline does something this package has no counterpart for.
+        UserError: the pipeline has steps that this package does not support.
     """
-    reader = Reader(config)
+    reader = ConfigReader(config)
     pipeline = reader.get("data.test.pipeline") or reader.get("test_pipeline")
     if not pipeline:
         return None
-    steps = {step.get("type"): Reader(step) for step in pipeline if isinstance(step, Mapping)}
-    augment = steps.get("MultiScaleFlipAug", Reader({}))
-    within = {step.get("type"): Reader(step) for step in augment.get("transforms", []) if isinstance(step, Mapping)}
-    resize, normalize, pad = (within.get(name, Reader({})) for name in ("Resize", "Normalize", "Pad"))
+    steps = {step.get("type"): ConfigReader(step) for step in pipeline if isinstance(step, Mapping)}
+    augment = steps.get("MultiScaleFlipAug", ConfigReader({}))
+    transforms = {
+        step.get("type"): ConfigReader(step) for step in augment.get("transforms", []) if isinstance(step, Mapping)
+    }
+    resize, normalize, pad = (transforms.get(name, ConfigReader({})) for name in ("Resize", "Normalize", "Pad"))
     sides = augment.get("img_scale")
     faults = [
-        f"{name} is {value!r}, only {allowed!r} is supported"
+        f"{name} is {value!r}, supported: {allowed!r}"
         for name, value, allowed in (
             ("Resize.keep_ratio", resize.get("keep_ratio"), True),
             ("Normalize.to_rgb", normalize.get("to_rgb", True), True),
@@ -35,12 +37,12 @@ def read_official_preprocess(config: Mapping[str, Any]) -> PreprocessConfig | No
         if value != allowed
     ]
     if not _is_size(sides):
-        faults.append(f"MultiScaleFlipAug.img_scale is {sides!r}, only one pair of sides is supported")
+        faults.append(f"MultiScaleFlipAug.img_scale is {sides!r}, supported: one pair of sides")
     canvas = pad.get("size")
     if canvas is not None and (not _is_size(canvas) or list(canvas) != list(sides or ()) or canvas[0] != canvas[1]):
-        faults.append(f"Pad.size is {canvas!r}, only the square that images are resized into is supported")
+        faults.append(f"Pad.size is {canvas!r}, supported: the square that images are resized to fit into")
     if canvas is not None and pad.get("pad_val.img") not in ([114] * 3, 114):
-        faults.append(f"Pad.pad_val.img is {pad.get('pad_val.img')!r}, only 114 is supported on a canvas")
+        faults.append(f"Pad.pad_val.img is {pad.get('pad_val.img')!r}, supported with a canvas: 114")
     if faults:
         raise UserError("; ".join(faults), where="official configuration: test pipeline")
     values = {"short_side": min(sides), "long_side": max(sides), "pad_divisor": pad.get("size_divisor", 1)}
