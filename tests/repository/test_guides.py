@@ -13,7 +13,7 @@ from codetr.cli.app import app
 from pipelines.__main__ import app as pipelines_app
 from tests.support.paths import ROOT
 
-GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PROGRAMS = {"codetr": typer.main.get_command(app), "python -m pipelines": typer.main.get_command(pipelines_app)}
 
 
