@@ -82,7 +82,8 @@ def _parameter(parameter: Any) -> str | None:
     """Return the table row of an option or argument; None for one that is hidden."""
     if getattr(parameter, "hidden", False):
         return None
-    metavar = parameter.metavar or ("" if getattr(parameter, "is_flag", False) else parameter.type.name.upper())
+    flag = getattr(parameter, "is_flag", False)
+    metavar = "" if flag else parameter.metavar or parameter.name.upper()
     names = ", ".join(parameter.opts) if parameter.param_type_name == "option" else ""
     shown = f"`{f'{names} {metavar}'.strip()}`".replace("|", "\\|")
     default = parameter.default() if callable(parameter.default) else parameter.default
