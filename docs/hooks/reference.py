@@ -1,7 +1,7 @@
 """Hook of the documentation build: fill in the reference of commands and settings from the code.
 
-A page asks for one by a line of its own: `<!-- commands -->`, `<!-- pipelines commands -->` or `<!-- settings -->`. So the
-pages cannot disagree with what `codetr --help` prints and what `--set` accepts.
+A page asks for it with a marker on a separate line: `<!-- commands -->`, `<!-- pipelines commands -->` or
+`<!-- settings -->`. So the pages agree with what `codetr --help` prints and what `--set` accepts.
 """
 
 from __future__ import annotations
@@ -108,8 +108,17 @@ def _plain(text: str) -> str:
     return "\n".join(lines)
 
 
-def _settings(settings: type[BaseModel], path: str) -> Iterator[str]:
-    """Yield the table of one settings class, then those of the classes its fields hold."""
+def _settings(
+    settings: type[BaseModel], path: str, shown: set[tuple[str, type[BaseModel]]] | None = None
+) -> Iterator[str]:
+    """Yield the table of one settings class, then those of the classes its fields hold.
+
+    Args:
+        settings: the class.
+        path: the dotted path of its fields; empty at the top.
+        shown: paths and classes that the page has already; two kinds of a setting may share a class below them.
+    """
+    shown = set() if shown is None else shown
     docstring = griffe.Docstring(inspect.cleandoc(settings.__doc__ or ""), parser="google").parse()
     described = {
         entry.name: " ".join(entry.description.split())
@@ -130,9 +139,12 @@ def _settings(settings: type[BaseModel], path: str) -> Iterator[str]:
         yield f"| `{full}` | {kind} | {_default(field)} | {text} |"
     yield ""
     for full, nested in below:
+        if (full, nested) in shown:
+            continue
+        shown.add((full, nested))
         kind = nested.model_fields.get("kind")
         suffix = f" with kind {kind.default}" if kind is not None else ""
-        yield from (f"### {full}{suffix}", "", *_settings(nested, full))
+        yield from (f"### {full}{suffix}", "", *_settings(nested, full, shown))
 
 
 def _nested(field: FieldInfo) -> list[type[BaseModel]]:
@@ -140,9 +152,8 @@ def _nested(field: FieldInfo) -> list[type[BaseModel]]:
     found: list[type[BaseModel]] = []
 
     def walk(annotation: Any) -> None:
-        if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-            if annotation not in found:
-                found.append(annotation)
+        if inspect.isclass(annotation) and issubclass(annotation, BaseModel) and annotation not in found:
+            found.append(annotation)
         for argument in get_args(annotation):
             walk(argument)
 
@@ -157,11 +168,11 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         return " or ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if "$ref" in schema or "allOf" in schema:
-        return "see below"
+        return "mapping (see below)"
     kind = str(schema.get("type", "any value"))
     if kind == "array":
         items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
-        return f"list of {_type(items)}"
+        return f"list of {_type(items)}".replace("list of mapping", "list of mappings")
     if kind == "object":
         return f"mapping to {_type(schema['additionalProperties'])}" if "additionalProperties" in schema else "mapping"
     limits = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
