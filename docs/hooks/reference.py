@@ -142,8 +142,8 @@ def _settings(
         if (full, nested) in shown:
             continue
         shown.add((full, nested))
-        kind = nested.model_fields.get("kind")
-        suffix = f" with kind {kind.default}" if kind is not None else ""
+        discriminator = nested.model_fields.get("kind")
+        suffix = f" with kind {discriminator.default}" if discriminator is not None else ""
         yield from (f"### {full}{suffix}", "", *_settings(nested, full, shown))
 
 

@@ -3,7 +3,7 @@
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ PREPARE = PrepareConfig.parse({"train": {"annotations": "train.json"}})
 STEPS: dict[str, Settings] = {"prepare": PREPARE, "evaluate": EvaluateConfig(), "register": RegisterConfig()}
 
 
-def assignments(text: str) -> Iterator[tuple[list[Settings], list[str]]]:
+def assignments(text: str) -> Iterator[tuple[Sequence[Settings], list[str]]]:
     """Yield the values of `--set` in each line of code, with the settings that one of has to accept them all."""
     for line in code_lines(text):
         words = shlex.split(line.split("  #")[0], posix=True) if "--set " in line and "…" not in line else []
