@@ -107,7 +107,9 @@ def test_settings_are_found_in_the_guides() -> None:
 def test_every_import_in_a_guide_works(guide: Path) -> None:
     """A reader who copies a snippet would be told that a module or a name does not exist."""
     for block in re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL):
-        imports = [node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        imports: list[ast.stmt] = [
+            node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
         exec(compile(ast.Module(imports, type_ignores=[]), guide.name, "exec"), {})
 
 
