@@ -75,7 +75,7 @@ def _commands(command: Any, name: str, depth: int = 2) -> Iterator[str]:
     if rows:
         yield from ("| option | default | |", "| --- | --- | --- |", *rows, "")
     for below in getattr(command, "commands", {}).values():
-        yield from _commands(below, f"{name} {below.name}", min(depth + 1, 3) if depth == 2 else depth + 1)
+        yield from _commands(below, f"{name} {below.name}", depth + 1)
 
 
 def _parameter(parameter: Any) -> str | None:
