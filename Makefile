@@ -18,7 +18,7 @@ LOCK := requirements/constraints.txt
 SAMPLE := data/sample
 export WANDB_DIR ?= .
 
-.PHONY: help demo test lint format build dvc-dependencies clean
+.PHONY: help demo test lint format docs build dvc-dependencies clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +44,10 @@ format: $(BIN)/.dev ## let ruff fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(BIN)/.dev ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "Site      $(CURDIR)/site/index.html"
+
 build: $(BIN)/.dev ## wheel and sdist in dist/, installed into an empty environment and checked
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
@@ -53,7 +57,7 @@ dvc-dependencies: $(BIN)/.dev ## write the code that each stage runs into dvc.ya
 	$(BIN)/python .ci/dvc_dependencies.py
 
 clean: ## remove the environments and everything a run wrote
-	rm -rf $(VENV) $(AIRFLOW) dist outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp
+	rm -rf $(VENV) $(AIRFLOW) dist site outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp
 
 # Each stamp is written last, so an interrupted install is taken up again, by pip, where it stopped.
 $(BIN)/pip:

@@ -34,7 +34,7 @@ from codetr.weights.model_folder import ModelInfo, save_model
 from tests.support.exportable import boxes_and_masks, random_detector
 from tests.support.paths import ROOT
 
-GUIDE = ROOT / "docs/export.md"
+GUIDE = ROOT / "docs/how-to/export.md"
 NAMES = ("square", "disc", "cross")
 PREPROCESS = PreprocessConfig(short_side=128, long_side=192)
 

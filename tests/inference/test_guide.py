@@ -13,7 +13,7 @@ from tests.support.clips import write_clip
 from tests.support.paths import ROOT
 from tests.support.small_models import masked, write_images, write_model
 
-GUIDE = ROOT / "docs" / "inference.md"
+GUIDE = ROOT / "docs" / "how-to" / "inference.md"
 
 
 def test_the_snippets_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

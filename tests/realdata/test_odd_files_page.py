@@ -1,4 +1,4 @@
-"""docs/odd_files.md: every broken or unusual file that is tested has one row, with the outcome that it really has."""
+"""docs/reference/odd_files.md: every broken or unusual file that is tested has a row with its real outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from codetr.steps.prepare import prepare
 from tests.realdata.test_prepare_odd import PREPARED, REFUSED, config, files, odd  # noqa: F401
 from tests.support.paths import ROOT
 
-PAGE = ROOT / "docs" / "odd_files.md"
+PAGE = ROOT / "docs" / "reference" / "odd_files.md"
 BESIDES = {
     "image_emptied",
     "annotation_image_dropped",

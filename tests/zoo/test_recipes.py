@@ -80,6 +80,6 @@ def test_the_zoo_knows_its_recipes(name: str) -> None:
 
 def test_the_zoo_page_lists_every_recipe() -> None:
     """A reader would not find it, or find one that is gone."""
-    page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "zoo.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` ", page, re.MULTILINE)
     assert sorted([*listed, "tiny"]) == sorted(zoo.names())

@@ -400,4 +400,4 @@ KINDS: dict[str, Kind] = {
         "Repeat images with rare classes (loader settings of a recipe), and look at the metrics by class.",
     ),
 }
-"""Every finding there is, in the order in which records meet them. docs/doctor.md shows it as a table."""
+"""Every finding there is, in the order in which records meet them. docs/reference/findings.md shows it as a table."""

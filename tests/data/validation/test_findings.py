@@ -10,8 +10,8 @@ from tests.support.paths import ROOT
 
 
 def test_the_guide_shows_every_kind() -> None:
-    """The table in docs/doctor.md is what users are promised."""
-    guide = (ROOT / "docs" / "doctor.md").read_text()
+    """The table in docs/reference/findings.md is what users are promised."""
+    guide = (ROOT / "docs" / "reference" / "findings.md").read_text()
     expected = [
         f"| `{name}` | {kind.severity} | {kind.meaning} | {kind.action} | {kind.fix or '-'} |"
         for name, kind in KINDS.items()
