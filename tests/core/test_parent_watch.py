@@ -37,7 +37,7 @@ def tree(tmp_path: Path, body: str, *between: str) -> ProcessTree:
     """A process that starts another, which runs `body`, through the program `between`."""
     child = [sys.executable, "-c", WATCHED.format(body=body), str(tmp_path / "ready")]
     command = [sys.executable, "-c", PARENT, *between, *child]
-    return ProcessTree(command, log=tmp_path / "log.txt", **ENVIRONMENT)
+    return ProcessTree.of_command(command, log=tmp_path / "log.txt", **ENVIRONMENT)
 
 
 def test_ancestors_are_found_through_processes_in_between() -> None:
@@ -111,7 +111,7 @@ def test_a_process_that_starts_after_its_parent_has_ended_ends(tmp_path: Path) -
     """Between the fork and the first instruction of a child, its parent may already be gone."""
     ended = subprocess.Popen(["true"])
     ended.wait()
-    orphan = ProcessTree(
+    orphan = ProcessTree.of_command(
         [sys.executable, "-m", "codetr", "sample-data", str(tmp_path / "data"), "--images", "100000"],
         log=tmp_path / "log.txt",
         **ENVIRONMENT,
@@ -129,7 +129,7 @@ def test_a_process_that_starts_after_its_parent_has_ended_ends(tmp_path: Path) -
 @pytest.mark.process
 def test_nothing_is_watched_without_a_tie(tmp_path: Path) -> None:
     """A command that was started in a terminal goes on when the terminal is closed."""
-    orphan = ProcessTree(
+    orphan = ProcessTree.of_command(
         ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", WATCHED.format(body="watch_parent()"), str(tmp_path / "r")],
         log=tmp_path / "log.txt",
         **ENVIRONMENT,

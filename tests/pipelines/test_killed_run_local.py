@@ -18,7 +18,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(folder: Path, params: Path) -> ProcessTree:
-    return ProcessTree(command(folder, params), log=folder / "log.txt", cwd=folder, **ENVIRONMENT)
+    return ProcessTree.of_command(command(folder, params), log=folder / "log.txt", cwd=folder, **ENVIRONMENT)
 
 
 def test_tasks_end(params: Path, tmp_path: Path) -> None:

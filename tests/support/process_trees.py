@@ -11,10 +11,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 MARK = "CODETR_TEST_MARK"
 PATIENCE = 60.0
 """Seconds within which a tree has to end when its root was killed; with idle cores it takes one or two."""
+
+
+class Root(Protocol):
+    """The first process of a tree, e.g. a `subprocess.Popen`."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+    def wait(self) -> object:
+        """Wait for its end."""
+
+    def poll(self) -> int | None:
+        """Return None while it runs."""
 
 
 class ProcessTree:
@@ -24,13 +38,36 @@ class ProcessTree:
     sessions, and the loader gives its workers groups.
     """
 
-    def __init__(self, command: Sequence[str], *, log: Path, cwd: Path | None = None, **environment: str) -> None:
-        self.log, self._mark = log, f"{MARK}={uuid.uuid4()}".encode()
-        variables = {**os.environ, **environment, MARK: self._mark.decode().partition("=")[2]}
-        with log.open("a") as output:
-            self.root = subprocess.Popen(
-                list(command), env=variables, cwd=cwd, stdout=output, stderr=output, start_new_session=True
-            )
+    def __init__(self, start: Callable[[dict[str, str], Path], Root], *, log: Path, **environment: str) -> None:
+        """Start the root.
+
+        Args:
+            start: starts it with given variables in its environment, and with its output appended to a given file.
+            log: that file.
+            environment: further variables.
+        """
+        mark = str(uuid.uuid4())
+        self.log, self._mark = log, f"{MARK}={mark}".encode()
+        self.root = start({**environment, MARK: mark}, log)
+
+    @classmethod
+    def of_command(
+        cls, command: Sequence[str], *, log: Path, cwd: Path | None = None, **environment: str
+    ) -> ProcessTree:
+        """Start a command in a session."""
+
+        def start(variables: dict[str, str], log: Path) -> Root:
+            with log.open("a") as output:
+                return subprocess.Popen(
+                    list(command),
+                    env={**os.environ, **variables},
+                    cwd=cwd,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+
+        return cls(start, log=log, **environment)
 
     def pids(self) -> list[int]:
         """Return the ids of all processes of the tree that run; zombies do not count."""
