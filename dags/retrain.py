@@ -71,7 +71,9 @@ class PipelineOperator(BaseOperator):
         command = pipeline_command(engine, f"airflow-{context['run_id']}", dict(context["params"]))
         if not Path(command[0]).is_file():
             raise AirflowFailException(f"CODETR_PYTHON: there is no interpreter {command[0]}")
-        code = self.process.run_command(command, cwd=str(project())).exit_code
+        # If this process is killed, the pipeline ends: training saves a checkpoint first.
+        environment = {**os.environ, "CODETR_PARENT": str(os.getpid())}
+        code = self.process.run_command(command, env=environment, cwd=str(project())).exit_code
         if code == MISTAKE:
             raise AirflowFailException("The settings are wrong; the log says where.")
         if code != 0:

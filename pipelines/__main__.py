@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from codetr.core.errors import UserError
+from codetr.core.parent_watch import watch_parent
 from codetr.core.version import __version__
 from pipelines.arguments import step_settings
 
@@ -129,6 +130,7 @@ def submit(
 
 def main() -> None:
     """Run the command line; a user's mistake ends it with code 2 and without a traceback."""
+    watch_parent()
     try:
         app()
     except UserError as error:

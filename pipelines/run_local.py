@@ -15,6 +15,7 @@ from kfp import local
 from codetr.core.errors import UserError
 from codetr.core.files import read_json, write_json
 from codetr.core.manifest import Kind, Manifest
+from codetr.core.parent_watch import tied_children
 from pipelines.retrain import retrain
 
 IMAGE = "python"
@@ -74,13 +75,14 @@ def run_local(
     for task in pipeline.pipeline_spec.root.dag.tasks.values():
         task.ClearField("retry_policy")
     try:
-        done = pipeline(
-            **settings,
-            registry=str(registry.absolute()),
-            checkpoints=str(checkpoints.absolute()),
-            image=IMAGE,
-            processes=processes,
-        )
+        with tied_children():
+            done = pipeline(
+                **settings,
+                registry=str(registry.absolute()),
+                checkpoints=str(checkpoints.absolute()),
+                image=IMAGE,
+                processes=processes,
+            )
     except RuntimeError as error:
         problem = re.sub(r"\x1b\[\d+m", "", str(error)).rstrip(".")
         raise UserError(problem, hint="The step's own message stands above.") from None

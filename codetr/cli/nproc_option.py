@@ -1,7 +1,7 @@
-"""Running a command on several processes of this machine, with torchrun's own launcher.
+"""`--nproc N`: run a command on several processes of this machine, with torchrun's launcher.
 
-`--nproc N` saves writing `torchrun --standalone --nproc-per-node N -m codetr …`, and keeps the exit codes that
-torchrun turns into 1. On several machines torchrun itself is the way.
+It is short for `torchrun --standalone --nproc-per-node N -m codetr …`, and keeps the exit codes that torchrun turns
+into 1. For several machines, start torchrun on each.
 """
 
 from __future__ import annotations
@@ -14,54 +14,78 @@ from typing import Annotated
 import typer
 
 from codetr.core.errors import UserError
+from codetr.distributed.capacity import Capacity
 
 ProcessesOption = Annotated[
     str | None,
     typer.Option(
         "--nproc",
         metavar="N",
-        help="Processes on this machine: a number, or 'gpus' for one per GPU. On several machines, start with "
-        "torchrun instead: [cyan]torchrun --nnodes 2 --nproc-per-node 8 … -m codetr …[/]",
+        help="Number of processes on this machine, or 'gpus' for one per GPU. More than the CPU cores or the memory "
+        "can hold are refused. On several machines, start with torchrun instead: "
+        "[cyan]torchrun --nnodes 2 --nproc-per-node 8 … -m codetr …[/]",
+    ),
+]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Start --nproc processes even if this machine has fewer CPU cores or too little memory for them: they "
+        "share the cores, and the system may kill one.",
     ),
 ]
 
 
 def is_worker() -> bool:
-    """Whether torchrun started this process."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def count(wanted: str) -> int:
-    """Number of processes for an `--nproc` value.
+def process_count(value: str, gpus: int) -> int:
+    """Return the number of processes for an `--nproc` value.
+
+    Args:
+        value: a number or 'gpus'.
+        gpus: number of GPUs of this machine.
 
     Raises:
         UserError: neither a positive number nor 'gpus', or 'gpus' where there are none.
     """
-    if wanted == "gpus":
-        import torch
-
-        if not torch.cuda.is_available():
+    if value == "gpus":
+        if gpus == 0:
             raise UserError(
                 "'gpus' asks for one process per GPU, but PyTorch sees none here",
                 where="--nproc",
                 hint="Leave it out to compute on the CPU, or give a number of processes.",
             )
-        return torch.cuda.device_count()
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise UserError(f"'{wanted}' is neither a positive number nor 'gpus'", where="--nproc")
-    return int(wanted)
+        return gpus
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"'{value}' is neither a positive number nor 'gpus'", where="--nproc")
+    return int(value)
 
 
-def spread(wanted: str | None, arguments: Sequence[str]) -> None:
-    """Run `codetr <arguments>` on `wanted` processes and exit as they do; return to run in this process alone.
+def spread(value: str | None, arguments: Sequence[str], *, force: bool = False) -> None:
+    """Run `codetr <arguments>` on several processes and exit as they do, or return to run it in this process alone.
 
-    Returns when nothing is to be launched: no `--nproc`, one process, or this is one of the processes already.
+    Returns if there is nothing to launch: no `--nproc`, one process, or this is one of the processes already.
+
+    Args:
+        value: of `--nproc`.
+        arguments: the command line, without the name of the program.
+        force: launch more processes than this machine can hold.
+
+    Raises:
+        UserError: not a number of processes, or more than this machine can hold.
     """
-    if wanted is None or is_worker():
+    if value is None or value == "1" or is_worker():
         return
-    processes = count(wanted)
+    import torch
+
+    gpus = torch.cuda.device_count()
+    processes = process_count(value, gpus)
     if processes == 1:
         return
+    Capacity.of_machine(gpus=gpus).require(processes, force=force)
     from codetr.distributed.torchrun import launch
 
     sys.exit(launch(arguments, processes))

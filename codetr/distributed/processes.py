@@ -17,8 +17,14 @@ from codetr.core.errors import UserError
 
 T = TypeVar("T")
 
-# Rank 0 measures validation metrics and writes checkpoints while the others wait for it.
-PATIENCE = timedelta(hours=1)
+STORE_TIMEOUT = timedelta(minutes=1)
+"""How long a process tries to reach torchrun's store. torchrun makes the store before it starts processes."""
+
+JOIN_TIMEOUT = timedelta(minutes=5)
+"""How long processes wait for one another to start. torchrun starts them together, and each imports PyTorch first."""
+
+COLLECTIVE_TIMEOUT = timedelta(hours=1)
+"""How long they wait in a collective: rank 0 measures validation metrics and writes checkpoints meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,45 @@ def environment_int(name: str, default: int) -> int:
         raise UserError(f"is '{text}', not a number", where=f"environment variable {name}") from None
 
 
+def join(
+    rank: int,
+    world_size: int,
+    device: torch.device,
+    *,
+    store_timeout: timedelta = STORE_TIMEOUT,
+    join_timeout: timedelta = JOIN_TIMEOUT,
+) -> None:
+    """Make the default process group (NCCL on GPUs, gloo on CPUs) of all processes that torchrun started.
+
+    All processes are waited for at torchrun's store first, since PyTorch knows one timeout for making the group and for
+    every collective after it, and a process whose torchrun has ended must not wait for as long as validation takes.
+
+    Raises:
+        UserError: the store, or another process, did not answer in time.
+    """
+    hint = "Did torchrun end? Else check that every machine reaches the address in MASTER_ADDR and MASTER_PORT."
+    try:
+        store, *_ = next(dist.rendezvous("env://", rank, world_size, timeout=store_timeout))
+    except dist.DistError:
+        raise UserError("the store of torchrun does not answer", hint=hint) from None
+    store.set_timeout(join_timeout)
+    store.set(f"codetr/started/{rank}", "")
+    try:
+        store.wait([f"codetr/started/{other}" for other in range(world_size)])
+    except dist.DistError:
+        waited = f"{join_timeout.total_seconds():.0f} s"
+        raise UserError(f"not all of the {world_size} processes have started within {waited}", hint=hint) from None
+    on_gpu = device.type == "cuda"
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=world_size,
+        timeout=COLLECTIVE_TIMEOUT,
+        device_id=device if on_gpu else None,
+    )
+
+
 @contextmanager
 def processes() -> Iterator[Processes]:
     """Join the processes torchrun started (NCCL on GPUs, gloo on CPUs), and leave them at the end.
@@ -140,10 +185,7 @@ def processes() -> Iterator[Processes]:
     if world_size == 1:
         yield Processes(rank, world_size, device)
         return
-    if device.type == "cuda":
-        dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
-    else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+    join(rank, world_size, device)
     try:
         yield Processes(rank, world_size, device)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request: finish the step, save, leave with an exit code that says "run me again"."""
+"""SIGTERM and Ctrl-C as a request: finish the step, save, exit with a code that asks to be started again."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class PreemptedError(SystemExit):
 
 
 class StopRequest:
-    """Whether this process was asked to stop: by SIGTERM or Ctrl-C, or because the torchrun that started it is gone."""
+    """Whether this process was asked to stop by SIGTERM or Ctrl-C.
+
+    When the process that started it ends, `codetr.core.parent_watch` sends SIGTERM too.
+
+    Attributes:
+        received: true from the first request on.
+    """
 
     def __init__(self) -> None:
-        self._signalled = False
-        self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
-
-    @property
-    def received(self) -> bool:
-        """True from the first request on."""
-        return self._signalled or (self._parent is not None and os.getppid() != self._parent)
+        self.received = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = True
-        # Who presses Ctrl-C a second time does not want to wait for the step.
+        self.received = True
+        # A second Ctrl-C interrupts the step.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

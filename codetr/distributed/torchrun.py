@@ -13,12 +13,8 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from codetr.core.parent_watch import GRACE, tied_children
 from codetr.distributed.signals import PREEMPTED
-
-GRACE = 120
-"""Seconds the processes have to save after SIGTERM, unless TORCH_ELASTIC_SHUTDOWN_TIMEOUT says otherwise.
-PyTorch before 2.12 does not look at that variable: there it is always 30."""
-
 
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run `python -m codetr <arguments>` on `processes` processes and wait for them.
@@ -36,6 +32,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     # The launcher would add lines about every process to the message that says what is wrong.
     for name in ("torch.distributed.elastic", elastic_launch.__module__):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # PyTorch before 2.12 does not read this variable: there it is always 30 seconds.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE))
     # torchrun would print a warning and set it; every process sets its threads itself, from the recipe.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,7 +48,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         monitor_interval=0.1,
     )
     try:
-        elastic_launch(config, sys.executable)("-u", "-m", "codetr", *arguments)
+        with tied_children():
+            elastic_launch(config, sys.executable)("-u", "-m", "codetr", *arguments)
     except SignalException as stopped:
         return PREEMPTED if stopped.sigval == signal.SIGTERM else 128 + stopped.sigval
     except ChildFailedError as failed:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from codetr.core.files import write_json
+from codetr.core.parent_watch import tied_children, watch_parent
 
 
 def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> None:
     """Run `codetr STEP --params FILE --name value …` and wait for it; its output goes where this process's goes.
 
-    SIGTERM is passed on to it. Called from the main thread.
+    SIGTERM is passed on to it, and it ends when this process does. Called from the main thread.
 
     Args:
         step: prepare, train, evaluate or register.
@@ -30,6 +31,8 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
     Raises:
         SystemExit: the step failed; with its exit code, after its own message.
     """
+    # KFP starts this process, through a shell.
+    watch_parent()
     with tempfile.TemporaryDirectory() as folder:
         # JSON is YAML.
         params = Path(folder) / "params.yaml"
@@ -37,7 +40,7 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
         command = [sys.executable, "-m", "codetr", step, "--params", str(params)]
         for name, value in arguments.items():
             command += [f"--{name}", str(value)]
-        with subprocess.Popen(command) as process:
+        with tied_children(), subprocess.Popen(command) as process:
             # An engine that stops its task tells this process only; training has something to save.
             handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             try:

@@ -89,7 +89,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
     """
     training = config.recipe.training
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
-    with stop_on_signal() as stop, processes() as group, ExitStack() as held:
+    # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
+    with processes() as group, stop_on_signal() as stop, ExitStack() as held:
         group.on_main(lambda: require_output(output, "model"))
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))

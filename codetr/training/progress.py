@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -91,7 +92,9 @@ class Progress:
         if self._bar:
             self._bar.console.print(line, highlight=False)
         else:
-            print(line, file=sys.stderr, flush=True)
+            # When the process that reads the log has ended, this one still has to save its state.
+            with suppress(BrokenPipeError):
+                print(line, file=sys.stderr, flush=True)
 
 
 def memory_gib(device: torch.device) -> float:

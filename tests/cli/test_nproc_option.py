@@ -5,42 +5,52 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from codetr.cli.nproc_option import count
+from codetr.cli.nproc_option import process_count
 from codetr.core.errors import UserError
+from codetr.distributed.capacity import Capacity
 from tests.support.command import call
 
 
-def test_processes_are_a_number_or_gpus(monkeypatch):
-    import torch
-
-    assert count("3") == 3
+def test_processes_are_a_number_or_gpus() -> None:
+    assert process_count("3", gpus=0) == 3
+    assert process_count("gpus", gpus=8) == 8
     for wrong in ("0", "-1", "two", "", "1.5"):
         with pytest.raises(UserError, match="--nproc"):
-            count(wrong)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+            process_count(wrong, gpus=8)
     with pytest.raises(UserError, match="PyTorch sees none"):
-        count("gpus")
+        process_count("gpus", gpus=0)
 
 
-# Register and registry
+@pytest.mark.skipif(torch.cuda.is_available(), reason="counts GPUs where there are some")
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_more_processes_than_the_machine_holds_are_refused(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Hundreds of processes would be started, and fill the memory before one of them says a word."""
+    given = {"train": ("--recipe", "tiny"), "evaluate": ("-m", tmp_path)}[command]
+    code, _, err = call(capsys, command, *given, "-d", tmp_path, "-o", tmp_path / "output", "--nproc", "4096")
+    assert code == 2
+    assert f"there are {Capacity.of_machine().cores} CPU cores" in err
+    assert "--force" in err
 
 
-SPREAD = "import sys; from codetr.cli.nproc_option import spread; spread('2', sys.argv[1:])"
+SPREAD = "import sys; from codetr.cli.nproc_option import spread; spread('2', sys.argv[1:], force=True)"
 
 
-def test_a_command_runs_on_several_processes():
+def test_a_command_runs_on_several_processes() -> None:
     process = subprocess.run(
         [sys.executable, "-c", SPREAD, "--version"], capture_output=True, text=True, timeout=120, check=True
     )
     assert len(process.stdout.splitlines()) == 2
 
 
-def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path):
+def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path: Path) -> None:
     """torchrun would make it code 1, with its own report around it and the message once for every process."""
     process = subprocess.run(
         [sys.executable, "-c", SPREAD, "registry", "list", str(tmp_path / "nowhere")],
@@ -54,7 +64,7 @@ def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path):
     assert process.stderr.startswith("Error: ")
 
 
-def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_path):
+def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_path: Path) -> None:
     """A preempted machine sends SIGTERM to the launcher alone; code 75 is what its scheduler starts again on."""
     process = subprocess.Popen(
         [sys.executable, "-c", SPREAD, "sample-data", str(tmp_path / "many"), "--images", "100000"],
@@ -70,17 +80,19 @@ def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_pat
     assert left.stdout == ""
 
 
-class Killed(torch.utils.data.Dataset):
-    """Its only entry takes the process that reads it."""
+class Killed(torch.utils.data.Dataset[None]):
+    """Reading its only entry kills the process that does it."""
 
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_loader_process_that_the_system_kills_is_explained(capsys, monkeypatch, tmp_path):
+def test_a_loader_process_that_the_system_kills_is_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
     monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
     code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")

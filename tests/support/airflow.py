@@ -9,28 +9,39 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 
+def airflow_program() -> Path:
+    """Return the command `airflow` of its environment."""
+    program = Path(os.environ.get("CODETR_AIRFLOW", ROOT / ".venv-airflow/bin/airflow"))
+    assert program.is_file(), f"{program} is missing: run the tests by `make test`, or set CODETR_AIRFLOW"
+    return program
+
+
+def airflow_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Return the environment of a scheduler with its files in `home`, and `variables`."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    return {
+        **inherited,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # The metadata database is the only thing that could be asked for on the network.
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        **variables,
+    }
+
+
 class Airflow:
     """The command `airflow`, with its home in a temporary folder (SQLite)."""
 
     def __init__(self, home: Path) -> None:
         (home / "plugins").mkdir(parents=True)
         self.home = home
-        self.program = Path(os.environ.get("CODETR_AIRFLOW", ROOT / ".venv-airflow/bin/airflow"))
-        assert self.program.is_file(), f"{self.program} is missing: run the tests by `make test`, or set CODETR_AIRFLOW"
+        self.program = airflow_program()
         self.run("db", "migrate")
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """What a scheduler's environment holds, and `variables` besides."""
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-        return {
-            **inherited,
-            "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            # The metadata database is the only thing that could be asked for on the network.
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            **variables,
-        }
+        """Return the environment of its scheduler, and `variables`."""
+        return airflow_environment(self.home, **variables)
 
     def run(self, *arguments: str, timeout: float = 300, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `airflow …` to its end."""

@@ -9,7 +9,7 @@ import pytest
 from codetr.cli import main
 
 
-def call(capsys, *arguments) -> tuple[int, str, str]:
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     """Run the command in this process: exit code, stdout, stderr."""
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
@@ -18,7 +18,7 @@ def call(capsys, *arguments) -> tuple[int, str, str]:
     return (0 if code is None else code), out, err
 
 
-def start(*arguments, **environment) -> subprocess.CompletedProcess[str]:
+def start(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "codetr", *map(str, arguments)],

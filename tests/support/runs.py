@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -57,13 +58,20 @@ def drawn_dataset(folder: Path) -> Path:
     return folder / "dataset"
 
 
-@contextmanager
-def started(folder, dataset, *, processes=1, **settings):
-    """`codetr train` as a process group of its own; whatever is left of it is killed at the end."""
+def train_command(folder: Path, dataset: Path, *, processes: int = 1, **settings: Any) -> list[str]:
+    """Return the command that trains `RECIPE`, changed by `settings`, with everything it writes in `folder`."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE.model_copy(update=settings).model_dump(mode="json")))
     command = [sys.executable, "-m", "codetr", "train", "--recipe", str(recipe), "-d", str(dataset)]
-    command += ["-o", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), "--nproc", str(processes)]
+    command += ["-o", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")]
+    # Tests run on machines with one core too.
+    return [*command, "--nproc", str(processes), "--force"]
+
+
+@contextmanager
+def started(folder, dataset, *, processes=1, **settings):
+    """`codetr train` in a session of its own; whatever is left of it is killed at the end."""
+    command = train_command(folder, dataset, processes=processes, **settings)
     log = (folder / "log.txt").open("a")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=log, stdout=log, start_new_session=True)

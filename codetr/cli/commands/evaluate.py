@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from codetr.cli.nproc_option import ProcessesOption, spread
+from codetr.cli.nproc_option import ForceOption, ProcessesOption, spread
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
@@ -18,6 +18,7 @@ def evaluate(
     dataset: DatasetOption,
     output: OutputOption,
     processes: ProcessesOption = None,
+    force: ForceOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -35,5 +36,5 @@ def evaluate(
     from codetr.steps.evaluate import evaluate as run
 
     config = step_settings(EvaluateConfig, "evaluate", params, assignments)
-    spread(processes, context.obj)
+    spread(processes, context.obj, force=force)
     show_step(run(config, model, dataset, output), output)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from codetr.cli.nproc_option import ProcessesOption, spread
+from codetr.cli.nproc_option import ForceOption, ProcessesOption, spread
 from codetr.cli.options import DatasetOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
@@ -37,6 +37,7 @@ def train(
         ),
     ] = None,
     processes: ProcessesOption = None,
+    force: ForceOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -57,7 +58,7 @@ def train(
     Curves go to metrics.jsonl and to W&B, which needs no account: without a key they are written to ./wandb.
     """
     chosen = chosen_recipe(recipe, params, assignments)
-    spread(processes, context.obj)
+    spread(processes, context.obj, force=force)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from codetr.core.errors import UserError
+from codetr.core.parent_watch import watch
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,19 @@ def signals_held() -> Iterator[None]:
 
 
 def start_worker(_worker: int) -> None:
-    """Keep signals meant for the training process away from its workers.
+    """Tie a worker to the process that started it, and protect it from signals that are meant for that process.
 
-    torchrun and terminals signal the whole process group; a worker that died of it would fail the training process,
-    which is saving its state just then. So a worker starts with these signals blocked, leaves the group, forgets
+    PyTorch's worker checks every five seconds whether its parent runs, but only while it waits for work: one that
+    reads an image from a server that does not answer, or ends while its results fill a pipe, would stay.
+
+    torchrun and terminals signal the whole process group; a worker that ended of it would fail the training process,
+    which is saving its state at that moment. So a worker starts with these signals blocked, leaves the group, discards
     what came until then, and from there on a signal is meant for the worker itself and ends it.
     """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # This is a worker.
+    # It holds nothing that has to be saved.
+    watch(parent.pid or 0, partial(os.kill, os.getpid(), signal.SIGKILL))
     os.setpgid(0, 0)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,44 @@
+"""Loader processes end with the process that started them, whatever they are doing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.process_trees import ProcessTree, wait_for
+
+BLOCKED = """
+import os, sys
+from pathlib import Path
+from torch.utils.data import DataLoader, Dataset
+from codetr.data.loading.workers import signals_held, start_worker
+
+class Blocked(Dataset):
+    def __len__(self):
+        return 2
+    def __getitem__(self, index):
+        Path(sys.argv[1], str(index)).touch()
+        os.read(os.pipe()[0], 1)
+
+loader = DataLoader(Blocked(), batch_size=None, num_workers=2, worker_init_fn=start_worker)
+with signals_held():
+    batches = iter(loader)
+next(batches)
+"""
+
+
+@pytest.mark.process
+def test_a_worker_that_waits_for_an_image_ends(tmp_path: Path) -> None:
+    """PyTorch's worker looks for its parent only between two images; a server may never answer."""
+    command = [sys.executable, "-c", BLOCKED, str(tmp_path)]
+    tree = ProcessTree.of_command(command, log=tmp_path / "log.txt", PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+    try:
+        wait_for(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists(), tree)
+        assert len(tree.pids()) == 3
+        tree.kill_root()
+        assert tree.wait_until_empty() is not None, tree.commands()
+    finally:
+        tree.kill_all()
