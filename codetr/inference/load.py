@@ -37,21 +37,21 @@ def load(model: str | os.PathLike[str], *, device: str | torch.device = "auto") 
     Raises:
         UserError: there is no such model or device, or its files are damaged.
     """
-    place = device_named(device)
+    target_device = device_named(device)
     address = os.fspath(model)
     if address in zoo.ENTRIES and not Path(address).exists():
-        return _untrained(address, place)
+        return _untrained(address, target_device)
     folder = model_folder(address)
     if not folder.exists():
         hint = "A model is a folder that `codetr train` wrote, REGISTRY@VERSION, or a recipe of `codetr zoo`."
         raise UserError("there is no such model", where=address, hint=hint)
     if (folder / MARKER).is_file() and not (folder / INFO).exists():
         raise UserError("is a registry, not a model", where=address, hint=f"Name a version: {address}@champion.")
-    return Model(*load_model(folder, place))
+    return Model(*load_model(folder, target_device))
 
 
-def wrapped(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig | None) -> Predictor:
-    """A model with the wrappers that are configured: with both, every tile is augmented."""
+def build_predictor(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig | None) -> Predictor:
+    """Return a model with the configured wrappers; with both, every tile is augmented."""
     if tta is not None:
         model = TestTimeAugmentation(model, scales=tta.scales, flip=tta.flip)
     if tiles is not None:

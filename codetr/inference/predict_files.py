@@ -17,7 +17,7 @@ from codetr.core.files import atomic_directory, require_replaceable, write_json
 from codetr.core.progress import track
 from codetr.data.images import read_image
 from codetr.inference.config import TilesConfig, TTAConfig
-from codetr.inference.load import load, wrapped
+from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
 from codetr.inference.result import Result
 from codetr.inference.sources import Sources, find_sources
@@ -150,7 +150,7 @@ def predict(
     check_output(output, found)
     if found.videos:
         import_av()
-    predictor = wrapped(load(model, device=device), tta, tiles)
+    predictor = build_predictor(load(model, device=device), tta, tiles)
     result = Prediction(predictor.info.recipe, list(predictor.class_names), threshold)
     with atomic_directory(output) as folder:
         if found.images:

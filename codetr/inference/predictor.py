@@ -14,22 +14,24 @@ import torch
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.config import PreprocessConfig
-from codetr.data.loading.collate import collate
-from codetr.data.transforms.preprocess import preprocess_image
+from codetr.data.loading.collate import collate_views
+from codetr.data.transforms.view import View
 from codetr.inference.coco import require_finite
 from codetr.inference.inputs import ImageInput, RawImage, as_rgb, device_named, is_single
 from codetr.inference.result import Result
 from codetr.inference.video import Frame, VideoReader
 from codetr.models.detector import CoDETR
-from codetr.models.structures import Detections
+from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import ModelInfo
 
 T = TypeVar("T")
 
 
 class Predictor(ABC):
-    """What finds objects in images: a model, or a wrapper that shows a model several views of each image.
+    """What detects objects in images: a model, or a wrapper that shows a model several views of each image.
+
+    Detection has three parts, so that loader processes can do the first for a whole dataset: `passes` plans what the
+    network is shown, `run` runs the network on a batch, and `merge` combines its outputs.
 
     Attributes:
         info: recipe, class names, architecture and preprocessing of the model.
@@ -38,18 +40,43 @@ class Predictor(ABC):
     info: ModelInfo
 
     @abstractmethod
-    def detect(
-        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
-    ) -> list[Detections]:
-        """Everything found in decoded images, which are given to the network as one batch.
+    def passes(self, views: Sequence[View]) -> Iterator[list[View]]:
+        """Plan the batches that the network is run on to detect in `views`.
+
+        The plan depends on nothing but its arguments.
+        """
+
+    @abstractmethod
+    def run(self, batch: ImageBatch) -> list[Detections]:
+        """Run the network on one batch.
+
+        Returns:
+            For every view in the batch, on the model's device: boxes in pixels of the view, best first.
+        """
+
+    @abstractmethod
+    def merge(self, outputs: Iterator[list[Detections]], views: Sequence[View]) -> list[Detections]:
+        """Combine the outputs of `run` for the batches of `passes(views)`, which are taken from `outputs` in order.
+
+        Returns:
+            For every view: boxes in pixels of the view, best first.
+        """
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Detect objects in decoded images, which are given to the network as one batch.
 
         Args:
             images: (height, width, 3) uint8 RGB each.
-            preprocess: how they are resized and normalised, if not as the model does.
 
         Returns:
             For every image, on the model's device: boxes in pixels of the image, best first.
         """
+        preprocess = self.info.preprocess
+        views = [View.whole(k, (image.shape[0], image.shape[1]), preprocess) for k, image in enumerate(images)]
+        batches = (
+            collate_views(shown, images.__getitem__, [view.image for view in shown]) for shown in self.passes(views)
+        )
+        return self.merge(map(self.run, batches), views)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -157,13 +184,19 @@ class Model(Predictor):
         self.detector.to(device_named(device))
         return self
 
-    def detect(
-        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
-    ) -> list[Detections]:
-        """See `Predictor.detect`."""
-        prepared = [preprocess_image(image, preprocess or self.info.preprocess) for image in images]
-        pixels, sizes = zip(*prepared, strict=True)
-        return self.detector.detect(collate(pixels, sizes, range(len(images))).to(self.device))
+    def passes(self, views: Sequence[View]) -> Iterator[list[View]]:
+        """Plan one batch of all views."""
+        yield list(views)
+
+    @torch.no_grad()
+    def run(self, batch: ImageBatch) -> list[Detections]:
+        """Run the detector, see `Predictor.run`."""
+        found: list[Detections] = self.detector(batch.to(self.device, non_blocking=True))
+        return found
+
+    def merge(self, outputs: Iterator[list[Detections]], views: Sequence[View]) -> list[Detections]:
+        """Return the detections of the one batch."""
+        return next(outputs)
 
 
 def require_arguments(threshold: float, batch_size: int = 1) -> None:

@@ -10,7 +10,7 @@ import pytest
 import codetr
 from codetr.core.errors import UserError
 from codetr.inference.config import TilesConfig, TTAConfig
-from codetr.inference.load import wrapped
+from codetr.inference.load import build_predictor
 from codetr.registry.address import model_folder
 from tests.support.finder import Finder
 from tests.support.registries import write_registry
@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there_is_named(model: Path, device: str) -> None:
 def test_wrappers_are_put_around_a_model_by_settings() -> None:
     """With both, tiles are cut from the image and each of them is augmented."""
     finder = Finder()
-    assert wrapped(finder, None, None) is finder
-    model = wrapped(finder, TTAConfig(scales=(1.0,), flip=True), TilesConfig(size=50, overlap=0.1))
+    assert build_predictor(finder, None, None) is finder
+    model = build_predictor(finder, TTAConfig(scales=(1.0,), flip=True), TilesConfig(size=50, overlap=0.1))
     model.predict(np.zeros((50, 80, 3), np.uint8))
-    assert [shape for shape, _ in finder.seen] == [(50, 80, 3)] * 2 + [(50, 50, 3)] * 4
+    assert [batch.original_sizes for batch in finder.seen] == [[(50, 80)]] * 2 + [[(50, 50)]] * 4

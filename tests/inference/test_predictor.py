@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import codetr
 from codetr.core.errors import UserError
 from codetr.data.images import read_image
+from codetr.models.structures import Detections
 from tests.support.finder import Finder, scene
 from tests.support.small_models import write_model
 
@@ -135,8 +137,8 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
     """NaN is below every threshold: broken weights would look as if nothing were in the image."""
 
     class Broken(Finder):
-        def _find(self, image: np.ndarray) -> Any:
-            found = super()._find(image)
+        def find(self, red: NDArray[np.float32], size: tuple[int, int]) -> Detections:
+            found = super().find(red, size)
             found.scores[0] = torch.nan
             return found
 

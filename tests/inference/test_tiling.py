@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import codetr
 from codetr.core.errors import UserError
-from codetr.inference.tiling import cut
+from codetr.inference.tiling import tile_regions
+from codetr.models.structures import Detections
 from tests.support.finder import Finder, scene
 from tests.support.small_models import masked, write_model
 
@@ -20,10 +23,10 @@ from tests.support.small_models import masked, write_model
 class ShortSighted(Finder):
     """A finder that sees nothing smaller than a fifth of what it is shown: why there are tiles."""
 
-    def _find(self, image: np.ndarray):
-        found = super()._find(image)
+    def find(self, red: NDArray[np.float32], size: tuple[int, int]) -> Detections:
+        found = super().find(red, size)
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).amax(dim=1)
-        return found[sides >= max(image.shape[:2]) / 5]
+        return found[sides >= max(size) / 5]
 
 
 @settings(deadline=None, max_examples=50)
@@ -35,7 +38,7 @@ class ShortSighted(Finder):
 )
 def test_tiles_cover_the_image_and_overlap(height: int, width: int, size: int, overlap: float) -> None:
     """A strip that no tile shows is where objects are missed; one that is too thin cuts them in both neighbours."""
-    tiles = cut(height, width, size, overlap)
+    tiles = tile_regions(height, width, size, overlap)
     if height <= size and width <= size:
         assert tiles == []
         return
@@ -91,7 +94,7 @@ def test_tiles_are_detected_in_batches() -> None:
     finder = Finder()
     image = scene(100, 300, (10, 10, 40, 40), (150, 60, 170, 80))
     result = codetr.TiledInference(finder, tile=100, overlap=0, batch_size=2).predict(image)
-    assert [shape for shape, _ in finder.seen] == [(100, 300, 3)] + [(100, 100, 3)] * 3
+    assert [batch.original_sizes for batch in finder.seen] == [[(100, 300)], [(100, 100)] * 2, [(100, 100)]]
     assert result.boxes.tolist() == [[10, 10, 40, 40], [150, 60, 170, 80]]
 
 
@@ -102,6 +105,6 @@ def test_several_images_keep_their_own_tiles() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [({"tile": 2}, "size"), ({"tile": 64, "overlap": 1.0}, "overlap")])
-def test_tiles_that_cannot_be_are_refused(arguments: dict, said: str) -> None:
+def test_invalid_tiles_are_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"tiles: {said}"):
         codetr.TiledInference(Finder(), **arguments)

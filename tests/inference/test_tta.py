@@ -68,8 +68,7 @@ def test_scales_are_factors_of_the_models_own_size() -> None:
     finder = Finder()
     image = scene(40, 80, *BOXES)
     result = codetr.TestTimeAugmentation(finder, scales=[1.0, 0.5], flip=False).predict(image)
-    sizes = [(config.short_side, config.long_side) for _, config in finder.seen if config is not None]
-    assert sizes == [(800, 1333), (400, 666)]
+    assert [batch.image_sizes for batch in finder.seen] == [[(667, 1333)], [(333, 666)]]
     assert np.allclose(result.boxes, BOXES, atol=1e-4)
     assert scaled(PreprocessConfig(canvas=1024), 1.0).canvas == 1024
     assert scaled(PreprocessConfig(canvas=1000), 1.0).canvas == 1000
