@@ -178,11 +178,21 @@ class TrainLoader:
     ) -> None:
         self._sampler = build_sampler(split, loader.sampling, seed=seed)
         self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])
-        self._effective = loader.batch_size * world_size * accumulate
+        self.images_per_step = loader.batch_size * world_size * accumulate
+        """Images of an optimiser step, over all processes."""
         self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate
         self._schedule = _Schedule()
-        skip = loader.bad_images == "skip"
-        dataset = _TrainBatches(split, self._sampler, augment, preprocess, seed=seed, with_masks=with_masks, skip=skip)
+        self.skips_bad_images = loader.bad_images == "skip"
+        """Whether images that cannot be read are skipped."""
+        dataset = _TrainBatches(
+            split,
+            self._sampler,
+            augment,
+            preprocess,
+            seed=seed,
+            with_masks=with_masks,
+            skip=self.skips_bad_images,
+        )
         self._bad: list[BadImage] = []
         self._loader = _data_loader(
             dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
@@ -190,7 +200,7 @@ class TrainLoader:
 
     def __len__(self) -> int:
         """Micro-batches per epoch, the same on every rank, a multiple of `accumulate`."""
-        return effective_batch_count(len(self._sampler), self._effective) * self._accumulate
+        return effective_batch_count(len(self._sampler), self.images_per_step) * self._accumulate
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[ImageBatch, list[Target]]]:
         """The micro-batches of epoch `epoch` (from 0), from micro-batch `start` on; earlier ones are not loaded.
@@ -202,7 +212,7 @@ class TrainLoader:
                 to be skipped; with that, if there are next to no others.
         """
         wide = self._wide[self._sampler.epoch(epoch)]
-        batches = effective_batches(wide, self._effective, seed=self._seed, epoch=epoch)
+        batches = effective_batches(wide, self.images_per_step, seed=self._seed, epoch=epoch)
         own = share(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
         self._schedule.batches = [(epoch, indices.tolist()) for indices in own[start:]]
         for images, targets, bad in _unwrap(self._loader):
