@@ -1,4 +1,4 @@
-"""Models by name: a folder, a version in a registry, or a recipe."""
+"""Load a model by its folder, its version in a registry, or its recipe."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def load(model: str | os.PathLike[str], *, device: str | torch.device = "auto") 
             - a model folder, or the weights file in it: `"outputs/model"`, `"outputs/model/model.safetensors"`;
             - a version in a registry, by name, alias or digest: `"outputs/registry@champion"`,
               `"outputs/registry@v3"`;
-            - the name of a recipe, as `codetr zoo` lists them: a detector with random weights, of use only for its
+            - the name of a recipe, as `codetr zoo` lists them: a detector with random weights, useful only for its
               shapes and speed. A warning says so.
-        device: "auto" takes a GPU when there is one; or "cpu", "cuda:1", …
+        device: "auto" selects a GPU if there is one; or "cpu", "cuda:1", …
 
     Raises:
         UserError: there is no such model or device, or its files are damaged.
@@ -61,7 +61,7 @@ def build_predictor(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig 
 
 def _untrained(name: str, device: torch.device) -> Model:
     warnings.warn(
-        f"'{name}' is a recipe: its detector has random weights, and what it finds means nothing", stacklevel=3
+        f"'{name}' is a recipe: its detector has random weights, and its detections are meaningless", stacklevel=3
     )
     recipe = zoo.recipe(name)
     classes = tuple(f"class {label}" for label in range(recipe.model.num_classes))

@@ -59,7 +59,7 @@ class TiledInference(Predictor):
         ]
 
     def _merge_tiles(self, outputs: Iterator[list[Detections]], view: View) -> Iterator[Detections]:
-        """Detections of every tile in pixels of the view, without those cut by a border of the tile."""
+        """Yield the detections of every tile in pixels of the view, without those cut by a border of the tile."""
         for tiles in self._batches(view):
             found = self.model.merge(outputs, [view.crop(tile) for tile in tiles])
             for tile, detections in zip(tiles, found, strict=True):

@@ -71,7 +71,7 @@ class TestTimeAugmentation(Predictor):
         return [fuse(of_view, _IOU_THRESHOLD, _SOFT_NMS_THRESHOLD) for of_view in zip(*found, strict=True)]
 
     def _augmentations(self, views: Sequence[View]) -> Iterator[tuple[list[View], bool]]:
-        """The views at every scale, as they are and mirrored, with whether they are mirrored."""
+        """Yield the views at every scale, unchanged and mirrored, and whether they are mirrored."""
         for scale in self.scales:
             resized = [replace(view, preprocess=scaled(view.preprocess, scale)) for view in views]
             yield resized, False

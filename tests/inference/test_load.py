@@ -1,4 +1,4 @@
-"""Models by the names people have for them."""
+"""Loading a model by its folder, its version in a registry, or its recipe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_versions_of_a_registry_are_models(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_a_model_that_has_learnt_nothing() -> None:
-    """Who takes it for a trained one must be told."""
+    """Its detections are meaningless, so the user is warned."""
     with pytest.warns(UserWarning, match="'tiny' is a recipe.*random weights") as caught:
         model = codetr.load("tiny", device="cpu")
     assert caught[0].filename == __file__
@@ -57,7 +57,7 @@ def test_a_recipe_is_a_model_that_has_learnt_nothing() -> None:
     assert model.predict(np.zeros((40, 60, 3), np.uint8), threshold=0).boxes.shape[1] == 4
 
 
-def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+def test_invalid_models_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"co_dino_r51: there is no such model.*recipe"):
         codetr.load("co_dino_r51")
     with pytest.raises(UserError, match=r"holds no model\.json"):

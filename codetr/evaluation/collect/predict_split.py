@@ -24,7 +24,7 @@ from codetr.core.progress import track
 from codetr.data.loading.loader import EvalLoader, whole_views
 from codetr.evaluation.collect.parts import Writer, begin, gather
 from codetr.evaluation.tables.predictions import Predictions
-from codetr.inference.coco import numbers_of
+from codetr.inference.coco_results import export_detections
 from codetr.inference.predictor import Predictor
 from codetr.models.structures import Detections
 
@@ -104,8 +104,8 @@ def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Se
         for batch, indices in batches.items():
             found = []
             for index in indices:
-                numbers = numbers_of(next(results), f"image {split.image_ids[index]}")
-                found.append((int(place[index]), numbers))
+                exported = export_detections(next(results), f"image {split.image_ids[index]}")
+                found.append((int(place[index]), exported))
             writer.add(batch, found)
         # Lets the progress say that it is done.
         for _ in results:

@@ -21,7 +21,7 @@ from codetr.evaluation.evaluate import validate
 from codetr.evaluation.tables import coco_json
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import Predictions
-from codetr.inference.coco import coco_results
+from codetr.inference.coco_results import coco_results
 from codetr.inference.predictor import Model, Predictor
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import load_model
