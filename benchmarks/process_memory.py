@@ -31,7 +31,6 @@ def measure(recipe_name: str) -> None:
 
     from codetr.distributed.processes import processes
     from codetr.models.detector import build_detector
-    from codetr.steps import train as _  # what the command imports
     from codetr.training.optimizer import build_optimizer
     from codetr.zoo import recipe as recipe_named
 
@@ -45,7 +44,9 @@ def measure(recipe_name: str) -> None:
         every = group.gather((sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Pss"], sizes["Rss"]))
         del optimizer
         if group.is_main:
-            print(f"{recipe_name}, {group.world_size} processes, torch {torch.__version__}, {group.device.type}, in MiB")
+            print(
+                f"{recipe_name}, {group.world_size} processes, torch {torch.__version__}, {group.device.type}, in MiB"
+            )
             print(f"{'process':>8} {'private':>8} {'share':>8} {'resident':>8}")
             for rank, row in enumerate(every):
                 print(f"{rank:>8} " + " ".join(f"{size / MIB:>8.0f}" for size in row))

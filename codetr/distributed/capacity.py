@@ -69,7 +69,9 @@ class Capacity:
         if force:
             return
         hint = f"Give at most {max(most, 1)}, or add --force to start them anyway."
-        raise UserError(f"{processes} processes are more than this machine can hold: {problem}", where="--nproc", hint=hint)
+        raise UserError(
+            f"{processes} processes are more than this machine can hold: {problem}", where="--nproc", hint=hint
+        )
 
 
 def _gib(size: int) -> str:

@@ -16,6 +16,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from codetr.core.parent_watch import GRACE, tied_children
 from codetr.distributed.signals import PREEMPTED
 
+
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run `python -m codetr <arguments>` on `processes` processes and wait for them.
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
-from codetr.data.config import PreprocessConfig
 from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.lvis import evaluate_lvis
@@ -17,6 +15,9 @@ from codetr.evaluation.metrics.matching import IouType
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import Predictions
+from codetr.inference.predictor import Model
+from codetr.models.detector import CoDETR
+from codetr.weights.model_folder import ModelInfo
 
 if TYPE_CHECKING:
     from codetr.data.dataset.split import Split
@@ -73,15 +74,14 @@ def measure(truth: GroundTruth, predictions: Predictions, *, masks: bool) -> Mea
 
 
 def validate(
-    detector: nn.Module,
+    detector: CoDETR,
+    info: ModelInfo,
     split: Split,
-    preprocess: PreprocessConfig,
     *,
     group: Processes,
     batch_size: int,
     workers: int,
     work: Path,
-    masks: bool = False,
 ) -> Measured | None:
     """Metrics of a detector on a split. Every rank of the process group calls it, with the same weights.
 
@@ -89,27 +89,29 @@ def validate(
 
     Args:
         detector: the detector itself (not wrapped for distribution), or its average.
+        info: its preprocessing, and whether it gives masks, which are then measured too.
         split: what to validate on.
-        preprocess: how images are resized and normalised for this detector.
         group: the ranks; the detector is on its device.
         batch_size: images per batch and rank.
         workers: processes per rank that read images.
         work: a folder all ranks see, for their results; emptied before and removed after.
-        masks: whether the detector gives masks, which are measured too then.
 
     Returns:
         The metrics on rank 0, `None` on the other ranks, which do not wait for them.
     """
-    predictions = predict_split(
-        detector,
-        split,
-        preprocess,
-        group=group,
-        batch_size=batch_size,
-        workers=workers,
-        work=work,
-        progress=False,
-    )
+    training = detector.training
+    try:
+        predictions = predict_split(
+            Model(detector, info),
+            split,
+            group=group,
+            batch_size=batch_size,
+            workers=workers,
+            work=work,
+            progress=False,
+        )
+    finally:
+        detector.train(training)
     if predictions is None:
         return None
-    return measure(GroundTruth.of_split(split), predictions, masks=masks)
+    return measure(GroundTruth.of_split(split), predictions, masks=info.model.gives_masks)

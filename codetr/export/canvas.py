@@ -1,4 +1,4 @@
-"""Which canvases an exported program takes, and what it makes of them."""
+"""The canvas sizes that an exported program accepts, and how it pads them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from codetr.models.config import DetectorConfig
 
 
 class CanvasRule(Settings):
-    """Sizes of the canvas that the images of a batch lie on. It travels with the exported file.
+    """Valid sizes of the canvas of a batch, stored in the exported file.
 
     Attributes:
-        multiple: a program pads canvases with zeros to multiples of this, in pixels, at the right and bottom.
-        minimum: height and width must be at least this.
-        fixed: the only height and width there is, of backbones that were made for one canvas; None for any.
+        multiple: the program pads canvases with zeros to multiples of this, in pixels, at the right and bottom.
+        minimum: smallest height and width in pixels.
+        fixed: the only valid height and width, for backbones that are built for one canvas; None for any.
     """
 
     multiple: int
@@ -28,21 +28,21 @@ class CanvasRule(Settings):
 
     @classmethod
     def of(cls, config: DetectorConfig) -> Self:
-        """The rule of a detector: all levels have whole cells, and together enough to select the queries from.
+        """Return the rule of a detector: no level is rounded, and all together have a cell for every query.
 
-        If levels were rounded up, their sizes would be formulas that take torch.export minutes instead of seconds.
+        With rounding, the sizes of levels would be symbolic expressions that take torch.export minutes, not seconds.
         """
         strides = config.dense_strides if config.detect_head == "roi" else config.strides
         multiple = max(strides)
         cells = sum((multiple // stride) ** 2 for stride in config.strides)
-        side = 2  # maps of a single cell would be a case of their own
+        side = 2  # torch.export would specialise the program for maps of a single cell
         while side**2 * cells < config.query.queries:
             side += 1
         fixed = config.backbone.canvas if isinstance(config.backbone, ViTConfig) else None
         return cls(multiple=multiple, minimum=fixed or (side - 1) * multiple + 1, fixed=fixed)
 
     def pad(self, images: Tensor) -> Tensor:
-        """(batch, 3, height, width) on the canvas that a detector sees."""
+        """Pad images (batch, 3, height, width) to the canvas that the detector is run on."""
         if self.fixed is not None:
             return images
         height, width = images.shape[2], images.shape[3]

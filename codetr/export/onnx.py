@@ -1,4 +1,4 @@
-"""Detectors as ONNX files, and ONNX Runtime to run them."""
+"""Write detectors to ONNX files, and run these with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from codetr.core.errors import UserError
 from codetr.export.program import Runner
 
 METADATA_KEY = "codetr"
-"""The entry of a file's metadata that says what it is."""
+"""Key of our entry in a file's metadata."""
 
 OPSET = 20
-"""The first one with GridSample as the transformer needs it and everything else."""
+"""The first version with all operators that the transformer needs, GridSample among them."""
 
 
 def require_onnx() -> None:
@@ -32,17 +32,17 @@ def require_onnx() -> None:
 def save_onnx(exported: ExportedProgram, path: Path, info: str, outputs: Sequence[str]) -> None:
     """Write a program to an ONNX file.
 
-    Weights of more than 2 GB, which Protocol Buffers cannot hold, go to a file of the same name and `.data`.
+    Weights of more than 2 GB, the limit of Protocol Buffers, go to a file of the same name with `.data` appended.
 
     Args:
         exported: the program.
         path: the file.
-        info: JSON, becomes the metadata `METADATA_KEY`.
-        outputs: names of what the program returns.
+        info: JSON, stored in the metadata under `METADATA_KEY`.
+        outputs: names of the outputs.
     """
     reports = logging.getLogger("onnxscript")
     level = reports.level
-    reports.setLevel(logging.ERROR)  # it reports every node that it leaves as it is
+    reports.setLevel(logging.ERROR)  # it logs every node that it does not change
     try:
         program = torch.onnx.export(
             exported, dynamo=True, opset_version=OPSET, output_names=list(outputs), verbose=False
@@ -53,12 +53,12 @@ def save_onnx(exported: ExportedProgram, path: Path, info: str, outputs: Sequenc
     model = program.model
     model.metadata_props[METADATA_KEY] = info
     for node in model.graph.all_nodes():
-        node.metadata_props.clear()  # where in our code it comes from
+        node.metadata_props.clear()  # source locations
     program.save(path)
 
 
 def load_onnx(path: Path) -> Runner:
-    """The program in an ONNX file, run by ONNX Runtime on the CPU."""
+    """Load the program of an ONNX file into ONNX Runtime, on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""A detector as a function of tensors alone, and the torch.export program of it."""
+"""A detector as a module with tensors as its only inputs and outputs, and its torch.export program."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.export import Dim, ExportedProgram
 
 from codetr.core.errors import UserError
 from codetr.export.canvas import CanvasRule
-from codetr.export.masks import masks_of
-from codetr.export.suppression import GONE, Found, suppress
+from codetr.export.mask_grids import masks_of
+from codetr.export.suppression import SUPPRESSED, PaddedDetections, suppress
 from codetr.export.two_stage import detect_regions
 from codetr.models.config import CoDINOHeadConfig, DetectorConfig
 from codetr.models.detector import CoDETR
@@ -22,12 +22,12 @@ from codetr.models.heads.query.postprocess import topk_pairs
 from codetr.models.transformer.levels import EncoderOutput, FeatureLevels
 
 Runner = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
-"""Anything that computes what a `DetectionProgram` does."""
+"""Computes what `DetectionProgram.forward` does."""
 
 INPUTS = ("images", "image_sizes", "original_sizes")
 
 INFO = "codetr.json"
-"""The extra file of a torch.export program that says what it is."""
+"""Name of the extra file with the metadata of a torch.export program."""
 
 
 def output_names(config: DetectorConfig) -> list[str]:
@@ -47,15 +47,15 @@ class DetectionProgram(nn.Module):
         detector: in evaluation mode.
 
     Raises:
-        UserError: the detector detects with a head that has no such form.
+        UserError: the head that the detector detects with cannot be exported.
     """
 
     def __init__(self, detector: CoDETR) -> None:
         super().__init__()
         if detector.config.detect_head == "atss":
-            hint = "Detectors are exported with the head 'query', Co-DETR proper, or 'roi'."
+            hint = "Only the heads 'query' and 'roi' can be exported."
             raise UserError("is 'atss', which cannot be exported", where="model.detect_head", hint=hint)
-        self.detector, self.rule = _needed(detector), CanvasRule.of(detector.config)
+        self.detector, self.rule = _without_unused_heads(detector), CanvasRule.of(detector.config)
 
     def forward(self, images: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> dict[str, Tensor]:
         """Detect.
@@ -85,46 +85,48 @@ class DetectionProgram(nn.Module):
         else:
             found = self._detect_queries(encoded, frames, factors)
         outputs = {
-            "boxes": torch.where(found.there[..., None], found.boxes, 0.0),
-            "scores": torch.where(found.there, found.scores, 0.0),
-            "labels": torch.where(found.there, found.labels, -1),
+            "boxes": torch.where(found.present[..., None], found.boxes, 0.0),
+            "scores": torch.where(found.present, found.scores, 0.0),
+            "labels": torch.where(found.present, found.labels, -1),
         }
         if detector.config.gives_masks:
             outputs |= masks_of(detector, encoded.levels.split(encoded.memory), found, factors)
         return outputs
 
-    def _detect_queries(self, encoded: EncoderOutput, frames: Tensor, factors: Tensor) -> Found:
+    def _detect_queries(self, encoded: EncoderOutput, frames: Tensor, factors: Tensor) -> PaddedDetections:
         config, limit = self.detector.config.query, self.detector.config.query.max_detections
         predictions, _ = self.detector.query_head(encoded)
         if not isinstance(config, CoDINOHeadConfig):
-            return Found(*topk_pairs(predictions, limit, frames, factors))
+            return PaddedDetections(*topk_pairs(predictions, limit, frames, factors))
         boxes, scores, labels = topk_pairs(predictions, config.queries, frames, factors)
-        scores = torch.where(scores > config.score_threshold, scores, GONE)
+        scores = torch.where(scores > config.score_threshold, scores, SUPPRESSED)
         if config.nms is None:
-            return Found(boxes[:, :limit], scores[:, :limit], labels[:, :limit])
-        return suppress(Found(boxes, scores, labels), labels, config.nms, limit)
+            return PaddedDetections(boxes[:, :limit], scores[:, :limit], labels[:, :limit])
+        return suppress(PaddedDetections(boxes, scores, labels), labels, config.nms, limit)
 
 
-def _needed(detector: CoDETR) -> CoDETR:
-    """The detector without the heads that do not run, whose weights would be in the file. Those of training within the
-    query head stay: they are small."""
+def _without_unused_heads(detector: CoDETR) -> CoDETR:
+    """Copy the detector without the heads that do not run, whose weights would otherwise be in the file.
+
+    Parts of the query head that only training uses are kept: they are small.
+    """
     slim = copy.copy(detector)
     slim._modules = dict(detector._modules)
     by_regions = detector.config.detect_head == "roi"
-    idle = ("query_head", "instance_head") if by_regions else ("rpn_head", "roi_head", "downsample")
-    for name in (*idle, "atss_head"):
+    unused = ("query_head", "instance_head") if by_regions else ("rpn_head", "roi_head", "downsample")
+    for name in (*unused, "atss_head"):
         setattr(slim, name, None)
     return slim
 
 
 def export_program(detector: CoDETR) -> ExportedProgram:
-    """The detector as a torch.export program with any batch size and any canvas that `CanvasRule.of` it allows.
+    """Export the detector to a torch.export program for any batch size and any canvas that its `CanvasRule` allows.
 
-    Its parameters do not ask for gradients any more: a scan, which the program has, cannot give them.
+    Gradients of its parameters are disabled: the program contains a scan, which does not support them.
     """
     program = DetectionProgram(detector).eval().requires_grad_(False)
     rule = program.rule
-    # An example that looks like any other: no sizes that are equal, or 1, or a multiple of something.
+    # Example sizes without coincidences: not equal, not 1, and not multiples of anything.
     height, width = (rule.fixed or rule.minimum + steps * rule.multiple + 5 for steps in (3, 5))
     images = torch.zeros(2, 3, height, width)
     sizes = torch.tensor([[height, width], [height - 1, width - 1]])
@@ -132,19 +134,19 @@ def export_program(detector: CoDETR) -> ExportedProgram:
     shapes: dict[str, dict[int, Any]] = {name: {0: batch} for name in INPUTS}
     if rule.fixed is None:
         shapes["images"] |= {2: Dim("height", min=rule.minimum), 3: Dim("width", min=rule.minimum)}
-    # The two tensors of sizes must not be one: the program would take both inputs for the same.
+    # The two tensors of sizes must differ: otherwise the program would treat both inputs as the same.
     return trace(program, (images, sizes, 2 * sizes), shapes)
 
 
 def trace(module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, dict[int, Any]]) -> ExportedProgram:
-    """A module as a torch.export program that knows neither sizes of `inputs` nor places in our code.
+    """Export a module to a torch.export program with dynamic shapes and without source locations.
 
     Args:
         module: in evaluation mode.
         inputs: an example.
-        shapes: by name of the input and by axis, the `Dim` of what is not as in the example.
+        shapes: the dynamic dimensions by name of the input and axis.
     """
-    # Otherwise a batch of one image, or a map of one cell, would be a case of its own.
+    # Otherwise torch.export specialises the program for a batch of one image or a map of one cell.
     oblivious = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with torch.no_grad(), oblivious:
         exported = torch.export.export(module, inputs, dynamic_shapes=shapes)
@@ -161,7 +163,7 @@ def save_program(exported: ExportedProgram, path: Path, info: str) -> None:
 
 
 def load_program(path: Path) -> Runner:
-    """The program in a .pt2 file."""
+    """Load the program of a .pt2 file."""
     module = torch.export.load(path).module()
 
     def run(images: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
-"""Non-maximum suppression of a batch in a fixed number of steps, for programs whose shapes are known in advance.
+"""Non-maximum suppression of a batch in a fixed number of steps, for programs with static shapes.
 
-`codetr.ops.nms` drops boxes and so has results of any length, image by image. Here boxes that are gone keep their
-places with a score of `GONE`, every step of a `scan` takes the best that is left of every image, and the result is as
-long as there are steps. Both kinds of suppression do the same thing: take the best, then lower what overlaps it.
+`codetr.ops.nms` drops boxes, so its results have any length. Here suppressed boxes stay in the tensors with the score
+`SUPPRESSED`. Every step of a `scan` selects the best remaining box of every image, and the result has one box per step.
+NMS and soft-NMS work alike: select the best box, then lower the scores of those that overlap it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch._higher_order_ops import scan
 from codetr.models.boxes import box_area
 from codetr.models.config import NMSConfig
 
-GONE = -1.0
-"""The score of what was taken, dropped, or never a candidate."""
+SUPPRESSED = -1.0
+"""The score of boxes that were selected, dropped, or never a candidate, and of padding."""
 
 
 @dataclass
-class Found:
-    """Detections of a batch, best first, as many for every image.
+class PaddedDetections:
+    """Detections of a batch, best first, padded to the same number for every image.
 
     Attributes:
         boxes: (batch, detections, 4) xyxy pixels.
-        scores: (batch, detections), `GONE` for places that are not taken.
+        scores: (batch, detections), `SUPPRESSED` for padding.
         labels: (batch, detections) int64.
     """
 
@@ -35,24 +35,24 @@ class Found:
     labels: Tensor
 
     @property
-    def there(self) -> Tensor:
-        """(batch, detections), whether a place is taken."""
-        return self.scores > GONE
+    def present(self) -> Tensor:
+        """(batch, detections) bool, False for padding."""
+        return self.scores > SUPPRESSED
 
 
 def select(values: Tensor, index: Tensor) -> Tensor:
-    """(batch, n, 4) to the (batch, m, 4) at `index` (batch, m)."""
+    """Gather boxes (batch, m, 4) from (batch, n, 4) by `index` (batch, m)."""
     return values.gather(1, index[..., None].expand(-1, -1, 4))
 
 
-def suppress(found: Found, groups: Tensor, nms: NMSConfig, limit: int) -> Found:
+def suppress(found: PaddedDetections, groups: Tensor, nms: NMSConfig, limit: int) -> PaddedDetections:
     """Suppress overlapping boxes of the same group within every image.
 
-    The result is that of `codetr.ops.nms.batched_nms`, but that boxes of exactly equal score come in their order here.
+    The result equals that of `codetr.ops.nms.batched_nms`, except that boxes of equal score keep their order here.
 
     Args:
-        found: (batch, n) boxes of any order.
-        groups: (batch, n) int64, a class or level of every box.
+        found: (batch, n) boxes in any order.
+        groups: (batch, n) int64, the class or level of every box.
         nms: method and thresholds.
         limit: boxes kept per image.
 
@@ -60,7 +60,7 @@ def suppress(found: Found, groups: Tensor, nms: NMSConfig, limit: int) -> Found:
         (batch, limit) boxes, best first.
     """
     boxes, scores = found.boxes, found.scores
-    farthest = torch.where(found.there[..., None], boxes, 0.0).amax(dim=(1, 2))
+    farthest = torch.where(found.present[..., None], boxes, 0.0).amax(dim=(1, 2))
     apart = boxes + (groups.to(boxes.dtype) * (farthest + 1)[:, None])[..., None]
     areas = box_area(apart)
 
@@ -73,11 +73,11 @@ def suppress(found: Found, groups: Tensor, nms: NMSConfig, limit: int) -> Found:
         overlaps = intersection / (areas.gather(1, best) + areas - intersection)  # 0 / 0 of empty boxes is no overlap
         if nms.method == "soft_nms":
             lowered = torch.where(overlaps >= nms.iou_threshold, remaining * (1 - overlaps), remaining)
-            lowered = torch.where(lowered < nms.min_score, GONE, lowered)
+            lowered = torch.where(lowered < nms.min_score, SUPPRESSED, lowered)
         else:
-            lowered = torch.where(overlaps > nms.iou_threshold, GONE, remaining)
-        return lowered.scatter(1, best, GONE), (remaining.gather(1, best), best)
+            lowered = torch.where(overlaps > nms.iou_threshold, SUPPRESSED, remaining)
+        return lowered.scatter(1, best, SUPPRESSED), (remaining.gather(1, best), best)
 
     _, (kept_scores, kept) = scan(step, scores, torch.arange(limit, device=scores.device))
     kept_scores, kept = kept_scores.squeeze(2).transpose(0, 1), kept.squeeze(2).transpose(0, 1)
-    return Found(select(boxes, kept), kept_scores, found.labels.gather(1, kept))
+    return PaddedDetections(select(boxes, kept), kept_scores, found.labels.gather(1, kept))

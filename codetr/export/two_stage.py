@@ -1,4 +1,4 @@
-"""Detections of the RoI head over the RPN's proposals, as tensors of fixed numbers of boxes."""
+"""Detect with the RoI head on the RPN's proposals, with tensors of static shapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codetr.export.suppression import GONE, Found, select, suppress
+from codetr.export.suppression import SUPPRESSED, PaddedDetections, select, suppress
 from codetr.models.config import NMSConfig
 from codetr.models.detector import CoDETR
 from codetr.models.heads.dense.box_coder import BoxCoder
@@ -15,14 +15,14 @@ from codetr.models.heads.dense.rpn import RPNHead
 from codetr.models.transformer.levels import EncoderOutput
 
 
-def detect_regions(detector: CoDETR, encoded: EncoderOutput, frames: Tensor, factors: Tensor) -> Found:
-    """What `detector.detect` finds with its RoI head.
+def detect_regions(detector: CoDETR, encoded: EncoderOutput, frames: Tensor, factors: Tensor) -> PaddedDetections:
+    """Compute the detections of the RoI head, as `detector.detect` does.
 
     Args:
         detector: with the RoI head.
         encoded: its encoder's output.
-        frames: (batch, 4) width, height, width and height in pixels of what counts as the image.
-        factors: (batch, 4) from original pixels to these, for x, y, x and y.
+        frames: (batch, 4) width, height, width and height in pixels of the valid area of every image.
+        factors: (batch, 4) scale factors from original pixels to these, for x, y, x and y.
 
     Returns:
         Boxes in pixels of the original images.
@@ -37,11 +37,11 @@ def detect_regions(detector: CoDETR, encoded: EncoderOutput, frames: Tensor, fac
     deltas = deltas.unflatten(0, (batch, count))
     scores = logits.softmax(dim=-1)[:, :-1].unflatten(0, (batch, count))
     boxes = _decode(roi.coder, proposals.boxes[:, :, None], deltas, frames[:, None, None]) / factors[:, None, None]
-    candidates = (scores > roi.config.score_threshold) & proposals.there[..., None]
+    candidates = (scores > roi.config.score_threshold) & proposals.present[..., None]
     labels = torch.arange(roi.num_classes, device=scores.device).expand(batch, count, -1).flatten(1)
-    pairs = Found(
+    pairs = PaddedDetections(
         boxes.expand(-1, -1, roi.num_classes, -1).flatten(1, 2),
-        torch.where(candidates, scores, GONE).flatten(1),
+        torch.where(candidates, scores, SUPPRESSED).flatten(1),
         labels,
     )
     return suppress(pairs, labels, roi.config.nms, roi.config.max_detections)
@@ -53,7 +53,7 @@ def number_batch(boxes: Tensor) -> Tensor:
     return torch.cat((images[:, None, None].expand(-1, boxes.shape[1], -1), boxes), dim=-1).flatten(0, 1)
 
 
-def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> Found:
+def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> PaddedDetections:
     """Proposals in pixels of the canvas; their labels are levels."""
     config = head.config.test_proposals
     anchors = head.anchors.grid(map_sizes(maps), frames.device)
@@ -61,7 +61,7 @@ def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> Found:
     for level, (logits, deltas) in enumerate(zip(*head(maps), strict=True)):
         # A level may have fewer anchors than are picked; those that make up the number are none.
         missing = (0, config.candidates)
-        ranked, order = F.pad(logits.sigmoid(), missing, value=GONE).topk(config.candidates, dim=1)
+        ranked, order = F.pad(logits.sigmoid(), missing, value=SUPPRESSED).topk(config.candidates, dim=1)
         boxes = _decode(
             head.coder,
             F.pad(anchors[level], (0, 0, *missing))[order],
@@ -69,9 +69,9 @@ def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> Found:
             frames[:, None],
         )
         usable = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-        scores = torch.where(usable, ranked, GONE)
-        levels.append(Found(boxes, scores, torch.full_like(order, level)))
-    candidates = Found(
+        scores = torch.where(usable, ranked, SUPPRESSED)
+        levels.append(PaddedDetections(boxes, scores, torch.full_like(order, level)))
+    candidates = PaddedDetections(
         torch.cat([found.boxes for found in levels], dim=1),
         torch.cat([found.scores for found in levels], dim=1),
         torch.cat([found.labels for found in levels], dim=1),

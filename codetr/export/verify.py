@@ -1,4 +1,4 @@
-"""Whether an exported file detects what the detector itself does."""
+"""Verify that the detections of an exported file agree with those of the detector."""
 
 from __future__ import annotations
 
@@ -27,43 +27,43 @@ BOX_TOLERANCE = 0.1
 SCORE_TOLERANCE = 1e-3
 
 CELL_TOLERANCE = 0.01
-"""Largest share of a mask's cells that are inside in one and outside in the other."""
+"""Largest share of a mask's cells that may differ."""
 
 ALLOWANCE = 0.02
-"""How much smaller the share of detections that agree may be than that of the detector with itself.
+"""How far the agreement may be below that of the detector with itself.
 
-By a rounding the last query to be selected, or the last box to be kept, may change places with the next one, and the
-less a detector is trained, the nearer all scores are to each other. So the detector sees the same images once more,
-with pixels changed by `ROUNDING`: that shows how many of its detections hang on roundings.
+A rounding error can swap the last selected query, or the last kept box, with the next one, and the less a detector is
+trained, the closer all scores are. So the detector is run a second time with pixels changed by `ROUNDING`, which shows
+how many of its detections depend on rounding errors.
 """
 
-LEAST_AGREEMENT = 0.9
-"""Share of detections that must agree in any case: of a detector that hangs on roundings nothing can be checked."""
+MIN_AGREEMENT = 0.9
+"""Smallest agreement in any case: a detector whose detections depend on rounding errors cannot be verified."""
 
 ROUNDING = 1e-6
-"""Relative change of a pixel, in the order of what float32 loses on the way through a network."""
+"""Relative change of a pixel, of the order of the rounding errors of a network in float32."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How one batch came out.
+class ExportComparison:
+    """The comparison of one batch.
 
     Attributes:
         images: number of images.
         canvas: (height, width) in pixels.
-        detections: of the detector itself, over all images.
-        agreeing: share of them, or of the file's if these are more, that is the same within the tolerances.
-        steady: share that stays the same when the pixels change by `ROUNDING`.
-        boxes: largest difference of a coordinate in pixels, over detections of the same class that belong together.
-        scores: likewise of scores.
-        cells: likewise the largest share of cells of a mask that differ; None without masks.
+        detections: of the detector, over all images.
+        agreeing: share of the detections (of the detector or the file, whichever are more) within the tolerances.
+        stable: share of the detector's detections that are unchanged when the pixels change by `ROUNDING`.
+        boxes: largest difference of a coordinate in pixels, over matched detections of the same class.
+        scores: largest difference of their scores.
+        cells: largest share of differing cells of their masks; None without masks.
     """
 
     images: int
     canvas: tuple[int, int]
     detections: int
     agreeing: float
-    steady: float
+    stable: float
     boxes: float
     scores: float
     cells: float | None
@@ -71,41 +71,41 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether enough of the detections agree."""
-        return self.agreeing >= max(self.steady - ALLOWANCE, LEAST_AGREEMENT)
+        return self.agreeing >= max(self.stable - ALLOWANCE, MIN_AGREEMENT)
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What a detector finds in a batch, on the canvas the program makes of it.
+class DetectorReference:
+    """The detections of a detector in a batch, on the canvas that the program pads it to.
 
     Attributes:
-        batch: as programs get it.
+        batch: the input of programs.
         expected: the detections.
-        steady: see `Comparison`.
+        stable: see `ExportComparison`.
     """
 
     batch: ImageBatch
     expected: list[Detections]
-    steady: float
+    stable: float
 
     @classmethod
-    def of(cls, detector: CoDETR, rule: CanvasRule, batch: ImageBatch) -> Reference:
-        """Detect twice, the second time with pixels changed by `ROUNDING`."""
+    def of(cls, detector: CoDETR, rule: CanvasRule, batch: ImageBatch) -> DetectorReference:
+        """Run the detector twice, the second time with pixels changed by `ROUNDING`."""
         canvas = rule.pad(batch.pixels)
         expected = detector.detect(replace(batch, pixels=canvas))
         noise = torch.randn(canvas.shape, generator=torch.Generator().manual_seed(0))
         again = detector.detect(replace(batch, pixels=canvas * (1 + ROUNDING * noise)))
-        pairs = [_Pairs.of(*both) for both in zip(expected, map(_outputs, again), strict=True)]
+        pairs = [_MatchedPairs.of(*both) for both in zip(expected, map(_outputs, again), strict=True)]
         return cls(batch, expected, _agreeing(pairs))
 
 
 def drawn_batches(preprocess: PreprocessConfig, rule: CanvasRule) -> list[ImageBatch]:
-    """Batches of one to three drawn images of different sizes, on canvases of different sizes if the program takes any.
+    """Draw batches of one to three images of different sizes, on different canvases unless the program's is fixed.
 
-    On a fixed canvas, which is a large one, there are no three.
+    A fixed canvas is large, so its batches have at most two images.
 
     Args:
-        preprocess: of the model; all but one image are resized to the smallest sizes the program takes.
+        preprocess: of the model; all but one image are resized to the smallest sizes that the program accepts.
         rule: of the program.
     """
     draw = np.random.default_rng(0)
@@ -122,28 +122,28 @@ def drawn_batches(preprocess: PreprocessConfig, rule: CanvasRule) -> list[ImageB
 
 
 def batch_of(images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig, rule: CanvasRule) -> ImageBatch:
-    """Images (height, width, 3) uint8 RGB as one batch, on a canvas that is large enough for the program."""
+    """Collate images (height, width, 3) uint8 RGB on a canvas that is large enough for the program."""
     pixels, sizes = zip(*(preprocess_image(image, preprocess) for image in images), strict=True)
     batch = collate(pixels, sizes, range(len(images)))
     missing = (max(rule.minimum - side, 0) for side in reversed(batch.canvas_size))
     return replace(batch, pixels=F.pad(batch.pixels, [pad for side in missing for pad in (0, side)]))
 
 
-def compare(reference: Reference, run: Runner) -> Comparison:
-    """Detect in a batch with a program, and compare with what the detector found."""
+def compare(reference: DetectorReference, run: Runner) -> ExportComparison:
+    """Run a program on a batch, and compare its detections with the detector's."""
     batch = reference.batch
     outputs = run(batch.pixels, torch.tensor(batch.image_sizes), torch.tensor(batch.original_sizes))
     pairs = [
-        _Pairs.of(found, {name: value[i] for name, value in outputs.items()})
+        _MatchedPairs.of(found, {name: value[i] for name, value in outputs.items()})
         for i, found in enumerate(reference.expected)
     ]
     cells = [pair.cells for pair in pairs if pair.cells is not None]
-    return Comparison(
+    return ExportComparison(
         images=len(batch),
         canvas=batch.canvas_size,
         detections=sum(len(found) for found in reference.expected),
         agreeing=_agreeing(pairs),
-        steady=reference.steady,
+        stable=reference.stable,
         boxes=_largest([pair.boxes for pair in pairs]),
         scores=_largest([pair.scores for pair in pairs]),
         cells=_largest(cells) if cells else None,
@@ -151,7 +151,7 @@ def compare(reference: Reference, run: Runner) -> Comparison:
 
 
 def _outputs(found: Detections) -> dict[str, Tensor]:
-    """Detections in one image as a program gives them."""
+    """Convert the detections of one image to a program's outputs."""
     outputs = {"boxes": found.boxes, "scores": found.scores, "labels": found.labels}
     if found.masks is not None:
         outputs["masks"] = found.masks.probabilities
@@ -161,11 +161,11 @@ def _outputs(found: Detections) -> dict[str, Tensor]:
 
 
 @dataclass
-class _Pairs:
-    """Detections of one image by both, those of the same class that belong together.
+class _MatchedPairs:
+    """Detections of one image by detector and file, matched within each class.
 
     Attributes:
-        total: detections of the detector, or of the file if these are more.
+        total: number of the detector's detections, or of the file's if these are more.
         agreeing: pairs within the tolerances.
         boxes, scores, cells: differences of each pair.
     """
@@ -177,13 +177,13 @@ class _Pairs:
     cells: Tensor | None
 
     @classmethod
-    def of(cls, expected: Detections, outputs: dict[str, Tensor]) -> _Pairs:
-        there = outputs["labels"] >= 0
-        boxes, scores, labels = (outputs[name][there] for name in ("boxes", "scores", "labels"))
+    def of(cls, expected: Detections, outputs: dict[str, Tensor]) -> _MatchedPairs:
+        present = outputs["labels"] >= 0
+        boxes, scores, labels = (outputs[name][present] for name in ("boxes", "scores", "labels"))
         differences = (expected.boxes[:, None] - boxes).abs().amax(dim=-1) / BOX_TOLERANCE
         differences += (expected.scores[:, None] - scores).abs() / SCORE_TOLERANCE
         other_class = expected.labels[:, None] != labels
-        # Numbers that are none are as far away as another class.
+        # NaN is as distant as another class.
         costs = torch.where(other_class, torch.inf, differences).nan_to_num(1e9, 1e9, 1e9).numpy()
         ours, theirs = (torch.from_numpy(index) for index in linear_sum_assignment(costs))
         same = ~other_class[ours, theirs]
@@ -193,18 +193,18 @@ class _Pairs:
         agreeing = (apart <= BOX_TOLERANCE) & (scored <= SCORE_TOLERANCE)
         cells = None
         if expected.masks is not None:
-            inside = outputs["masks"][there][theirs] >= 0.5
+            inside = outputs["masks"][present][theirs] >= 0.5
             cells = ((expected.masks.probabilities[ours] >= 0.5) != inside).float().mean(dim=(1, 2))
             agreeing &= cells <= CELL_TOLERANCE
         if expected.mask_scores is not None:
-            scored = scored.maximum((expected.mask_scores[ours] - outputs["mask_scores"][there][theirs]).abs())
+            scored = scored.maximum((expected.mask_scores[ours] - outputs["mask_scores"][present][theirs]).abs())
             agreeing &= scored <= SCORE_TOLERANCE
         if (scores[1:] > scores[:-1] + SCORE_TOLERANCE).any():
-            agreeing.zero_()  # they come best first, near ties apart
+            agreeing.zero_()  # they must be sorted by score, except for near ties
         return cls(max(len(expected), len(labels)), int(agreeing.sum()), apart, scored, cells)
 
 
-def _agreeing(pairs: Sequence[_Pairs]) -> float:
+def _agreeing(pairs: Sequence[_MatchedPairs]) -> float:
     total = sum(pair.total for pair in pairs)
     return sum(pair.agreeing for pair in pairs) / total if total else 1.0
 

@@ -1,7 +1,7 @@
-"""One set of detections from several views of an image.
+"""Merge the detections of several views of an image into one set.
 
-Detections of different views that show the same object are brought together; those of one view never are, for there
-the model itself has said what are two objects. One view alone therefore stays as it is.
+Detections of the same object in different views are merged. Those of one view never are: the model has already decided
+that they are different objects. The detections of a single view therefore remain unchanged.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from codetr.models.structures import Detections
 from codetr.ops.nms import batched_nms
 
 _CHUNK = 256
-"""Detections that are compared, and masks that are resampled, at a time."""
+"""Number of detections compared, and of masks resampled, at a time."""
 
 
 def fuse(views: Sequence[Detections], iou_threshold: float, soft_threshold: float) -> Detections:
-    """Average views that each show the whole image ("weighted boxes fusion", Solovyev et al., 2021, with masks).
+    """Average views that each show the whole image: weighted boxes fusion (Solovyev et al., 2021), extended to masks.
 
-    A box is the mean of the boxes that were brought together, weighted by their scores, and so is a mask, as
-    probabilities. A score is the mean over all views, where a view without the object counts as zero. Where views
-    disagree about what are two objects, soft-NMS then lowers the scores of those that overlap a better one. An image
-    keeps at most as many detections as the view with the most.
+    Boxes of one object are averaged, weighted by their scores, and so are the probabilities of its masks. Its score is
+    the mean over all views, where a view without the object counts as zero. Where views disagree on the number of
+    objects, soft-NMS then lowers the scores of those that overlap a better one. An image keeps at most as many
+    detections as the view with the most.
 
     Args:
         views: detections in pixels of the same image, at least one view.
-        iou_threshold: overlap with the best detection of an object from which another of its class belongs to it.
-        soft_threshold: overlap of objects of one class from which soft-NMS lowers a score.
+        iou_threshold: IoU with the best detection of an object at which a detection of its class belongs to it.
+        soft_threshold: IoU of objects of one class at which soft-NMS lowers a score.
     """
     if len(views) == 1:
         return views[0]
-    together, views_of, owners = _match(views, iou_threshold)
-    leaders, rows = owners.unique(return_inverse=True)
-    members = owners.new_full((len(leaders), len(views)), -1)
-    members[rows, views_of] = torch.arange(len(owners), device=owners.device)
+    detections, views_of, leaders_of = _match(views, iou_threshold)
+    leaders, rows = leaders_of.unique(return_inverse=True)
+    members = leaders_of.new_full((len(leaders), len(views)), -1)
+    members[rows, views_of] = torch.arange(len(leaders_of), device=leaders_of.device)
     present = members >= 0
-    scores = together.scores[members] * present
+    scores = detections.scores[members] * present
     weights = scores.clamp(min=1e-6) * present
     shares = weights / weights.sum(dim=1, keepdim=True)
     alone = present.sum(dim=1) == 1
-    boxes = (together.boxes[members] * shares[:, :, None]).sum(dim=1)
-    boxes = torch.where(alone[:, None], together.boxes[leaders], boxes)
-    fused = Detections(boxes, scores.sum(dim=1) / len(views), together.labels[leaders])
-    if together.masks is not None:
-        fused.masks = _fuse_masks(together.masks, boxes, leaders, members, shares)
-    if together.mask_scores is not None:
-        fused.mask_scores = (together.mask_scores[members] * present).sum(dim=1) / len(views)
+    boxes = (detections.boxes[members] * shares[:, :, None]).sum(dim=1)
+    boxes = torch.where(alone[:, None], detections.boxes[leaders], boxes)
+    fused = Detections(boxes, scores.sum(dim=1) / len(views), detections.labels[leaders])
+    if detections.masks is not None:
+        fused.masks = _fuse_masks(detections.masks, boxes, leaders, members, shares)
+    if detections.mask_scores is not None:
+        fused.mask_scores = (detections.mask_scores[members] * present).sum(dim=1) / len(views)
     scores, kept = batched_nms(
         boxes, fused.scores, fused.labels, soft_threshold, method="soft_nms", limit=max(map(len, views))
     )
@@ -65,53 +65,53 @@ def fuse(views: Sequence[Detections], iou_threshold: float, soft_threshold: floa
 
 
 def suppress(views: Sequence[Detections], iou_threshold: float) -> Detections:
-    """Keep the best detection of every object that several views show: non-maximum suppression between views.
+    """Keep the best detection of every object: non-maximum suppression between views.
 
     Args:
         views: detections in pixels of the same image, at least one view.
-        iou_threshold: overlap from which detections of a class are one object.
+        iou_threshold: IoU at which detections of a class are one object.
     """
-    together, _, owners = _match(views, iou_threshold)
-    return together[owners.unique()]
+    detections, _, leaders_of = _match(views, iou_threshold)
+    return detections[leaders_of.unique()]
 
 
 def _match(views: Sequence[Detections], iou_threshold: float) -> tuple[Detections, Tensor, Tensor]:
-    """Find which detections of different views are the same object.
+    """Match detections of the same object in different views.
 
-    From the best score down, a detection joins the object of its class whose best detection it overlaps most, unless
-    that has one of the same view already; what fits nowhere is an object of its own.
+    In descending order of score, a detection joins the object of its class whose best detection it overlaps most,
+    unless that object already has a detection of the same view. Otherwise it starts a new object.
 
     Returns:
-        All detections, best first; (detections,) int64, the view each is from; (detections,) int64, the best detection
-        of its object.
+        All detections, best first; (detections,) int64, the view of each; (detections,) int64, the index of the best
+        detection of its object.
     """
-    together = _concatenate(views)
-    device = together.boxes.device
-    order = together.scores.argsort(descending=True, stable=True)
-    together = together[order]
+    detections = _concatenate(views)
+    device = detections.boxes.device
+    order = detections.scores.argsort(descending=True, stable=True)
+    detections = detections[order]
     lengths = torch.tensor([len(view) for view in views], device=device)
     views_of = torch.arange(len(views), device=device).repeat_interleave(lengths)[order]
-    owners = list(range(len(order)))
+    leaders_of = list(range(len(order)))
     from_view = views_of.tolist()
     taken = set()
-    for detection, better in _overlapping(together, views_of, iou_threshold):
-        place = better, from_view[detection]
-        if owners[detection] == detection and owners[better] == better and place not in taken:
-            owners[detection] = better
-            taken.add(place)
-    return together, views_of, torch.tensor(owners, dtype=torch.int64, device=device)
+    for detection, better in _overlapping(detections, views_of, iou_threshold):
+        key = better, from_view[detection]
+        if leaders_of[detection] == detection and leaders_of[better] == better and key not in taken:
+            leaders_of[detection] = better
+            taken.add(key)
+    return detections, views_of, torch.tensor(leaders_of, dtype=torch.int64, device=device)
 
 
-def _overlapping(together: Detections, views_of: Tensor, iou_threshold: float) -> list[tuple[int, int]]:
-    """Pairs of one class and different views that overlap: a detection and a better one, whose number is lower.
+def _overlapping(detections: Detections, views_of: Tensor, iou_threshold: float) -> list[tuple[int, int]]:
+    """List overlapping pairs of one class and different views: a detection and a better one, whose index is lower.
 
-    Ordered by the first, and for each from the largest overlap down.
+    Pairs are sorted by the first index, then by descending overlap.
     """
     found = []
-    for label in together.labels.unique():
-        members = (together.labels == label).nonzero().squeeze(1)
+    for label in detections.labels.unique():
+        members = (detections.labels == label).nonzero().squeeze(1)
         for rows in members.split(_CHUNK):
-            overlaps = box_iou(together.boxes[rows], together.boxes[members])
+            overlaps = box_iou(detections.boxes[rows], detections.boxes[members])
             pairs = (
                 (overlaps >= iou_threshold) & (members < rows[:, None]) & (views_of[members] != views_of[rows][:, None])
             )
@@ -126,30 +126,30 @@ def _overlapping(together: Detections, views_of: Tensor, iou_threshold: float) -
 
 def _concatenate(views: Sequence[Detections]) -> Detections:
     first = views[0]
-    together = Detections(
+    detections = Detections(
         torch.cat([view.boxes for view in views]),
         torch.cat([view.scores for view in views]),
         torch.cat([view.labels for view in views]),
     )
     if first.masks is not None:
         masks = [view.masks for view in views if view.masks is not None]
-        together.masks = RegionMasks(
+        detections.masks = RegionMasks(
             torch.cat([mask.probabilities for mask in masks]),
             torch.cat([mask.boxes for mask in masks]),
             first.masks.size,
         )
     if first.mask_scores is not None:
-        together.mask_scores = torch.cat([view.mask_scores for view in views if view.mask_scores is not None])
-    return together
+        detections.mask_scores = torch.cat([view.mask_scores for view in views if view.mask_scores is not None])
+    return detections
 
 
 def _fuse_masks(masks: RegionMasks, boxes: Tensor, leaders: Tensor, members: Tensor, shares: Tensor) -> RegionMasks:
-    """Mean probabilities over the fused boxes (objects, 4); masks of one view only are taken over."""
-    together = (members >= 0).sum(dim=1) > 1
+    """Average probabilities over the fused boxes (objects, 4); masks of objects in one view only are copied."""
+    in_several = (members >= 0).sum(dim=1) > 1
     grids = masks.probabilities[leaders]
-    grids[together] = 0
+    grids[in_several] = 0
     for of_view, share in zip(members.unbind(dim=1), shares.unbind(dim=1), strict=True):
-        for rows in (together & (of_view >= 0)).nonzero().squeeze(1).split(_CHUNK):
+        for rows in (in_several & (of_view >= 0)).nonzero().squeeze(1).split(_CHUNK):
             chosen = of_view[rows]
             resampled = _resample(masks.probabilities[chosen], masks.boxes[chosen], boxes[rows])
             grids[rows] += resampled * share[rows, None, None]
@@ -157,19 +157,19 @@ def _fuse_masks(masks: RegionMasks, boxes: Tensor, leaders: Tensor, members: Ten
 
 
 def _resample(grids: Tensor, boxes: Tensor, onto: Tensor) -> Tensor:
-    """(n, side, side) probabilities over boxes `onto` (n, 4) of grids (n, side, side) over `boxes` (n, 4), all xyxy.
+    """Resample grids (n, side, side) over `boxes` (n, 4) to grids (n, side, side) over boxes `onto` (n, 4), all xyxy.
 
-    Outside its own box a mask is zero.
+    A mask is zero outside of its box.
     """
     side = grids.shape[-1]
     centres = (torch.arange(side, device=grids.device) + 0.5) / side
     axes = []
     for low, high in ((0, 2), (1, 3)):
-        places = onto[:, low, None] + centres * (onto[:, high] - onto[:, low])[:, None]
+        coordinates = onto[:, low, None] + centres * (onto[:, high] - onto[:, low])[:, None]
         extent = (boxes[:, high] - boxes[:, low]).clamp(min=1e-6)
-        axes.append((places - boxes[:, low, None]) / extent[:, None] * 2 - 1)
+        axes.append((coordinates - boxes[:, low, None]) / extent[:, None] * 2 - 1)
     x, y = (axis.float() for axis in axes)
-    places = torch.stack((x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)), dim=-1)
-    inside = (places.abs() <= 1).all(dim=-1)
-    sampled = F.grid_sample(grids[:, None].float(), places, padding_mode="border", align_corners=False)
+    coordinates = torch.stack((x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)), dim=-1)
+    inside = (coordinates.abs() <= 1).all(dim=-1)
+    sampled = F.grid_sample(grids[:, None].float(), coordinates, padding_mode="border", align_corners=False)
     return sampled[:, 0] * inside

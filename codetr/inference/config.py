@@ -1,4 +1,4 @@
-"""Settings of the wrappers; apart from them, so that they can be checked where there is no PyTorch."""
+"""Settings of test-time augmentation and tiled inference; they can be validated without PyTorch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class TTAConfig(Settings):
     """Test-time augmentation.
 
     Attributes:
-        scales: sizes of the network's input, as factors of the model's own.
-        flip: whether every scale is also seen mirrored left to right.
+        scales: sizes of the network's input, as factors of the model's.
+        flip: also detect in the mirror image of every scale.
     """
 
     scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 1.25)
@@ -22,13 +22,13 @@ class TTAConfig(Settings):
 
 
 class TilesConfig(Settings):
-    """Detection in tiles.
+    """Tiled inference.
 
     Attributes:
         size: side of the square tiles, in pixels of the image.
-        overlap: how much of a tile its neighbours share with it at least, as a fraction of its side. Objects up to
-            this size are whole in some tile; larger ones are found in the image as a whole.
-        batch_size: tiles that are detected at once.
+        overlap: smallest overlap of neighbouring tiles, as a fraction of their side. Objects up to this size are whole
+            in some tile; larger ones are detected in the whole image.
+        batch_size: tiles in a batch.
     """
 
     size: Annotated[int, Field(ge=32)]

@@ -1,4 +1,4 @@
-"""Images as people have them, files, Pillow images, arrays and tensors, as 8-bit RGB pixels."""
+"""Convert images of any supported type (file, Pillow image, array, tensor) to 8-bit RGB pixels."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Arrays and tensors are RGB, uint8 in 0..255 or floating point in 0..1.
 
 @dataclass(frozen=True)
 class RawImage:
-    """One image, decoded.
+    """One decoded image.
 
     Attributes:
         pixels: (height, width, 3) uint8 RGB.
-        path: the file it was read from, if it was.
+        path: the file it was read from, None if it was not a file.
     """
 
     pixels: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class RawImage:
 
 
 def is_single(images: ImageInput | Iterable[ImageInput]) -> TypeIs[ImageInput]:
-    """Whether this is one image, rather than several: arrays and tensors with four axes are several."""
+    """Return whether this is one image rather than several; arrays and tensors with four axes are several."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim < 4
     return isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable)
@@ -54,10 +54,10 @@ def as_rgb(image: ImageInput, where: str) -> RawImage:
 
     Args:
         image: see `ImageInput`.
-        where: what to call it in errors if it is not a file.
+        where: names the image in errors if it is not a file.
 
     Raises:
-        UserError: it cannot be read, or has a shape, a type or values that are not those of an image.
+        UserError: it cannot be read, or its type, shape or values are not those of an image.
     """
     if isinstance(image, str | os.PathLike):
         path = Path(image)
@@ -94,23 +94,23 @@ def _from_array(image: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def _as_bytes(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 of uint8, or of floating point values in 0..1."""
+    """Convert uint8, or floating point in 0..1, to contiguous uint8."""
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     hint = "Give uint8 in 0..255, or floating point in 0..1."
     if not np.issubdtype(values.dtype, np.floating):
         raise UserError(f"has values of type {values.dtype}", where=where, hint=hint)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):  # NaN is not in the range either
+    if values.size and not (values.min() >= 0 and values.max() <= 1):  # also True for NaN
         problem = f"has values from {values.min():.4g} to {values.max():.4g}, expected 0 to 1"
-        raise UserError(problem, where=where, hint=f"{hint} The model normalises by itself.")
+        raise UserError(problem, where=where, hint=f"{hint} The model normalises images itself.")
     return np.ascontiguousarray((values * 255 + 0.5).astype(np.uint8))
 
 
 def device_named(name: str | torch.device) -> torch.device:
-    """The device of a name such as "cpu" or "cuda:1"; "auto" is a GPU where there is one.
+    """Return the device with a name such as "cpu" or "cuda:1"; "auto" is a GPU if there is one.
 
     Raises:
-        UserError: there is no such device on this machine.
+        UserError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -119,5 +119,5 @@ def device_named(name: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"'{name}' cannot be used: {reason}", where="device", hint='"auto" is always one.') from None
+        raise UserError(f"'{name}' cannot be used: {reason}", where="device", hint='Use "auto" or "cpu".') from None
     return device

@@ -1,4 +1,4 @@
-"""Models by name: a folder, a version in a registry, or a recipe."""
+"""Load a model by its folder, its version in a registry, or its recipe."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ def load(model: str | os.PathLike[str], *, device: str | torch.device = "auto") 
             - a model folder, or the weights file in it: `"outputs/model"`, `"outputs/model/model.safetensors"`;
             - a version in a registry, by name, alias or digest: `"outputs/registry@champion"`,
               `"outputs/registry@v3"`;
-            - the name of a recipe, as `codetr zoo` lists them: a detector with random weights, of use only for its
+            - the name of a recipe, as `codetr zoo` lists them: a detector with random weights, useful only for its
               shapes and speed. A warning says so.
-        device: "auto" takes a GPU when there is one; or "cpu", "cuda:1", …
+        device: "auto" selects a GPU if there is one; or "cpu", "cuda:1", …
 
     Raises:
         UserError: there is no such model or device, or its files are damaged.
     """
-    place = device_named(device)
+    target_device = device_named(device)
     address = os.fspath(model)
     if address in zoo.ENTRIES and not Path(address).exists():
-        return _untrained(address, place)
+        return _untrained(address, target_device)
     folder = model_folder(address)
     if not folder.exists():
         hint = "A model is a folder that `codetr train` wrote, REGISTRY@VERSION, or a recipe of `codetr zoo`."
         raise UserError("there is no such model", where=address, hint=hint)
     if (folder / MARKER).is_file() and not (folder / INFO).exists():
         raise UserError("is a registry, not a model", where=address, hint=f"Name a version: {address}@champion.")
-    return Model(*load_model(folder, place))
+    return Model(*load_model(folder, target_device))
 
 
-def wrapped(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig | None) -> Predictor:
-    """A model with the wrappers that are configured: with both, every tile is augmented."""
+def build_predictor(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig | None) -> Predictor:
+    """Return a model with the configured wrappers; with both, every tile is augmented."""
     if tta is not None:
         model = TestTimeAugmentation(model, scales=tta.scales, flip=tta.flip)
     if tiles is not None:
@@ -61,7 +61,7 @@ def wrapped(model: Predictor, tta: TTAConfig | None, tiles: TilesConfig | None) 
 
 def _untrained(name: str, device: torch.device) -> Model:
     warnings.warn(
-        f"'{name}' is a recipe: its detector has random weights, and what it finds means nothing", stacklevel=3
+        f"'{name}' is a recipe: its detector has random weights, and its detections are meaningless", stacklevel=3
     )
     recipe = zoo.recipe(name)
     classes = tuple(f"class {label}" for label in range(recipe.model.num_classes))

@@ -1,4 +1,4 @@
-"""Detection on any images and videos: files and folders in, one JSON file and drawn pictures out."""
+"""Detect in image and video files; write one JSON file, and the images and videos with boxes drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codetr.core.files import atomic_directory, require_replaceable, write_json
 from codetr.core.progress import track
 from codetr.data.images import read_image
 from codetr.inference.config import TilesConfig, TTAConfig
-from codetr.inference.load import load, wrapped
+from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
 from codetr.inference.result import Result
 from codetr.inference.sources import Sources, find_sources
@@ -25,7 +25,8 @@ from codetr.inference.video import VideoReader, VideoWriter, import_av
 
 PREDICTIONS, PICTURES, VIDEOS = "predictions.json", "pictures", "videos"
 
-_SMALLEST, _LARGEST = 960, 1920
+_MIN_LONG_SIDE, _MAX_LONG_SIDE = 960, 1920
+"""Limits of the longer side of drawn pictures, in pixels: small images are enlarged so that labels can be read."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ListedObject:
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """What was found in one image, best first, and where the drawn picture is within the output folder."""
+    """The detections in one image, best first, and the path of the drawn picture within the output folder."""
 
     file: str
     width: int
@@ -56,16 +57,16 @@ class PredictedImage:
 
 @dataclass(frozen=True)
 class PredictedVideo:
-    """What was found in one video, and where it is within the output folder.
+    """A summary of the detections in one video, and the paths of its files within the output folder.
 
     Attributes:
         file: the file or address.
         width: of the frames, in pixels.
         height: of the frames, in pixels.
         rate: frames per second.
-        frames: how many there were.
-        objects: detections in all frames together.
-        lines: a file with a line of JSON for every frame: its number `frame`, its `time` in seconds, `detections`.
+        frames: number of frames.
+        objects: detections in all frames.
+        lines: a JSON Lines file, one object per frame: `frame` (its index), `time` in seconds, `detections`.
         video: the drawn video.
     """
 
@@ -81,23 +82,23 @@ class PredictedVideo:
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that could not be read, and why."""
+    """A file that cannot be read, and the reason."""
 
     file: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedFiles:
     """The content of `predictions.json`.
 
     Attributes:
-        recipe: what the model was trained with.
+        recipe: name of the recipe the model was trained with.
         classes: class names in label order.
-        threshold: detections with at least this score are listed and drawn.
-        images: every image that could be read, in the order of the sources.
-        videos: every video that could be read.
-        skipped: every image and video that could not.
+        threshold: lowest score of the detections that are listed and drawn.
+        images: all images that can be read, in the order of the sources.
+        videos: all videos that can be read.
+        skipped: all images and videos that cannot be read.
     """
 
     recipe: str
@@ -109,7 +110,7 @@ class Prediction:
 
     @property
     def objects(self) -> int:
-        """Detections in all images and videos together."""
+        """Number of detections in all images and videos."""
         return sum(len(image.detections) for image in self.images) + sum(video.objects for video in self.videos)
 
 
@@ -123,26 +124,26 @@ def predict(
     tiles: TilesConfig | None = None,
     frames: int | None = None,
     device: str | torch.device = "auto",
-) -> Prediction:
+) -> PredictedFiles:
     """Detect objects in images and videos; write `predictions.json`, drawn `pictures/` and drawn `videos/`.
 
     Args:
         model: see `codetr.load`.
         sources: see `find_sources`.
-        output: folder to write; it appears as a whole at the end. It may exist if it is empty or an earlier output
-            of this function, which is replaced.
+        output: folder to write, atomically at the end. It may exist if it is empty or an earlier output of this
+            function, which is replaced.
         threshold: lowest score in [0, 1].
-        tta: look at every image several times.
-        tiles: look at large images in tiles.
-        frames: stop after so many frames of each video; None takes all there are.
+        tta: test-time augmentation.
+        tiles: tiled inference for large images.
+        frames: stop after so many frames of each video; None reads all.
         device: see `codetr.load`.
 
     Returns:
-        The content of `predictions.json`. What cannot be read is listed as skipped, with the reason.
+        The content of `predictions.json`. Files that cannot be read are listed as skipped, with the reason.
 
     Raises:
-        UserError: no model, no such source, nothing in the sources or nothing that can be read, a threshold outside
-            [0, 1], or an output folder that holds something else.
+        UserError: there is no such model or source; the sources hold no image and no video, or none that can be read;
+            the threshold is outside [0, 1]; the output folder holds other files.
     """
     require_arguments(threshold)
     output = output.resolve()
@@ -150,8 +151,8 @@ def predict(
     check_output(output, found)
     if found.videos:
         import_av()
-    predictor = wrapped(load(model, device=device), tta, tiles)
-    result = Prediction(predictor.info.recipe, list(predictor.class_names), threshold)
+    predictor = build_predictor(load(model, device=device), tta, tiles)
+    result = PredictedFiles(predictor.info.recipe, list(predictor.class_names), threshold)
     with atomic_directory(output) as folder:
         if found.images:
             _predict_images(predictor, found.images, result, folder)
@@ -166,23 +167,23 @@ def predict(
 
 
 def check_output(output: Path, sources: Sources) -> None:
-    """Raise `UserError` unless `output` may be replaced: it does not exist, is empty, or an earlier output.
+    """Raise `UserError` unless `output` may be replaced: it does not exist, is empty, or is an earlier output.
 
     Args:
         output: absolute path.
-        sources: files that are going to be read.
+        sources: files to be read, which must not be in the folder.
     """
-    require_replaceable(output, "output of predict", _names)
+    require_replaceable(output, "output of predict", _written_names)
     if any(file.resolve().is_relative_to(output) for file in [*sources.images, *map(Path, sources.videos)]):
-        hint = "Give another output folder."
-        raise UserError("holds files to be read, which would be replaced", where=str(output), hint=hint)
+        hint = "Choose another output folder."
+        raise UserError("holds input files, which would be replaced", where=str(output), hint=hint)
 
 
-def _names(folder: Path) -> tuple[str, ...] | None:
+def _written_names(folder: Path) -> tuple[str, ...] | None:
     return (PREDICTIONS, PICTURES, VIDEOS) if (folder / PREDICTIONS).exists() else None
 
 
-def _predict_images(predictor: Predictor, files: Sequence[Path], into: Prediction, folder: Path) -> None:
+def _predict_images(predictor: Predictor, files: Sequence[Path], into: PredictedFiles, folder: Path) -> None:
     (folder / PICTURES).mkdir()
     for number, file in enumerate(track(files, len(files), "detect images"), start=1):
         try:
@@ -193,13 +194,12 @@ def _predict_images(predictor: Predictor, files: Sequence[Path], into: Predictio
         result = predictor.predict(image, threshold=into.threshold)
         height, width = result.size
         picture = f"{PICTURES}/{safe_name(number, file.stem)}.jpg"
-        # Small images are enlarged so that labels can be read.
-        result.save(folder / picture, long_side=min(max(height, width, _SMALLEST), _LARGEST))
-        into.images.append(PredictedImage(str(file), width, height, listed(result), picture))
+        result.save(folder / picture, long_side=min(max(height, width, _MIN_LONG_SIDE), _MAX_LONG_SIDE))
+        into.images.append(PredictedImage(str(file), width, height, listed_objects(result), picture))
 
 
 def _predict_video(
-    predictor: Predictor, video: str, number: int, limit: int | None, into: Prediction, folder: Path
+    predictor: Predictor, video: str, number: int, limit: int | None, into: PredictedFiles, folder: Path
 ) -> None:
     (folder / VIDEOS).mkdir(exist_ok=True)
     try:
@@ -214,7 +214,7 @@ def _predict_video(
         total = min(filter(None, (limit, reader.expected)), default=None)
         frames = islice(reader, limit)
         for result in track(predictor.predict_frames(frames, threshold=into.threshold), total, f"detect in {video}"):
-            found = [asdict(entry) for entry in listed(result)]
+            found = [asdict(entry) for entry in listed_objects(result)]
             stream.write(json.dumps({"frame": result.frame, "time": result.time, "detections": found}) + "\n")
             writer.write(result.draw(), result.time or 0.0)
             count, objects = count + 1, objects + len(result)
@@ -222,8 +222,8 @@ def _predict_video(
         into.videos.append(PredictedVideo(video, width, height, float(reader.rate), count, objects, lines, drawn))
 
 
-def listed(result: Result) -> list[ListedObject]:
-    """The objects of a result, as they are written to files."""
+def listed_objects(result: Result) -> list[ListedObject]:
+    """Convert the objects of a result to what is written to files."""
     return [
         ListedObject(
             entry["category_id"],
@@ -238,6 +238,6 @@ def listed(result: Result) -> list[ListedObject]:
 
 
 def safe_name(number: int, stem: str) -> str:
-    """A name that is unique by its number and safe on every file system, whatever the file is called."""
+    """Return a file name that is unique by its number and valid on every file system."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
     return f"{number:05d}_{stem}" if stem else f"{number:05d}"

@@ -1,4 +1,4 @@
-"""Models and what wraps them: one interface, from images of any kind to results."""
+"""Models and wrappers around them: one interface, from images of any type to results."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ import torch
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.config import PreprocessConfig
-from codetr.data.loading.collate import collate
-from codetr.data.transforms.preprocess import preprocess_image
-from codetr.inference.coco import require_finite
+from codetr.data.loading.collate import collate_views
+from codetr.data.transforms.view import View
+from codetr.inference.coco_results import require_finite
 from codetr.inference.inputs import ImageInput, RawImage, as_rgb, device_named, is_single
 from codetr.inference.result import Result
 from codetr.inference.video import Frame, VideoReader
 from codetr.models.detector import CoDETR
-from codetr.models.structures import Detections
+from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import ModelInfo
 
 T = TypeVar("T")
 
 
 class Predictor(ABC):
-    """What finds objects in images: a model, or a wrapper that shows a model several views of each image.
+    """What detects objects in images: a model, or a wrapper that shows a model several views of each image.
+
+    Detection has three parts, so that loader processes can do the first for a whole dataset: `passes` plans what the
+    network is shown, `run` runs the network on a batch, and `merge` combines its outputs.
 
     Attributes:
         info: recipe, class names, architecture and preprocessing of the model.
@@ -38,18 +40,43 @@ class Predictor(ABC):
     info: ModelInfo
 
     @abstractmethod
-    def detect(
-        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
-    ) -> list[Detections]:
-        """Everything found in decoded images, which are given to the network as one batch.
+    def passes(self, views: Sequence[View]) -> Iterator[list[View]]:
+        """Plan the batches that the network is run on to detect in `views`.
+
+        The plan depends on nothing but its arguments.
+        """
+
+    @abstractmethod
+    def run(self, batch: ImageBatch) -> list[Detections]:
+        """Run the network on one batch.
+
+        Returns:
+            For every view in the batch, on the model's device: boxes in pixels of the view, best first.
+        """
+
+    @abstractmethod
+    def merge(self, outputs: Iterator[list[Detections]], views: Sequence[View]) -> list[Detections]:
+        """Combine the outputs of `run` for the batches of `passes(views)`, which are taken from `outputs` in order.
+
+        Returns:
+            For every view: boxes in pixels of the view, best first.
+        """
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Detect objects in decoded images, which are given to the network as one batch.
 
         Args:
             images: (height, width, 3) uint8 RGB each.
-            preprocess: how they are resized and normalised, if not as the model does.
 
         Returns:
             For every image, on the model's device: boxes in pixels of the image, best first.
         """
+        preprocess = self.info.preprocess
+        views = [View.whole(k, (image.shape[0], image.shape[1]), preprocess) for k, image in enumerate(images)]
+        batches = (
+            collate_views(shown, images.__getitem__, [view.image for view in shown]) for shown in self.passes(views)
+        )
+        return self.merge(map(self.run, batches), views)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -66,20 +93,20 @@ class Predictor(ABC):
     def predict(
         self, images: ImageInput | Iterable[ImageInput], *, threshold: float = 0.3, batch_size: int = 1
     ) -> Result | list[Result]:
-        """Find objects: a result for an image, a list of results for several.
+        """Detect objects: a result for one image, a list of results for several.
 
-        An image is a path, a Pillow image, an array (height, width, 3), or a tensor (3, height, width), where arrays
-        and tensors are RGB, uint8 or floating point in 0..1. Several are a list or any other iterable of these, or
-        an array or tensor with one axis more.
+        An image is a path, a Pillow image, an array (height, width, 3), or a tensor (3, height, width). Arrays and
+        tensors are RGB, uint8 or floating point in 0..1. Several images are an iterable of these, or an array or tensor
+        with one more axis.
 
         Args:
-            images: one image or several. Files and Pillow images are turned upright by their EXIF orientation.
+            images: one image or several. Files and Pillow images are rotated upright by their EXIF orientation.
             threshold: lowest score, in [0, 1].
-            batch_size: how many images the network is given at a time. Images of a batch are padded to a common
-                size, which changes scores and boxes a little; one at a time they depend on nothing but themselves.
+            batch_size: images in a batch. They are padded to a common size, which changes scores and boxes slightly;
+                with 1, a result depends on nothing but its image.
 
         Raises:
-            UserError: names the image and what is wrong with it, or the argument.
+            UserError: an image cannot be read, or an argument is out of range.
         """
         require_arguments(threshold, batch_size)
         if is_single(images):
@@ -91,7 +118,7 @@ class Predictor(ABC):
     def predict_video(
         self, video: str | PathLike[str], *, threshold: float = 0.3, batch_size: int = 1
     ) -> Iterator[Result]:
-        """Find objects in a video, frame by frame; only the frames at hand are in memory.
+        """Detect objects in a video frame by frame; only the current frames are in memory.
 
         Args:
             video: a file, or an address that FFmpeg reads, e.g. "rtsp://…", "https://…" or "pipe:0" (standard input).
@@ -99,10 +126,10 @@ class Predictor(ABC):
             batch_size: see `predict`.
 
         Returns:
-            A result for every frame in order of time, with `frame` and `time` set.
+            An iterator of results, one per frame in order of time, with `frame` and `time` set.
 
         Raises:
-            UserError: it cannot be opened, holds no frame that can be decoded, or breaks off.
+            UserError: it cannot be opened, or holds no frame that can be decoded.
         """
         require_arguments(threshold, batch_size)
         with VideoReader(video) as reader:
@@ -111,10 +138,10 @@ class Predictor(ABC):
     def predict_frames(
         self, frames: Iterable[Frame], *, threshold: float = 0.3, batch_size: int = 1
     ) -> Iterator[Result]:
-        """Find objects in a stream of frames, from wherever they come: `predict_video` for other sources.
+        """Detect objects in frames of any source, see `predict_video`.
 
         Raises:
-            UserError: an argument out of range.
+            UserError: an argument is out of range.
         """
         require_arguments(threshold, batch_size)
         for batch in batched(frames, batch_size):
@@ -133,10 +160,10 @@ class Predictor(ABC):
 
 
 class Model(Predictor):
-    """A detector with what it takes to use it.
+    """A detector with its class names and preprocessing.
 
     Args:
-        detector: the network; it is put into evaluation mode.
+        detector: the network; it is set to evaluation mode.
         info: class names and preprocessing.
     """
 
@@ -145,29 +172,35 @@ class Model(Predictor):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.detector.parameters()).device
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the weights to a device, e.g. "cpu" or "cuda:1".
+        """Move the weights to a device, for example "cpu" or "cuda:1".
 
         Raises:
-            UserError: there is no such device.
+            UserError: this machine has no such device.
         """
         self.detector.to(device_named(device))
         return self
 
-    def detect(
-        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
-    ) -> list[Detections]:
-        """See `Predictor.detect`."""
-        prepared = [preprocess_image(image, preprocess or self.info.preprocess) for image in images]
-        pixels, sizes = zip(*prepared, strict=True)
-        return self.detector.detect(collate(pixels, sizes, range(len(images))).to(self.device))
+    def passes(self, views: Sequence[View]) -> Iterator[list[View]]:
+        """Plan one batch of all views."""
+        yield list(views)
+
+    @torch.no_grad()
+    def run(self, batch: ImageBatch) -> list[Detections]:
+        """Run the detector, see `Predictor.run`."""
+        found: list[Detections] = self.detector(batch.to(self.device, non_blocking=True))
+        return found
+
+    def merge(self, outputs: Iterator[list[Detections]], views: Sequence[View]) -> list[Detections]:
+        """Return the detections of the one batch."""
+        return next(outputs)
 
 
 def require_arguments(threshold: float, batch_size: int = 1) -> None:
-    """Raise `UserError` unless a score and a batch can be like this."""
+    """Raise `UserError` if a threshold or a batch size is out of range."""
     if not 0 <= threshold <= 1:
         raise UserError(f"{threshold} is not in [0, 1]", where="threshold")
     if batch_size < 1:
@@ -175,7 +208,7 @@ def require_arguments(threshold: float, batch_size: int = 1) -> None:
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last of which may be shorter."""
+    """Yield lists of `size` items; the last may be shorter."""
     iterator = iter(items)
     for first in iterator:
         yield [first, *islice(iterator, size - 1)]

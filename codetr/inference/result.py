@@ -1,4 +1,4 @@
-"""What a model found in one image, for people and programs."""
+"""The detections in one image: as arrays, as objects, drawn, and as COCO results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file
 from codetr.data.images import read_image
-from codetr.inference.coco import coco_results
+from codetr.inference.coco_results import coco_results
 from codetr.models.structures import Detections
 from codetr.visual.drawing import Box, draw_boxes, elide
 
@@ -28,7 +28,7 @@ class FoundObject:
     Attributes:
         box: (left, top, right, bottom) in pixels of the image.
         score: in [0, 1].
-        label: position of the class among the model's classes.
+        label: index of the class among the model's classes.
         name: of the class.
         mask: (height, width) bool over the image, or None from a model without masks.
     """
@@ -42,17 +42,17 @@ class FoundObject:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """The objects found in one image, best first. `len`, iteration, and indexing as of a list work on them.
+    """The objects detected in one image, best first. It supports `len`, iteration and indexing like a list.
 
-    Everything is NumPy, in main memory, whichever device the model is on.
+    Everything is NumPy, in main memory, on whichever device the model is.
 
     Attributes:
         detections: boxes, scores, labels and masks as tensors; masks as grids over their boxes.
         class_names: all classes of the model, by label.
         size: (height, width) of the image in pixels.
-        path: the image's file, if it was one.
-        frame: number of the frame, from 0, in a video.
-        time: seconds from the beginning of the video at which the frame is shown.
+        path: the image's file, None if it was not a file.
+        frame: index of the frame in a video, from 0.
+        time: time of the frame in seconds from the start of the video.
     """
 
     detections: Detections
@@ -62,7 +62,7 @@ class Result:
     frame: int | None = None
     time: float | None = None
     pixels: NDArray[np.uint8] | None = None
-    """The image, if it is not a file."""
+    """The image, None if it is a file."""
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
@@ -76,7 +76,7 @@ class Result:
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """(n,) int64, positions in `class_names`."""
+        """(n,) int64, indices into `class_names`."""
         return self.detections.labels.numpy()
 
     @property
@@ -88,14 +88,14 @@ class Result:
     def masks(self) -> NDArray[np.bool_] | None:
         """(n, height, width) bool over the image, or None from a model without masks.
 
-        They are computed when asked for, and kept; iterating over the result has one of them in memory at a time.
+        They are computed on first access and cached; iterating over the result has only one in memory at a time.
         """
         masks = self.detections.masks
         return None if masks is None else masks.pasted().numpy()
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8 RGB: the image, upright. A file is read again."""
+        """(height, width, 3) uint8 RGB: the upright image. A file is read again."""
         if self.pixels is None:
             assert self.path is not None
             return read_image(self.path)
@@ -116,7 +116,7 @@ class Result:
     @overload
     def __getitem__(self, index: slice | Sequence[int] | Sequence[bool] | NDArray[Any]) -> Result: ...
     def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | NDArray[Any]) -> FoundObject | Result:
-        """One object by its position, or the result with some of them: by slice, positions or a mask of bools."""
+        """Return one object by its index, or a result with some of them by a slice, indices or a boolean mask."""
         if isinstance(index, int | np.integer):
             position = range(len(self))[int(index)]
             return next(iter(self[position : position + 1]))
@@ -133,11 +133,11 @@ class Result:
         return f"<Result: {listed}{source} ({width}x{height})>"
 
     def filter(self, threshold: float) -> Result:
-        """The objects with at least this score."""
+        """Return a result with the objects that have at least this score."""
         return replace(self, detections=self.detections[self.detections.scores >= threshold])
 
     def draw(self, *, long_side: int | None = None) -> Image.Image:
-        """The image with boxes, names and scores, and masks, in a colour for each class.
+        """Draw boxes, names, scores and masks on the image, in one colour per class.
 
         Args:
             long_side: longer side of the picture in pixels; by default that of the image.
@@ -148,26 +148,26 @@ class Result:
         return draw_boxes(self.image, boxes[::-1], long_side=long_side or max(self.size))
 
     def save(self, path: str | Path, *, long_side: int | None = None) -> None:
-        """Write the drawn picture; the file's suffix says of which format. It appears whole or not at all.
+        """Write the drawn picture atomically, in the format of the file's suffix.
 
         Raises:
-            UserError: the suffix is that of no format of pictures.
+            UserError: no image format has this suffix.
         """
         path = Path(path)
         format_name = Image.registered_extensions().get(path.suffix.lower())
         if format_name not in Image.SAVE:
-            raise UserError(f"'{path.suffix}' is no format of pictures", where=str(path), hint="Take .jpg or .png.")
+            raise UserError(f"'{path.suffix}' is not an image format", where=str(path), hint="Use .jpg or .png.")
         picture = self.draw(long_side=long_side)
         with atomic_file(path) as temporary:
             picture.save(temporary, format=format_name, quality=90)
 
     def to_coco(self, image_id: int = 0, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """The objects as entries of a COCO result file, ready for JSON.
+        """Convert the objects to entries of a COCO result file, ready for JSON.
 
-        Boxes are [x, y, width, height]; a mask is a run-length code `segmentation`, with its own `mask_score`.
+        Boxes are [x, y, width, height]; a mask is a run-length code `segmentation` with a `mask_score`.
 
         Args:
-            image_id: of the image in the annotation file.
+            image_id: id of the image in the annotation file.
             category_ids: id in the annotation file of every label; by default the label itself.
         """
         ids = np.arange(len(self.class_names)) if category_ids is None else np.asarray(category_ids, dtype=np.int64)

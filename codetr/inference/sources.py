@@ -1,4 +1,4 @@
-"""What there is to look at: images and videos named one by one, and images in folders."""
+"""Find the images and videos to detect in: files, addresses, and images in folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from codetr.core.errors import UserError
 
-# What counts as an image in a folder; a file named by itself is read whatever it is called.
+# Files that count as images in a folder; a file that is named itself is read whatever its suffix.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv"}
@@ -31,14 +31,14 @@ class Sources:
 
 
 def find_sources(sources: Sequence[str | Path]) -> Sources:
-    """Sort out what was named.
+    """Sort files, folders and addresses into images and videos.
 
     Args:
         sources: image and video files; folders, which are searched for images in alphabetical order; addresses of
             streams, such as "rtsp://camera/stream"; "-" for a video on standard input.
 
     Raises:
-        UserError: a source does not exist, or there is nothing at all.
+        UserError: a source does not exist, or no image and no video is found.
     """
     images: dict[Path, Path] = {}
     videos: dict[str, None] = {}
@@ -62,7 +62,7 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    # Links to folders are not followed: one that leads upwards would never end.
+    # Links to folders are not followed: a link to a parent folder would never end.
     for root, folders, names in os.walk(folder):
         folders.sort()
         yield from (Path(root) / name for name in sorted(names) if Path(name).suffix.lower() in IMAGE_SUFFIXES)

@@ -1,81 +1,88 @@
-"""Detection in tiles: large images in pieces at full resolution, and as a whole for what does not fit into a piece."""
+"""Tiled inference: detect in overlapping tiles of a large image at full resolution, and in the whole image."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from codetr.data.config import PreprocessConfig
+from codetr.data.transforms.view import Region, View
 from codetr.inference.box_fusion import suppress
 from codetr.inference.config import TilesConfig
 from codetr.inference.predictor import Predictor, batched
 from codetr.models.masks import RegionMasks
-from codetr.models.structures import Detections
+from codetr.models.structures import Detections, ImageBatch
 
 _IOU_THRESHOLD = 0.5
 _MARGIN = 0.01
-"""How near to a cut a box counts as cut, in sides of a tile: boxes of cut objects end about there, not exactly."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A piece of an image: its corners in pixels of the image, the right and the bottom one exclusive."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
+"""Distance from a border, in sides of a tile, below which a box counts as cut: boxes of cut objects end near it."""
 
 
 class TiledInference(Predictor):
-    """A model that looks at large images in tiles, and as a whole. It has the interface of a model.
+    """A model with tiled inference. It has the interface of a model.
 
-    What touches a border of a tile within the image is left out: it is cut there, and whole in the next tile or, if
-    it is larger than the overlap of the tiles, in the image as a whole. An image that fits into one tile is only
-    looked at as a whole.
+    Detections that touch a border of a tile within the image are dropped: the object is cut there, and it is whole in
+    the next tile or, if it is larger than the overlap of the tiles, in the whole image. An image that fits into one
+    tile is detected in as a whole only.
 
     Args:
-        model: what to show the tiles to.
-        tile: side of the square tiles, in pixels of the image. Tiles are resized as images are; nothing is gained
-            by tiles larger than the network's input.
-        overlap: how much of a tile its neighbours share with it at least, as a fraction of its side.
-        batch_size: tiles that are detected at once.
+        model: the model, or another wrapper.
+        tile: side of the square tiles, in pixels of the image. Tiles are resized as images are, so tiles larger than
+            the network's input gain nothing.
+        overlap: smallest overlap of neighbouring tiles, as a fraction of their side.
+        batch_size: tiles in a batch.
+
+    Raises:
+        UserError: an argument is out of range.
     """
 
     def __init__(self, model: Predictor, *, tile: int, overlap: float = 0.25, batch_size: int = 1) -> None:
         config = TilesConfig.parse({"size": tile, "overlap": overlap, "batch_size": batch_size}, where="tiles")
         self.model, self.info, self.config = model, model.info, config
 
-    def detect(
-        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
-    ) -> list[Detections]:
-        """See `Predictor.detect`."""
-        wholes = self.model.detect(images, preprocess)
+    def passes(self, views: Sequence[View]) -> Iterator[list[View]]:
+        """Plan the passes of the whole views, then those of the tiles of every view."""
+        yield from self.model.passes(views)
+        for view in views:
+            for tiles in self._batches(view):
+                yield from self.model.passes([view.crop(tile) for tile in tiles])
+
+    def run(self, batch: ImageBatch) -> list[Detections]:
+        """Run the model, see `Predictor.run`."""
+        return self.model.run(batch)
+
+    def merge(self, outputs: Iterator[list[Detections]], views: Sequence[View]) -> list[Detections]:
+        """Suppress duplicates between a view and its tiles, see `Predictor.merge`."""
+        wholes = self.model.merge(outputs, views)
         return [
-            suppress([whole, *self._pieces(image, preprocess)], _IOU_THRESHOLD)
-            for image, whole in zip(images, wholes, strict=True)
+            suppress([whole, *self._merge_tiles(outputs, view)], _IOU_THRESHOLD)
+            for view, whole in zip(views, wholes, strict=True)
         ]
 
-    def _pieces(self, image: NDArray[np.uint8], preprocess: PreprocessConfig | None) -> Iterator[Detections]:
-        """What is found in every tile, in pixels of the image, without what is cut."""
-        height, width = image.shape[:2]
-        tiles = cut(height, width, self.config.size, self.config.overlap)
-        for batch in batched(tiles, self.config.batch_size):
-            pieces = [np.ascontiguousarray(image[tile.top : tile.bottom, tile.left : tile.right]) for tile in batch]
-            for tile, found in zip(batch, self.model.detect(pieces, preprocess), strict=True):
-                yield place(found, tile, (height, width), self.config.size * _MARGIN)
+    def _merge_tiles(self, outputs: Iterator[list[Detections]], view: View) -> Iterator[Detections]:
+        """Yield the detections of every tile in pixels of the view, without those cut by a border of the tile."""
+        for tiles in self._batches(view):
+            found = self.model.merge(outputs, [view.crop(tile) for tile in tiles])
+            for tile, detections in zip(tiles, found, strict=True):
+                yield uncut(detections, tile, view.region.size, self.config.size * _MARGIN)
+
+    def _batches(self, view: View) -> Iterator[list[Region]]:
+        tiles = tile_regions(*view.region.size, self.config.size, self.config.overlap)
+        return batched(tiles, self.config.batch_size)
 
 
-def cut(height: int, width: int, size: int, overlap: float) -> list[Tile]:
-    """Tiles of side `size` that cover an image evenly and overlap by at least that fraction; none if one is enough."""
+def tile_regions(height: int, width: int, size: int, overlap: float) -> list[Region]:
+    """Return tiles that cover an image evenly; none if the image fits into one tile.
+
+    Args:
+        height: of the image in pixels.
+        width: of the image in pixels.
+        size: side of a tile in pixels.
+        overlap: smallest overlap of neighbouring tiles, as a fraction of the side.
+    """
     if height <= size and width <= size:
         return []
     rows, columns = (_starts(length, size, overlap) for length in (height, width))
-    return [Tile(left, top, min(left + size, width), min(top + size, height)) for top in rows for left in columns]
+    return [Region(left, top, min(left + size, width), min(top + size, height)) for top in rows for left in columns]
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:
@@ -86,14 +93,14 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
     return [round(step * spare / steps) for step in range(steps + 1)]
 
 
-def place(detections: Detections, tile: Tile, size: tuple[int, int], margin: float) -> Detections:
-    """Detections of a tile in pixels of its image, without those that touch a border between tiles.
+def uncut(detections: Detections, tile: Region, size: tuple[int, int], margin: float) -> Detections:
+    """Return the detections of a tile in pixels of its image, without those that touch a border between tiles.
 
     Args:
         detections: in pixels of the tile.
-        tile: where it is.
+        tile: its region in the image.
         size: (height, width) of the image.
-        margin: pixels from a border at which a box touches it.
+        margin: distance from a border, in pixels, below which a box touches it.
     """
     shift = detections.boxes.new_tensor([tile.left, tile.top, tile.left, tile.top])
     height, width = size

@@ -20,15 +20,15 @@ from codetr.core.errors import UserError
 _log = logging.getLogger(__name__)
 
 _CLOCK = Fraction(1, 90_000)
-"""Unit of the times that are written: the usual frame rates are whole numbers of it."""
+"""Time base of written videos: the usual frame durations are multiples of it."""
 
 _OPEN_SECONDS = 30.0
-"""How long an address may take to answer."""
+"""Timeout for opening an address."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a video.
+    """One frame of a video.
 
     Attributes:
         index: position in the video, from 0.
@@ -42,9 +42,9 @@ class Frame:
 
 
 class VideoReader:
-    """The frames of a video file or stream; a context manager that is iterated over once.
+    """The frames of a video file or stream; a context manager that can be iterated over once.
 
-    Parts that cannot be decoded are left out, and a video that breaks off ends there; a warning says so.
+    Packets that cannot be decoded are skipped, and a truncated video ends where it is cut; both log a warning.
 
     Args:
         source: a file, or an address that FFmpeg reads.
@@ -54,7 +54,7 @@ class VideoReader:
         size: (height, width) of the first frame, upright, in pixels.
 
     Raises:
-        UserError: PyAV is not installed, or this is no video, or holds no frame that can be decoded.
+        UserError: PyAV is not installed, the source is not a video, or it holds no frame that can be decoded.
     """
 
     def __init__(self, source: str | os.PathLike[str]) -> None:
@@ -68,19 +68,19 @@ class VideoReader:
         first = next(self._frames, None)
         if first is None:
             self._container.close()
-            raise UserError("holds no picture that can be decoded", where=self.name)
+            raise UserError("holds no frame that can be decoded", where=self.name)
         self._first = first
         self.size = first.pixels.shape[:2]
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second, as far as the video says."""
+        """Frames per second, from the video's metadata."""
         stream = self._container.streams.video[0]
         return Fraction(stream.average_rate or stream.guessed_rate or 25)
 
     @property
     def expected(self) -> int | None:
-        """Number of frames, as far as the video says; None for streams."""
+        """Number of frames, from the video's metadata; None for streams."""
         duration = self._container.duration or 0
         return self._container.streams.video[0].frames or round(duration * self.rate / 1_000_000) or None
 
@@ -102,7 +102,7 @@ class VideoReader:
             time = index / float(self.rate) if frame.time is None else float(frame.time)
             if not index:
                 start = time
-            # A phone held upright writes its frames lying on their side, and how they are to be turned.
+            # Phones held upright write rotated frames, with the rotation as metadata.
             turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
             yield Frame(index, time - start, np.ascontiguousarray(turned))
 
@@ -120,7 +120,7 @@ class VideoReader:
             except StopIteration:
                 break
             except (av.error.FFmpegError, OSError) as error:
-                _log.warning("%s breaks off: %s", self.name, _reason(error))
+                _log.warning("%s is truncated: %s", self.name, _reason(error))
                 break
             try:
                 frames = packet.decode()
@@ -129,18 +129,18 @@ class VideoReader:
                 continue
             yield from frames
         if damaged:
-            _log.warning("%s: %d damaged parts were left out", self.name, damaged)
+            _log.warning("%s: skipped %d damaged packets", self.name, damaged)
 
 
 class VideoWriter:
-    """An H.264 video in an MP4 file, written picture by picture; a context manager.
+    """An H.264 video in an MP4 file, written frame by frame; a context manager.
 
     Args:
         path: the file.
-        rate: frames per second; the pictures' own times decide when they are shown.
+        rate: nominal frames per second; every frame is shown at the time that it is written with.
 
     Raises:
-        UserError: PyAV is not installed, or its FFmpeg writes no H.264.
+        UserError: PyAV is not installed, or its FFmpeg has no H.264 encoder.
     """
 
     def __init__(self, path: Path, rate: Fraction) -> None:
@@ -150,8 +150,8 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         except (av.error.FFmpegError, ValueError):
             self._container.close()
-            hint = "The packages on PyPI do: pip install 'codetr[video]'."
-            raise UserError("the installed PyAV writes no H.264 videos", hint=hint) from None
+            hint = "The wheels on PyPI have one: pip install 'codetr[video]'."
+            raise UserError("the installed PyAV has no H.264 encoder", hint=hint) from None
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = _CLOCK
         self._size: tuple[int, int] | None = None
@@ -168,9 +168,9 @@ class VideoWriter:
         self._container.close()
 
     def write(self, picture: Image.Image, time: float) -> None:
-        """Add a picture that is shown from `time`, in seconds; all are as large as the first.
+        """Add a picture that is shown from `time`, in seconds; all are resized to the size of the first.
 
-        Sides are rounded up to even numbers, as the usual colour format has one colour for four pixels.
+        Sides are rounded up to even numbers, which the pixel format yuv420p requires.
         """
         if self._size is None:
             self._size = picture.width + picture.width % 2, picture.height + picture.height % 2
@@ -184,7 +184,7 @@ class VideoWriter:
 
 
 def import_av() -> Any:
-    """PyAV, which is an extra.
+    """Import PyAV, which is an optional dependency.
 
     Raises:
         UserError: it is not installed.

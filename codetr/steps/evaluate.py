@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from codetr.core.code_version import code_version, library_versions
 from codetr.core.errors import UserError, listed
@@ -20,8 +19,8 @@ from codetr.evaluation.evaluate import measure
 from codetr.evaluation.report.tracking import track
 from codetr.evaluation.report.writer import Evaluated, write_evaluation
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.inference.load import wrapped
-from codetr.inference.predictor import Model, Predictor
+from codetr.inference.load import build_predictor
+from codetr.inference.predictor import Model
 from codetr.tracking import Tracker
 from codetr.weights.model_folder import WEIGHTS, load_model, read_info
 
@@ -62,9 +61,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             group.on_main(lambda: check_inputs(model, dataset, config.split))
             split = Split.open(dataset, config.split)
             detector, info = load_model(model, group.device)
-            predictor: nn.Module | Predictor = detector
-            if config.tta or config.tiles:
-                predictor = wrapped(Model(detector, info), config.tta, config.tiles)
+            predictor = build_predictor(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
             inputs = {
@@ -76,7 +73,6 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             predictions = predict_split(
                 predictor,
                 split,
-                info.preprocess,
                 group=group,
                 batch_size=config.batch_size,
                 workers=config.workers,

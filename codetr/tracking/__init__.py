@@ -1,7 +1,7 @@
-"""Experiment tracking with Weights & Biases, arranged so that it can never stop a run."""
+"""Experiment tracking with Weights & Biases that can never stop a run."""
 
-from codetr.tracking.pictures import Box, BoxedImage
+from codetr.tracking.boxed_images import BoxedImage, TrackedBox
 from codetr.tracking.settings import TrackingSettings
 from codetr.tracking.tracker import Tracker
 
-__all__ = ["Box", "BoxedImage", "Tracker", "TrackingSettings"]
+__all__ = ["BoxedImage", "TrackedBox", "Tracker", "TrackingSettings"]

@@ -1,4 +1,4 @@
-"""Where and how to track: wandb's own environment variables, and whether its server can be used."""
+"""Settings of tracking, from wandb's environment variables, and whether its server can be used."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from codetr.core.settings import Settings
 
 
 class TrackingSettings(Settings):
-    """Where and how to track.
+    """Settings of tracking.
 
     Attributes:
         mode: "auto" sends to the server when there is an API key and writes to disk when there is none.
         project: project on the server.
-        entity: team or user; None is the key's default.
-        group: name of the pipeline run, under which its prepare, train, evaluate and register runs are shown together.
+        entity: team or user; None is the default of the API key.
+        group: name of the pipeline run, which groups its prepare, train, evaluate and register runs.
         base_url: address of the server.
-        folder: where the `wandb/` folder is made.
-        finish_timeout: seconds the end of a run may wait for uploads; what is left can be sent by `wandb sync`.
+        folder: where the `wandb/` folder is created.
+        finish_timeout: seconds to wait for uploads at the end of a run; `wandb sync` uploads the rest.
     """
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
@@ -42,7 +42,7 @@ class TrackingSettings(Settings):
         and WANDB_FINISH_TIMEOUT.
 
         Raises:
-            UserError: a value that wandb would not take either.
+            UserError: a value is invalid, for wandb as well.
         """
         names = {
             "mode": "WANDB_MODE",
@@ -54,7 +54,7 @@ class TrackingSettings(Settings):
             "finish_timeout": "WANDB_FINISH_TIMEOUT",
         }
         given = {key: environment[name] for key, name in names.items() if environment.get(name)}
-        # Other names that wandb has for the same.
+        # Aliases that wandb accepts.
         aliases = {"dryrun": "offline", "run": "online", "shared": "online"}
         if "mode" in given:
             given["mode"] = aliases.get(given["mode"], given["mode"])
@@ -62,7 +62,7 @@ class TrackingSettings(Settings):
 
 
 def has_credentials(base_url: str) -> bool:
-    """Whether wandb would find a key for the server without asking: in the environment or the netrc file."""
+    """Return whether wandb finds a key for the server without a prompt: in the environment or the netrc file."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     files = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
@@ -76,9 +76,9 @@ def has_credentials(base_url: str) -> bool:
 
 
 def answers(base_url: str, timeout: float) -> bool:
-    """Whether a server answers at all within `timeout` seconds, whatever it says.
+    """Return whether a server answers within `timeout` seconds, with any status.
 
-    wandb itself would hold up the end of the process for half a minute after trying a server that does not.
+    After trying a server that does not answer, wandb delays the end of the process by half a minute.
     """
     try:
         with urllib.request.urlopen(base_url, timeout=timeout):
@@ -86,7 +86,7 @@ def answers(base_url: str, timeout: float) -> bool:
     except urllib.error.HTTPError:
         return True
     except urllib.error.URLError as error:
-        # A certificate that this library does not trust comes from a server that answers; wandb may trust it.
+        # A server with a certificate that is not trusted here does answer, and wandb may trust it.
         return isinstance(error.reason, ssl.SSLError)
     except (OSError, ValueError):
         return False

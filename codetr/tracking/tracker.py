@@ -1,12 +1,12 @@
-"""Experiment tracking with Weights & Biases, arranged so that it can never stop or slow a run.
+"""Experiment tracking with Weights & Biases that can never stop or slow a run.
 
-Every call to wandb happens on one worker thread: the training loop only puts the work into a queue. An
-exception is reported once and the run goes on; a server that does not answer costs `START_WAIT` seconds at the
-start and `finish_timeout` at the end, nothing in between. When the server cannot be reached the run is written
-to disk instead, and `wandb sync` uploads it later.
+Every call to wandb happens on one worker thread; the training loop only adds it to a queue. An exception is logged once
+and the run continues. A server that does not answer costs `START_WAIT` seconds at the start and `finish_timeout` at the
+end, and nothing in between. If the server cannot be reached, the run is written to disk, and `wandb sync` uploads it
+later.
 
-Tracking does not change what a step computes, so its settings are no part of a step's configuration (and of the
-digests made from it): they come from wandb's own environment variables, see `TrackingSettings.from_environment`.
+Tracking does not change what a step computes, so its settings are not part of a step's configuration, nor of the
+digests made from it: they come from wandb's environment variables, see `TrackingSettings.from_environment`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from codetr.core.files import read_json, write_json
-from codetr.tracking.pictures import BoxedImage, wandb_image
+from codetr.tracking.boxed_images import BoxedImage, wandb_image
 from codetr.tracking.settings import TrackingSettings, answers, has_credentials
 
 if TYPE_CHECKING:
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 START_WAIT = 5.0
-"""Seconds `Tracker.start` waits for wandb; after that the run goes on and wandb catches up in the background."""
+"""Seconds `Tracker.start` waits for wandb; after that the step continues and wandb starts in the background."""
 CONNECT_TIMEOUT = 5.0
-"""Seconds wandb tries to reach its server before the run is written to disk instead."""
+"""Seconds wandb tries to reach its server before the run is written to disk."""
 GIVE_UP_CONNECTING = 20.0
-"""Seconds `finish` waits for a run that has not even begun: wandb's own shutdown takes 12 after a dead server."""
+"""Seconds `finish` waits for a run that has not started: with a dead server wandb takes 12 to shut down."""
 QUEUE_LENGTH = 10_000
-"""Calls that may wait for wandb; beyond that, new ones are dropped rather than filling the memory."""
+"""Calls that may wait for wandb; more are dropped, so that they do not fill the memory."""
 
 Job = Literal["prepare", "train", "evaluate", "register"]
 
 
 class Tracker:
-    """One W&B run. No method raises or waits for the network, except `finish`, which waits a limited time.
+    """One W&B run. No method raises or waits for the network, except `finish`, which waits for a limited time.
 
-    Use as a context manager: leaving it ends the run, as failed if an exception passes through.
+    Use it as a context manager: leaving it ends the run, marked as failed on an exception.
 
         with Tracker.start("train", config=config.model_dump(mode="json"), identity=checkpoints / "wandb.json") as run:
             run.log({"loss": 1.5}, step=10)
@@ -72,15 +72,15 @@ class Tracker:
         rank: int = 0,
         settings: TrackingSettings | None = None,
     ) -> Self:
-        """Begin a run, or go on with an earlier one.
+        """Start a run, or resume an earlier one.
 
         Args:
             job: the step; it becomes the run's job type.
             config: the step's settings, as JSON values.
-            identity: file that remembers the run's id. A restarted step that finds it continues the same run:
-                online its curves go on; on disk a second folder with the same id is written, and `wandb sync`
-                joins the two. None begins a new run.
-            rank: rank of this process; all but rank 0 track nothing, so that a run is one run.
+            identity: file that stores the run's id. A restarted step that finds it resumes the same run: online its
+                curves are continued; on disk a second folder with the same id is written, and `wandb sync` joins the
+                two. None starts a new run.
+            rank: rank of this process; only rank 0 tracks, so that there is one run.
             settings: None reads the environment.
         """
         tracker = cls(settings or TrackingSettings.from_environment())
@@ -92,7 +92,7 @@ class Tracker:
                 tracker._warn(f"wandb is not installed although mode is '{mode}' (pip install 'codetr[wandb]')")
             return tracker
         try:
-            # Here rather than on the worker: a data loader that forks during an import inherits its lock.
+            # Imported here and not on the worker: a data loader that forks during an import inherits the import lock.
             import wandb  # noqa: F401
         except Exception as error:
             tracker._warn(f"wandb cannot be imported: {error}")
@@ -106,29 +106,29 @@ class Tracker:
 
     @property
     def location(self) -> str | None:
-        """Address of the run on the server, or its folder on disk; None while (or because) there is no run."""
+        """Address of the run on the server, or its folder on disk; None if there is no run (yet)."""
         if self._run is None:
             return None
         return self._run.url if self._online else str(Path(self._run.dir).parent)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add points to the curves at optimiser step `step`; steps never go back within a run."""
+        """Log values at optimiser step `step`; steps must not decrease within a run."""
         values = dict(metrics)
         self._submit(lambda run: run.log(values, step=step))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Set the run's headline figures."""
+        """Set the run's summary metrics."""
         values = dict(values)
         self._submit(lambda run: run.summary.update(values))
 
     def images(self, key: str, images: Sequence[BoxedImage], step: int | None = None) -> None:
-        """Show pictures with their boxes under `key`."""
-        # Each by itself: W&B shows a list of pictures of different sizes distorted.
+        """Log images with their boxes under `key`."""
+        # One by one: W&B distorts a list of images of different sizes.
         pictures = {f"{key}/{number:02d}": picture for number, picture in enumerate(images, start=1)}
         self._submit(lambda run: run.log({name: wandb_image(picture) for name, picture in pictures.items()}, step=step))
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Show a table under `key`; every row has a value (number, text or None) per column."""
+        """Log a table under `key`; every row has a value (number, text or None) per column."""
         data = [list(row) for row in rows]
 
         def send(run: Run) -> None:
@@ -146,7 +146,7 @@ class Tracker:
         rows: Sequence[Sequence[Any]],
         title: str,
     ) -> None:
-        """Show a bar for each row (name, value), or a line through rows (x, y), under `key`."""
+        """Log a chart under `key`: a bar for each row (name, value), or a line through rows (x, y)."""
         data = [list(row) for row in rows]
 
         def send(run: Run) -> None:
@@ -158,7 +158,7 @@ class Tracker:
         self._submit(send)
 
     def uses(self, folder: Path, kind: Kind) -> None:
-        """Record that this run reads a step's `folder`: lineage to the run that wrote it."""
+        """Record a step's `folder` as an input of this run: lineage to the run that wrote it."""
 
         def send(run: Run) -> None:
             digest = _manifest(folder, kind).digest
@@ -167,22 +167,26 @@ class Tracker:
                 try:
                     run.use_artifact(f"{kind}:{_alias(digest)}", type=kind)
                 except Exception as error:
-                    # The folder was made where nothing was tracked; the digest in the config still names it.
+                    # The folder was written without tracking; the digest in the config still identifies it.
                     logger.info("W&B does not know the %s %s: %s", kind, digest, error)
 
         self._submit(send)
 
     def produces(self, folder: Path, kind: Kind, *, only: Sequence[str] | None = None) -> None:
-        """Record a finished step's `folder` as an artifact: its files, figures, and the digests it was made from.
+        """Log a finished step's `folder` as an artifact: its files, summary, and the digests of its inputs.
 
-        `only` names the files that are worth uploading; None uploads all.
+        Args:
+            folder: of the step.
+            kind: of the folder.
+            only: names of the files to upload; None uploads all.
         """
 
         def send(run: Run) -> None:
             import wandb
 
             manifest = _manifest(folder, kind)
-            # What is uploaded now need not be copied first. On disk the folder may have been replaced by then.
+            # Files that are uploaded now need not be copied. Offline they must be: the folder may be replaced before
+            # `wandb sync`.
             policy: Literal["immutable", "mutable"] = "immutable" if self._online else "mutable"
             lineage = {"digest": manifest.digest, "inputs": manifest.inputs, "code": manifest.code}
             artifact = wandb.Artifact(kind, type=kind, metadata={**lineage, "summary": manifest.summary})
@@ -193,7 +197,7 @@ class Tracker:
         self._submit(send)
 
     def finish(self, exit_code: int = 0) -> None:
-        """End the run, waiting at most `finish_timeout` seconds for what is still to be sent."""
+        """End the run, waiting at most `finish_timeout` seconds for pending uploads."""
         worker, self._worker = self._worker, None
         if worker is None:
             return
@@ -203,7 +207,7 @@ class Tracker:
         except queue.Full:
             self._warn("wandb has not answered for a long time")
             return
-        # wandb gives up by itself after finish_timeout; the margin is for its own shutdown.
+        # wandb itself gives up after finish_timeout; the margin is for its shutdown.
         limit = self._settings.finish_timeout + 5 if self._opened.is_set() else GIVE_UP_CONNECTING
         worker.join(limit)
         if worker.is_alive():
@@ -219,13 +223,13 @@ class Tracker:
         self.finish(exit_code=0 if error is None else code if isinstance(code, int) else 1)
 
     def _warn(self, reason: str) -> None:
-        """Report the first trouble; later ones are usually the same again."""
+        """Log the first problem; later ones usually have the same cause."""
         if not self._warned:
             self._warned = True
-            logger.warning("Tracking: %s. The run goes on without it.", reason)
+            logger.warning("Tracking: %s. The step continues without it.", reason)
 
     def _submit(self, send: Callable[[Run], Any]) -> None:
-        """Hand a call to the worker; it is dropped when there is no run."""
+        """Queue a call for the worker; it is dropped if there is no run."""
         if self._worker is None:
             return
 
@@ -246,7 +250,7 @@ class Tracker:
                 self._warn(f"{type(error).__name__}: {_first_line(error)}")
 
     def _identify(self, identity: Path | None) -> str:
-        """The run's id: remembered in `identity`, or new."""
+        """Return the run's id, stored in `identity` or new."""
         run_id = secrets.token_hex(4)
         if identity is None:
             return run_id
@@ -255,17 +259,17 @@ class Tracker:
                 return str(read_json(identity)["run_id"])
             write_json(identity, {"run_id": run_id})
         except Exception as error:
-            self._warn(f"cannot remember the run in {identity}: {error}")
+            self._warn(f"cannot store the run's id in {identity}: {error}")
         return run_id
 
     def _open(self, job: Job, config: dict[str, Any], run_id: str) -> None:
-        """Begin the run: on the server if that is wanted and possible, else on disk."""
+        """Start the run on the server if that is configured and possible, otherwise on disk."""
         import wandb
 
         settings = self._settings
 
         def begin(mode: Literal["online", "offline"]) -> Run:
-            # Given to setup as well, or wandb's reports about itself would go to the server in either mode.
+            # Passed to setup as well; otherwise wandb's telemetry goes to the server in either mode.
             quiet = wandb.Settings(
                 mode=mode,
                 silent=True,
@@ -299,7 +303,7 @@ class Tracker:
                         return
                     except Exception as error:
                         reason = f"cannot be used ({_first_line(error)})"
-                        # The service still holds the run's id; only a fresh one lets it be opened on disk.
+                        # The service still holds the run's id; only a new service can open it on disk.
                         wandb.teardown()
                 else:
                     reason = "does not answer"
@@ -313,7 +317,7 @@ class Tracker:
 
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
-        # wandb would otherwise do this when Python exits, where nothing limits the time it takes.
+        # Otherwise wandb does this when Python exits, without a time limit.
         wandb.teardown()
 
 
@@ -322,7 +326,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _alias(digest: str) -> str:
-    """An artifact alias for a digest: 12 of its hexadecimal digits."""
+    """Return the artifact alias of a digest: 12 of its hexadecimal digits."""
     return digest.removeprefix("sha256:")[:12]
 
 

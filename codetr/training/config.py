@@ -20,11 +20,11 @@ class OptimizerConfig(Settings):
     Attributes:
         lr: learning rate of parameters that no multiplier names.
         weight_decay: applied to every parameter, biases and normalisation layers included.
-        lr_multipliers: part of a parameter's name → factor on its learning rate. Where several parts occur
-            in one name, the longest counts, and it alone.
+        lr_multipliers: part of a parameter's name → factor on its learning rate. Where several parts occur in one
+            name, only the longest applies.
         layer_decay: factor on the learning rate from each block of a ViT backbone to the one below it (Bao et al.,
-            "BEiT", ICLR 2022, appendix); biases, normalisation layers and other vectors have no weight decay
-            then. None for neither.
+            "BEiT", ICLR 2022, appendix); biases, normalisation layers and other vectors then have no weight decay.
+            None for no layer decay.
     """
 
     lr: PositiveFloat = 2e-4
@@ -34,14 +34,14 @@ class OptimizerConfig(Settings):
 
 
 class ScheduleConfig(Settings):
-    """A linear warm-up, then steps down. Iterations are optimiser steps.
+    """A linear warm-up, then a step decay. Iterations are optimiser steps.
 
     Attributes:
         warmup_iterations: length of the warm-up; 0 for none.
-        warmup_ratio: fraction of the learning rate at the first iteration.
-        milestones: epochs (counted from 0) from whose start on the learning rate is multiplied by `gamma`. Negative
-            ones count from the end, so that they stay right when the number of epochs changes: -1 is the start of
-            the last epoch. One that falls on the first epoch or before has no effect.
+        warmup_ratio: factor on the learning rate at the first iteration.
+        milestones: epochs (from 0) at whose start the learning rate is multiplied by `gamma`. Negative ones count
+            from the end, so they remain valid when the number of epochs changes: -1 is the start of the last epoch. A
+            milestone at or before the first epoch has no effect.
         gamma: the factor at every milestone.
     """
 
@@ -58,17 +58,17 @@ class ScheduleConfig(Settings):
         return milestones
 
     def resolved(self, epochs: int) -> ScheduleConfig:
-        """The same schedule for so many epochs, with every milestone counted from the start."""
+        """Return the schedule for a number of epochs, with every milestone counted from the start."""
         counted = {epoch if epoch > 0 else epochs + epoch for epoch in self.milestones}
         return self.model_copy(update={"milestones": tuple(sorted(epoch for epoch in counted if epoch > 0))})
 
 
 class EmaConfig(Settings):
-    """An exponential moving average of the weights; it is what is validated and published.
+    """An exponential moving average of the weights, which is then validated and published.
 
     Attributes:
         momentum: weight of the current weights in the average, late in training.
-        warmup_iterations: how slowly the momentum falls from 1 to that: by a factor e in so many steps.
+        warmup_iterations: optimiser steps in which the momentum's excess over its final value falls by a factor e.
     """
 
     momentum: Annotated[float, Field(gt=0, le=1)] = 1e-4
@@ -76,11 +76,11 @@ class EmaConfig(Settings):
 
 
 class CheckpointConfig(Settings):
-    """When to save what a run needs to go on, and how much of it to keep.
+    """When to write checkpoints, and how many to keep.
 
     Attributes:
-        every_steps: save after so many optimiser steps; None for the ends of epochs only (always saved).
-        keep: how many of the newest checkpoints stay; the one with the best validation stays besides.
+        every_steps: optimiser steps between checkpoints; None for the ends of epochs only, where one is always written.
+        keep: how many of the newest checkpoints are kept, in addition to the one with the best validation.
     """
 
     every_steps: PositiveInt | None = None
@@ -94,23 +94,22 @@ class TrainingConfig(Settings):
 
     Attributes:
         epochs: passes over the training split.
-        seed: of the initial weights, the order of images, augmentation and every draw in the losses.
+        seed: seeds the initial weights, the order of images, the augmentation and all sampling in the losses.
         accumulate: micro-batches for each optimiser step, with the gradient of the large batch.
         clip_norm: upper bound of the gradient's L2 norm; None for no clipping.
-        distribution: with several processes, "ddp" keeps all weights on each and exchanges gradients; "fsdp" shards
-            weights, gradients and optimiser states, for models that leave too little memory otherwise. The results
-            differ in rounding only, and a run may be resumed with the other.
+        distribution: with several processes, "ddp" replicates the weights and averages gradients; "fsdp" shards
+            weights, gradients and optimiser states, for models that do not fit otherwise. Results differ in rounding
+            only, and a run may be resumed with the other.
         precision: "auto" is bf16 on GPUs that have it and fp32 elsewhere; CPUs compute in fp32 only.
-        threads: CPU threads of each process. Sums depend on it in their last bits, so it is part of the
-            recipe rather than of the machine.
-        deterministic: let PyTorch choose kernels that give the same bits every time, where it has them.
-            CPU training is exact with it; on GPUs it costs speed and a few kernels have no such variant.
+        threads: CPU threads of each process. The last bits of sums depend on it, so it is part of the recipe rather
+            than of the machine.
+        deterministic: use deterministic kernels where PyTorch has them. CPU training is then reproducible bit by bit;
+            on GPUs it costs speed, and a few kernels have no deterministic variant.
         optimizer: see `OptimizerConfig`.
         schedule: see `ScheduleConfig`.
         ema: see `EmaConfig`; None for no averaging.
         checkpoint: see `CheckpointConfig`.
-        validate_every: epochs between validations on the val split, which also follow the last epoch;
-            0 for none.
+        validate_every: epochs between validations on the val split; the last epoch is always validated. 0 for none.
         publish: "last" publishes the final weights, "best" those with the highest validation AP.
         log_every: optimiser steps between rows of metrics.
     """

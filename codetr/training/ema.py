@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from codetr.training.config import EmaConfig
-from codetr.training.sharding import like, local
+from codetr.training.sharding import local, shard_like
 
 
 def ema_momentum(config: EmaConfig, iteration: int) -> float:
-    """Weight of the current weights in the average after optimiser step `iteration` (from 0).
+    """Return the weight of the current weights in the average after optimiser step `iteration` (from 0).
 
     (1 - m) exp(-(1 + iteration) / warmup_iterations) + m, as in MMDetection's ExpMomentumEMAHook: the average
     follows the weights closely at first and slowly later.
@@ -23,10 +23,10 @@ def ema_momentum(config: EmaConfig, iteration: int) -> float:
 
 
 class Ema:
-    """The average of parameters and floating-point buffers; other buffers are those of the detector.
+    """The average of parameters and floating-point buffers; other buffers are copied from the detector.
 
     Attributes:
-        average: name in the detector's state dict → averaged tensor, placed and sharded like the detector's.
+        average: name in the detector's state dict → averaged tensor, on the same device and sharded in the same way.
     """
 
     def __init__(self, detector: nn.Module, config: EmaConfig) -> None:
@@ -49,23 +49,23 @@ class Ema:
         torch._foreach_lerp_(averages, values, ema_momentum(self._config, iteration))
 
     def load(self, average: Mapping[str, Tensor]) -> None:
-        """Take over a saved average of whole tensors.
+        """Load a saved average of full tensors.
 
         Raises:
             KeyError, ValueError: it lacks a tensor, or one has another shape.
         """
-        self.average = {name: like(average[name], value) for name, value in self.average.items()}
+        self.average = {name: shard_like(average[name], value) for name, value in self.average.items()}
 
 
 @contextmanager
 def averaged_weights(detector: nn.Module, ema: Ema | None) -> Iterator[None]:
-    """The detector has the averaged weights inside the block, and exactly its own again after it."""
+    """Give the detector the averaged weights inside the block, and exactly its previous weights after it."""
     if ema is None:
         yield
         return
-    own = {name: value.detach().clone() for name, value in detector.state_dict().items()}
+    weights = {name: value.detach().clone() for name, value in detector.state_dict().items()}
     detector.load_state_dict(ema.average)
     try:
         yield
     finally:
-        detector.load_state_dict(own)
+        detector.load_state_dict(weights)

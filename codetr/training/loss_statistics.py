@@ -1,4 +1,4 @@
-"""What is counted between rows of metrics and over an epoch; part of every checkpoint."""
+"""Statistics of the losses between rows of metrics and over an epoch; part of every checkpoint."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 from codetr.core.errors import UserError
 
 
-class Statistics:
-    """Mean losses since the last row, and the largest value of every loss in this epoch."""
+class LossStatistics:
+    """Means of the losses since the last row, and the largest value of every loss in this epoch."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        """Args: what `state` gave, to go on from there."""
+        """Start empty, or from what `state` returned."""
         values = state or {"steps": 0, "sums": {}, "peaks": {}}
         self._steps: int = values["steps"]
         self._sums: dict[str, float] = dict(values["sums"])
         self._peaks: dict[str, float] = dict(values["peaks"])
 
     def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return {"steps": self._steps, "sums": dict(self._sums), "peaks": dict(self._peaks)}
 
     def add(self, values: Mapping[str, float], *, untrained: bool = False) -> None:
-        """Count the values of one step.
+        """Add the values of one step.
 
         Args:
             values: losses by name.
-            untrained: this is a run's first step. It does not count for `end_epoch`: queries that start on their
-                objects are exactly right before any weight has moved.
+            untrained: this is the first step of a run. `end_epoch` ignores it: queries that are initialised on their
+                objects have a loss of exactly zero before any weight has changed.
         """
         self._steps += 1
         for name, value in values.items():
@@ -37,19 +37,19 @@ class Statistics:
                 self._peaks[name] = max(self._peaks.get(name, 0.0), abs(value))
 
     def take_means(self) -> dict[str, float]:
-        """Mean of every value since the last call; starts anew."""
+        """Return the mean of every value since the last call, and reset the means."""
         means = {name: value / self._steps for name, value in self._sums.items()}
         self._steps, self._sums = 0, {}
         return means
 
     def end_epoch(self, epoch: int) -> None:
-        """Start counting anew for the next epoch.
+        """Check the losses of an epoch, and reset the largest values.
 
         Args:
-            epoch: the one that ended, from 0.
+            epoch: the epoch that ended, from 0.
 
         Raises:
-            UserError: a value was exactly zero in every step of the epoch, so part of the model learned nothing.
+            UserError: a loss was exactly zero in every step of the epoch, so a part of the model learned nothing.
         """
         dead = [name for name, peak in self._peaks.items() if peak == 0]
         self._peaks = {}

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: the curves of a run, one JSON object a line, exactly once for every step."""
+"""`metrics.jsonl`: the metrics of a run over time, one JSON object per line, each step exactly once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Row = Mapping[str, float | int | None]
 
 
 class MetricsFile:
-    """Appends rows; a resumed run cuts off what the run before it wrote after its last checkpoint.
+    """Appends rows; a resumed run first removes the rows that were written after its last checkpoint.
 
-    Rows hold nothing that varies between equal runs (no time, no throughput).
+    Rows hold nothing that differs between equal runs (no time, no throughput).
     """
 
     def __init__(self, path: Path, size: int) -> None:
-        """Args: the file; its size in bytes when the checkpoint was made, 0 for a new run."""
+        """Open the file and cut it to `size` bytes: its size at the last checkpoint, 0 for a new run."""
         path.touch()
         if path.stat().st_size < size:
-            warnings.warn(f"{path} is shorter than it was; earlier metrics are missing", stacklevel=2)
+            warnings.warn(f"{path} is shorter than at the last checkpoint; earlier metrics are missing", stacklevel=2)
         else:
             os.truncate(path, size)
         self._stream = path.open("a", encoding="utf-8")
@@ -32,7 +32,7 @@ class MetricsFile:
         self._stream.flush()
 
     def sync(self) -> int:
-        """Flush everything to the disk; returns the size in bytes."""
+        """Flush everything to the disk, and return the size in bytes."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
         return os.fstat(self._stream.fileno()).st_size

@@ -1,8 +1,8 @@
 """Random states as a function of the position in training.
 
-Every draw of a training step comes from generators that are seeded for that step. So the state need not be
-carried from step to step: a resumed run draws what an uninterrupted one draws, whatever happened in between
-(validation, logging, a worker that was started again), and a micro-batch can be run twice with the same draws.
+Every draw of a training step comes from generators that are seeded for that step. So no state is carried from step to
+step: a resumed run draws what an uninterrupted one draws, whatever happened in between (validation, logging, a
+restarted worker), and a micro-batch can be run twice with the same draws.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2^63) from numbers and words; different parts give unrelated seeds."""
+    """Derive a seed in [0, 2^63) from numbers and strings; different parts give unrelated seeds."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -29,14 +29,14 @@ def seed_all(seed: int) -> None:
 
 
 def make_deterministic(*, threads: int, deterministic: bool) -> None:
-    """Fix what decides the last bits of a sum: the number of CPU threads and the choice of kernels.
+    """Fix what the last bits of a sum depend on: the number of CPU threads and the choice of kernels.
 
-    Kernels without a deterministic variant stay in use (PyTorch names them in a warning).
+    Kernels without a deterministic variant remain in use; PyTorch names them in a warning.
     """
     torch.set_num_threads(threads)
-    # What cuBLAS needs for equal results on several streams; it is read when CUDA starts.
+    # cuBLAS needs it for equal results on several streams, and reads it when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    # Filling new tensors with NaN finds uninitialised reads; it is not needed for equal results.
+    # Filling new tensors with NaN is for finding uninitialised reads; equal results do not need it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the position in training, so that nothing of it needs saving."""
+"""The learning rate as a pure function of the position in training, so that checkpoints need not hold it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from codetr.training.config import ScheduleConfig
 
 
 def lr_factor(config: ScheduleConfig, *, step: int, epoch: int) -> float:
-    """Factor on every learning rate at one optimiser step.
+    """Return the factor on every learning rate at one optimiser step.
 
     Args:
         step: optimiser steps done before this one.
@@ -22,7 +22,7 @@ def lr_factor(config: ScheduleConfig, *, step: int, epoch: int) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, config: ScheduleConfig, *, step: int, epoch: int) -> float:
-    """Set the learning rate of every group; returns the highest."""
+    """Set the learning rate of every group, and return the highest."""
     factor = lr_factor(config, step=step, epoch=epoch)
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor

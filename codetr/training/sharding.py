@@ -1,7 +1,7 @@
-"""Fully sharded data parallelism, FSDP2: every process keeps a share of weights, gradients and optimiser states.
+"""Fully sharded data parallelism (FSDP2): every process keeps a shard of weights, gradients and optimiser states.
 
-Weights become DTensors, each cut along its first axis. They are whole only while they are needed. Weights, their
-average and the optimiser's states are saved whole, so that a checkpoint does not tell how a run was distributed.
+Weights become DTensors, each sharded along its first axis, and are gathered only while they are needed. Checkpoints
+hold full tensors, so they do not depend on how a run was distributed.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ UNITS = (
     ChannelMapper,
     EncoderLayer,
 )
-"""Modules that are called exactly once in a training pass: their weights are fetched for them alone."""
+"""Modules that are called exactly once in a training pass: each is a unit whose weights are gathered separately."""
 
 
 def shard(detector: nn.Module, processes: Processes) -> None:
-    """Shard the weights of `detector` in place; with one process it stays as it is.
+    """Shard the weights of `detector` in place; with one process, do nothing.
 
-    Precision is not changed: weights are stored, exchanged and updated as they are, and autocast rounds them for the
-    layers that compute in bf16, as it does without sharding. So both ways of distributing give the same numbers up to
-    the order of sums.
+    Precision is not changed: weights are stored, exchanged and updated in their dtype, and autocast rounds them for the
+    layers that compute in bf16, as it does without sharding. So DDP and FSDP give the same numbers up to the order of
+    sums.
 
     Args:
-        detector: equal on all ranks, on the device of `processes`. It must be sharded before an optimiser is made.
-        processes: of the run.
+        detector: equal on all ranks, on the device of `processes`. Shard it before building the optimiser.
+        processes: all processes of the run.
     """
     if processes.world_size == 1:
         return
-    # Nothing is changed in place here. PyTorch warns at every step that changing a unit's output would be wrong.
+    # PyTorch warns at every step that changing a unit's output in place would be wrong; nothing here does.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     mesh = init_device_mesh(processes.device.type, (processes.world_size,))
     for unit in units(detector):
         fully_shard(unit, mesh=mesh)
-    # The rest, a few percent of a large detector, is fetched once for the whole step: its modules run several times
+    # The rest, a few percent of a large detector, is gathered once for the whole step: its modules run several times
     # in a pass (the decoder for the queries of every auxiliary head), or their weights are used outside of `forward`.
-    # A number has no axis to be cut along.
-    numbers = {parameter for parameter in detector.parameters() if parameter.dim() == 0}
-    fully_shard(detector, mesh=mesh, reshard_after_forward=False, ignored_params=numbers)
+    # Scalars have no axis to shard along.
+    scalars = {parameter for parameter in detector.parameters() if parameter.dim() == 0}
+    fully_shard(detector, mesh=mesh, reshard_after_forward=False, ignored_params=scalars)
 
 
 def units(detector: nn.Module) -> Iterator[nn.Module]:
-    """The modules whose weights are fetched and freed by themselves, see `UNITS`."""
+    """Yield the modules whose weights are gathered and freed separately, see `UNITS`."""
     for module in detector.modules():
         if isinstance(module, UNITS):
             yield module
@@ -72,9 +72,10 @@ def units(detector: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def gathered(detector: nn.Module) -> Iterator[None]:
-    """Inside the block every rank has all weights and may run the detector, without gradients, as often as it likes.
+    """Gather all weights on every rank inside the block, where each may run the detector any number of times.
 
-    Elsewhere a pass waits for the other ranks, so ranks with unequal shares of a validation split would wait for ever.
+    Gradients are not supported. Outside of the block a pass waits for the other ranks, so ranks with unequal shares of
+    a validation split would wait forever.
     """
     sharded = [module for module in detector.modules() if isinstance(module, FSDPModule)]
     for module in sharded:
@@ -89,38 +90,40 @@ def gathered(detector: nn.Module) -> Iterator[None]:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This rank's share of a sharded tensor, or the tensor itself; the memory is shared with it."""
+    """Return this rank's shard of a sharded tensor, or the tensor itself; it shares the memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
-def like(whole: Tensor, placed: Tensor) -> Tensor:
-    """A whole tensor on the device of `placed`, and sharded if that is; nothing is exchanged for it.
+def shard_like(full: Tensor, reference: Tensor) -> Tensor:
+    """Copy a full tensor to the device of `reference`, and shard it if `reference` is sharded, without communication.
 
     Args:
-        whole: equal on all ranks.
-        placed: of the same shape.
+        full: equal on all ranks.
+        reference: of the same shape.
 
     Raises:
         ValueError: the shapes differ.
     """
-    if whole.shape != placed.shape:
-        raise ValueError(f"a tensor is {list(whole.shape)}, not {list(placed.shape)}")
-    if not isinstance(placed, DTensor):
-        return whole.to(placed.device, copy=True)
-    return distribute_tensor(whole.to(placed.device), placed.device_mesh, placed.placements, src_data_rank=None)
+    if full.shape != reference.shape:
+        raise ValueError(f"a tensor has shape {list(full.shape)}, expected {list(reference.shape)}")
+    if not isinstance(reference, DTensor):
+        return full.to(reference.device, copy=True)
+    return distribute_tensor(full.to(reference.device), reference.device_mesh, reference.placements, src_data_rank=None)
 
 
-def whole(state: Any, *, wanted: bool) -> Any:
-    """Nested dicts with every sharded tensor put together, on the CPU. All ranks call it with dicts of equal keys.
+def gather_full(state: Any, *, keep: bool) -> Any:
+    """Replace every sharded tensor in nested dicts by the full tensor on the CPU.
+
+    All ranks call it with dicts of equal keys.
 
     Args:
         state: nested dicts of tensors and other values.
-        wanted: whether this rank has a use for it; elsewhere sharded tensors become None.
+        keep: whether this rank needs the result; elsewhere sharded tensors become None.
     """
     if isinstance(state, Mapping):
-        return {key: whole(value, wanted=wanted) for key, value in state.items()}
+        return {key: gather_full(value, keep=keep) for key, value in state.items()}
     if isinstance(state, DTensor):
         tensor = state.full_tensor()
-        return tensor.cpu() if wanted else None
+        return tensor.cpu() if keep else None
     return state

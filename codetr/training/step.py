@@ -27,7 +27,7 @@ MicroBatch = tuple[ImageBatch, list[Target]]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step computed, over all ranks and micro-batches.
+    """The result of a step, over all ranks and micro-batches.
 
     Attributes:
         losses: value of every loss by name, and their sum as "total".
@@ -41,42 +41,50 @@ class StepResult:
 
 
 def distribute(detector: nn.Module, processes: Processes) -> nn.Module:
-    """Wrap `detector` so that gradients are averaged over ranks; it is itself with one process or if it is sharded.
+    """Wrap `detector` so that gradients are averaged over ranks; return it unchanged if alone or sharded.
 
-    Every trainable parameter takes part in every step, also with images without objects, so no parameter has
-    to be searched for. Buffers are constants of the detector and not exchanged.
+    Every trainable parameter has a gradient in every step, also from images without objects, so DDP need not look for
+    unused ones. Buffers are constants of the detector and are not synchronised.
     """
     if processes.world_size == 1 or isinstance(detector, FSDPModule):
         return detector
-    # Newer releases of PyTorch have another name for it, and warn about the older one on every rank.
+    # Newer releases of PyTorch renamed the option, and warn about the old name on every rank.
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {name: False}
     model = DistributedDataParallel(detector, gradient_as_bucket_view=True, **options)
-    # GPUs' own kernels differ in the last bits from run to run; there the faster all-reduce stays.
+    # Kernels on GPUs differ in the last bits from run to run anyway, so the faster all-reduce is used there.
     if processes.device.type == "cpu":
         model.register_comm_hook(processes.world_size, mean_in_order_of_ranks)
     return model
 
 
 @contextmanager
-def local_gradients(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Inside the block gradients are added up on every rank and not exchanged, if that is wanted."""
-    if wanted and isinstance(model, DistributedDataParallel):
+def local_gradients(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """If enabled, accumulate gradients on every rank inside the block without synchronising them."""
+    if enabled and isinstance(model, DistributedDataParallel):
         with model.no_sync():
             yield
         return
     if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(not wanted)
+        model.set_requires_gradient_sync(not enabled)
     yield
 
 
 class TrainStep:
     """Runs optimiser steps of one detector.
 
-    With several micro-batches the gradient is that of the large batch. Losses are divided by counts over the
-    batch, so all micro-batches first run forward without gradients to count, then again with the counts of
-    the whole batch, drawing the same random numbers. It costs one more forward pass per image.
+    With several micro-batches the gradient is that of the large batch. Losses are divided by counts over the batch, so
+    all micro-batches first run forward without gradients to count, then again with the counts of the whole batch and
+    the same random numbers. This costs one more forward pass per image.
+
+    Args:
+        detector: on the device of `processes`, sharded or not.
+        optimizer: of its parameters.
+        processes: this process and the others.
+        clip_norm: see `TrainingConfig`.
+        bf16: compute in bfloat16 under autocast.
+        seed: of the run.
     """
 
     def __init__(
@@ -89,12 +97,11 @@ class TrainStep:
         bf16: bool,
         seed: int,
     ) -> None:
-        """Args: see `TrainingConfig`; `detector` is on the device of `processes`, sharded or not."""
         self.detector = detector
         self._model = distribute(detector, processes)
         self._optimizer, self._processes = optimizer, processes
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-        # What is too small to be sharded is left to us.
+        # FSDP ignores scalars; their gradients are averaged here.
         sharded = isinstance(self._model, FSDPModule)
         self._unsharded = [p for p in self._parameters if sharded and not isinstance(p, DTensor)]
         self._clip_norm, self._bf16, self._seed = clip_norm, bf16, seed
@@ -103,12 +110,12 @@ class TrainStep:
         """Update the weights with one effective batch.
 
         Args:
-            batches: this rank's micro-batches; every rank brings equally many.
-            step: optimiser steps done before; decides the random draws.
-            stop: whether this process was asked to stop; told to all ranks.
+            batches: this rank's micro-batches, equally many on every rank.
+            step: optimiser steps done before; seeds the random draws.
+            stop: whether this process was asked to stop; every rank learns of it.
 
         Raises:
-            UserError: a loss or the gradient is not finite, or images are unusable. The weights are as before.
+            UserError: a loss or the gradient is not finite, or images are unusable. The weights are unchanged.
         """
         device = self._processes.device
         moved = [
@@ -118,18 +125,20 @@ class TrainStep:
         self._optimizer.zero_grad(set_to_none=True)
         losses = self.backward(moved, step=step)
         norm = clip_gradients(self._parameters, self._clip_norm)
-        # One exchange and one copy to the host carry everything that is decided by numbers of this step.
-        own = torch.stack([*losses.values(), norm.to(torch.float32), norm.new_tensor(float(stop), dtype=torch.float32)])
-        *values, grad_norm, stops = self._processes.mean(own).double().tolist()
+        # One reduction and one copy to the host for all values of this step.
+        local = torch.stack(
+            [*losses.values(), norm.to(torch.float32), norm.new_tensor(float(stop), dtype=torch.float32)]
+        )
+        *values, grad_norm, stops = self._processes.mean(local).double().tolist()
         named = dict(zip(losses, values, strict=True))
         total = sum(named.values())
         if not (torch.isfinite(torch.tensor([total, grad_norm])).all()):
-            self._report_not_finite(own[:-2].tolist(), list(losses), batches, step)
+            self._report_not_finite(local[:-2].tolist(), list(losses), batches, step)
         self._optimizer.step()
         return StepResult({**named, "total": total}, grad_norm, stops > 0)
 
     def backward(self, batches: Sequence[MicroBatch], *, step: int) -> dict[str, Tensor]:
-        """Gradients of one effective batch in `.grad`, averaged over ranks; returns this rank's mean losses."""
+        """Compute the gradients of one effective batch, averaged over ranks; return this rank's mean losses."""
         if len(batches) == 1:
             self._seed_for(step, 0)
             losses = self._forward(self._model, batches[0], Normalizer())
@@ -140,7 +149,7 @@ class TrainStep:
         sums: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
             self._seed_for(step, index)
-            # Gradients are exchanged once, with the last micro-batch.
+            # Gradients are synchronised once, with the last micro-batch.
             with local_gradients(self._model, index < len(batches) - 1):
                 losses = self._forward(self._model, batch, ReplayNormalizer(counts, len(batches)))
                 (torch.stack(list(losses.values())).sum() / len(batches)).backward()
@@ -151,14 +160,14 @@ class TrainStep:
         return sums
 
     def _average_unsharded(self) -> None:
-        """Average the gradients that FSDP leaves alone."""
+        """Average the gradients that FSDP does not synchronise."""
         if self._unsharded:
             gradients = [parameter.grad for parameter in self._unsharded if parameter.grad is not None]
             torch._foreach_copy_(gradients, list(self._processes.mean(torch.stack(gradients))))
 
     @torch.no_grad()
     def _count(self, batches: Sequence[MicroBatch], *, step: int) -> Tensor:
-        """(divisors,) what the losses count over the whole effective batch."""
+        """Return (divisors,): the counts that the losses are divided by, over the whole effective batch."""
         records = []
         for index, batch in enumerate(batches):
             self._seed_for(step, index)
@@ -169,8 +178,8 @@ class TrainStep:
 
     def _forward(self, model: nn.Module, batch: MicroBatch, normalizer: Normalizer) -> dict[str, Tensor]:
         images, targets = batch
-        # Without autocast's cache every use of a weight rounds it anew. So its gradients are added up in fp32 where it
-        # is used several times, and no copies of sharded or checkpointed layers' weights stay in memory.
+        # Without autocast's cache a weight is rounded at every use. So gradients of weights that are used several times
+        # are accumulated in fp32, and no copies of sharded or checkpointed layers' weights stay in memory.
         device = images.pixels.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self._bf16, cache_enabled=False):
             losses: dict[str, Tensor] = model(images, targets, normalizer)
@@ -182,23 +191,23 @@ class TrainStep:
     def _report_not_finite(
         self, values: list[float], names: list[str], batches: Sequence[MicroBatch], step: int
     ) -> None:
-        """Raise the same error on every rank: which losses, and which images the rank that saw them held."""
+        """Raise the same error on every rank: which losses are not finite, and the images of the ranks that saw it."""
         bad = {name: value for name, value in zip(names, values, strict=True) if not abs(value) < float("inf")}
         images = [image_id for batch, _ in batches for image_id in batch.image_ids]
         reports = self._processes.gather((bad, images))
         found = {name: value for bad, _ in reports for name, value in bad.items()}
-        culprits = [image for bad, images in reports if bad or not found for image in images]
+        suspects = [image for bad, images in reports if bad or not found for image in images]
         what = ", ".join(f"loss '{name}' is {value}" for name, value in found.items())
         raise UserError(
-            f"{what or 'the gradient is not finite'} at step {step + 1}, images {sorted(set(culprits))}",
+            f"{what or 'the gradient is not finite'} at step {step + 1}, images {sorted(set(suspects))}",
             where="training stopped",
-            hint="Look at these images' annotations; otherwise lower training.optimizer.lr, or set "
-            "training.precision=fp32. The last checkpoint is from before this step.",
+            hint="Check the annotations of these images; otherwise lower training.optimizer.lr, or set "
+            "training.precision=fp32. The last checkpoint was saved before this step.",
         )
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16: "auto" means on GPUs with bf16 units.
+    """Return whether to compute in bf16: "auto" does on GPUs with bf16 units.
 
     Raises:
         UserError: "bf16" on a CPU. PyTorch's convolutions (oneDNN) emulate it there, and some of their gradients
@@ -207,6 +216,6 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     if device.type != "cuda":
         if precision == "bf16":
             hint = "Set it to auto or fp32."
-            raise UserError("'bf16' is for GPUs, and this is a CPU", where="training.precision", hint=hint)
+            raise UserError("'bf16' needs a GPU, and training runs on the CPU", where="training.precision", hint=hint)
         return False
     return precision == "bf16" or (precision == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))

@@ -1,4 +1,4 @@
-"""Boxes with labels, and masks, on images, readable at any image size and with any number of classes."""
+"""Draw boxes with captions, and masks, on images of any size, for any number of classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 
-# Ten colours far apart in hue and bright enough to be seen on photographs; further classes get computed ones.
+# Ten colours with distinct hues, bright enough for photographs; further classes get computed ones.
 _PALETTE: tuple[Colour, ...] = (
     (255, 92, 51),
     (38, 166, 255),
@@ -32,7 +32,7 @@ _PALETTE: tuple[Colour, ...] = (
 GREY: Colour = (170, 176, 184)
 
 _TINT = 110
-"""How much of a mask's colour is blended in, of 255."""
+"""Opacity of a mask's colour, of 255."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Box:
 
     Attributes:
         xyxy: corners in pixels of the image.
-        label: class position, which decides the colour; `None` draws it grey.
+        label: class index, which selects the colour; None draws it grey.
         caption: text beside the box; empty for none.
         dashed: draw a dashed outline.
         mask: (height, width) bool over the image, tinted in the colour of the box.
@@ -55,7 +55,7 @@ class Box:
 
 
 def class_colour(label: int) -> Colour:
-    """The colour of a class, the same everywhere: the palette first, then hues by the golden ratio."""
+    """Return the colour of a class: from the palette first, then with hues spaced by the golden ratio."""
     if label < len(_PALETTE):
         return _PALETTE[label]
     hue = (0.11 + label * 0.61803398875) % 1.0
@@ -67,13 +67,12 @@ def class_colour(label: int) -> Colour:
 def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int = 960) -> Image.Image:
     """Draw boxes on a copy of an image, scaled so that lines and labels are readable.
 
-    Small images are enlarged (at most eight times) and large ones reduced, so that the longer side has
-    `long_side` pixels. Masks are tinted first, then large boxes are drawn before small ones; captions come last,
-    where they hide least.
+    Small images are enlarged (at most eight times) and large ones reduced, so that the longer side has `long_side`
+    pixels. Masks are drawn first, then boxes from large to small, then captions where they hide the least.
 
     Args:
         image: (height, width, 3) RGB.
-        boxes: in drawing order of the captions, least important first.
+        boxes: in the drawing order of captions, least important first.
         long_side: longer side of the result in pixels.
     """
     height, width = image.shape[:2]
@@ -88,17 +87,17 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     line = max(2, round(max(size) / 240))
     font = _font(max(11, round(max(size) / 58)))
 
-    placed = [(box, _place(box.xyxy, (width, height), size)) for box in boxes]
-    for box, corners in sorted(placed, key=lambda item: -_area(item[1])):
+    scaled = [(box, _scale(box.xyxy, (width, height), size)) for box in boxes]
+    for box, corners in sorted(scaled, key=lambda item: -_area(item[1])):
         _outline(draw, corners, _colour(box), line, dashed=box.dashed)
     taken: list[Rectangle] = []
-    # The most important caption chooses its place first and is drawn last.
+    # The most important caption is positioned first and drawn last.
     captions = []
-    for box, corners in reversed(placed):
+    for box, corners in reversed(scaled):
         if box.caption:
             ascent, descent = font.getmetrics()
             caption = font.getlength(box.caption) + 3 * line, ascent + descent + line
-            spot = _caption_spot(corners, caption, size, taken)
+            spot = _caption_position(corners, caption, size, taken)
             taken.append(spot)
             captions.append((box, spot))
     for box, spot in reversed(captions):
@@ -107,14 +106,14 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
 
 
 def elide(text: str, length: int) -> str:
-    """`text` on one line, without control characters, at most `length` characters long."""
+    """Shorten `text` to `length` characters, and replace control characters."""
     clean = "".join(character if character.isprintable() else "�" for character in text)
     return clean if len(clean) <= length else f"{clean[: length - 1]}…"
 
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # The font that comes with matplotlib: the same on every machine, with more letters than Pillow's own.
+    # matplotlib's font is the same on every machine, and has more glyphs than Pillow's.
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf", size)
 
 
@@ -132,8 +131,8 @@ def _area(box: Rectangle) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
-def _place(box: Rectangle, image: tuple[int, int], canvas: tuple[int, int]) -> Rectangle:
-    """A box of the image on the canvas, cut at its borders and at least two pixels wide and high."""
+def _scale(box: Rectangle, image: tuple[int, int], canvas: tuple[int, int]) -> Rectangle:
+    """Scale a box from the image to the canvas, clip it, and make it at least two pixels wide and high."""
     x_scale, y_scale = canvas[0] / image[0], canvas[1] / image[1]
     x1, x2 = (min(max(x * x_scale, 0), canvas[0] - 1) for x in (box[0], box[2]))
     y1, y2 = (min(max(y * y_scale, 0), canvas[1] - 1) for y in (box[1], box[3]))
@@ -143,7 +142,7 @@ def _place(box: Rectangle, image: tuple[int, int], canvas: tuple[int, int]) -> R
 def _outline(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int, *, dashed: bool) -> None:
     x1, y1, x2, y2 = box
     if not dashed:
-        # A thin dark edge keeps the outline visible on a background of its own colour.
+        # A thin dark edge keeps the outline visible on a background of the same colour.
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0), width=line + 2)
         draw.rectangle(box, outline=colour, width=line)
         return
@@ -160,15 +159,22 @@ def _outline(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: in
             draw.line((x, start, x, end), fill=colour, width=line)
 
 
-def _caption_spot(
+def _caption_position(
     corners: Rectangle, caption: tuple[float, float], size: tuple[int, int], taken: list[Rectangle]
 ) -> Rectangle:
-    """Where a caption of (width, height) goes: the first free place around the box, or the one that hides least."""
+    """Return the rectangle of a caption (width, height): the first free position, or the one that hides the least."""
     width, height = caption
     x1, y1, x2, y2 = corners
-    places = [(x1, y1 - height), (x1, y1), (x2 - width, y1 - height), (x1, y2), (x1, y2 - height), (x2 - width, y2)]
+    corners_of_caption = [
+        (x1, y1 - height),
+        (x1, y1),
+        (x2 - width, y1 - height),
+        (x1, y2),
+        (x1, y2 - height),
+        (x2 - width, y2),
+    ]
     spots = []
-    for left, top in places:
+    for left, top in corners_of_caption:
         x = min(max(left, 0), max(size[0] - width, 0))
         y = min(max(top, 0), max(size[1] - height, 0))
         spots.append((x, y, x + width, y + height))

@@ -8,9 +8,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment(package: str) -> Environment:
-    """Renders the templates of a package, which extend `page.html` here.
+    """Return a Jinja environment for the templates of a package, which extend our `page.html`.
 
-    Whatever is put into them is escaped: class and file names come from outside.
+    Values are escaped: class and file names are not trusted.
     """
     return Environment(
         loader=ChoiceLoader([PackageLoader(package, "templates"), PackageLoader("codetr.visual", "templates")]),
@@ -22,5 +22,5 @@ def page_environment(package: str) -> Environment:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """The content of an image file ("png", "jpeg") as a `data:` address."""
+    """Encode the content of an image file ("png", "jpeg") as a `data:` URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

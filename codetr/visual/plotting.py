@@ -1,4 +1,4 @@
-"""The look that all plots share, and how they are written; without a display and matplotlib's global state."""
+"""Common style of all plots, and writing them to files; without a display or matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LINE = "#e4e7eb"
 _MOST_LETTERS = 32
 
 MOST_BARS = 40
-"""Classes that a bar each can be read of."""
+"""Largest number of classes in a readable bar chart."""
 
 
 def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title, names of the axes, and a pale grid behind what is drawn."""
+    """Set the title and the axis labels, and add a pale grid behind the data."""
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -33,26 +33,26 @@ def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], **style: Any) -> None:
-    """Ticks with names that users gave, shortened, and shown as they are: a class may be called "$5 note".
+def name_ticks(axis: Axis, positions: ArrayLike, names: Sequence[str], **style: Any) -> None:
+    """Label ticks with names from users, shortened and without markup: a class may be called "$5 note".
 
     Args:
         axis: `Axes.xaxis` or `Axes.yaxis`.
-        places: of the ticks.
-        names: one each.
+        positions: of the ticks.
+        names: one per tick.
         style: of the text.
     """
-    axis.set_ticks(places, [elide(name, _MOST_LETTERS) for name in names], **style)
+    axis.set_ticks(positions, [elide(name, _MOST_LETTERS) for name in names], **style)
     show_literally(axis.get_ticklabels())
 
 
 def show_literally(texts: Iterable[Text]) -> None:
-    """Take `$` in texts for itself, not for the beginning of a formula."""
+    """Show `$` in texts literally, not as the start of a formula."""
     for text in texts:
         text.set_parse_math(False)
 
 
 def save(figure: Figure, target: Path | BinaryIO) -> None:
     """Write a figure as PNG."""
-    # Without the program's name and version in the file, the same numbers give the same bytes.
+    # Without matplotlib's name and version in the file, the same data gives the same bytes.
     figure.savefig(target, format="png", dpi=110, metadata={"Software": None})

@@ -130,7 +130,16 @@ def test_a_process_that_starts_after_its_parent_has_ended_ends(tmp_path: Path) -
 def test_nothing_is_watched_without_a_tie(tmp_path: Path) -> None:
     """A command that was started in a terminal goes on when the terminal is closed."""
     orphan = ProcessTree.of_command(
-        ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", WATCHED.format(body="watch_parent()"), str(tmp_path / "r")],
+        [
+            "sh",
+            "-c",
+            '"$@"; true',
+            "sh",
+            sys.executable,
+            "-c",
+            WATCHED.format(body="watch_parent()"),
+            str(tmp_path / "r"),
+        ],
         log=tmp_path / "log.txt",
         **ENVIRONMENT,
     )

@@ -30,7 +30,7 @@ from codetr.evaluation.evaluate import measure
 from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
 from codetr.evaluation.report.pictures import compare
 from codetr.evaluation.tables.coco_json import read_predictions
-from codetr.inference.coco import coco_results
+from codetr.inference.coco_results import coco_results
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate

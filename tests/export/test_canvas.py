@@ -1,4 +1,4 @@
-"""Which canvases there are, and how they are padded."""
+"""Valid canvas sizes, and padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from codetr.models.config import CoDeformableHeadConfig, CoDINOHeadConfig, Detec
 
 
 def test_levels_have_whole_cells_and_enough_of_them() -> None:
-    """A program selects the same number of queries on every canvas: a smaller one would not have them."""
+    """A program selects the same number of queries on every canvas, and a smaller canvas has too few cells."""
     many = DetectorConfig(num_classes=80, query=CoDINOHeadConfig())
     assert CanvasRule.of(many) == CanvasRule(multiple=64, minimum=3 * 64 + 1)  # 85 tokens for 64 by 64, 900 queries
     few = DetectorConfig(num_classes=80, query=CoDeformableHeadConfig())

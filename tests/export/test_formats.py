@@ -1,4 +1,4 @@
-"""Parts of detectors in both formats against the modules themselves: any batch, any size of image."""
+"""Parts of detectors in both formats compared with the modules: any batch size, any size of image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, save_onnx
 from codetr.export.program import DetectionProgram, export_program, load_program, output_names, save_program, trace
-from codetr.export.verify import Reference, compare, drawn_batches
+from codetr.export.verify import DetectorReference, compare, drawn_batches
 from codetr.models.backbones.build import build_backbone
 from codetr.models.backbones.config import SwinConfig, ViTConfig
 from codetr.models.structures import ImageBatch
@@ -37,8 +37,8 @@ VIT = ViTConfig(
 
 
 def test_boxes_and_masks_of_the_roi_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The detections of the query head are exported by the test of the command. Masks come in several parts here."""
-    monkeypatch.setattr("codetr.export.masks._CHUNK", 4)
+    """The test of the command exports the detections of the query head. Masks come in several chunks here."""
+    monkeypatch.setattr("codetr.export.mask_grids._CHUNK", 4)
     detector = random_detector(two_stages())
     rule = CanvasRule.of(detector.config)
     exported = export_program(detector)
@@ -48,13 +48,13 @@ def test_boxes_and_masks_of_the_roi_head(tmp_path: Path, monkeypatch: pytest.Mon
     batches = [smallest, *drawn_batches(PreprocessConfig(short_side=200, long_side=250), rule)]
     for run in (load_program(tmp_path / "model.pt2"), load_onnx(tmp_path / "model.onnx")):
         for batch in batches:
-            result = compare(Reference.of(detector, rule, batch), run)
+            result = compare(DetectorReference.of(detector, rule, batch), run)
             assert result.agreeing == 1, result
             assert result.detections == 10 * len(batch)
 
 
 class Padded(nn.Module):
-    """A backbone, on canvases as programs pad them."""
+    """A backbone, on padded canvases."""
 
     def __init__(self, config: SwinConfig | ViTConfig) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ def test_backbones_with_windows(config: SwinConfig | ViTConfig, tmp_path: Path) 
         with torch.no_grad():
             expected = backbone(images)
             torch.testing.assert_close(exported.module()(images), expected, rtol=1e-4, atol=1e-5)
-        for actual, wanted in zip(session.run(names, {"images": images.numpy()}), expected, strict=True):
-            torch.testing.assert_close(torch.from_numpy(actual), wanted, rtol=1e-4, atol=1e-5)
+        for actual, target in zip(session.run(names, {"images": images.numpy()}), expected, strict=True):
+            torch.testing.assert_close(torch.from_numpy(actual), target, rtol=1e-4, atol=1e-5)
 
 
 def test_a_head_that_cannot_be_exported_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The comparison that decides whether a file is published: it must see what a wrong file does."""
+"""The comparison that decides whether a file is published: it detects wrong files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codetr.data.config import PreprocessConfig
 from codetr.export.canvas import CanvasRule
-from codetr.export.verify import Comparison, Reference, compare, drawn_batches
+from codetr.export.verify import DetectorReference, ExportComparison, compare, drawn_batches
 from codetr.models.detector import CoDETR
 from codetr.models.structures import ImageBatch
 from tests.support.exportable import boxes_and_masks, random_detector
@@ -26,8 +26,8 @@ def detector() -> CoDETR:
     return random_detector(boxes_and_masks())
 
 
-def honest(detector: CoDETR, batch: ImageBatch, places: int = 12) -> Outputs:
-    """What a program gives that detects what the detector does, with a few places more."""
+def correct_outputs(detector: CoDETR, batch: ImageBatch, length: int = 12) -> Outputs:
+    """The outputs of a correct program, padded to `length` detections."""
     rule = CanvasRule.of(detector.config)
     outputs: dict[str, list[Tensor]] = {"boxes": [], "scores": [], "labels": [], "masks": [], "mask_scores": []}
     for found in detector.detect(replace(batch, pixels=rule.pad(batch.pixels))):
@@ -35,22 +35,22 @@ def honest(detector: CoDETR, batch: ImageBatch, places: int = 12) -> Outputs:
         assert found.mask_scores is not None
         values = (found.boxes, found.scores, found.labels, found.masks.probabilities, found.mask_scores)
         for (name, listed), value in zip(outputs.items(), values, strict=True):
-            filled = value.new_full((places, *value.shape[1:]), -1 if name == "labels" else 0)
+            filled = value.new_full((length, *value.shape[1:]), -1 if name == "labels" else 0)
             filled[: len(value)] = value
             listed.append(filled)
     return {name: torch.stack(listed) for name, listed in outputs.items()}
 
 
-def comparison(detector: CoDETR, change: Callable[[Outputs], None]) -> Comparison:
+def comparison(detector: CoDETR, change: Callable[[Outputs], None]) -> ExportComparison:
     rule = CanvasRule.of(detector.config)
     batch = drawn_batches(PREPROCESS, rule)[0]
-    outputs = honest(detector, batch)
+    outputs = correct_outputs(detector, batch)
     change(outputs)
-    return compare(Reference.of(detector, rule, batch), lambda *_: outputs)
+    return compare(DetectorReference.of(detector, rule, batch), lambda *_: outputs)
 
 
 def test_the_same_detections_in_another_order_agree(detector: CoDETR) -> None:
-    """Near ties change places between runtimes."""
+    """Near ties are ordered differently by different runtimes."""
 
     def swap(outputs: Outputs) -> None:
         for value in outputs.values():
@@ -109,22 +109,22 @@ def test_one_wrong_detection_does_not_agree(detector: CoDETR, wrong: Callable[[O
 
 
 @pytest.mark.parametrize(
-    ("agreeing", "steady", "passed"),
+    ("agreeing", "stable", "passed"),
     [(0.99, 1.0, True), (0.97, 1.0, False), (0.97, 0.985, True), (0.93, 0.96, False), (0.5, 0.5, False)],
 )
-def test_a_file_may_be_as_unsteady_as_its_detector(agreeing: float, steady: float, passed: bool) -> None:
-    """Unless so much of it hangs on roundings that nothing can be said, as with numbers that are none."""
-    assert Comparison(1, (65, 65), 100, agreeing, steady, boxes=0.0, scores=0.0, cells=None).passed == passed
+def test_a_file_may_be_as_unstable_as_its_detector(agreeing: float, stable: float, passed: bool) -> None:
+    """Unless its detections depend on rounding errors, or are NaN, so that nothing can be verified."""
+    assert ExportComparison(1, (65, 65), 100, agreeing, stable, boxes=0.0, scores=0.0, cells=None).passed == passed
 
 
-def test_detections_that_hang_on_roundings_are_not_steady(detector: CoDETR, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert comparison(detector, lambda outputs: None).steady == 1
+def test_detections_that_depend_on_rounding_are_not_stable(detector: CoDETR, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert comparison(detector, lambda outputs: None).stable == 1
     monkeypatch.setattr("codetr.export.verify.ROUNDING", 0.1)
-    assert comparison(detector, lambda outputs: None).steady < 1
+    assert comparison(detector, lambda outputs: None).stable < 1
 
 
 def test_an_image_that_is_wrong_fails(detector: CoDETR) -> None:
-    """As when sizes of images are mixed up within a batch."""
+    """For instance when sizes of images are mixed up within a batch."""
 
     def stretch(outputs: Outputs) -> None:
         outputs["boxes"][1] *= 1.5
@@ -136,7 +136,7 @@ def test_an_image_that_is_wrong_fails(detector: CoDETR) -> None:
 
 
 def test_batches_and_canvases_differ(detector: CoDETR) -> None:
-    """A program that knows one size of batches or images would otherwise pass."""
+    """Otherwise a program for one size of batches or images would pass."""
     batches = drawn_batches(PREPROCESS, CanvasRule.of(detector.config))
     assert sorted(len(batch) for batch in batches) == [1, 2, 3]
     assert len({batch.canvas_size for batch in batches}) == 3

@@ -1,6 +1,8 @@
-"""Several views of an image become one: what belongs together, and what is made of it."""
+"""Merging the detections of several views: which are matched, and what they become."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -39,14 +41,18 @@ def random_view(seed: int) -> Detections:
 
 
 @pytest.mark.parametrize("merge", [fuse, suppress])
-def test_one_view_stays_as_it_is(merge) -> None:
+def test_one_view_is_unchanged(merge: Callable[..., Detections]) -> None:
     """Boxes of one view that overlap are two objects for the model, and nothing may be rounded."""
     alone = random_view(0)
     merged = merge([alone], 0.5)
     assert torch.equal(merged.boxes, alone.boxes)
     assert torch.equal(merged.scores, alone.scores)
     assert torch.equal(merged.labels, alone.labels)
+    assert merged.masks is not None
+    assert alone.masks is not None
     assert torch.equal(merged.masks.probabilities, alone.masks.probabilities)
+    assert merged.mask_scores is not None
+    assert alone.mask_scores is not None
     assert torch.equal(merged.mask_scores, alone.mask_scores)
 
 
@@ -55,12 +61,14 @@ def test_the_same_view_twice_is_the_view_once() -> None:
     twice = fuse([once, once], 0.5)
     assert torch.allclose(twice.boxes, once.boxes, atol=1e-4)
     assert torch.allclose(twice.scores, once.scores)
+    assert twice.masks is not None
+    assert once.masks is not None
     assert torch.allclose(twice.masks.probabilities, once.masks.probabilities, atol=1e-3)
     assert torch.equal(suppress([once, once], 0.5).boxes, once.boxes)
 
 
 def test_duplicates_become_one_and_others_stay() -> None:
-    """An object found twice counts once as right and once as wrong; one of another class or place is another object."""
+    """An object detected twice is one true and one false positive; another class or position is another object."""
     first = view(([10, 10, 30, 30], 0.8, 0), ([60, 60, 90, 90], 0.6, 1))
     second = view(([12, 10, 32, 30], 0.4, 0), ([60, 60, 90, 90], 0.5, 0))
     fused = fuse([first, second], 0.5)
@@ -74,7 +82,7 @@ def test_duplicates_become_one_and_others_stay() -> None:
 
 
 def test_an_object_takes_one_detection_of_each_view() -> None:
-    """Of two people close together that one view sees, the blurred one person of the other must not swallow both."""
+    """Two people in one view are not merged into the one blurred person of the other view."""
     sharp = view(([10, 10, 30, 50], 0.9, 0), ([16, 10, 36, 50], 0.8, 0))
     blurred = view(([12, 10, 32, 50], 0.95, 0))
     assert len(suppress([blurred, sharp], 0.5)) == 2
@@ -83,7 +91,7 @@ def test_an_object_takes_one_detection_of_each_view() -> None:
 
 
 def test_objects_that_only_differ_between_views_lower_each_other() -> None:
-    """What one view takes for one object and another for two would else be counted as three."""
+    """Otherwise one object in one view and two in another would become three."""
     first = view(([10, 10, 30, 30], 0.9, 0))
     second = view(([10, 10, 30, 30], 0.8, 0), ([10, 10, 30, 27], 0.6, 0), ([10, 10, 30, 27], 0.6, 1))
     for found in (first, second):
@@ -91,11 +99,12 @@ def test_objects_that_only_differ_between_views_lower_each_other() -> None:
     fused = fuse([first, second], 0.5, 0.7)
     assert fused.labels.tolist() == [0, 1, 0]
     assert torch.allclose(fused.scores, torch.tensor([0.85, 0.3, 0.3 * 0.15]), atol=1e-4)
+    assert fused.mask_scores is not None
     assert torch.allclose(fused.mask_scores, fused.scores / 2)
 
 
 def test_masks_are_averaged_as_probabilities_in_the_frame_of_the_image() -> None:
-    """Averaged cell by cell, grids over different boxes would be put on top of each other shifted."""
+    """Averaged cell by cell, grids over different boxes would be shifted against each other."""
     left_half = torch.zeros(8, 8)
     left_half[:, :4] = 1
     # Both say that x in 10..30 belongs to the object: the left half of one box, and the whole of the other.
@@ -103,6 +112,8 @@ def test_masks_are_averaged_as_probabilities_in_the_frame_of_the_image() -> None
     second = view(([10, 20, 30, 60], 0.6, 0), masks=[torch.ones(8, 8)])
     fused = fuse([first, second], 0.4)
     assert len(fused) == 1
+    assert fused.masks is not None
+    assert fused.mask_scores is not None
     (mask,) = fused.masks.pasted()
     assert mask[22:58, 12:28].all()  # apart from its edge, which is blurred
     assert not mask[:, 32:].any()
@@ -113,12 +124,13 @@ def test_masks_that_disagree_go_by_their_scores() -> None:
     sure = view(([10, 10, 30, 30], 0.9, 0), masks=[torch.ones(8, 8)])
     unsure = view(([10, 10, 30, 30], 0.3, 0), masks=[torch.zeros(8, 8)])
     fused = fuse([unsure, sure], 0.5)
+    assert fused.masks is not None
     assert torch.allclose(fused.masks.probabilities, torch.full((1, 8, 8), 0.75), atol=1e-4)
 
 
 @pytest.mark.parametrize("merge", [fuse, suppress])
-def test_views_without_objects_are_views(merge) -> None:
-    """A view that finds nothing still counts for the mean, and an image without objects is no error."""
+def test_views_without_objects_are_views(merge: Callable[..., Detections]) -> None:
+    """A view without detections still counts in the mean, and an image without objects is not an error."""
     nothing = view(masks=None)
     assert len(merge([nothing, nothing], 0.5)) == 0
     merged = merge([view(([10, 10, 30, 30], 0.8, 0)), nothing], 0.5)

@@ -1,4 +1,4 @@
-"""The guide's Python runs as it is written."""
+"""The Python code of the guide runs as written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GUIDE = ROOT / "docs" / "how-to" / "inference.md"
 
 
 def test_the_snippets_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """What a reader copies first must not fail."""
+    """It is the first code that a reader copies."""
     (tmp_path / "outputs").mkdir()
     write_model(tmp_path / "outputs/model", **masked())
     write_images(tmp_path / "images", 1)

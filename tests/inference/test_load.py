@@ -1,4 +1,4 @@
-"""Models by the names people have for them."""
+"""Loading a model by its folder, its version in a registry, or its recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import codetr
 from codetr.core.errors import UserError
 from codetr.inference.config import TilesConfig, TTAConfig
-from codetr.inference.load import wrapped
+from codetr.inference.load import build_predictor
 from codetr.registry.address import model_folder
 from tests.support.finder import Finder
 from tests.support.registries import write_registry
@@ -49,7 +49,7 @@ def test_versions_of_a_registry_are_models(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_a_model_that_has_learnt_nothing() -> None:
-    """Who takes it for a trained one must be told."""
+    """Its detections are meaningless, so the user is warned."""
     with pytest.warns(UserWarning, match="'tiny' is a recipe.*random weights") as caught:
         model = codetr.load("tiny", device="cpu")
     assert caught[0].filename == __file__
@@ -57,7 +57,7 @@ def test_a_recipe_is_a_model_that_has_learnt_nothing() -> None:
     assert model.predict(np.zeros((40, 60, 3), np.uint8), threshold=0).boxes.shape[1] == 4
 
 
-def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+def test_invalid_models_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"co_dino_r51: there is no such model.*recipe"):
         codetr.load("co_dino_r51")
     with pytest.raises(UserError, match=r"holds no model\.json"):
@@ -78,7 +78,7 @@ def test_a_device_that_is_not_there_is_named(model: Path, device: str) -> None:
 def test_wrappers_are_put_around_a_model_by_settings() -> None:
     """With both, tiles are cut from the image and each of them is augmented."""
     finder = Finder()
-    assert wrapped(finder, None, None) is finder
-    model = wrapped(finder, TTAConfig(scales=(1.0,), flip=True), TilesConfig(size=50, overlap=0.1))
+    assert build_predictor(finder, None, None) is finder
+    model = build_predictor(finder, TTAConfig(scales=(1.0,), flip=True), TilesConfig(size=50, overlap=0.1))
     model.predict(np.zeros((50, 80, 3), np.uint8))
-    assert [shape for shape, _ in finder.seen] == [(50, 80, 3)] * 2 + [(50, 50, 3)] * 4
+    assert [batch.original_sizes for batch in finder.seen] == [[(50, 80)]] * 2 + [[(50, 50)]] * 4

@@ -26,10 +26,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_files_and_folders_become_detections_and_pictures(model: Path, tmp_path: Path) -> None:
-    """Folders are searched deeply and in order; boxes are in pixels of the image; every image has its picture."""
+    """Folders are searched recursively in order; boxes are in pixels of the image; every image has a drawn picture."""
     sizes = write_images(tmp_path / "in/deeper", 2)
     Image.new("RGB", (33, 44)).save(tmp_path / "in/z.PNG")
-    (tmp_path / "in/notes.txt").write_text("not an image, and not taken for one")
+    (tmp_path / "in/notes.txt").write_text("not an image")
     result = predict(model, [tmp_path / "in"], tmp_path / "out", threshold=0.0)
     assert [Path(image.file).name for image in result.images] == ["z.PNG", "0.png", "1.png"]
     assert [(image.height, image.width) for image in result.images] == [(44, 33), *sizes]
@@ -59,7 +59,7 @@ def test_the_threshold_decides_what_is_listed(model: Path, tmp_path: Path) -> No
 
 
 def test_names_with_odd_characters_are_kept_in_the_list_and_safe_in_pictures(model: Path, tmp_path: Path) -> None:
-    """Names from outside must not name a path outside the folder, collide, or be too long to write."""
+    """File names of inputs neither escape the folder, nor collide, nor exceed the limit of the file system."""
     folder = tmp_path / "in"
     folder.mkdir()
     names = ["..jpg", "a b'\"&#;.jpg", "a_b_.jpg", "日本.jpg", "-rf.jpg", "x" * 240 + ".jpg", "new\nline.jpg"]
@@ -105,7 +105,7 @@ def test_an_image_given_twice_is_read_once(model: Path, tmp_path: Path) -> None:
 
 
 def test_an_output_folder_with_other_things_in_it_is_left_alone(model: Path, tmp_path: Path) -> None:
-    """The output replaces a folder as a whole: pointed at a folder of photographs it would delete them."""
+    """The output replaces the whole folder: a folder of photographs would be deleted."""
     write_images(tmp_path / "photos", 1)
     for output in (tmp_path / "photos", tmp_path / "photos/0.png"):
         with pytest.raises(UserError, match=r"not empty|is a file"):
@@ -129,7 +129,7 @@ def test_a_threshold_outside_the_range_of_scores_is_refused(model: Path, tmp_pat
 
 
 def test_a_model_with_masks_writes_and_draws_them(model: Path, tmp_path: Path) -> None:
-    """The masks of the listed detections, in pixels of the image; a model of boxes writes none."""
+    """The masks of the listed detections, in pixels of the image; a model without masks writes none."""
     write_images(tmp_path / "in", 1)
     with_masks = write_model(tmp_path / "model", **masked())
     (image,) = predict(with_masks, [tmp_path / "in"], tmp_path / "out", threshold=0.0).images
@@ -187,8 +187,10 @@ def test_a_broken_video_is_an_error_and_among_others_skipped(model: Path, tmp_pa
     assert [video.frames for video in result.videos] == [2]
 
 
-def test_an_interrupted_video_leaves_nothing_behind(model: Path, tmp_path: Path, monkeypatch) -> None:
-    """Half a video would be taken for the whole one."""
+def test_an_interrupted_video_leaves_nothing_behind(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a video would look complete."""
     clip = write_clip(tmp_path / "in/clip.mp4", 5)
 
     def interrupt(*_: object) -> None:
@@ -200,7 +202,9 @@ def test_an_interrupted_video_leaves_nothing_behind(model: Path, tmp_path: Path,
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_videos_without_pyav_are_refused_before_anything_is_done(model: Path, tmp_path: Path, monkeypatch) -> None:
+def test_videos_without_pyav_are_refused_before_anything_is_done(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 1)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"codetr\[video\]"):
@@ -208,7 +212,7 @@ def test_videos_without_pyav_are_refused_before_anything_is_done(model: Path, tm
 
 
 def test_tiles_and_test_time_augmentation_are_options(model: Path, tmp_path: Path) -> None:
-    """They change what is found; that they were ignored would be seen nowhere else."""
+    """They change the detections; nothing else would show that they are ignored."""
     write_images(tmp_path / "in", 1)
     scores = []
     for tta, tiles in ((None, None), (TTAConfig(), None), (None, TilesConfig(size=32))):

@@ -1,4 +1,4 @@
-"""The Python interface: every way to give an image finds the same, and mistakes are named."""
+"""The Python interface: every type of image gives the same result, and invalid input is named."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import codetr
 from codetr.core.errors import UserError
 from codetr.data.images import read_image
+from codetr.models.structures import Detections
 from tests.support.finder import Finder, scene
 from tests.support.small_models import write_model
 
@@ -26,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> codetr.Model:
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A photograph as phones write them: the pixels lie on their side, and a tag says how to turn them."""
+    """A photograph as phones write it: rotated pixels, and an EXIF tag with the orientation."""
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -54,7 +56,7 @@ def as_tensor(path: Path) -> torch.Tensor:
     ids=["str", "pillow", "array", "fortran", "float array", "tensor", "float tensor", "tensor with gradient"],
 )
 def test_every_kind_of_image_gives_the_same_result(model: codetr.Model, photo: Path, kind: Any) -> None:
-    """Swapped channels, another orientation or range would find less, and nobody would be told."""
+    """Swapped channels, another orientation or value range would silently lower the accuracy."""
     expected = model.predict(photo, threshold=0)
     result = model.predict(kind(photo), threshold=0)
     assert len(expected) > 5
@@ -68,13 +70,14 @@ def test_one_image_gives_a_result_and_several_a_list(model: codetr.Model, photo:
     pixels = read_image(photo)
     single = model.predict(pixels)
     assert isinstance(single, codetr.Result)
-    for several in (
+    kinds: list[Any] = [
         [pixels, photo],
         (pixels, str(photo)),
         iter([pixels, pixels]),
         np.stack([pixels, pixels]),
         torch.stack([as_tensor(photo)] * 2),
-    ):
+    ]
+    for several in kinds:
         results = model.predict(several)
         assert isinstance(results, list)
         assert len(results) == 2
@@ -93,7 +96,7 @@ def test_images_of_any_mode_are_converted_as_files_are(model: codetr.Model, tmp_
 
 
 def test_batches_are_filled_in_order(model: codetr.Model, photo: Path) -> None:
-    """Results that belong to another image would pass unnoticed. Equal sizes need no padding, so numbers agree."""
+    """Results of another image would go unnoticed. Equal sizes need no padding, so numbers agree."""
     images = [np.roll(read_image(photo), 7 * k, axis=0) for k in range(5)]
     alone = [model.predict(image, threshold=0) for image in images]
     for batch_size in (2, 5, 8):
@@ -120,7 +123,7 @@ def test_batches_are_filled_in_order(model: codetr.Model, photo: Path) -> None:
         (b"ab", r"images\[0\]: is a int"),
     ],
 )
-def test_what_is_no_image_is_named(model: codetr.Model, image: Any, said: str) -> None:
+def test_invalid_images_are_named(model: codetr.Model, image: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         model.predict(image)
 
@@ -131,12 +134,12 @@ def test_arguments_out_of_range_are_refused(model: codetr.Model, arguments: dict
         model.predict([], **arguments)
 
 
-def test_scores_that_are_no_numbers_are_an_error() -> None:
-    """NaN is below every threshold: broken weights would look as if nothing were in the image."""
+def test_scores_that_are_nan_are_an_error() -> None:
+    """NaN is below every threshold: with broken weights an image would seem to be empty."""
 
     class Broken(Finder):
-        def _find(self, image: np.ndarray) -> Any:
-            found = super()._find(image)
+        def find(self, red: NDArray[np.float32], size: tuple[int, int]) -> Detections:
+            found = super().find(red, size)
             found.scores[0] = torch.nan
             return found
 
@@ -145,7 +148,7 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
 
 
 def test_importing_the_package_is_light() -> None:
-    """Commands, DAGs and components import it where there is no PyTorch, or where a second counts."""
+    """Commands, DAGs and components import it without PyTorch, or where start-up time counts."""
     code = (
         "import sys, codetr\n"
         "assert set(codetr.__all__) <= set(dir(codetr))\n"

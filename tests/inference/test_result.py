@@ -1,4 +1,4 @@
-"""What a result says about its objects, and what becomes of it: pictures and COCO files."""
+"""A result: its arrays and objects, the drawn picture, and COCO entries."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_the_picture_has_the_size_of_the_image_and_shows_the_objects(result: cod
     with Image.open(tmp_path / "deep/out.png") as written:
         assert written.size == (80, 40)
     for name in ("out.txt", "out"):
-        with pytest.raises(UserError, match="no format of pictures"):
+        with pytest.raises(UserError, match="not an image format"):
             result.save(tmp_path / name)
     assert [path.name for path in tmp_path.rglob("*.*")] == ["out.png"]
 
 
 def test_the_image_of_a_file_is_not_kept_in_memory(tmp_path: Path) -> None:
-    """Results of ten thousand photographs would otherwise hold all their pixels."""
+    """Otherwise the results of ten thousand photographs would hold all their pixels."""
     Image.fromarray(scene(40, 80, *BOXES)).save(tmp_path / "a.png")
     result = Finder().predict(tmp_path / "a.png")
     assert result.pixels is None
@@ -83,7 +83,7 @@ def test_the_image_of_a_file_is_not_kept_in_memory(tmp_path: Path) -> None:
 
 
 def test_coco_entries_are_read_back_by_pycocotools(result: codetr.Result) -> None:
-    """Boxes are corner and size there, and masks run-length codes over the whole image."""
+    """Boxes are [x, y, width, height] there, and masks run-length codes over the whole image."""
     truth = COCO()
     truth.dataset = {
         "images": [{"id": 7, "height": 40, "width": 80}],

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the views, and that they are brought back into the frame of the image."""
+"""Test-time augmentation: which views the network sees, and that detections are mapped back to the image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_one_view_is_the_model_itself(model: codetr.Model, image: np.ndarray) ->
 
 
 def test_mirrored_views_are_mirrored_back() -> None:
-    """Boxes a pixel off, or masks the wrong way round, would blur every object instead of sharpening it."""
+    """Boxes shifted by a pixel, or mirrored masks, would blur every object."""
     finder = Finder()
     seen = scene(40, 81, *BOXES)
     model = codetr.TestTimeAugmentation(finder, scales=[1.0])
@@ -55,7 +55,7 @@ def test_mirrored_views_are_mirrored_back() -> None:
 
 
 def test_a_flip_of_the_image_flips_the_result(model: codetr.Model, image: np.ndarray) -> None:
-    """With both directions seen, neither is special; the order of equal scores may differ."""
+    """With both directions the result is symmetric; the order of equal scores may differ."""
     augmented = codetr.TestTimeAugmentation(model, scales=[1.0])
     result = augmented.predict(image, threshold=0)
     flipped = augmented.predict(image[:, ::-1], threshold=0)
@@ -64,12 +64,11 @@ def test_a_flip_of_the_image_flips_the_result(model: codetr.Model, image: np.nda
     assert np.allclose(result.boxes[:10], back[:10], atol=1e-2)
 
 
-def test_scales_are_factors_of_the_models_own_size() -> None:
+def test_scales_are_factors_of_the_models_size() -> None:
     finder = Finder()
     image = scene(40, 80, *BOXES)
     result = codetr.TestTimeAugmentation(finder, scales=[1.0, 0.5], flip=False).predict(image)
-    sizes = [(config.short_side, config.long_side) for _, config in finder.seen if config is not None]
-    assert sizes == [(800, 1333), (400, 666)]
+    assert [batch.image_sizes for batch in finder.seen] == [[(667, 1333)], [(333, 666)]]
     assert np.allclose(result.boxes, BOXES, atol=1e-4)
     assert scaled(PreprocessConfig(canvas=1024), 1.0).canvas == 1024
     assert scaled(PreprocessConfig(canvas=1000), 1.0).canvas == 1000
@@ -86,7 +85,7 @@ def test_scales_find_boxes_in_pixels_of_the_image(model: codetr.Model, image: np
 
 
 @pytest.mark.parametrize("scales", [[], [0.0], [1.0, -1.0]])
-def test_scales_that_are_none_are_refused(scales: list[float]) -> None:
+def test_invalid_scales_are_refused(scales: list[float]) -> None:
     with pytest.raises(UserError, match=r"scales: .*not positive"):
         codetr.TestTimeAugmentation(Finder(), scales=scales)
 

@@ -1,9 +1,10 @@
-"""Videos frame by frame: every frame once, upright, at its time; broken ones are named, damaged ones go on."""
+"""Videos frame by frame: every frame once, upright, with its time; unreadable files named, damaged packets skipped."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.support.finder import Finder
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
 def test_frames_come_in_order_with_their_times(tmp_path: Path, name: str) -> None:
-    """Codecs store frames in another order than they are shown in, and some containers begin at another time than 0."""
+    """Codecs store frames in another order than they are shown, and some containers do not start at time 0."""
     with VideoReader(write_clip(tmp_path / name, 12)) as reader:
         assert (reader.size, reader.rate, reader.expected) == ((48, 64), 25, 12)
         frames = list(reader)
@@ -32,7 +33,7 @@ def test_frames_come_in_order_with_their_times(tmp_path: Path, name: str) -> Non
 
 
 def test_a_video_that_lies_on_its_side_is_turned_upright(tmp_path: Path) -> None:
-    """Phones write videos so; detectors find little in them."""
+    """Phones write rotated frames, in which detectors find little."""
     with VideoReader(write_clip(tmp_path / "clip.mp4", 2, rotation=90)) as reader:
         assert reader.size == (64, 48)
         frame = next(iter(reader))
@@ -40,14 +41,15 @@ def test_a_video_that_lies_on_its_side_is_turned_upright(tmp_path: Path) -> None
     assert np.median(np.abs(frame.pixels.astype(int) - upright.astype(int))) < 8
 
 
-def test_only_the_frames_at_hand_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A film in memory is 200 GB, and a stream has no end."""
+def test_only_the_current_frames_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film takes 200 GB of memory, and a stream has no end."""
     finder = Finder()
     results = finder.predict_video(write_clip(tmp_path / "clip.mp4", 30), batch_size=2)
     first = list(itertools.islice(results, 3))
-    assert len(finder.seen) == 4
+    assert [len(batch) for batch in finder.seen] == [2, 2]
+    assert isinstance(results, Generator)
     results.close()
-    assert [(result.frame, round(result.time, 3)) for result in first] == [(0, 0.0), (1, 0.04), (2, 0.08)]
+    assert [(result.frame, round(result.time or 0.0, 3)) for result in first] == [(0, 0.0), (1, 0.04), (2, 0.08)]
     assert first[0].size == (48, 64)
     assert first[0].draw().size == (64, 48)
 
@@ -59,10 +61,10 @@ def test_only_the_frames_at_hand_are_decoded(tmp_path: Path, monkeypatch: pytest
         (b"", "cannot be read as a video: Invalid data"),
         (b"<html>404</html>" * 50, "cannot be read as a video: Invalid data"),
         ("cut", "cannot be read as a video: Invalid data"),
-        ("sound", "holds no picture"),
+        ("sound", "holds no frame"),
     ],
 )
-def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | str | None, said: str) -> None:
+def test_invalid_videos_are_named(tmp_path: Path, content: bytes | str | None, said: str) -> None:
     path = tmp_path / "clip.mp4"
     if content == "cut":
         path.write_bytes(write_clip(tmp_path / "whole.mp4", 5).read_bytes()[:600])
@@ -74,8 +76,8 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes | str | None, 
         next(Finder().predict_video(path))
 
 
-def test_damaged_parts_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One bad packet in an hour of video must not cost the hour."""
+def test_damaged_packets_are_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One damaged packet does not cost an hour of video."""
     path = write_clip(tmp_path / "clip.mp4", 60)
     content = bytearray(path.read_bytes())
     start, length = len(content) // 3, len(content) // 20
@@ -85,7 +87,7 @@ def test_damaged_parts_are_left_out_with_a_warning(tmp_path: Path, caplog: pytes
         frames = list(reader)
     assert 20 < len(frames) < 60
     assert frames[-1].time > 2.0
-    assert "damaged parts were left out" in caplog.text
+    assert "damaged packets" in caplog.text
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +97,7 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_written_pictures_are_shown_at_their_times(tmp_path: Path) -> None:
-    """Of a video with an uneven rate an even one would run ahead of its sound; times may repeat in broken ones."""
+    """A constant rate would shift the frames of a video with a variable rate; broken videos may repeat times."""
     times = [0.0, 0.04, 0.05, 0.3, 0.3, 1.0]
     with VideoWriter(tmp_path / "out.mp4", Fraction(30000, 1001)) as writer:
         for k, time in enumerate(times):

@@ -1,8 +1,12 @@
 """The step train with real processes: killed, stopped, resumed, on one process and on two."""
 
+from __future__ import annotations
+
 import json
 import shutil
 import signal
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -17,29 +21,31 @@ from codetr.distributed.processes import Processes
 from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.prepare import prepare
-from codetr.steps.train import Run, TrainConfig, train
+from codetr.steps.train import TrainConfig, train
+from codetr.steps.training_run import TrainingRun
 from codetr.training.config import CheckpointConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.step import TrainStep
 from codetr.weights.model_folder import ModelInfo, load_model, save_model
+from codetr.zoo.recipe import Recipe
 from tests.support.runs import IMAGES, RECIPE, drawn_dataset, finish, kill, rows, started, wait_for_step, weights
 from tests.support.tiny_training import tiny_config
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return drawn_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
-def reference(dataset, tmp_path_factory):
+def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of a run on one process that nothing disturbs."""
     folder = tmp_path_factory.mktemp("reference")
     train(TrainConfig(recipe=RECIPE), dataset, folder / "model", folder / "checkpoints")
     return folder / "model"
 
 
-def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset, reference, tmp_path):
-    """SIGKILL at a step nobody chose for its checkpoint; then to the end with another number of workers."""
+def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset: Path, reference: Path, tmp_path: Path) -> None:
+    """SIGKILL at a step without a checkpoint; then to the end with another number of loader processes."""
     with started(tmp_path, dataset) as process:
         wait_for_step(tmp_path, 5, process)
         kill(process)
@@ -53,7 +59,9 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset, reference, t
     assert (tmp_path / "model" / "summary.json").read_text() == (reference / "summary.json").read_text()
 
 
-def test_two_processes_stopped_and_killed_end_with_the_same_bits(dataset, reference, tmp_path_factory):
+def test_two_processes_stopped_and_killed_end_with_the_same_bits(
+    dataset: Path, reference: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """SIGTERM, which saves and exits with 75; then SIGKILL to everything; then to the end."""
     whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
     code, log = finish(whole, dataset, processes=2)
@@ -76,12 +84,14 @@ def test_two_processes_stopped_and_killed_end_with_the_same_bits(dataset, refere
     assert weights(broken / "model") == weights(whole / "model")
     assert (broken / "model" / "metrics.jsonl").read_text() == (whole / "model" / "metrics.jsonl").read_text()
     assert weights(whole / "model") != weights(reference), "two processes are twice the batch: another run"
-    assert log.count("goes on after step") == 2
+    assert log.count("resuming from step") == 2
     assert "Traceback" not in log
 
 
-def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(dataset, tmp_path_factory):
-    """FSDP adds gradients and gathers weights in an order of its own; it must be the same after a restart."""
+def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(
+    dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """FSDP's order of reductions is the same after a restart."""
     whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
     short = {"epochs": 1, "accumulate": 1, "schedule": ScheduleConfig(), "validate_every": 0, "distribution": "fsdp"}
     training = RECIPE.training.model_copy(update={**short, "checkpoint": CheckpointConfig()})
@@ -94,13 +104,13 @@ def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(datase
     assert not (broken / "model").exists()
     code, log = finish(broken, dataset, processes=2, training=training)
     assert code == 0, log
-    assert "goes on after step" in log
+    assert "resuming from step" in log
     assert weights(broken / "model") == weights(whole / "model")
     assert (broken / "model" / "metrics.jsonl").read_text() == (whole / "model" / "metrics.jsonl").read_text()
 
 
-def test_a_long_tailed_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset, tmp_path):
-    """Images of an epoch and classes that count are drawn anew, from frequencies that no checkpoint holds."""
+def test_a_long_tailed_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset: Path, tmp_path: Path) -> None:
+    """Images of an epoch and classes that count are drawn from frequencies that no checkpoint holds."""
     short = {"epochs": 2, "accumulate": 1, "schedule": ScheduleConfig(), "validate_every": 0}
     settings = {
         "training": RECIPE.training.model_copy(update=short),
@@ -120,11 +130,13 @@ def test_a_long_tailed_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset, 
     assert detector.config.federated == FederatedConfig(classes=2), "how it was trained is known"
 
 
-def test_the_federated_loss_knows_the_frequencies_of_the_training_split(dataset, tmp_path, monkeypatch):
-    """Drawn by other numbers, common classes would be told to be absent too seldom or rare ones too often."""
+def test_the_federated_loss_knows_the_frequencies_of_the_training_split(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other frequencies, common classes would be sampled as negatives too rarely or rare ones too often."""
     seen = []
 
-    def first_step(self, batches, **_):
+    def first_step(self: Any, batches: Any, **_: Any) -> NoReturn:
         seen.append(self.detector.federated.images_per_class.tolist())
         raise UserError("enough")
 
@@ -134,11 +146,11 @@ def test_the_federated_loss_knows_the_frequencies_of_the_training_split(dataset,
         train(TrainConfig(recipe=recipe), dataset, tmp_path / "model", tmp_path / "checkpoints")
     split = Split.open(dataset, "train")
     labels = [set(split.record(image).labels.tolist()) for image in range(len(split))]
-    assert seen == [[sum(label in own for own in labels) for label in range(len(split.names))]]
+    assert seen == [[sum(label in of_image for of_image in labels) for label in range(len(split.names))]]
 
 
-def test_a_run_may_go_on_with_other_settings_of_memory(tmp_path):
-    """A run that no longer fits must not have to start over."""
+def test_a_run_may_resume_with_other_memory_settings(tmp_path: Path) -> None:
+    """A run that no longer fits into memory need not start over."""
     group, paths = Processes(0, 2, torch.device("cpu")), (tmp_path,) * 3
     saving = RECIPE.changed(
         [
@@ -148,12 +160,14 @@ def test_a_run_may_go_on_with_other_settings_of_memory(tmp_path):
             ("model.query.transformer.checkpointed_decoder_layers", 2),
         ]
     )
-    assert Run(saving, {}, *paths, group, None).identity == Run(RECIPE, {}, *paths, group, None).identity
+    assert (
+        TrainingRun(saving, {}, *paths, group, None).identity == TrainingRun(RECIPE, {}, *paths, group, None).identity
+    )
     other = RECIPE.changed([("training.seed", 3)])
-    assert Run(other, {}, *paths, group, None).identity != Run(RECIPE, {}, *paths, group, None).identity
+    assert TrainingRun(other, {}, *paths, group, None).identity != TrainingRun(RECIPE, {}, *paths, group, None).identity
 
 
-def test_the_model_folder_says_what_it_is(dataset, reference):
+def test_the_model_folder_says_what_it_is(dataset: Path, reference: Path) -> None:
     detector, info = load_model(reference)
     classes = json.loads((dataset / "classes.json").read_text())["names"]
     assert list(info.class_names) == classes
@@ -168,12 +182,12 @@ def test_the_model_folder_says_what_it_is(dataset, reference):
     assert summary["best"]["AP"] == max(row["val/AP"] for row in validations(reference))
 
 
-def validations(model):
+def validations(model: Path) -> list[dict[str, Any]]:
     lines = map(json.loads, (model / "metrics.jsonl").read_text().splitlines())
     return [row for row in lines if "val/AP" in row]
 
 
-def test_what_is_published_is_the_average(reference):
+def test_what_is_published_is_the_average(reference: Path) -> None:
     state = load_file(reference / "model.safetensors")
     saved = sorted((reference.parent / "checkpoints").glob("step-*"))[-1]
     checkpoint = torch.load(saved / "state.pt", weights_only=True)
@@ -181,8 +195,10 @@ def test_what_is_published_is_the_average(reference):
     assert any(not torch.equal(state[name], value) for name, value in checkpoint["model"].items())
 
 
-def test_another_configuration_in_an_unfinished_runs_folder_is_refused_by_field(dataset, reference, tmp_path):
-    """Else two runs would be mixed into one model. The folder stays as it is."""
+def test_another_configuration_in_an_unfinished_runs_folder_is_refused_by_field(
+    dataset: Path, reference: Path, tmp_path: Path
+) -> None:
+    """Otherwise two runs would be mixed into one model. The folder is unchanged."""
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(reference.parent / "checkpoints", checkpoints)
     run = json.loads((checkpoints / "run.json").read_text())
@@ -195,7 +211,9 @@ def test_another_configuration_in_an_unfinished_runs_folder_is_refused_by_field(
     assert sorted(path.name for path in checkpoints.iterdir()) == before
 
 
-def test_a_finished_run_is_published_again_without_training(dataset, reference, tmp_path, monkeypatch):
+def test_a_finished_run_is_published_again_without_training(
+    dataset: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pipeline that lost the model's folder, but not the checkpoints, gets it back in seconds."""
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(reference.parent / "checkpoints", checkpoints)
@@ -205,8 +223,8 @@ def test_a_finished_run_is_published_again_without_training(dataset, reference, 
     assert Manifest.read(tmp_path / "model", "model").digest == Manifest.read(reference, "model").digest
 
 
-def test_the_backbone_starts_from_its_weights_and_they_are_lineage(dataset, tmp_path):
-    """Else ten epochs would be spent on random weights, and nobody could say so afterwards."""
+def test_the_backbone_starts_from_its_weights_and_they_are_lineage(dataset: Path, tmp_path: Path) -> None:
+    """Otherwise training would start from random weights, and the manifest would not show it."""
     torch.manual_seed(7)
     given = build_detector(RECIPE.model).backbone.state_dict()
     save_file(given, tmp_path / "backbone.safetensors")
@@ -219,14 +237,14 @@ def test_the_backbone_starts_from_its_weights_and_they_are_lineage(dataset, tmp_
     assert set(manifest.inputs) == {"dataset", "backbone"}
 
 
-def test_backbone_weights_that_do_not_exist_are_the_users_error(dataset, tmp_path):
+def test_backbone_weights_that_do_not_exist_are_the_users_error(dataset: Path, tmp_path: Path) -> None:
     config = TrainConfig(recipe=RECIPE.model_copy(update={"backbone_weights": str(tmp_path / "none.pth")}))
     with pytest.raises(UserError, match=r"none\.pth"):
         train(config, dataset, tmp_path / "model", tmp_path / "checkpoints")
     assert not (tmp_path / "checkpoints").exists()
 
 
-def other_model(folder, names):
+def other_model(folder: Path, names: tuple[str, ...]) -> Path:
     """A detector of the recipe's architecture that knows other classes, as `train` publishes one."""
     torch.manual_seed(7)
     model = RECIPE.model.with_classes(len(names))
@@ -237,7 +255,9 @@ def other_model(folder, names):
     return folder
 
 
-def test_fine_tuning_starts_from_a_detector_which_is_lineage(dataset, tmp_path, caplog):
+def test_fine_tuning_starts_from_a_detector_which_is_lineage(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Shared classes keep their rows; weights of the backbone are not asked for."""
     caplog.set_level("INFO", logger="codetr")
     names = json.loads((dataset / "classes.json").read_text())["names"]
@@ -260,7 +280,9 @@ def test_fine_tuning_starts_from_a_detector_which_is_lineage(dataset, tmp_path, 
     assert f"classes re-initialised: {len(names) - 2} ({names[2]}" in caplog.text
 
 
-def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the_same_weights(dataset, tmp_path):
+def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the_same_weights(
+    dataset: Path, tmp_path: Path
+) -> None:
     """The weights it starts from are part of what the run is."""
     names = json.loads((dataset / "classes.json").read_text())["names"]
     update = {"init_from": str(other_model(tmp_path / "other", (names[0], "yak")))}
@@ -279,7 +301,7 @@ def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the
     assert weights(tmp_path / "model") == weights(tmp_path / "whole")
 
 
-def test_weights_to_start_from_that_do_not_exist_or_fit_are_the_users_error(dataset, tmp_path):
+def test_weights_to_start_from_that_do_not_exist_or_fit_are_the_users_error(dataset: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(build_detector(tiny_config("co_deformable")).state_dict(), tmp_path / "x.safetensors")
     for source, said in (("none", r"init_from: .*none: there is no such file"), ("x.safetensors", "keys do not fit")):
@@ -289,7 +311,7 @@ def test_weights_to_start_from_that_do_not_exist_or_fit_are_the_users_error(data
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_dataset_that_changed_is_refused_before_anything_is_written(dataset, tmp_path):
+def test_a_dataset_that_changed_is_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:
     copy = tmp_path / "dataset"
     shutil.copytree(dataset, copy)
     (copy / "classes.json").write_text((copy / "classes.json").read_text() + " ")
@@ -299,13 +321,14 @@ def test_a_dataset_that_changed_is_refused_before_anything_is_written(dataset, t
     assert not (tmp_path / "checkpoints").exists()
 
 
-def masked(recipe):
+def masked(recipe: Recipe) -> Recipe:
     """The recipe with a mask head in the RoI head."""
+    assert recipe.model.roi is not None
     roi = recipe.model.roi.model_copy(update={"mask": MaskHeadConfig(convs=1)})
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"roi": roi, "detect_head": "roi"})})
 
 
-def test_a_detector_with_masks_is_trained_on_them_and_validated(dataset, tmp_path):
+def test_a_detector_with_masks_is_trained_on_them_and_validated(dataset: Path, tmp_path: Path) -> None:
     """Masks are loaded when, and because, the recipe learns them."""
     training = TrainingConfig(epochs=1, log_every=1)
     recipe = masked(RECIPE).model_copy(update={"training": training})
@@ -315,20 +338,20 @@ def test_a_detector_with_masks_is_trained_on_them_and_validated(dataset, tmp_pat
     assert {"AP", "mask_AP"} <= manifest.summary.keys()
 
 
-def test_objects_without_segmentations_are_refused_by_a_recipe_that_learns_masks(dataset, tmp_path):
-    """A filled box learned as a mask would spoil the others; the same dataset is fine for boxes."""
+def test_objects_without_segmentations_are_refused_by_a_recipe_that_learns_masks(dataset: Path, tmp_path: Path) -> None:
+    """A filled box learned as a mask would degrade all masks; boxes can be trained on the same dataset."""
     annotations = json.loads((dataset.parent / "shapes/train/annotations.json").read_text())
     for annotation in annotations["annotations"][:3]:
         del annotation["segmentation"]
     (tmp_path / "annotations.json").write_text(json.dumps(annotations))
     images = str(dataset.parent / "shapes/train/images")
     source = SourceConfig(annotations=str(tmp_path / "annotations.json"), images=images)
-    prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset")
     with pytest.raises(UserError, match=r"split 'train' of .*dataset: 3 annotations have no segmentation"):
         train(TrainConfig(recipe=masked(RECIPE)), tmp_path / "dataset", tmp_path / "model", tmp_path / "checkpoints")
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_folder_without_a_dataset_is_refused(tmp_path):
+def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no manifest\.json"):
         train(TrainConfig(recipe=RECIPE), tmp_path, tmp_path / "model", tmp_path / "checkpoints")

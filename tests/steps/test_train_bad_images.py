@@ -1,7 +1,10 @@
-"""The step train with images that cannot be read: skipped when it is told to, counted once, known ever after."""
+"""The step train with images that cannot be read: skipped on request, counted once, listed in the summary."""
+
+from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,25 +17,28 @@ from tests.support.runs import RECIPE, SHORT, drawn_dataset, finish, kill, start
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return drawn_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
-def with_bad_images(dataset, tmp_path):
+def with_bad_images(dataset: Path, tmp_path: Path) -> Path:
     """The dataset with copies of its images, of which one is gone and one is cut short."""
     copy = shutil.copytree(dataset, tmp_path / "dataset")
     locations = json.loads((dataset / "locations.json").read_text())
     shutil.copytree(locations["train"], tmp_path / "images")
     (copy / "locations.json").write_text(json.dumps(locations | {"train": str(tmp_path / "images")}))
     split = Split.open(copy, "train")
-    split.path(3).unlink()
-    split.path(7).write_bytes(split.path(7).read_bytes()[:-40])
+    missing, cut = split.path(3), split.path(7)
+    assert isinstance(missing, Path)
+    assert isinstance(cut, Path)
+    missing.unlink()
+    cut.write_bytes(cut.read_bytes()[:-40])
     return copy
 
 
-def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images, tmp_path):
-    """What the model was not trained on would be forgotten, or counted twice, where a run was killed or divided."""
+def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images: Path, tmp_path: Path) -> None:
+    """Skipped images would be lost, or counted twice, in a run that is killed or distributed."""
     skip = LoaderConfig(batch_size=1, workers=1, bad_images="skip")
     short = {"training": RECIPE.training.model_copy(update={**SHORT, "epochs": 2, "log_every": 2})}
     train(
@@ -63,7 +69,7 @@ def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images, tm
     assert f"'{names[0]}' no such file" in log
 
 
-def test_a_run_that_a_bad_image_ended_goes_on_when_told_to_skip_it(with_bad_images, tmp_path):
+def test_a_run_that_a_bad_image_ended_goes_on_when_told_to_skip_it(with_bad_images: Path, tmp_path: Path) -> None:
     """Hours of training would be lost with the image."""
     settings = {"training": RECIPE.training.model_copy(update={**SHORT, "epochs": 1})}
     recipe = RECIPE.model_copy(update=settings)
@@ -74,4 +80,6 @@ def test_a_run_that_a_bad_image_ended_goes_on_when_told_to_skip_it(with_bad_imag
     assert manifest.summary["bad_images"]["images"] == 2
     # The images are whole again, say.
     again = train(TrainConfig(recipe=recipe), with_bad_images, tmp_path / "model", tmp_path / "checkpoints")
-    assert again.summary["bad_images"]["images"] == 2, "the model would be said to have seen every image"
+    assert again.summary["bad_images"]["images"] == 2, (
+        "otherwise the summary would claim that the model has seen every image"
+    )

@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from codetr.data.config import PreprocessConfig
+from codetr.data.transforms.view import View
 from codetr.inference.predictor import Predictor
 from codetr.models.masks import RegionMasks
-from codetr.models.structures import Detections
+from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import ModelInfo
 from tests.support.small_models import NAMES
 from tests.support.tiny_training import tiny_config
 
 SIDE = 16
+EDGE = 6
+"""Red value that divides an object from its surroundings, about half of the darkest colour."""
 
 
 class Finder(Predictor):
     """Finds the rectangle of every colour (k, 0, 0) for k from 10 on, of class k % 3, as far as it is in the image.
 
-    Scores fall with k. Masks fill the upper left triangle of the box. What it was shown is kept in `seen`.
+    Rectangles do not touch. Scores fall with k. Masks fill the upper left triangle of the box. The batches that the
+    "network" was run on are kept in `seen`.
     """
 
     def __init__(self) -> None:
         config = tiny_config()
         self.info = ModelInfo(recipe="finder", class_names=NAMES, model=config, preprocess=PreprocessConfig())
-        self.seen: list[tuple[tuple[int, ...], PreprocessConfig | None]] = []
+        self.seen: list[ImageBatch] = []
 
-    def detect(
-        self, images: Sequence[NDArray[np.uint8]], preprocess: PreprocessConfig | None = None
-    ) -> list[Detections]:
-        self.seen += [(image.shape, preprocess) for image in images]
-        return [self._find(image) for image in images]
+    def passes(self, views: Sequence[View]) -> Iterator[list[View]]:
+        yield list(views)
 
-    def _find(self, image: NDArray[np.uint8]) -> Detections:
-        colours = sorted({int(value) for value in np.unique(image[..., 0]) if value >= 10})
-        boxes = []
-        for colour in colours:
-            rows, columns = np.nonzero(image[..., 0] == colour)
-            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        corners = torch.tensor(np.array(boxes, np.float32).reshape(-1, 4))
-        scores = torch.tensor([0.9 - colour / 1000 for colour in colours])
-        labels = torch.tensor([colour % 3 for colour in colours], dtype=torch.int64)
+    def run(self, batch: ImageBatch) -> list[Detections]:
+        self.seen.append(batch)
+        mean, deviation = self.info.preprocess.mean[0], self.info.preprocess.std[0]
+        images = zip(batch.pixels[:, 0] * deviation + mean, batch.image_sizes, batch.original_sizes, strict=True)
+        return [self.find(red[: size[0], : size[1]].numpy(), original) for red, size, original in images]
+
+    def merge(self, outputs: Iterator[list[Detections]], views: Sequence[View]) -> list[Detections]:
+        return next(outputs)
+
+    def find(self, red: NDArray[np.float32], size: tuple[int, int]) -> Detections:
+        """Find rectangles in the red channel, resized from an image of `size` (height, width)."""
+        scales = np.array([size[1] / red.shape[1], size[0] / red.shape[0]])
+        components, _ = ndimage.label(red > EDGE)
+        found = []
+        for number, (rows, columns) in enumerate(ndimage.find_objects(components), start=1):
+            colour = round(float(red[components == number].max()))
+            # Resizing blurs the edges by less than half a pixel of the image.
+            upper, lower = np.array([columns.start, rows.start]), np.array([columns.stop, rows.stop])
+            found.append((colour, [*np.round(upper * scales), *np.round(lower * scales)]))
+        found.sort()
+        corners = torch.tensor(np.array([box for _, box in found], np.float32).reshape(-1, 4))
+        scores = torch.tensor([0.9 - colour / 1000 for colour, _ in found])
+        labels = torch.tensor([colour % 3 for colour, _ in found], dtype=torch.int64)
         triangle = torch.ones(SIDE, SIDE).tril().flip(-1)
-        masks = RegionMasks(triangle.expand(len(colours), -1, -1).clone(), corners, image.shape[:2])
+        masks = RegionMasks(triangle.expand(len(found), -1, -1).clone(), corners, size)
         return Detections(corners, scores, labels, masks, scores * 0.5)
 
 

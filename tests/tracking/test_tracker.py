@@ -1,4 +1,6 @@
-"""Runs are written with the real wandb and read back from its own log; failures are real ones."""
+"""Runs are written with the real wandb and read back from its log; failures are real."""
+
+from __future__ import annotations
 
 import json
 import logging
@@ -8,20 +10,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.core.manifest import Manifest
-from codetr.tracking import Box, BoxedImage, Tracker, TrackingSettings
+from codetr.core.manifest import Kind, Manifest
+from codetr.tracking import BoxedImage, TrackedBox, Tracker, TrackingSettings
 from codetr.tracking.settings import answers, has_credentials
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch, tmp_path):
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
@@ -30,7 +34,7 @@ def _environment(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def settings(tmp_path):
+def settings(tmp_path: Path) -> TrackingSettings:
     return TrackingSettings(folder=tmp_path, project="shapes", group="retrain-7")
 
 
@@ -39,18 +43,18 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def records(run: Path, kind: str) -> list[dict]:
-    """The records of one type in a run's log, as wandb's own reader prints them."""
+    """The records of one type in a run's log, as wandb's reader prints them."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
     text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     rows = [json.loads(line) for line in text.splitlines()]
     return [row for row in rows if row.get("type") == kind]
 
 
-def start(settings, **arguments) -> Tracker:
+def start(settings: TrackingSettings, **arguments: Any) -> Tracker:
     return Tracker.start("train", settings=settings, **arguments)
 
 
-def write_step(folder: Path, kind: str, **fields) -> Manifest:
+def write_step(folder: Path, kind: Kind, **fields: Any) -> Manifest:
     folder.mkdir()
     (folder / "content.txt").write_text(kind)
     manifest = Manifest.of(folder, kind, **fields)
@@ -58,14 +62,16 @@ def write_step(folder: Path, kind: str, **fields) -> Manifest:
     return manifest
 
 
-def test_a_run_holds_what_was_logged(settings, tmp_path, capfd):
-    """Metrics, config, summary, boxes, table, artifacts with lineage all reach wandb's log, nothing the terminal."""
+def test_a_run_holds_what_was_logged(
+    settings: TrackingSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Metrics, config, summary, boxes, table and artifacts with lineage reach wandb's log; nothing is printed."""
     dataset = write_step(tmp_path / "dataset", "dataset")
     model = write_step(tmp_path / "model", "model", inputs={"dataset": dataset.digest}, summary={"AP": 0.4})
     picture = BoxedImage(
         np.zeros((40, 50, 3), np.uint8),
         ["square", "disc"],
-        {"predictions": [Box((1, 2, 30, 20), 1, 0.75)], "truth": [Box((1, 2, 29, 20), 1)]},
+        {"predictions": [TrackedBox((1, 2, 30, 20), 1, 0.75)], "truth": [TrackedBox((1, 2, 29, 20), 1)]},
         "image 7",
     )
     with start(settings, config={"training": {"epochs": 3}}) as run:
@@ -113,8 +119,8 @@ def test_a_run_holds_what_was_logged(settings, tmp_path, capfd):
     assert json.loads(artifact["metadata"])["inputs"] == {"dataset": dataset.digest}
 
 
-def test_a_restarted_run_keeps_its_id(settings, tmp_path):
-    """Otherwise every restart would begin new curves instead of going on with the old ones."""
+def test_a_restarted_run_keeps_its_id(settings: TrackingSettings, tmp_path: Path) -> None:
+    """Otherwise every restart would start new curves instead of continuing the old ones."""
     for step in (1, 2):
         with start(settings, identity=tmp_path / "work" / "wandb.json") as run:
             run.log({"loss": 1.0 / step}, step=step)
@@ -124,14 +130,14 @@ def test_a_restarted_run_keeps_its_id(settings, tmp_path):
     assert len({records(folder, "run")[0]["run"]["run_id"] for folder in folders}) == 1
 
 
-def test_only_rank_zero_tracks(settings, tmp_path):
+def test_only_rank_zero_tracks(settings: TrackingSettings, tmp_path: Path) -> None:
     with start(settings, rank=1) as run:
         run.log({"loss": 1.0}, step=1)
     assert run.location is None
     assert run_folders(tmp_path) == []
 
 
-def test_disabled_means_no_run_and_no_thread(tmp_path):
+def test_disabled_means_no_run_and_no_thread(tmp_path: Path) -> None:
     with start(TrackingSettings(mode="disabled", folder=tmp_path)) as run:
         run.log({"loss": 1.0}, step=1)
         assert not any(thread.name == "wandb" for thread in threading.enumerate())
@@ -139,8 +145,10 @@ def test_disabled_means_no_run_and_no_thread(tmp_path):
 
 
 @pytest.mark.parametrize(("error", "code"), [(ValueError("loss is not finite"), 1), (SystemExit(75), 75)])
-def test_a_step_that_did_not_end_well_is_marked_so(settings, tmp_path, error, code):
-    """Failed and preempted runs must not look finished."""
+def test_a_step_that_did_not_end_well_is_marked_so(
+    settings: TrackingSettings, tmp_path: Path, error: BaseException, code: int
+) -> None:
+    """Otherwise failed and preempted runs would look finished."""
     with pytest.raises(type(error)), start(settings):
         raise error
     (folder,) = run_folders(tmp_path)
@@ -148,8 +156,8 @@ def test_a_step_that_did_not_end_well_is_marked_so(settings, tmp_path, error, co
     assert ended["exit"]["exit_code"] == code
 
 
-def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, caplog):
-    """A full or read-only disk under wandb must not end a training."""
+def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A full or read-only disk under wandb does not stop training."""
     (tmp_path / "file").write_text("in the way")
     with (
         caplog.at_level(logging.WARNING),
@@ -159,11 +167,13 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, caplog):
             run.log({"loss": 1.0}, step=step)
         run.produces(tmp_path / "nowhere", "model")
     assert len(caplog.records) == 1
-    assert "The run goes on" in caplog.text
+    assert "The step continues" in caplog.text
 
 
-def test_trouble_in_the_middle_is_one_warning_and_the_rest_is_kept(settings, tmp_path, caplog):
-    """A picture that wandb cannot read, twice, must neither stop the run nor lose the metrics after it."""
+def test_trouble_in_the_middle_is_one_warning_and_the_rest_is_kept(
+    settings: TrackingSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An image that wandb cannot read, twice, neither stops the run nor loses later metrics."""
     broken = BoxedImage(tmp_path / "missing.png", ["square"])
     with caplog.at_level(logging.WARNING), start(settings) as run:
         run.images("examples", [broken])
@@ -174,8 +184,20 @@ def test_trouble_in_the_middle_is_one_warning_and_the_rest_is_kept(settings, tmp
     assert [row["history"]["item"]["loss"] for row in records(folder, "history")] == [0.5]
 
 
+class NotFound(BaseHTTPRequestHandler):
+    """Answers every request with 404."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @pytest.fixture
-def server(request):
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """Address of a server that refuses connections, never answers, or answers everything with "not found"."""
     if request.param == "refusing":
         yield "http://127.0.0.1:9"
@@ -183,17 +205,15 @@ def server(request):
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     else:
-        handler = type("Handler", (BaseHTTPRequestHandler,), {"log_message": lambda *_: None})
-        handler.do_GET = handler.do_POST = lambda self: self.send_error(404)
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        with ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as serving:
             threading.Thread(target=serving.serve_forever, daemon=True).start()
             yield f"http://127.0.0.1:{serving.server_port}"
             serving.shutdown()
 
 
 @pytest.mark.parametrize("server", ["refusing", "silent", "not W&B"], indirect=True)
-def test_an_unusable_server_does_not_hold_up_the_run_which_is_on_disk(server, tmp_path):
-    """A key with a dead server must neither stop nor hold up the run, nor lose its metrics."""
+def test_an_unusable_server_does_not_hold_up_the_run_which_is_on_disk(server: str, tmp_path: Path) -> None:
+    """A key with a dead server neither stops nor delays the run, nor loses its metrics."""
     script = """
 import os, sys
 from codetr.tracking import Tracker, TrackingSettings
@@ -213,14 +233,14 @@ run.finish()
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    assert process.stderr.count("The run goes on") == 1
+    assert process.stderr.count("The step continues") == 1
     assert "Traceback" not in process.stderr
     (folder,) = run_folders(tmp_path)
     assert len(records(folder, "history")) == 1000
 
 
-def test_credentials_are_looked_for_where_wandb_looks(monkeypatch, tmp_path):
-    """Without this, a machine without a key would be asked for one on the terminal, or wait for the network."""
+def test_credentials_are_looked_for_where_wandb_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise a machine without a key would be prompted for one, or wait for the network."""
     url = "https://wandb.example.org"
     assert not has_credentials(url)
     netrc = tmp_path / "netrc"
@@ -236,15 +256,15 @@ def test_credentials_are_looked_for_where_wandb_looks(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("server", "expected"), [("refusing", False), ("silent", False), ("not W&B", True)], indirect=["server"]
 )
-def test_any_answer_is_an_answer(server, expected):
+def test_any_answer_is_an_answer(server: str, expected: bool) -> None:
     assert answers(server, timeout=0.5) is expected
 
 
-def test_settings_come_from_wandbs_own_variables(tmp_path):
+def test_settings_come_from_wandbs_own_variables(tmp_path: Path) -> None:
     environment = {"WANDB_MODE": "offline", "WANDB_PROJECT": "p", "WANDB_RUN_GROUP": "g", "WANDB_DIR": str(tmp_path)}
     settings = TrackingSettings.from_environment(environment)
     assert settings == TrackingSettings(mode="offline", project="p", group="g", folder=tmp_path)
-    # wandb knows this older name as well: it must not stop a run.
+    # wandb accepts this older name as well: it does not stop a run.
     assert TrackingSettings.from_environment({"WANDB_MODE": "dryrun"}).mode == "offline"
     with pytest.raises(UserError, match=r"WANDB_.*mode"):
         TrackingSettings.from_environment({"WANDB_MODE": "sometimes"})

@@ -1,3 +1,7 @@
+"""Settings of training that are refused."""
+
+from __future__ import annotations
+
 import pytest
 
 from codetr.core.errors import UserError
@@ -17,11 +21,11 @@ from codetr.training.config import TrainingConfig
         ("clip_norm=0", "clip_norm"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_by_its_path(assignment, path):
+def test_a_setting_that_makes_no_sense_is_refused_by_its_path(assignment: str, path: str) -> None:
     with pytest.raises(UserError, match=path):
         TrainingConfig().override([assignment])
 
 
-def test_publishing_the_best_without_validation_is_refused():
+def test_publishing_the_best_without_validation_is_refused() -> None:
     with pytest.raises(UserError, match="needs validation"):
         TrainingConfig().override(["publish=best", "validate_every=0"])

@@ -1,16 +1,22 @@
+"""The metrics file: every step once, also in resumed runs."""
+
+from __future__ import annotations
+
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from codetr.training.metrics_file import MetricsFile
 
 
-def rows(path):
+def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_resumed_run_writes_no_step_twice(tmp_path):
-    """Steps after the last checkpoint are done again; their first rows must go, also half-written ones."""
+def test_a_resumed_run_writes_no_step_twice(tmp_path: Path) -> None:
+    """Steps after the last checkpoint are repeated; their first rows are removed, also incomplete ones."""
     path = tmp_path / "metrics.jsonl"
     first = MetricsFile(path, 0)
     first.append({"step": 1})
@@ -25,8 +31,8 @@ def test_a_resumed_run_writes_no_step_twice(tmp_path):
     assert rows(path) == [{"step": 1}, {"step": 2}]
 
 
-def test_a_lost_metrics_file_is_a_warning(tmp_path):
-    """The weights are still exact; a run must not die for its curves."""
+def test_a_lost_metrics_file_is_a_warning(tmp_path: Path) -> None:
+    """The weights are still exact; lost metrics do not stop a run."""
     with pytest.warns(UserWarning, match="earlier metrics are missing"):
         file = MetricsFile(tmp_path / "metrics.jsonl", 100)
     file.append({"step": 5})

@@ -1,4 +1,9 @@
+"""Parameter groups: learning rates and weight decay of the official recipes."""
+
+from __future__ import annotations
+
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,8 +28,8 @@ from codetr.zoo import recipe
         "co_dino_5scale_vit_large_coco_instance",
     ],
 )
-def test_every_parameter_gets_the_official_learning_rate_and_weight_decay(golden, name):
-    """Else training a published recipe would not be the published training. The models are of full size."""
+def test_every_parameter_gets_the_official_learning_rate_and_weight_decay(golden: Path, name: str) -> None:
+    """Otherwise a published recipe would not be trained as published. The models have their full size."""
     expected = json.loads((golden / "optim" / f"{name}.json").read_text())["params"]
     published = recipe(name)
     with torch.device("meta"):
@@ -41,14 +46,14 @@ def test_every_parameter_gets_the_official_learning_rate_and_weight_decay(golden
     assert len(groups) == len(pairs), "equal groups are one"
 
 
-def test_adamw_has_the_official_betas_and_epsilon(golden):
+def test_adamw_has_the_official_betas_and_epsilon(golden: Path) -> None:
     expected = json.loads((golden / "optim" / "co_dino_5scale_r50_1x_coco.json").read_text())
     optimizer = build_optimizer(nn.Linear(2, 2), OptimizerConfig())
     assert list(optimizer.defaults["betas"]) == expected["betas"]
     assert optimizer.defaults["eps"] == expected["eps"]
 
 
-def test_the_longest_part_of_a_name_counts_alone():
+def test_the_longest_part_of_a_name_counts_alone() -> None:
     """Multipliers that multiplied each other, or depended on their order, would give other rates."""
     multipliers = {"backbone": 0.1, "backbone.layer4": 0.5, "offsets": 0.0}
     assert lr_multiplier("backbone.layer4.0.conv1.weight", multipliers) == 0.5
@@ -67,11 +72,11 @@ def test_the_longest_part_of_a_name_counts_alone():
         ("query_head.decoder.layers.0.self_attention.in_proj_weight", 0),
     ],
 )
-def test_layers_are_counted_from_the_top(name, above):
+def test_layers_are_counted_from_the_top(name: str, above: int) -> None:
     assert layers_above(name, 24) == above
 
 
-def test_layer_decay_needs_blocks():
+def test_layer_decay_needs_blocks() -> None:
     """A ResNet would silently be trained without it."""
     with pytest.raises(UserError, match="no blocks"):
         build_optimizer(nn.Linear(2, 2), OptimizerConfig(layer_decay=0.8))

@@ -1,11 +1,17 @@
 """bf16 autocast: which computations get rounded numbers, in every part and with every backbone."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from codetr.models.backbones import swin, vit
+from codetr.models.backbones.config import BackboneConfig
+from codetr.models.config import DetectorKind
 from codetr.models.detector import build_detector
 from tests.support.tiny_training import images, tiny_config
 from tests.training.test_sharding import SWIN, VIT
@@ -23,13 +29,13 @@ MOVES = {
 
 
 class Bf16Uses(TorchDispatchMode):
-    """Names of the operations that were given bf16 numbers."""
+    """Names of the operations with bf16 inputs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.names = set()
+        self.names: set[str] = set()
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
         if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
             self.names.add(operation._schema.name.removeprefix("aten::"))
@@ -39,8 +45,10 @@ class Bf16Uses(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("kind", "backbone"), [("co_dino", None), ("co_deformable", SWIN), ("co_dino", VIT)], ids=["resnet", "swin", "vit"]
 )
-def test_only_products_activations_and_sums_of_branches_are_rounded(kind, backbone):
-    """Sampling places, inverse sigmoids, softmax, boxes, costs and losses need the digits of fp32: a box coordinate of
+def test_only_products_activations_and_sums_of_branches_are_rounded(
+    kind: DetectorKind, backbone: BackboneConfig | None
+) -> None:
+    """Sampling points, inverse sigmoids, softmax, boxes, costs and losses need the digits of fp32: a box coordinate of
     1333 pixels in bf16 is one of every eighth pixel."""
     config = tiny_config(kind)
     torch.manual_seed(0)

@@ -1,4 +1,9 @@
+"""The learning rate over a run."""
+
+from __future__ import annotations
+
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +15,7 @@ from codetr.training.schedule import lr_factor, set_learning_rate
 
 
 @pytest.mark.parametrize("name", ["vit_coco", "r50_1x", "vit_lvis"])
-def test_the_learning_rate_is_the_official_one_at_every_recorded_iteration(golden, name):
+def test_the_learning_rate_is_the_official_one_at_every_recorded_iteration(golden: Path, name: str) -> None:
     official = json.loads((golden / "optim" / "lr_schedules.json").read_text())[name]
     settings = official["cfg"]
     config = ScheduleConfig(
@@ -22,7 +27,7 @@ def test_the_learning_rate_is_the_official_one_at_every_recorded_iteration(golde
         assert official["base_lr"] * lr_factor(config, step=iteration, epoch=epoch) == pytest.approx(lr), iteration
 
 
-def test_milestones_from_the_end_follow_the_number_of_epochs():
+def test_milestones_from_the_end_follow_the_number_of_epochs() -> None:
     """A recipe run for more or fewer epochs would drop its learning rate too early or never."""
     schedule = ScheduleConfig(milestones=(4, -3, -1))
     assert schedule.resolved(12).milestones == (4, 9, 11)
@@ -30,7 +35,7 @@ def test_milestones_from_the_end_follow_the_number_of_epochs():
     assert ScheduleConfig(milestones=(-1,)).resolved(1).milestones == (), "one epoch keeps its learning rate"
 
 
-def test_every_group_keeps_its_proportion():
+def test_every_group_keeps_its_proportion() -> None:
     """A schedule that set one learning rate for all groups would train the backbone ten times too fast."""
     detector = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     optimizer = build_optimizer(detector, OptimizerConfig(lr=1e-3))

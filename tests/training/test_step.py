@@ -1,9 +1,17 @@
+"""One optimiser step: gradients over micro-batches and processes, repeatability, and losses that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
-from codetr.models.config import FederatedConfig
+from codetr.models.config import DetectorKind, FederatedConfig
 from codetr.models.detector import build_detector
 from codetr.models.structures import Target
 from codetr.training.config import OptimizerConfig
@@ -16,7 +24,16 @@ from tests.support.tiny_training import Pinned, cut, images, tiny_config
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
-def make(kind, *, processes=ALONE, pinned=True, clip_norm=None, bf16=False, lr=1e-3, federated=None):
+def make(
+    kind: DetectorKind,
+    *,
+    processes: Processes = ALONE,
+    pinned: bool = True,
+    clip_norm: float | None = None,
+    bf16: bool = False,
+    lr: float = 1e-3,
+    federated: int | None = None,
+) -> TrainStep:
     torch.manual_seed(0)
     config = FederatedConfig(classes=federated) if federated else None
     detector = build_detector(tiny_config(kind).model_copy(update={"federated": config})).train()
@@ -27,14 +44,19 @@ def make(kind, *, processes=ALONE, pinned=True, clip_norm=None, bf16=False, lr=1
     return TrainStep(model, optimizer, processes, clip_norm=clip_norm, bf16=bf16, seed=0)
 
 
-def gradients(step):
-    return {name: p.grad.clone() for name, p in step.detector.named_parameters() if p.requires_grad}
+def prefixed(name: str) -> Callable[[str], str]:
+    """Name the tensor in the messages of `assert_close`."""
+    return lambda message: f"{name}: {message}"
 
 
-def assert_same_gradients(found, expected):
+def gradients(step: TrainStep) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in step.detector.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5, msg=prefixed(name))
 
 
 @pytest.mark.parametrize(
@@ -51,8 +73,10 @@ def assert_same_gradients(found, expected):
         ("co_deformable", [3, 0, 1, 0], 1),
     ],
 )
-def test_micro_batches_give_the_gradient_of_the_large_batch(kind, objects, federated):
-    """Losses divided by each micro-batch's own counts would weight images with few objects too much."""
+def test_micro_batches_give_the_gradient_of_the_large_batch(
+    kind: DetectorKind, objects: list[int], federated: int | None
+) -> None:
+    """Losses divided by the counts of each micro-batch would weight images with few objects too much."""
     batch, targets = images(4, objects=3)
     targets = [
         Target(target.boxes[:count], target.labels[:count]) for target, count in zip(targets, objects, strict=True)
@@ -61,12 +85,12 @@ def test_micro_batches_give_the_gradient_of_the_large_batch(kind, objects, feder
     expected = whole.backward([(batch, targets)], step=0)
     found = parts.backward(cut(batch, targets, 4), step=0)
     for name, loss in expected.items():
-        torch.testing.assert_close(found[name], loss, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(found[name], loss, rtol=1e-4, atol=1e-5, msg=prefixed(name))
     assert_same_gradients(gradients(parts), gradients(whole))
 
 
-def test_plain_accumulation_would_be_noticed():
-    """The test above must be able to fail: dividing by each micro-batch's own counts gives another gradient."""
+def test_plain_accumulation_would_be_noticed() -> None:
+    """The test above must be able to fail: dividing by the counts of each micro-batch gives another gradient."""
     batch, targets = images(4, objects=3)
     targets = [Target(target.boxes[:n], target.labels[:n]) for target, n in zip(targets, [3, 0, 1, 0], strict=True)]
     whole, plain = make("co_deformable"), make("co_deformable")
@@ -90,9 +114,9 @@ from codetr.distributed.processes import processes
 with processes() as group:
     batch, targets = images(4)
     half, quarters = cut(batch, targets, 2)[group.rank], cut(batch, targets, 4)[2 * group.rank : 2 * group.rank + 2]
-    for kind, own, federated in {cases!r}:
+    for kind, images_of_rank, federated in {cases!r}:
         step = make(kind, processes=group, federated=federated)
-        step.backward([half] if own == "half" else quarters, step=0)
+        step.backward([half] if images_of_rank == "half" else quarters, step=0)
         if group.is_main:
             torch.save(gradients(step), {out!r} + f"{{kind}}-{{federated}}")
     assert group.gather(group.rank) == [0, 1]
@@ -105,7 +129,7 @@ with processes() as group:
     assert group.main_first(lambda: everywhere.append(group.rank) or 7 + group.rank) == 7
     assert everywhere == [group.rank]
 
-    def mistake():
+    def mistake() -> None:
         raise UserError("only rank 0 looked")
 
     try:
@@ -119,12 +143,11 @@ with processes() as group:
 """
 
 
-def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path):
-    """Else adding a GPU would change what is trained, not only how fast. With and without accumulation, and with
-    classes that count in some of the images only."""
-    cases = [
-        (kind, own, count) for kind, own in (("co_dino", "half"), ("co_deformable", "quarters")) for count in (0, 2)
-    ]
+def test_two_processes_give_the_gradient_of_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """Otherwise adding a GPU would change the result of training. With and without accumulation, and with classes that
+    count in some of the images only."""
+    kinds: tuple[tuple[DetectorKind, str], ...] = (("co_dino", "half"), ("co_deformable", "quarters"))
+    cases = [(kind, part, count) for kind, part in kinds for count in (0, 2)]
     script = WORKER.format(root=str(ROOT), out=str(tmp_path / "gradients-"), cases=cases)
     run_on_ranks(script, 2, tmp_path / "worker.py")
     for kind, _, federated in cases:
@@ -158,13 +181,13 @@ with processes() as group:
 """
 
 
-def test_three_processes_that_are_started_again_go_on_with_the_same_bits(tmp_path):
+def test_three_restarted_processes_continue_with_the_same_bits(tmp_path: Path) -> None:
     """With two ranks every order of adding gives the same sum; with three it must not depend on the start."""
     run_on_ranks(RESUMING.format(root=str(ROOT)), 3, tmp_path / "worker.py")
 
 
 @pytest.mark.parametrize("federated", [None, 1], ids=["all", "federated"])
-def test_a_step_is_repeatable_with_its_random_draws(federated):
+def test_a_step_is_repeatable_with_its_random_draws(federated: int | None) -> None:
     """Denoising noise and samplers draw; the same step must draw the same, another step something else."""
     batch = images(2)
     losses = [make("co_dino", pinned=False, federated=federated).backward([batch], step=step) for step in (3, 3, 4)]
@@ -172,7 +195,7 @@ def test_a_step_is_repeatable_with_its_random_draws(federated):
     assert any(not torch.equal(losses[0][name], losses[2][name]) for name in losses[0])
 
 
-def test_accumulation_counts_and_learns_from_the_same_draws():
+def test_accumulation_counts_and_learns_from_the_same_draws() -> None:
     """If the counting pass drew other samples, divisors would belong to other samples than the losses."""
     parts = cut(*images(4), 2)
     step = make("co_dino", pinned=False)
@@ -180,7 +203,7 @@ def test_accumulation_counts_and_learns_from_the_same_draws():
     assert not torch.equal(step._count(parts, step=5), step._count(parts[::-1] + parts, step=5))
 
 
-def test_a_step_moves_the_weights_against_the_gradient_and_clips_it():
+def test_a_step_moves_the_weights_against_the_gradient_and_clips_it() -> None:
     step = make("co_dino", clip_norm=0.1)
     before = {name: p.detach().clone() for name, p in step.detector.named_parameters()}
     result = step([images(2)], step=0)
@@ -193,7 +216,7 @@ def test_a_step_moves_the_weights_against_the_gradient_and_clips_it():
     assert result.losses["total"] == pytest.approx(sum(v for k, v in result.losses.items() if k != "total"))
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_name_and_images_and_leaves_the_weights():
+def test_a_loss_that_is_not_finite_stops_with_its_name_and_images_and_leaves_the_weights() -> None:
     step = make("co_dino")
     before = {name: p.detach().clone() for name, p in step.detector.named_parameters()}
     batch, targets = images(2, seed=3)
@@ -207,18 +230,18 @@ def test_a_loss_that_is_not_finite_stops_with_its_name_and_images_and_leaves_the
     assert all(torch.equal(p, before[name]) for name, p in step.detector.named_parameters())
 
 
-def test_a_gradient_that_is_not_finite_stops_although_every_loss_is_finite():
+def test_a_gradient_that_is_not_finite_stops_although_every_loss_is_finite() -> None:
     step = make("co_dino")
 
-    def spoil(gradient):
+    def poison(gradient: Tensor) -> Tensor:
         return gradient * float("inf")
 
-    next(p for p in step.detector.parameters() if p.requires_grad).register_hook(spoil)
+    next(p for p in step.detector.parameters() if p.requires_grad).register_hook(poison)
     with pytest.raises(UserError, match="the gradient is not finite at step 1, images \\[0, 1\\]"):
         step([images(2)], step=0)
 
 
-def test_bf16_training_stays_close_to_fp32():
+def test_bf16_training_stays_close_to_fp32() -> None:
     """A head that overflowed or lost its boxes in bf16 would only be seen on a GPU, weeks later."""
     exact = make("co_dino")([images(2)], step=0).losses
     with torch.backends.mkldnn.flags(enabled=False):  # its bf16 gradients are wrong on CPUs
@@ -227,7 +250,7 @@ def test_bf16_training_stays_close_to_fp32():
     assert rough["total"] == pytest.approx(exact["total"], rel=0.05)
 
 
-def test_a_cpu_computes_in_fp32_and_says_so():
+def test_a_cpu_computes_in_fp32_and_says_so() -> None:
     assert not use_bf16("auto", torch.device("cpu"))
     with pytest.raises(UserError, match=r"training.precision: 'bf16' is for GPUs"):
         use_bf16("bf16", torch.device("cpu"))
@@ -235,7 +258,7 @@ def test_a_cpu_computes_in_fp32_and_says_so():
 
 @pytest.mark.parametrize("kind", ["co_dino", "co_deformable"])
 @pytest.mark.parametrize("auxiliary", [True, False])
-def test_every_trainable_parameter_gets_a_gradient_even_without_objects(kind, auxiliary):
+def test_every_trainable_parameter_gets_a_gradient_even_without_objects(kind: DetectorKind, auxiliary: bool) -> None:
     """Distributed training waits for every trainable parameter's gradient, and would fail without one."""
     config = tiny_config(kind)
     if not auxiliary:

@@ -1,16 +1,26 @@
+"""The training loop: exact resumption, what is recorded, validated and published."""
+
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PREEMPTED, PreemptedError
 from codetr.models.detector import build_detector
-from codetr.training.checkpoint import CheckpointFolder
+from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
-from codetr.training.trainer import METRICS, Trainer
-from tests.support.tiny_training import cut, images, tiny_config
+from codetr.training.state import Outcome
+from codetr.training.trainer import METRICS, Hooks, Trainer
+from tests.support.tiny_training import tiny_config
+from tests.support.training_loop import Drawn, StopAfter, Validation
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 CONFIG = TrainingConfig(
@@ -25,79 +35,48 @@ CONFIG = TrainingConfig(
 STEPS_PER_EPOCH = 3
 
 
-class Drawn:
-    """A few images as batches of one, in another order every epoch."""
-
-    def __init__(self, count, seed=0):
-        self.parts = cut(*images(count, seed=seed), count)
-
-    def __len__(self):
-        return len(self.parts)
-
-    def epoch(self, epoch, start=0):
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(epoch))
-        return (self.parts[i] for i in order[start:])
+Logged = list[tuple[int, Mapping[str, float]]]
 
 
-class Stop:
-    """Asks to stop once so many steps have begun."""
-
-    def __init__(self, after):
-        self.left = after
-
-    @property
-    def received(self):
-        self.left -= 1
-        return self.left < 0
-
-
-class Figures:
-    """Validation that measures something which depends on the weights, and keeps what it saw."""
-
-    def __init__(self, aps=None):
-        self.seen, self.aps = [], aps
-
-    def __call__(self, detector):
-        assert detector(images(1)[0]) is not None
-        weight = float(detector.encoder.layers[0].feedforward.expand.weight.detach().double().sum())
-        self.seen.append(weight)
-        return {"AP": self.aps[len(self.seen) - 1] if self.aps else weight % 1, "AP50": None}
-
-
-def trainer(folder, config=CONFIG, *, count=6, stop=10**9, validate=None, logged=None):
+def trainer(
+    folder: Path,
+    config: TrainingConfig = CONFIG,
+    *,
+    count: int = 6,
+    stop: int = 10**9,
+    validate: Validation | None = None,
+    logged: Logged | None = None,
+) -> Trainer:
     torch.manual_seed(config.seed)
     checkpoints = CheckpointFolder(folder, keep=config.checkpoint.keep)
     checkpoints.claim({"config": config.model_dump(mode="json")})
-    return Trainer(
-        build_detector(tiny_config()),
-        Drawn(count),
-        config,
-        ALONE,
-        checkpoints,
-        images_per_step=2,
-        validate=validate or Figures(),
-        log=lambda figures, step: logged.append((step, figures)) if logged is not None else None,
-        stop=Stop(stop),
-    )
+    entries: Logged = [] if logged is None else logged
+    hooks = Hooks(StopAfter(stop), lambda values, step: entries.append((step, values)), validate or Validation())
+    return Trainer(build_detector(tiny_config()), Drawn(count), config, ALONE, checkpoints, hooks)
 
 
-def same(one, other):
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def rows(folder):
+def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
 
 
+Run = tuple[Outcome, Path, Validation]
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("uninterrupted") / "c"
-    figures = Figures()
-    return trainer(folder, validate=figures).run(), folder, figures
+    validation = Validation()
+    return trainer(folder, validate=validation).run(), folder, validation
 
 
 @pytest.mark.parametrize("stops", [[2, 1, 0], [4]], ids=str)
-def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(tmp_path, uninterrupted, stops):
+def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(
+    tmp_path: Path, uninterrupted: Run, stops: list[int]
+) -> None:
     """In the middle of an epoch, at its end, and again and again: weights, average, metrics and best are the same."""
     expected, reference, _ = uninterrupted
     for stop in stops:
@@ -105,36 +84,37 @@ def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(tmp_pa
             trainer(tmp_path / "c", stop=stop).run()
         assert stopped.value.code == PREEMPTED == 75
     found = trainer(tmp_path / "c").run()
-    assert same(found.state, expected.state)
+    assert same(found.weights, expected.weights)
     assert found.steps == expected.steps == 3 * STEPS_PER_EPOCH
     assert (found.validation, found.best) == (expected.validation, expected.best)
     assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
 
 
-def test_the_comparison_above_can_fail(tmp_path, uninterrupted):
+def test_the_comparison_above_can_fail(tmp_path: Path, uninterrupted: Run) -> None:
     """Another seed gives other weights."""
     other = trainer(tmp_path / "c", CONFIG.model_copy(update={"seed": 1, "epochs": 1, "schedule": ScheduleConfig()}))
-    assert not same(other.run().state, uninterrupted[0].state)
+    assert not same(other.run().weights, uninterrupted[0].weights)
 
 
-def test_a_damaged_newest_checkpoint_costs_steps_but_not_the_result(tmp_path, uninterrupted):
+def test_a_damaged_newest_checkpoint_costs_steps_but_not_the_result(tmp_path: Path, uninterrupted: Run) -> None:
     with pytest.raises(PreemptedError):
         trainer(tmp_path / "c", stop=4).run()
     newest = tmp_path / "c" / "step-00000005" / "state.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
-    with pytest.warns(UserWarning, match="set aside"):
+    with pytest.warns(UserWarning, match="renamed to damaged-"):
         resumed = trainer(tmp_path / "c")
-    assert same(resumed.run().state, uninterrupted[0].state)
+    assert same(resumed.run().weights, uninterrupted[0].weights)
     assert (tmp_path / "c" / METRICS).read_text() == (uninterrupted[1] / METRICS).read_text()
 
 
-def test_a_finished_run_started_again_gives_the_same_without_training(tmp_path, uninterrupted):
+def test_a_finished_run_started_again_gives_the_same_without_training(tmp_path: Path, uninterrupted: Run) -> None:
     expected, folder, _ = uninterrupted
-    again = trainer(folder, validate=lambda _: pytest.fail("a finished run is not validated again"))
-    assert same(again.run().state, expected.state)
+    validation = Validation()
+    assert same(trainer(folder, validate=validation).run().weights, expected.weights)
+    assert validation.seen == [], "a finished run is not validated again"
 
 
-def test_metrics_have_every_step_once_and_all_losses(uninterrupted):
+def test_metrics_have_every_step_once_and_all_losses(uninterrupted: Run) -> None:
     _, folder, _ = uninterrupted
     written = rows(folder)
     training = [row for row in written if "lr" in row]
@@ -147,47 +127,47 @@ def test_metrics_have_every_step_once_and_all_losses(uninterrupted):
     assert not any("second" in key or "memory" in key for row in written for key in row), "rows are the same every run"
 
 
-def test_the_tracker_gets_throughput_and_memory_besides(tmp_path):
-    logged = []
+def test_the_tracker_also_gets_throughput_and_memory(tmp_path: Path) -> None:
+    logged: Logged = []
     config = CONFIG.model_copy(update={"epochs": 1, "log_every": 1, "schedule": ScheduleConfig()})
     trainer(tmp_path / "c", config, count=2, logged=logged).run()
-    step, figures = logged[0]
+    step, values = logged[0]
     assert step == 1
-    assert figures["images_per_second"] > 0
-    assert figures["memory_gib"] > 0.05
+    assert values["images_per_second"] > 0
+    assert values["memory_gib"] > 0.05
 
 
-def test_what_is_validated_and_published_is_the_average(uninterrupted):
-    outcome, folder, figures = uninterrupted
-    published = float(outcome.state["encoder.layers.0.feedforward.expand.weight"].double().sum())
-    assert figures.seen[-1] == published
+def test_what_is_validated_and_published_is_the_average(uninterrupted: Run) -> None:
+    outcome, folder, validation = uninterrupted
+    published = float(outcome.weights["encoder.layers.0.feedforward.expand.weight"].double().sum())
+    assert validation.seen[-1] == published
     state = CheckpointFolder(folder, keep=2).load(outcome.steps)
-    assert not same(state["model"], outcome.state), "the weights themselves differ from their average"
-    assert same(state["ema"], outcome.state)
+    assert not same(state["model"], outcome.weights), "the weights themselves differ from their average"
+    assert same(state["ema"], outcome.weights)
 
 
-def test_the_best_is_kept_and_published_on_request(tmp_path):
+def test_the_best_is_kept_and_published_on_request(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"publish": "best", "checkpoint": CheckpointConfig(keep=1)})
-    outcome = trainer(tmp_path / "c", config, count=2, validate=Figures([0.1, 0.7, 0.3])).run()
+    outcome = trainer(tmp_path / "c", config, count=2, validate=Validation([0.1, 0.7, 0.3])).run()
     assert outcome.best == {"step": 2, "epoch": 2, "AP": 0.7}
     assert outcome.published_step == 2
     checkpoints = CheckpointFolder(tmp_path / "c", keep=1)
     assert checkpoints.steps() == [2, 3]
-    assert same(outcome.state, checkpoints.load(2)["ema"])
+    assert same(outcome.weights, checkpoints.load(2)["ema"])
 
 
-def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path):
-    figures = Figures()
-    trainer(tmp_path / "c", CONFIG.model_copy(update={"validate_every": 2}), count=2, validate=figures).run()
-    assert len(figures.seen) == 2
+def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path: Path) -> None:
+    validation = Validation()
+    trainer(tmp_path / "c", CONFIG.model_copy(update={"validate_every": 2}), count=2, validate=validation).run()
+    assert len(validation.seen) == 2
 
 
-def test_a_split_smaller_than_one_step_is_the_users_error(tmp_path):
+def test_a_split_smaller_than_one_step_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gives 6 batches, one step takes 8"):
         trainer(tmp_path / "c", CONFIG.model_copy(update={"accumulate": 8}))
 
 
-def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
+def test_progress_without_a_terminal_is_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A pipeline's log must not fill with control characters."""
     trainer(tmp_path / "c", count=2).run()
     printed = capsys.readouterr().err

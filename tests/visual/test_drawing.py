@@ -1,4 +1,4 @@
-"""Boxes on images: where they land, in which colour, and on images of unreasonable sizes."""
+"""Drawn boxes: position, colour, captions, and images of extreme sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def grey(height: int, width: int) -> np.ndarray:
 
 
 def test_the_segmentation_is_at_the_box_and_in_the_colour_of_its_class() -> None:
-    """A box drawn in the wrong place or frame shows a good detector as a bad one."""
+    """A shifted box makes a good detector look bad."""
     picture = np.asarray(draw_boxes(grey(100, 200), [Box((50, 25, 150, 75), label=3)], long_side=400))
     assert picture.shape == (200, 400, 3)
     for y, x in ((100, 100), (100, 300), (50, 200), (150, 200)):  # the middles of the four sides, doubled
@@ -24,7 +24,7 @@ def test_the_segmentation_is_at_the_box_and_in_the_colour_of_its_class() -> None
 
 
 def test_a_dashed_segmentation_has_gaps_and_crowds_are_grey() -> None:
-    """Dashes are how wrong detections and missed objects are told from right ones."""
+    """Dashes distinguish false positives and missed objects from true positives."""
     boxes = [Box((20, 20, 180, 80), None, dashed=True)]
     side = np.asarray(draw_boxes(grey(100, 200), boxes, long_side=800))[80, 80:720]
     drawn = (side == GREY).all(axis=-1)
@@ -33,14 +33,14 @@ def test_a_dashed_segmentation_has_gaps_and_crowds_are_grey() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 900), (2000, 3)])
 def test_images_of_unreasonable_sizes_can_be_drawn(size: tuple[int, int]) -> None:
-    """One odd image must not end an evaluation of hours."""
+    """One extreme image does not end a long evaluation."""
     boxes = [Box((0, 0, size[1], size[0]), 0, "a caption longer than the image"), Box((-5, -5, 1e4, 1e4), 1, "b")]
     picture = draw_boxes(grey(*size), boxes, long_side=300)
     assert max(picture.size) <= 300
 
 
 def test_captions_of_one_place_do_not_cover_each_other() -> None:
-    """Several boxes around one object are common, and unreadable when their labels lie on one another."""
+    """Several boxes around one object are common; overlapping captions would be unreadable."""
     one = draw_boxes(grey(200, 300), [Box((100, 60, 200, 160), 0, "first 0.90")], long_side=600)
     both = draw_boxes(
         grey(200, 300),
@@ -54,7 +54,7 @@ def test_captions_of_one_place_do_not_cover_each_other() -> None:
 
 
 def test_colours_of_many_classes_differ() -> None:
-    """Neighbouring labels in one colour could not be told apart."""
+    """Classes with neighbouring labels would look the same."""
     colours = [class_colour(label) for label in range(1203)]
     assert all(a != b for a, b in itertools.pairwise(colours))
     assert len(set(colours)) > 1000
@@ -67,12 +67,12 @@ def test_names_are_put_on_one_short_line() -> None:
 
 
 def test_a_mask_is_tinted_in_the_colour_of_its_class_and_nowhere_else() -> None:
-    """The image must stay visible under the mask, and a mask of another shape must not be taken for it."""
+    """The image stays visible under the mask, and the mask has the right shape."""
     mask = np.zeros((100, 200), bool)
     mask[30:70, 60:90] = True
     picture = np.asarray(draw_boxes(grey(100, 200), [Box((50, 20, 150, 80), 3, mask=mask)], long_side=200)).astype(int)
     inside, outside = picture[50, 75], picture[50, 120]
     assert tuple(outside) == (90, 90, 90)
-    wanted = np.array(class_colour(3))
-    assert (np.abs(inside - wanted) < np.abs(outside - wanted))[wanted != 90].all()
-    assert tuple(inside) != tuple(wanted)
+    target_colour = np.array(class_colour(3))
+    assert (np.abs(inside - target_colour) < np.abs(outside - target_colour))[target_colour != 90].all()
+    assert tuple(inside) != tuple(target_colour)

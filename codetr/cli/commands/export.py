@@ -1,4 +1,4 @@
-"""`codetr export`: write ONNX and torch.export files."""
+"""`codetr export`: export a model to ONNX and torch.export files."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ def export(
     model: ModelOption,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Where the files go; it appears when all agree with the model."
-        ),
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the files; written when all agree with it."),
     ],
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", "-f", metavar="onnx|torch", help="Repeat it for several; without it, both."),
+        typer.Option("--format", "-f", metavar="onnx|torch", help="Format to write; repeatable. Default: both."),
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option("--image", metavar="FILE", help="Compare on this image, too; repeat it for several."),
+        typer.Option("--image", metavar="FILE", help="Also verify on this image; repeatable."),
     ] = None,
 ) -> None:
-    """Write a model as files that run without codetr, model.onnx and model.pt2, checked against the model.
+    """Export a model to model.onnx and model.pt2, which run without codetr; verify them against the model.
 
     [cyan]codetr export -m outputs/model -o outputs/export --image photo.jpg[/]
 
-    Both take batches of any size of images of any size. They hold the class names and how images are prepared.
+    Both accept batches of any size with images of any size, and contain the class names and the preprocessing.
     """
-    from codetr.export.folder import FORMATS
-    from codetr.export.folder import export as run
+    from codetr.export.export_model import FORMATS
+    from codetr.export.export_model import export as run
 
     unknown = sorted(set(formats or ()) - set(FORMATS))
     if unknown:
-        raise UserError(f"is {', '.join(unknown)}", where="--format", hint=f"Formats are {', '.join(FORMATS)}.")
+        raise UserError(
+            f"unknown format {', '.join(unknown)}", where="--format", hint=f"Formats: {', '.join(FORMATS)}."
+        )
     exported = run(
         model, output, formats=[kind for kind in FORMATS if kind in (formats or FORMATS)], images=images or ()
     )
@@ -52,7 +52,7 @@ def export(
             "canvas",
             "detections",
             "agreeing",
-            "steady",
+            "stable",
             "box difference",
             "score difference",
             "mask difference",
@@ -64,7 +64,7 @@ def export(
                 "{} by {}".format(*compared.canvas),
                 compared.detections,
                 f"{compared.agreeing:.1%}",
-                f"{compared.steady:.1%}",
+                f"{compared.stable:.1%}",
                 f"{compared.boxes:.1g} px",
                 f"{compared.scores:.1g}",
                 "-" if compared.cells is None else f"{compared.cells:.1g}",

@@ -1,4 +1,4 @@
-"""The commands that surround the steps: predict, export, score, sample-data, zoo."""
+"""`codetr predict`: detect objects in images and videos."""
 
 from __future__ import annotations
 
@@ -17,31 +17,40 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE|VIDEO|FOLDER...",
-            help="Images, videos, addresses of streams (- is standard input), and folders to look for images in.",
+            help="Images, videos, addresses of streams (- for standard input), folders of images.",
         ),
     ],
     model: ModelOption,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where predictions.json and the pictures go.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder for predictions.json and the drawn images and videos."
+        ),
     ],
     threshold: Annotated[
-        float, typer.Option("--score", min=0, max=1, help="Leave out detections with a lower score.")
+        float, typer.Option("--score", min=0, max=1, help="Drop detections with a lower score.")
     ] = 0.3,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Look at every image at several sizes and mirrored: slower, and more exact.")
+        bool,
+        typer.Option("--tta", help="Test-time augmentation (multi-scale and flip): slower, usually higher AP."),
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option("--tile", metavar="PIXELS", min=32, help="Look at large images in tiles of this side as well."),
+        typer.Option(
+            "--tile",
+            metavar="PIXELS",
+            min=32,
+            help="Also detect in tiles of this side, for large images with small objects.",
+        ),
     ] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Stop after so many frames of each video or stream.")
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda:1, …; auto takes a GPU when there is one.")
+        str, typer.Option("--device", help="cpu, cuda:1, …; auto selects a GPU if there is one.")
     ] = "auto",
 ) -> None:
-    """Detect objects in images and videos: predictions.json, and the images and videos with boxes drawn.
+    """Detect objects in images and videos; write predictions.json, and the images and videos with boxes drawn.
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions photo.jpg more-photos/[/]
 
@@ -51,7 +60,7 @@ def predict(
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
 
-    Videos need an extra: [bold]pip install 'codetr\\[video]'[/]
+    Videos need an optional dependency: [bold]pip install 'codetr\\[video]'[/]
     """
     from codetr.inference.config import TilesConfig, TTAConfig
     from codetr.inference.predict_files import PREDICTIONS
@@ -75,4 +84,4 @@ def predict(
         parts.append(f"{sum(video.frames for video in result.videos)} frames of {len(result.videos)} videos")
     out.print(f"{result.objects} objects in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
     if not result.objects:
-        out.print("Nothing scored high enough; the evaluation's score_threshold is a good value for --score.")
+        out.print("No detection reaches the threshold; the evaluation's score_threshold is a good value for --score.")

@@ -25,7 +25,7 @@ def train(
             "--recipe",
             metavar="NAME|FILE.yaml",
             rich_help_panel="Settings",
-            help="A recipe of [bold]codetr zoo[/], or a file such as [bold]codetr zoo NAME > my.yaml[/] writes.",
+            help="A recipe of [bold]codetr zoo[/], or a YAML file ([bold]codetr zoo NAME > my.yaml[/]).",
         ),
     ] = None,
     checkpoints: Annotated[
@@ -33,7 +33,7 @@ def train(
         typer.Option(
             "--checkpoints",
             metavar="FOLDER",
-            help="What the run needs to go on after an interruption. Default: OUTPUT.checkpoints",
+            help="Folder of checkpoints, from which an interrupted run resumes. Default: OUTPUT.checkpoints",
         ),
     ] = None,
     processes: ProcessesOption = None,
@@ -41,10 +41,10 @@ def train(
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """[bold]Step 2[/]: train a detector; a run that was stopped goes on where it was.
+    """[bold]Step 2[/]: train a detector; an interrupted run resumes exactly.
 
-    Start the same command again after a crash, a kill or a preemption: the result is bit by bit that of a run that
-    was never interrupted. On SIGTERM the run saves and exits with code 75.
+    Run the same command again after a crash, a kill or a preemption: the result equals that of an uninterrupted run, on
+    CPUs bit by bit. On SIGTERM the run saves a checkpoint and exits with code 75.
 
         [cyan]codetr train --recipe tiny -d outputs/dataset -o outputs/model[/]
 
@@ -55,7 +55,7 @@ def train(
         [cyan]torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29400 \\
             -m codetr train --params params.yaml -d /shared/coco -o /shared/model[/]
 
-    Curves go to metrics.jsonl and to W&B, which needs no account: without a key they are written to ./wandb.
+    Metrics are written to metrics.jsonl and to W&B. Without an API key W&B writes to ./wandb; no account is needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
     spread(processes, context.obj, force=force)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from codetr.data.transforms.preprocess import ImageSizes
+from codetr.data.transforms.preprocess import ImageSizes, preprocess_image
+from codetr.data.transforms.view import View
 from codetr.models.structures import ImageBatch
 
 
@@ -31,3 +34,19 @@ def collate(pixels: Sequence[Tensor], sizes: Sequence[ImageSizes], image_ids: Se
         original_sizes=[size.original for size in sizes],
         image_ids=list(image_ids),
     )
+
+
+def collate_views(
+    views: Sequence[View], image: Callable[[int], NDArray[np.uint8]], image_ids: Sequence[int]
+) -> ImageBatch:
+    """Preprocess views as at test time and collate them.
+
+    Args:
+        views: what the batch shows; its original sizes are those of the views.
+        image: returns (height, width, 3) uint8 RGB of an image by its index.
+        image_ids: per view, the identifier of its image in the dataset.
+    """
+    pixels, sizes = zip(
+        *(preprocess_image(view.pixels(image(view.image)), view.preprocess) for view in views), strict=True
+    )
+    return collate(pixels, sizes, image_ids)

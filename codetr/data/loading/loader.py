@@ -22,7 +22,7 @@ from codetr.core.errors import UserError
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading.batching import effective_batch_count, effective_batches, share
-from codetr.data.loading.collate import collate
+from codetr.data.loading.collate import collate, collate_views
 from codetr.data.loading.samplers import Sampler, build_sampler
 from codetr.data.loading.samples import EpochImages
 from codetr.data.loading.unreadable import BadImage
@@ -30,7 +30,8 @@ from codetr.data.loading.workers import WorkerFailure, signals_held, start_worke
 from codetr.data.transforms.colour_jitter import jitter_colour
 from codetr.data.transforms.detr import augment
 from codetr.data.transforms.large_scale_jitter import jittered
-from codetr.data.transforms.preprocess import ImageSizes, normalise, pad, preprocess_image
+from codetr.data.transforms.preprocess import ImageSizes, normalise, pad
+from codetr.data.transforms.view import View
 from codetr.models.structures import ImageBatch, Target
 
 _TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
@@ -108,36 +109,26 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
 
 
 class _EvalBatches(Dataset[ImageBatch | WorkerFailure]):
-    """Batches by image indices, preprocessed as at test time."""
-
-    def __init__(self, split: Split, preprocess: PreprocessConfig) -> None:
-        self.split, self.preprocess = split, preprocess
-
-    def __getitem__(self, indices: Sequence[int]) -> ImageBatch | WorkerFailure:
-        try:
-            records = [self.split.record(int(index)) for index in indices]
-            images = [preprocess_image(record.read(), self.preprocess) for record in records]
-        except UserError as error:
-            return WorkerFailure.of(error)
-        pixels, sizes = zip(*images, strict=True)
-        return collate(pixels, sizes, [record.image_id for record in records])
-
-
-_RawBatch = tuple[list[NDArray[np.uint8]], list[int]]
-
-
-class _RawBatches(Dataset[_RawBatch | WorkerFailure]):
-    """Decoded images and their ids, by image indices."""
+    """Batches of views, preprocessed as at test time."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
+        self._decoded: dict[int, NDArray[np.uint8]] = {}
 
-    def __getitem__(self, indices: Sequence[int]) -> _RawBatch | WorkerFailure:
+    def __getitem__(self, views: Sequence[View]) -> ImageBatch | WorkerFailure:
         try:
-            records = [self.split.record(int(index)) for index in indices]
-            return [record.read() for record in records], [record.image_id for record in records]
+            self._decode({view.image for view in views})
+            ids = [int(self.split.image_ids[view.image]) for view in views]
+            return collate_views(views, self._decoded.__getitem__, ids)
         except UserError as error:
             return WorkerFailure.of(error)
+
+    def _decode(self, images: set[int]) -> None:
+        """Keep the images of the latest batches: the views of an image follow each other."""
+        if images <= self._decoded.keys():
+            return
+        kept = {image: pixels for image, pixels in self._decoded.items() if image in images}
+        self._decoded = kept | {image: self.split.record(image).read() for image in sorted(images - kept.keys())}
 
 
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
@@ -187,11 +178,21 @@ class TrainLoader:
     ) -> None:
         self._sampler = build_sampler(split, loader.sampling, seed=seed)
         self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])
-        self._effective = loader.batch_size * world_size * accumulate
+        self.images_per_step = loader.batch_size * world_size * accumulate
+        """Images of an optimiser step, over all processes."""
         self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate
         self._schedule = _Schedule()
-        skip = loader.bad_images == "skip"
-        dataset = _TrainBatches(split, self._sampler, augment, preprocess, seed=seed, with_masks=with_masks, skip=skip)
+        self.skips_bad_images = loader.bad_images == "skip"
+        """Whether images that cannot be read are skipped."""
+        dataset = _TrainBatches(
+            split,
+            self._sampler,
+            augment,
+            preprocess,
+            seed=seed,
+            with_masks=with_masks,
+            skip=self.skips_bad_images,
+        )
         self._bad: list[BadImage] = []
         self._loader = _data_loader(
             dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
@@ -199,7 +200,7 @@ class TrainLoader:
 
     def __len__(self) -> int:
         """Micro-batches per epoch, the same on every rank, a multiple of `accumulate`."""
-        return effective_batch_count(len(self._sampler), self._effective) * self._accumulate
+        return effective_batch_count(len(self._sampler), self.images_per_step) * self._accumulate
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[ImageBatch, list[Target]]]:
         """The micro-batches of epoch `epoch` (from 0), from micro-batch `start` on; earlier ones are not loaded.
@@ -211,7 +212,7 @@ class TrainLoader:
                 to be skipped; with that, if there are next to no others.
         """
         wide = self._wide[self._sampler.epoch(epoch)]
-        batches = effective_batches(wide, self._effective, seed=self._seed, epoch=epoch)
+        batches = effective_batches(wide, self.images_per_step, seed=self._seed, epoch=epoch)
         own = share(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
         self._schedule.batches = [(epoch, indices.tolist()) for indices in own[start:]]
         for images, targets, bad in _unwrap(self._loader):
@@ -225,35 +226,26 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Given batches of a split, as at test time.
+    """Batches of views of a split's images, preprocessed as at test time.
 
     Args:
-        split: what to evaluate on.
-        preprocess: test-time preprocessing.
-        batches: image indices of each batch.
+        split: the images; `View.image` is the index within the split.
+        batches: views of each batch, read while the loader is iterated over, which is possible once.
         workers: loader processes; 0 loads in this process.
     """
 
-    def __init__(
-        self, split: Split, preprocess: PreprocessConfig, batches: Sequence[Sequence[int]], *, workers: int
-    ) -> None:
-        dataset = _EvalBatches(split, preprocess)
-        self._loader = _data_loader(dataset, batches, workers=workers, prefetch=2, persistent=False)
+    def __init__(self, split: Split, batches: Iterable[Sequence[View]], *, workers: int) -> None:
+        self._loader = _data_loader(_EvalBatches(split), batches, workers=workers, prefetch=2, persistent=False)
 
     def __iter__(self) -> Iterator[ImageBatch]:
         """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
         return _unwrap(self._loader)
 
 
-class RawLoader:
-    """The images of given batches as they are, with their ids; its arguments are those of `EvalLoader`."""
-
-    def __init__(self, split: Split, batches: Sequence[Sequence[int]], *, workers: int) -> None:
-        self._loader = _data_loader(_RawBatches(split), batches, workers=workers, prefetch=2, persistent=False)
-
-    def __iter__(self) -> Iterator[_RawBatch]:
-        """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
-        return _unwrap(self._loader)
+def whole_views(split: Split, batches: Iterable[Sequence[int]], preprocess: PreprocessConfig) -> list[list[View]]:
+    """Return batches of views of whole images, from batches of image indices of a split."""
+    sizes = split.sizes.tolist()
+    return [[View.whole(index, tuple(sizes[index]), preprocess) for index in batch] for batch in batches]
 
 
 def _data_loader(

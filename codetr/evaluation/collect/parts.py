@@ -21,7 +21,7 @@ from codetr.core.files import atomic_file, read_json, write_json
 from codetr.core.npy import Layout, read_archive
 from codetr.evaluation.tables.predictions import Predictions
 from codetr.evaluation.tables.rle import RunLengths
-from codetr.inference.coco import Numbers
+from codetr.inference.coco_results import ExportedDetections
 
 PART_SECONDS = 30.0
 """At most about this much work is lost when a process is stopped."""
@@ -128,10 +128,10 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._batches: list[int] = []
-        self._images: list[tuple[int, Numbers]] = []
+        self._images: list[tuple[int, ExportedDetections]] = []
         self._since = time.monotonic()
 
-    def add(self, batch: int, found: list[tuple[int, Numbers]]) -> None:
+    def add(self, batch: int, found: list[tuple[int, ExportedDetections]]) -> None:
         """Add a batch: position of each image among ascending image ids, and its detections."""
         self._batches.append(batch)
         self._images += found
@@ -195,9 +195,9 @@ def gather(folder: Path, batches: int) -> Predictions:
     )
 
 
-def _arrays(images: list[tuple[int, Numbers]]) -> dict[str, NDArray[Any]]:
+def _arrays(images: list[tuple[int, ExportedDetections]]) -> dict[str, NDArray[Any]]:
     """Detections of several images, one after the other."""
-    empty = Numbers(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
+    empty = ExportedDetections(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
     several = [empty, *(numbers for _, numbers in images)]
     arrays: dict[str, NDArray[Any]] = {
         "image": np.repeat([0, *(place for place, _ in images)], [len(numbers.scores) for numbers in several]),

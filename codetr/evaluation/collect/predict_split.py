@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from rich.console import Console
-from torch import nn
 
 from codetr.core.errors import UserError
 from codetr.core.progress import track
-from codetr.data.config import PreprocessConfig
-from codetr.data.loading.loader import EvalLoader, RawLoader
+from codetr.data.loading.loader import EvalLoader, whole_views
 from codetr.evaluation.collect.parts import Writer, begin, gather
 from codetr.evaluation.tables.predictions import Predictions
-from codetr.inference.coco import numbers_of
+from codetr.inference.coco_results import export_detections
 from codetr.inference.predictor import Predictor
 from codetr.models.structures import Detections
 
@@ -37,9 +34,8 @@ if TYPE_CHECKING:
 
 
 def predict_split(
-    detector: nn.Module | Predictor,
+    predictor: Predictor,
     split: Split,
-    preprocess: PreprocessConfig,
     *,
     group: Processes,
     batch_size: int,
@@ -48,14 +44,12 @@ def predict_split(
     key: str | None = None,
     progress: bool = True,
 ) -> Predictions | None:
-    """Run a detector over every image of a split. Every rank of the process group calls it.
+    """Run a predictor over every image of a split. Every rank of the process group calls it.
 
     Args:
-        detector: called with an `ImageBatch`, gives `list[Detections]` in pixels of the original images. Or a
-            predictor, which is shown the images as they are.
+        predictor: a model, or a wrapper around one, on the device of `group`.
         split: images and class ids.
-        preprocess: how images are resized and normalised for this detector.
-        group: the ranks; the detector is on its device.
+        group: the ranks.
         batch_size: images per batch; part of the result, in the last bits.
         workers: processes per rank that read and resize images.
         work: folder for the ranks' files, seen by all ranks.
@@ -75,10 +69,7 @@ def predict_split(
     done = group.on_main(lambda: begin(work, key, len(batches), _say))
     todo = [k for k in range(len(batches)) if k not in done][group.rank :: group.world_size]
     mine = [batches[k] for k in todo]
-    if isinstance(detector, Predictor):
-        results = _predictions(detector, RawLoader(split, mine, workers=workers))
-    else:
-        results = _detections(detector, EvalLoader(split, preprocess, mine, workers=workers), group.device)
+    results = _detections(predictor, split, mine, workers)
     images = sum(map(len, mine))
     if progress and group.is_main:
         if done:
@@ -93,9 +84,7 @@ def predict_split(
         found = gather(work, len(batches))
 
     try:
-        # A predictor sees to its model itself.
-        with nullcontext() if isinstance(detector, Predictor) else evaluating(detector):
-            _write(results, split, dict(zip(todo, mine, strict=True)), Writer(work))
+        _write(results, split, dict(zip(todo, mine, strict=True)), Writer(work))
         group.wait()
         group.on_main(collect)
     finally:
@@ -115,8 +104,8 @@ def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Se
         for batch, indices in batches.items():
             found = []
             for index in indices:
-                numbers = numbers_of(next(results), f"image {split.image_ids[index]}")
-                found.append((int(place[index]), numbers))
+                exported = export_detections(next(results), f"image {split.image_ids[index]}")
+                found.append((int(place[index]), exported))
             writer.add(batch, found)
         # Lets the progress say that it is done.
         for _ in results:
@@ -129,26 +118,15 @@ def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Se
     writer.flush()
 
 
-def _detections(detector: nn.Module, loader: EvalLoader, device: torch.device) -> Iterator[Detections]:
-    """Image by image."""
-    for batch in loader:
-        detections: list[Detections] = detector(batch.to(device, non_blocking=True))
-        yield from detections
-
-
-def _predictions(predictor: Predictor, loader: RawLoader) -> Iterator[Detections]:
-    """The same of a predictor."""
-    for images, _ in loader:
-        yield from predictor.detect(images)
-
-
-@contextmanager
-def evaluating(detector: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode is put back afterwards."""
-    training = detector.training
-    detector.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        detector.train(training)
+def _detections(
+    predictor: Predictor, split: Split, batches: Sequence[Sequence[int]], workers: int
+) -> Iterator[Detections]:
+    """Detect image by image; batches are indices of images, which loader processes read and preprocess."""
+    views = whole_views(split, batches, predictor.info.preprocess)
+    passes = (shown for batch in views for shown in predictor.passes(batch))
+    outputs = map(predictor.run, EvalLoader(split, passes, workers=workers))
+    for batch in views:
+        yield from predictor.merge(outputs, batch)
+    # Ends the loader, which stops its processes.
+    for _ in outputs:
+        raise AssertionError("more outputs than planned")

@@ -9,7 +9,7 @@ from codetr.evaluation.analysis.explain import Analysis, calibration_record, con
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.evaluation.report.pictures import choose
 from codetr.evaluation.report.writer import Evaluated
-from codetr.tracking import Box, BoxedImage, Tracker
+from codetr.tracking import BoxedImage, TrackedBox, Tracker
 
 
 def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
@@ -52,9 +52,9 @@ def boxed_image(evaluated: Evaluated, image: ImageMetrics) -> BoxedImage:
     labels = {category_id: label for label, category_id in enumerate(evaluated.split.category_ids)}
     truth, detections = evaluated.of_image(image.image_id)
 
-    def box(entry: dict[str, Any]) -> Box:
+    def box(entry: dict[str, Any]) -> TrackedBox:
         x, y, width, height = entry["bbox"]
-        return Box((x, y, x + width, y + height), labels[entry["category_id"]], entry.get("score"))
+        return TrackedBox((x, y, x + width, y + height), labels[entry["category_id"]], entry.get("score"))
 
     threshold = evaluated.metrics.operating_point.score
     return BoxedImage(

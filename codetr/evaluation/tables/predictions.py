@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from codetr.core.errors import UserError
 from codetr.evaluation.tables.ground_truth import GroundTruth, boxes_table, positions
-from codetr.inference.coco import coco_entries
+from codetr.inference.coco_results import coco_entries
 
 
 @dataclass(frozen=True)

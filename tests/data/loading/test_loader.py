@@ -28,7 +28,7 @@ from codetr.data.config import (
 )
 from codetr.data.dataset.split import Split
 from codetr.data.loading import loader as loader_module
-from codetr.data.loading.loader import EvalLoader, TrainLoader
+from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from codetr.data.loading.samplers import build_sampler
 from codetr.data.loading.samples import training_sample
 from tests.support.batches import AUGMENT, PREPROCESS, Batch, assert_equal
@@ -295,7 +295,8 @@ def test_evaluation_sees_the_batches_it_asks_for(dataset: Path, workers: int) ->
     """Images in another order would be scored by the ground truth of their neighbours."""
     split = Split.open(dataset, "train")
     batches = [[4, 1], [0], [2, 3]]
-    found = [batch.image_ids for batch in EvalLoader(split, PREPROCESS, batches, workers=workers)]
+    views = whole_views(split, batches, PREPROCESS)
+    found = [batch.image_ids for batch in EvalLoader(split, views, workers=workers)]
     assert found == [split.image_ids[batch].tolist() for batch in batches]
 
 
@@ -309,7 +310,7 @@ def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: 
     split = Split.open(copy, "train")
     for batches in (
         loader(split, workers=workers).epoch(0),
-        EvalLoader(split, PREPROCESS, [range(len(split))], workers=workers),
+        EvalLoader(split, whole_views(split, [range(len(split))], PREPROCESS), workers=workers),
     ):
         with pytest.raises(UserError, match=r"no such file") as caught:
             list(batches)

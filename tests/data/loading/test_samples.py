@@ -13,7 +13,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.data.config import JitterConfig, LoaderConfig, MosaicConfig
 from codetr.data.dataset.split import Split
-from codetr.data.loading.loader import EvalLoader, TrainLoader
+from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from tests.support.batches import AUGMENT, PREPROCESS, assert_equal
 
 
@@ -103,7 +103,7 @@ def test_a_bad_image_ends_a_run_that_was_not_told_to_skip(spoilt: tuple[Split, l
     with pytest.raises(UserError, match=r"loader\.bad_images=skip"):
         list(training.epoch(0))
     with pytest.raises(UserError, match=r"(?i)no such file|when prepared|when the dataset was prepared"):
-        list(EvalLoader(split, PREPROCESS, [range(len(split))], workers=0))
+        list(EvalLoader(split, whole_views(split, [range(len(split))], PREPROCESS), workers=0))
 
 
 def test_a_folder_of_bad_images_ends_any_run(spoilt: tuple[Split, list[int]]) -> None:

@@ -21,7 +21,7 @@ from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, So
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import read_report
-from codetr.data.loading.loader import EvalLoader, TrainLoader
+from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from codetr.data.storage import s3
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
@@ -70,7 +70,7 @@ def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server,
     assert set(server.requests.values()) == {1}, "prepare fetches everything once"
     server.requests.clear()
     found, expected = (
-        list(EvalLoader(opened, PREPROCESS, [range(len(opened))], workers=workers))
+        list(EvalLoader(opened, whole_views(opened, [range(len(opened))], PREPROCESS), workers=workers))
         for opened, workers in ((split, 2), (files, 0))
     )
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(found, expected, strict=True))

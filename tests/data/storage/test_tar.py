@@ -21,7 +21,7 @@ from codetr.data.config import PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import read_report
-from codetr.data.loading.loader import EvalLoader
+from codetr.data.loading.loader import EvalLoader, whole_views
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError, UnsafePathError
 from codetr.data.storage.tar import AmbiguousNameError, Member, Shards, is_sharded, read_member
@@ -92,9 +92,10 @@ def test_tar_files_move_and_are_read_by_loader_processes(
         Split.open(tmp_path / "dataset", "train")
     (tmp_path / "dataset" / "locations.json").write_text(json.dumps(dict.fromkeys(("train", "val"), str(moved))))
     preprocess = PreprocessConfig(short_side=64, long_side=96)
+    splits = [Split.open(folder, "train") for folder in (tmp_path / "dataset", dataset)]
     batches, others = (
-        list(EvalLoader(Split.open(folder, "train"), preprocess, [[3, 1, 2], [0]], workers=workers))
-        for folder, workers in ((tmp_path / "dataset", 2), (dataset, 0))
+        list(EvalLoader(split, whole_views(split, [[3, 1, 2], [0]], preprocess), workers=workers))
+        for split, workers in zip(splits, (2, 0), strict=True)
     )
     assert [batch.image_ids for batch in batches] == [batch.image_ids for batch in others]
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(batches, others, strict=True))

@@ -10,9 +10,9 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.evaluation.collect.parts import Writer, begin, gather
-from codetr.inference.coco import Numbers
+from codetr.inference.coco_results import ExportedDetections
 
-NOTHING = Numbers(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
+NOTHING = ExportedDetections(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
 
 
 def write(folder: Path, *batches: int, masks: bool = False) -> Path:
@@ -20,7 +20,7 @@ def write(folder: Path, *batches: int, masks: bool = False) -> Path:
     writer = Writer(folder)
     for k in batches:
         more: tuple[Any, ...] = (np.array([0.5]), [{"size": [4, 5], "counts": "d0"}]) if masks else ()
-        writer.add(k, [(k, Numbers(np.array([k]), np.array([[k, 0, 1, 1.5]]), np.array([0.1 * k]), *more))])
+        writer.add(k, [(k, ExportedDetections(np.array([k]), np.array([[k, 0, 1, 1.5]]), np.array([0.1 * k]), *more))])
     writer.flush()
     return folder / f"batch-{batches[0]:08d}.npz"
 
@@ -45,9 +45,9 @@ def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
     work(tmp_path / "work")
     writer = Writer(tmp_path / "work")
     labels = np.array([1, 0, 1])
-    writer.add(1, [(1, Numbers(labels[:1], boxes[:1], scores[:1], one[:1], codes[:1]))])
+    writer.add(1, [(1, ExportedDetections(labels[:1], boxes[:1], scores[:1], one[:1], codes[:1]))])
     writer.flush()
-    writer.add(0, [(0, Numbers(labels[1:], boxes[1:], scores[1:], one[1:], codes[1:]))])
+    writer.add(0, [(0, ExportedDetections(labels[1:], boxes[1:], scores[1:], one[1:], codes[1:]))])
     writer.flush()
     found = gather(tmp_path / "work", 2)
     assert found.image.tolist() == [0, 0, 1]

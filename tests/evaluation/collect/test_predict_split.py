@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from codetr.core.errors import UserError
 from codetr.data.dataset.split import Split
@@ -22,7 +21,8 @@ from codetr.evaluation.evaluate import validate
 from codetr.evaluation.tables import coco_json
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import Predictions
-from codetr.inference.coco import coco_results
+from codetr.inference.coco_results import coco_results
+from codetr.inference.predictor import Model, Predictor
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import load_model
 from tests.support.evaluation_sets import random_set
@@ -49,9 +49,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_predictions_are_the_detectors_by_image(split: Split, model: Path, tmp_path: Path) -> None:
     """Boxes in the wrong frame, labels instead of category ids, or shuffled images give metrics near zero."""
-    detector, _ = load_model(model)
+    detector, info = load_model(model)
     work = tmp_path / "work"
-    found = predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work)
+    found = predict_split(Model(detector, info), split, group=ALONE, batch_size=1, workers=0, work=work)
     assert found is not None
     assert not work.exists()
     expected = []
@@ -74,10 +74,10 @@ def test_predictions_are_the_detectors_by_image(split: Split, model: Path, tmp_p
 
 def test_validation_leaves_training_as_it_was(split: Split, model: Path, tmp_path: Path) -> None:
     """A validation that drew random numbers or left the detector in evaluation mode would change the training run."""
-    detector, _ = load_model(model)
+    detector, info = load_model(model)
     detector.train()
     before = torch.get_rng_state()
-    metrics = validate(detector, split, PREPROCESS, group=ALONE, batch_size=2, workers=1, work=tmp_path / "work")
+    metrics = validate(detector, info, split, group=ALONE, batch_size=2, workers=1, work=tmp_path / "work")
     assert metrics is not None
     assert metrics.flat["ground_truths"] == 9
     assert detector.training
@@ -108,23 +108,23 @@ def test_a_detector_that_gives_nan_is_an_error(field: str) -> None:
         coco_results(detections, 12, np.array([1]))
 
 
-class Breaking(nn.Module):
-    """A detector that stops working after some batches, and counts the images it is shown."""
+class Breaking(Model):
+    """A model that stops working after some batches, and keeps the images it is shown."""
 
-    def __init__(self, detector: nn.Module, batches: int) -> None:
-        super().__init__()
-        self.detector, self.left, self.seen = detector, batches, list[int]()
+    def __init__(self, folder: Path, batches: int) -> None:
+        super().__init__(*load_model(folder))
+        self.left, self.seen = batches, list[int]()
 
-    def forward(self, batch: ImageBatch) -> list[Detections]:
+    def run(self, batch: ImageBatch) -> list[Detections]:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
         self.seen += batch.image_ids
-        return self.detector(batch)
+        return super().run(batch)
 
 
-def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> Predictions | None:
-    return predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work, key=key)
+def run(predictor: Predictor, split: Split, work: Path, key: str | None) -> Predictions | None:
+    return predict_split(predictor, split, group=ALONE, batch_size=1, workers=0, work=work, key=key)
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(
@@ -132,10 +132,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
 ) -> None:
     """Hours of a large dataset would be lost; and what is taken over must be what would have been computed."""
     monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
-    detector, _ = load_model(model)
-    whole = run(detector, split, tmp_path / "whole", None)
+    whole = run(Model(*load_model(model)), split, tmp_path / "whole", None)
     work = tmp_path / "work"
-    first, second, other = Breaking(detector, 2), Breaking(detector, 9), Breaking(detector, 9)
+    first, second, other = Breaking(model, 2), Breaking(model, 9), Breaking(model, 9)
     with pytest.raises(KeyboardInterrupt):
         run(first, split, work, "this")
     resumed = run(second, split, work, "this")
@@ -152,11 +151,11 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
 
 TWO_RANKS = """
 from pathlib import Path
-from codetr.data.config import PreprocessConfig
 from codetr.data.dataset.split import Split
 from codetr.core.errors import UserError
 from codetr.evaluation.collect import predict_split as predict
 from codetr.distributed.processes import processes
+from codetr.inference.predictor import Model
 from codetr.weights.model_folder import load_model
 
 def fail(*rest):
@@ -164,11 +163,10 @@ def fail(*rest):
 
 predict.{name} = fail
 with processes() as group:
-    detector, _ = load_model(Path({model!r}))
+    model = Model(*load_model(Path({model!r})))
     split = Split.open(Path({dataset!r}), "val")
     try:
-        preprocess = PreprocessConfig(short_side=64, long_side=96)
-        predict.predict_split(detector, split, preprocess, group=group, batch_size=1, workers=0, work=Path({work!r}))
+        predict.predict_split(model, split, group=group, batch_size=1, workers=0, work=Path({work!r}))
     except BaseException as error:
         assert type(error) is (UserError if group.is_main else SystemExit), repr(error)
     else:
@@ -189,11 +187,10 @@ def test_spoilt_files_of_an_earlier_run_are_done_again(
 ) -> None:
     """Complained of at every start, they would have to be found and removed by hand."""
     monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
-    detector, _ = load_model(model)
-    whole = run(detector, split, tmp_path / "work", "this")
+    whole = run(Model(*load_model(model)), split, tmp_path / "work", "this")
     path = tmp_path / "work" / "batch-00000001.npz"
     path.write_bytes(path.read_bytes()[:100])
-    again = Breaking(detector, 9)
+    again = Breaking(model, 9)
     resumed = run(again, split, tmp_path / "work", "this")
     assert again.seen == split.image_ids[1:2].tolist()
     assert whole is not None

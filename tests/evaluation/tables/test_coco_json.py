@@ -11,7 +11,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
-from codetr.inference.predict_files import Prediction
+from codetr.inference.predict_files import PredictedFiles
 from tests.support.evaluation_sets import truth
 
 GOOD = {"image_id": 1, "category_id": 1, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
@@ -66,7 +66,7 @@ def test_something_other_than_a_list_is_refused(tmp_path: Path, content: object)
     ("content", "message"),
     [
         ({"annotations": [GOOD], "images": []}, "is an annotation file, expected a list"),
-        (asdict(Prediction("tiny", ["a"], 0.3)), r"is of `codetr predict`.*codetr evaluate"),
+        (asdict(PredictedFiles("tiny", ["a"], 0.3)), r"is of `codetr predict`.*codetr evaluate"),
     ],
     ids=["annotations", "predict"],
 )

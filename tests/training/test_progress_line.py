@@ -1,22 +1,34 @@
+"""The progress line on a terminal, in a log, and on other ranks."""
+
+from __future__ import annotations
+
 import os
 import pty
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
+from typing import Any
 
 import pytest
 import torch
 
-from codetr.training.progress import Progress, clock, memory_gib
+from codetr.training.progress_line import ProgressLine, format_duration, memory_gib
 
-SIZE = {"epochs": 2, "steps_per_epoch": 2, "images_per_step": 4, "done": 0, "device": torch.device("cpu")}
+SIZE: dict[str, Any] = {
+    "epochs": 2,
+    "steps_per_epoch": 2,
+    "images_per_step": 4,
+    "done": 0,
+    "device": torch.device("cpu"),
+}
 
 
 @contextmanager
-def terminal(shown):
+def terminal(shown: list[str]) -> Iterator[None]:
     """A pseudo-terminal as stderr inside the block; what it showed is in the list `shown` afterwards."""
     master, slave = pty.openpty()
 
-    def read():
+    def read() -> None:
         with suppress(OSError):  # how a terminal ends
             while part := os.read(master, 4096):
                 shown.append(part.decode())
@@ -29,14 +41,14 @@ def terminal(shown):
     os.close(master)
 
 
-def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch):
+def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
-    shown = []
-    with terminal(shown), Progress(**SIZE) as progress:
+    shown: list[str] = []
+    with terminal(shown), ProgressLine(**SIZE) as progress:
         for step in range(4):
             progress.advance(epoch=step // 2, loss=1.5, lr=1e-4)
-        progress.say("val    epoch 2/2  AP 0.5000")
+        progress.print("val    epoch 2/2  AP 0.5000")
     text = "".join(shown)
     assert "4/4" in text
     assert "loss 1.500  lr 1.0e-04" in text
@@ -44,17 +56,17 @@ def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch):
     assert "\x1b[" in text, "the line is redrawn in place"
 
 
-def test_other_ranks_say_nothing(capsys):
+def test_other_ranks_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Eight processes that print the same would be unreadable."""
-    with Progress(**SIZE, quiet=True, every=0.0) as progress:
+    with ProgressLine(**SIZE, quiet=True, every=0.0) as progress:
         progress.advance(epoch=0, loss=1.5, lr=1e-4)
-        progress.say("something")
+        progress.print("something")
     assert capsys.readouterr().err == ""
 
 
-def test_throughput_counts_all_processes_and_leaves_out_pauses():
+def test_throughput_counts_all_processes_and_leaves_out_pauses() -> None:
     """A validation between two steps must not look like slow training."""
-    progress = Progress(**SIZE, quiet=True)
+    progress = ProgressLine(**SIZE, quiet=True)
     progress._clock -= 100  # as if a validation had taken so long
     progress.restart_clock()
     progress._clock -= 0.5  # as if the step had taken so long
@@ -62,9 +74,9 @@ def test_throughput_counts_all_processes_and_leaves_out_pauses():
     assert progress.images_per_second == pytest.approx(8, rel=0.05)
 
 
-def test_memory_is_that_of_this_process():
+def test_memory_is_that_of_this_process() -> None:
     assert 0.05 < memory_gib(torch.device("cpu")) < 100
 
 
-def test_durations_are_read_as_clocks():
-    assert clock(3 * 3600 + 5 * 60 + 7.4) == "3:05:07"
+def test_durations_are_read_as_clocks() -> None:
+    assert format_duration(3 * 3600 + 5 * 60 + 7.4) == "3:05:07"

@@ -1,4 +1,4 @@
-"""Pictures with boxes, as wandb shows them: in layers that the viewer switches on and off."""
+"""Images with boxes for W&B, in layers that the viewer can show and hide."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Box:
-    """One box to draw: xyxy in pixels of the picture, the class's index, and a score in [0, 1] or None for truth."""
+class TrackedBox:
+    """One box: xyxy in pixels of the image, the class's index, and a score in [0, 1], None for ground truth."""
 
     xyxy: tuple[float, float, float, float]
     label: int
@@ -22,23 +22,23 @@ class Box:
 
 @dataclass(frozen=True)
 class BoxedImage:
-    """A picture with layers of boxes that the viewer switches on and off.
+    """An image with layers of boxes that the viewer can show and hide.
 
     Attributes:
         pixels: (height, width, 3) uint8 RGB, or the path of an image file.
         class_names: name of every class index.
         layers: boxes by the layer's name, e.g. {"predictions": [...], "truth": [...]}.
-        caption: text below the picture.
+        caption: text below the image.
     """
 
     pixels: np.ndarray | Path
     class_names: Sequence[str]
-    layers: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+    layers: Mapping[str, Sequence[TrackedBox]] = field(default_factory=dict)
     caption: str | None = None
 
 
 def wandb_image(picture: BoxedImage) -> Any:
-    """The picture as a `wandb.Image`."""
+    """Convert an image to a `wandb.Image`."""
     import wandb
 
     names = dict(enumerate(picture.class_names))
@@ -50,7 +50,7 @@ def wandb_image(picture: BoxedImage) -> Any:
     return wandb.Image(pixels, boxes=layers or None, caption=picture.caption)
 
 
-def _wandb_box(box: Box, names: Mapping[int, str]) -> dict[str, Any]:
+def _wandb_box(box: TrackedBox, names: Mapping[int, str]) -> dict[str, Any]:
     x1, y1, x2, y2 = (float(value) for value in box.xyxy)
     caption = names[box.label] if box.score is None else f"{names[box.label]} {box.score:.2f}"
     value: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Detections as COCO results."""
+"""Convert detections to COCO results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """One image's detections as COCO results, masks as run-length codes in `segmentation` with a `mask_score`.
+    """Convert the detections of one image to COCO results; masks become run-length codes `segmentation`.
 
     Numbers are float32 and are written with the fewest digits that read back as the same float32, so nothing is
-    rounded away and `0.9` does not become `0.8999999761581421`.
+    rounded and `0.9` does not become `0.8999999761581421`. Masks have a `mask_score` in addition.
 
     Args:
         detections: boxes xyxy in pixels of the original image.
@@ -32,14 +32,14 @@ def coco_results(detections: Detections, image_id: int, category_ids: NDArray[np
     Raises:
         UserError: a box or score is not finite.
     """
-    numbers = numbers_of(detections, f"image {image_id}")
+    exported = export_detections(detections, f"image {image_id}")
     return coco_entries(
-        np.full(len(numbers.labels), image_id),
-        category_ids[numbers.labels],
-        boxes_xywh=numbers.boxes_xywh,
-        scores=numbers.scores,
-        masks=numbers.masks,
-        mask_scores=numbers.mask_scores,
+        np.full(len(exported.labels), image_id),
+        category_ids[exported.labels],
+        boxes_xywh=exported.boxes_xywh,
+        scores=exported.scores,
+        masks=exported.masks,
+        mask_scores=exported.mask_scores,
     )
 
 
@@ -52,7 +52,7 @@ def coco_entries(
     masks: Iterable[dict[str, Any]] | None,
     mask_scores: NDArray[np.float64] | None,
 ) -> list[dict[str, Any]]:
-    """Detections as COCO results: a dictionary each, without the fields that are None.
+    """Build COCO results, one dictionary per detection, without the fields that are None.
 
     Args:
         image_ids: (detections,).
@@ -60,7 +60,7 @@ def coco_entries(
         boxes_xywh: (detections, 4) x, y, width, height in pixels.
         scores: (detections,).
         masks: run-length codes.
-        mask_scores: (detections,) what masks are ranked by.
+        mask_scores: (detections,) scores that rank masks.
     """
     columns: dict[str, Iterable[Any]] = {"image_id": image_ids.tolist(), "category_id": category_ids.tolist()}
     if boxes_xywh is not None:
@@ -74,14 +74,14 @@ def coco_entries(
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """One image's detections as they are written.
+class ExportedDetections:
+    """The detections of one image as they are written to files.
 
     Attributes:
         labels: (detections,).
         boxes_xywh: (detections, 4) x, y, width, height in pixels of the original image.
         scores: (detections,).
-        mask_scores: (detections,) what masks are ranked by, None without masks.
+        mask_scores: (detections,) scores that rank masks, None without masks.
         masks: compressed run-length codes, None without masks.
     """
 
@@ -92,12 +92,15 @@ class Numbers:
     masks: list[dict[str, Any]] | None = None
 
 
-def numbers_of(detections: Detections, where: str) -> Numbers:
-    """The numbers that `coco_results` writes; arguments and errors are its.
+def export_detections(detections: Detections, where: str) -> ExportedDetections:
+    """Convert detections to the numbers that are written to files, see `coco_results`.
 
     Args:
         detections: boxes xyxy in pixels of the original image.
-        where: whose they are, for the error.
+        where: names the image in errors.
+
+    Raises:
+        UserError: a box or score is not finite.
     """
     require_finite(detections, where)
     boxes = _floats(detections.boxes).copy()
@@ -105,21 +108,21 @@ def numbers_of(detections: Detections, where: str) -> Numbers:
     scores = _shortest(_floats(detections.scores))
     labels = detections.labels.cpu().numpy().astype(np.int64)
     if detections.masks is None:
-        return Numbers(labels, _shortest(boxes), scores)
+        return ExportedDetections(labels, _shortest(boxes), scores)
     mask_scores = scores if detections.mask_scores is None else _shortest(_floats(detections.mask_scores))
-    # One mask in pixels at a time.
+    # Only one mask at a time is in memory as pixels.
     masks = [encode_mask(mask.cpu().numpy()) for mask in detections.masks]
-    return Numbers(labels, _shortest(boxes), scores, mask_scores, masks)
+    return ExportedDetections(labels, _shortest(boxes), scores, mask_scores, masks)
 
 
 def require_finite(detections: Detections, where: str) -> None:
-    """Raise `UserError` if a box or score is NaN or infinite: what compares with no threshold would go unnoticed."""
+    """Raise `UserError` if a box or score is NaN or infinite: NaN is below every threshold and would go unnoticed."""
     values = [detections.boxes, detections.scores]
     if detections.mask_scores is not None:
         values.append(detections.mask_scores)
     if not all(bool(value.isfinite().all()) for value in values):
         hint = "The weights are damaged, or training diverged."
-        raise UserError("the detector gave boxes or scores that are not finite", where=where, hint=hint)
+        raise UserError("the detector returned boxes or scores that are not finite", where=where, hint=hint)
 
 
 def _floats(values: Tensor) -> NDArray[np.float32]:
@@ -127,5 +130,5 @@ def _floats(values: Tensor) -> NDArray[np.float32]:
 
 
 def _shortest(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The floats with the fewest decimal digits that are the same float32."""
+    """Return the float64 values with the fewest decimal digits that round to the same float32."""
     return values.astype(str).astype(np.float64)

@@ -1,20 +1,27 @@
+"""The folder of checkpoints: atomic, verified, and assigned to one run."""
+
+from __future__ import annotations
+
 import json
 import multiprocessing
 import os
 import pickle
 import resource
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_file
-from codetr.training.checkpoint import CheckpointFolder, differences, exclusive
+from codetr.training.checkpoint_folder import CheckpointFolder, differences, exclusive
 
 RUN = {"dataset": "sha256:1", "processes": 1, "recipe": {"training": {"seed": 0, "epochs": 3}}}
 
 
-def make(folder, *steps, keep=5, best=None):
+def make(folder: Path, *steps: int, keep: int = 5, best: int | None = None) -> CheckpointFolder:
     checkpoints = CheckpointFolder(folder, keep=keep)
     checkpoints.claim(RUN)
     for step in steps:
@@ -22,19 +29,19 @@ def make(folder, *steps, keep=5, best=None):
     return checkpoints
 
 
-def test_what_was_saved_is_read_back(tmp_path):
+def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     checkpoints = make(tmp_path / "c", 4, 8)
     assert checkpoints.newest() == 8
     assert checkpoints.load(8)["value"].tolist() == [8.0, 8.0, 8.0]
 
 
-def test_the_newest_and_the_best_stay(tmp_path):
-    """A policy that forgot the best one would lose the model the user wants."""
+def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
+    """A policy without the best one would lose the model that `publish=best` needs."""
     assert make(tmp_path / "c", 1, 2, 3, 4, 5, keep=2, best=2).steps() == [2, 4, 5]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit", "no state", "no info", "foreign info"])
-def test_a_damaged_newest_checkpoint_is_skipped_for_the_one_before(tmp_path, damage):
+def test_a_damaged_newest_checkpoint_is_skipped_for_the_one_before(tmp_path: Path, damage: str) -> None:
     checkpoints = make(tmp_path / "c", 4, 8)
     folder = tmp_path / "c" / "step-00000008"
     content = bytearray((folder / "state.pt").read_bytes())
@@ -49,7 +56,7 @@ def test_a_damaged_newest_checkpoint_is_skipped_for_the_one_before(tmp_path, dam
         (folder / "info.json").unlink()
     else:
         (folder / "info.json").write_text('["step", 8]')
-    with pytest.warns(UserWarning, match="step-00000008.*set aside"):
+    with pytest.warns(UserWarning, match="step-00000008.*renamed to damaged-"):
         assert checkpoints.newest() == 4
     # A damaged one that still counted would push sound ones out of the policy.
     checkpoints = CheckpointFolder(tmp_path / "c", keep=1)
@@ -57,18 +64,21 @@ def test_a_damaged_newest_checkpoint_is_skipped_for_the_one_before(tmp_path, dam
     assert checkpoints.newest() == 6
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_over_in_silence(tmp_path):
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_over_in_silence(tmp_path: Path) -> None:
     checkpoints = make(tmp_path / "c", 4)
     (tmp_path / "c" / "step-00000004" / "state.pt").write_bytes(b"")
-    with pytest.warns(UserWarning, match="set aside"), pytest.raises(UserError, match="every checkpoint is damaged"):
+    with (
+        pytest.warns(UserWarning, match="renamed to damaged-"),
+        pytest.raises(UserError, match="every checkpoint is damaged"),
+    ):
         checkpoints.newest()
 
 
-def test_a_checkpoint_that_would_execute_something_is_refused(tmp_path):
+def test_a_checkpoint_that_would_execute_something_is_refused(tmp_path: Path) -> None:
     """A checkpoint from elsewhere must not run code, even with a digest that fits."""
 
     class Harmful:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "harm"),)
 
     checkpoints = make(tmp_path / "c")
@@ -85,7 +95,7 @@ def test_a_checkpoint_that_would_execute_something_is_refused(tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
-def test_an_unfinished_run_of_another_configuration_is_protected(tmp_path):
+def test_an_unfinished_run_of_another_configuration_is_protected(tmp_path: Path) -> None:
     """Mixing two runs would give a model that neither configuration describes."""
     make(tmp_path / "c", 4)
     other = {**RUN, "processes": 2, "recipe": {"training": {"seed": 1, "epochs": 3}}}
@@ -97,8 +107,8 @@ def test_an_unfinished_run_of_another_configuration_is_protected(tmp_path):
     assert CheckpointFolder(tmp_path / "c", keep=2).steps() == [4]
 
 
-def test_a_finished_run_makes_room_for_another_configuration(tmp_path):
-    """Else changing one parameter and running the pipeline again would end in an error."""
+def test_a_finished_run_makes_room_for_another_configuration(tmp_path: Path) -> None:
+    """Otherwise changing a parameter and running the pipeline again would end in an error."""
     checkpoints = make(tmp_path / "c", 4)
     checkpoints.finish()
     checkpoints.claim(RUN)
@@ -107,21 +117,21 @@ def test_a_finished_run_makes_room_for_another_configuration(tmp_path):
     assert checkpoints.steps() == []
 
 
-def test_a_folder_of_something_else_is_not_touched(tmp_path):
+def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="not empty"):
         CheckpointFolder(tmp_path, keep=2).claim(RUN)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-def test_what_a_killed_run_was_writing_is_removed(tmp_path):
+def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
     checkpoints = make(tmp_path / "c", 4)
     (tmp_path / "c" / ".step-00000008.abc.tmp").mkdir()
     checkpoints.claim(RUN)
     assert not (tmp_path / "c" / ".step-00000008.abc.tmp").exists()
 
 
-def test_a_checkpoint_that_was_being_replaced_comes_back(tmp_path):
+def test_a_checkpoint_that_was_being_replaced_comes_back(tmp_path: Path) -> None:
     """The end of an epoch is saved again after validation; a kill between the two renames must not cost the epoch."""
     checkpoints = make(tmp_path / "c", 4)
     retired = tmp_path / "c" / ".step-00000004.abc.old"
@@ -133,27 +143,27 @@ def test_a_checkpoint_that_was_being_replaced_comes_back(tmp_path):
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["run.json", "step-00000004"]
 
 
-def hold(folder, ready, release):
+def hold(folder: Path, ready: Event, release: Event) -> None:
     with exclusive(folder):
         ready.set()
         release.wait(30)
 
 
-def test_two_runs_cannot_use_one_folder_at_the_same_time(tmp_path):
+def test_two_runs_cannot_use_one_folder_at_the_same_time(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()
     other = context.Process(target=hold, args=(tmp_path, ready, release))
     other.start()
     assert ready.wait(60)
-    with pytest.raises(UserError, match="in use"), exclusive(tmp_path, patience=0.3):
+    with pytest.raises(UserError, match="in use"), exclusive(tmp_path, timeout=0.3):
         raise AssertionError("both runs have the folder")
     other.kill()
     other.join()
-    with exclusive(tmp_path, patience=5):
+    with exclusive(tmp_path, timeout=5):
         pass  # a killed run gives the folder back
 
 
-def test_a_full_disk_is_an_error_with_a_hint_and_leaves_the_checkpoint_before(tmp_path):
+def test_a_full_disk_is_an_error_with_a_hint_and_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     checkpoints = make(tmp_path / "c", 4)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
@@ -165,6 +175,6 @@ def test_a_full_disk_is_an_error_with_a_hint_and_leaves_the_checkpoint_before(tm
     assert checkpoints.newest() == 4
 
 
-def test_differences_name_dotted_paths():
+def test_differences_name_dotted_paths() -> None:
     old, new = {"a": {"b": 1, "gone": 0}, "same": [1]}, {"a": {"b": 2}, "same": [1], "added": 5}
     assert differences(old, new) == ["a.b: 1 there, 2 here", "a.gone: 0 there, None here", "added: None there, 5 here"]

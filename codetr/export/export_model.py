@@ -1,4 +1,4 @@
-"""From a model folder to files for deployment, each checked before the folder appears."""
+"""Export a model folder to files for deployment, each verified before the output folder appears."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from codetr.data.images import read_image
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
 from codetr.export.program import export_program, load_program, output_names, save_program
-from codetr.export.verify import Comparison, Reference, batch_of, compare, drawn_batches
+from codetr.export.verify import DetectorReference, ExportComparison, batch_of, compare, drawn_batches
 from codetr.weights.model_folder import WEIGHTS, folder_of, load_model
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
-"""Files by format: ONNX, which ONNX Runtime runs, and a torch.export program."""
+"""File names by format: ONNX for ONNX Runtime, and a torch.export program."""
 
 DESCRIPTION = "codetr.json"
-"""Beside them, what they say about themselves; by it an earlier output is known."""
+"""Metadata file beside them, which also marks an earlier output."""
 
 
 class ExportInfo(Settings):
-    """What an exported file says about itself.
+    """Metadata of an exported file.
 
     Attributes:
-        format: a later version of the package may write another.
+        format: version of this metadata.
         codetr: version of the package that exported it.
         recipe: name of the recipe the model was trained with.
         class_names: in label order.
         preprocess: how images are resized and normalised.
-        canvas: which canvases it takes.
-        weights: digest of the weights it was made from.
+        canvas: valid canvas sizes.
+        weights: digest of the exported weights.
     """
 
     format: Literal[1] = 1
@@ -52,31 +52,31 @@ class ExportInfo(Settings):
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A file that was written, and how it compared with the detector, batch by batch."""
+class ExportedFile:
+    """A written file, and its comparison with the detector for every batch."""
 
     path: Path
-    comparisons: list[Comparison]
+    comparisons: list[ExportComparison]
 
 
 def export(
     model: Path, output: Path, *, formats: Sequence[str] = tuple(FORMATS), images: Sequence[Path] = ()
-) -> list[Exported]:
-    """Write a detector as files that run without this package, and check that they detect what it does.
+) -> list[ExportedFile]:
+    """Export a detector to files that run without this package, and verify their detections.
 
     Args:
         model: a model folder, or the weights file in it.
-        output: folder to write; it appears as a whole when all files agree with the detector. It may exist if it is
-            empty or an earlier output of this function, which is replaced.
-        formats: some of `FORMATS`.
-        images: files to compare on, too; drawn images always are.
+        output: folder to write, atomically when all files agree with the detector. It may exist if it is empty or an
+            earlier output of this function, which is replaced.
+        formats: keys of `FORMATS`.
+        images: files to compare on, in addition to drawn images.
 
     Raises:
-        UserError: no model, a detector that cannot be exported, packages for ONNX that are not installed, an image
-            that cannot be read, an output folder that holds something else, or a file that does not agree.
+        UserError: there is no model; the detector cannot be exported; packages for ONNX are not installed; an image
+            cannot be read; the output folder holds other files; or a file does not agree with the detector.
     """
     output = output.resolve()
-    require_replaceable(output, "output of export", _names)
+    require_replaceable(output, "output of export", _written_names)
     if "onnx" in formats:
         require_onnx()
     detector, info = load_model(model)
@@ -91,14 +91,15 @@ def export(
         weights=sha256_file(folder_of(model) / WEIGHTS),
     ).model_dump_json()
     progress = Console(stderr=True, highlight=False)
-    progress.print("tracing the detector: up to a minute for small ones, several for large ones")
+    progress.print("tracing the detector (up to a minute for small ones, several minutes for large ones)")
     exported = export_program(detector)
     references = [
-        Reference.of(detector, rule, batch) for batch in track(batches, len(batches), "detecting with the model")
+        DetectorReference.of(detector, rule, batch)
+        for batch in track(batches, len(batches), "detecting with the model")
     ]
     if not any(len(found) for reference in references for found in reference.expected):
-        hint = "Give images with objects: --image."
-        raise UserError("found nothing in any image, so that nothing could be compared", where=str(model), hint=hint)
+        hint = "Pass images with objects: --image."
+        raise UserError("detects nothing in any image, so nothing can be compared", where=str(model), hint=hint)
     results = []
     with atomic_directory(output) as unfinished:
         write_text(unfinished / DESCRIPTION, description)
@@ -114,25 +115,25 @@ def export(
                 compare(reference, run) for reference in track(references, len(references), f"comparing {file.name}")
             ]
             require_agreement(comparisons, file.name)
-            results.append(Exported(output / file.name, comparisons))
+            results.append(ExportedFile(output / file.name, comparisons))
     return results
 
 
-def require_agreement(comparisons: Sequence[Comparison], name: str) -> None:
-    """Raise `UserError` if a file does not detect what the detector does."""
+def require_agreement(comparisons: Sequence[ExportComparison], name: str) -> None:
+    """Raise `UserError` if the detections of a file do not agree with those of the detector."""
     for comparison in comparisons:
         if not comparison.passed:
             height, width = comparison.canvas
             raise UserError(
-                f"of {comparison.detections} detections in {comparison.images} images on a canvas of {height} by "
-                f"{width} pixels only {comparison.agreeing:.1%} agree with the detector's (largest difference "
-                f"{comparison.boxes:.3g} pixels, {comparison.scores:.3g} in scores), where {comparison.steady:.1%} "
-                "stay the same when pixels change by a rounding; nothing was written",
+                f"only {comparison.agreeing:.1%} of {comparison.detections} detections in {comparison.images} images "
+                f"on a canvas of {height} by {width} pixels agree with the detector's (largest difference "
+                f"{comparison.boxes:.3g} pixels, {comparison.scores:.3g} in scores); {comparison.stable:.1%} are "
+                "unchanged when pixels change by a rounding error; nothing was written",
                 where=name,
-                hint="Weights that are not trained, or not finite, can cause this; a trained detector should agree.",
+                hint="Untrained weights, or weights that are not finite, can cause this; a trained detector agrees.",
             )
 
 
-def _names(folder: Path) -> set[str] | None:
+def _written_names(folder: Path) -> set[str] | None:
     ours = (DESCRIPTION, *FORMATS.values(), f"{FORMATS['onnx']}.data")
     return {name for name in ours if (folder / name).is_file()} if (folder / DESCRIPTION).is_file() else None

@@ -1,4 +1,4 @@
-"""What a person watching sees: throughput, time left, memory, learning rate and losses, on rank 0 only."""
+"""The progress of training on standard error: throughput, time left, memory, learning rate and loss, on rank 0."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 SMOOTHING = 0.9
-"""Weight of the past in the running mean of a step's duration."""
+"""Weight of the previous mean in the running mean of a step's duration."""
 
 
-class Progress:
-    """A line that is redrawn in a terminal, and a plain line every few seconds elsewhere; all on stderr."""
+class ProgressLine:
+    """A line that is redrawn in a terminal, and a plain line every few seconds elsewhere."""
 
     def __init__(
         self,
@@ -32,7 +32,17 @@ class Progress:
         quiet: bool = False,
         every: float = 10.0,
     ) -> None:
-        """Args: the size of the run; steps done before this start; seconds between plain lines; say nothing."""
+        """Show nothing yet; the terminal's line appears when the context is entered.
+
+        Args:
+            epochs: of the run.
+            steps_per_epoch: optimiser steps of an epoch.
+            images_per_step: images of an optimiser step, over all processes.
+            done: optimiser steps done before this start.
+            device: whose memory is shown.
+            quiet: print nothing, as on all ranks but the first.
+            every: seconds between plain lines.
+        """
         self._epochs, self._steps_per_epoch, self._images_per_step = epochs, steps_per_epoch, images_per_step
         self._total, self._done = epochs * steps_per_epoch, done
         self._device, self._quiet, self._every = device, quiet, every
@@ -58,35 +68,40 @@ class Progress:
 
     @property
     def images_per_second(self) -> float:
-        """Throughput of all processes together, over about the last ten steps; 0 before the first."""
+        """Throughput of all processes over about the last ten steps; 0 before the first."""
         return self._images_per_step / self._seconds_per_step if self._seconds_per_step else 0.0
 
+    @property
+    def memory_gib(self) -> float:
+        """Peak memory of this process in GiB."""
+        return memory_gib(self._device)
+
     def restart_clock(self) -> None:
-        """Leave out of the throughput what happened since the last step (validation, say)."""
+        """Exclude the time since the last step, a validation for instance, from the throughput."""
         self._clock = time.monotonic()
 
     def advance(self, *, epoch: int, loss: float, lr: float) -> None:
-        """One more step is done, in `epoch` (from 0)."""
+        """Count one optimiser step, done in `epoch` (from 0), and update the line."""
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
-        past = self._seconds_per_step
-        self._seconds_per_step = seconds if past is None else SMOOTHING * past + (1 - SMOOTHING) * seconds
+        mean = self._seconds_per_step
+        self._seconds_per_step = seconds if mean is None else SMOOTHING * mean + (1 - SMOOTHING) * seconds
         self._done += 1
         if self._quiet:
             return
-        left = clock((self._total - self._done) * self._seconds_per_step)
-        figures = (
+        left = format_duration((self._total - self._done) * self._seconds_per_step)
+        description = (
             f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  lr {lr:.1e}  {self.images_per_second:.1f} img/s  "
-            f"{left} left  {memory_gib(self._device):.1f} GiB"
+            f"{left} left  {self.memory_gib:.1f} GiB"
         )
         if self._bar:
-            self._bar.update(self._task, completed=self._done, description=figures)
+            self._bar.update(self._task, completed=self._done, description=description)
         elif now - self._printed >= self._every or self._done == self._total:
             self._printed = now
-            self.say(f"train  step {self._done}/{self._total}  {figures}")
+            self.print(f"train  step {self._done}/{self._total}  {description}")
 
-    def say(self, line: str) -> None:
-        """Print a line of its own."""
+    def print(self, line: str) -> None:
+        """Print a line above the progress."""
         if self._quiet:
             return
         if self._bar:
@@ -98,16 +113,16 @@ class Progress:
 
 
 def memory_gib(device: torch.device) -> float:
-    """Peak memory of this process in GiB: the GPU's where there is one, else the main memory."""
+    """Return the peak memory of this process in GiB: GPU memory on a GPU, main memory on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
+    # Linux reports KiB, macOS bytes.
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+def format_duration(seconds: float) -> str:
+    """Format seconds as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,14 +1,14 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""The folder of a run's checkpoints, from which the run resumes exactly.
 
-A folder of checkpoints belongs to one run and holds
+It belongs to one run and holds
 
-    run.json                 what the run is: dataset, recipe, number of processes; whether it has finished
-    step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; all tensors whole
-    step-00000120/info.json  the digest of state.pt and its position
-    metrics.jsonl            the curves so far
+    run.json                 identity of the run (dataset, recipe, number of processes); whether it has finished
+    step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; full tensors
+    step-00000120/info.json  the digest of state.pt and its step
+    metrics.jsonl            the metrics so far
 
-Random states need no saving: they are derived from the position (see `randomness`), and so is the learning rate.
-Every checkpoint appears whole or not at all, is verified when it is read, and is read without executing anything.
+Random states are not saved: they are derived from the position (see `randomness`), as is the learning rate.
+Checkpoints are written atomically, verified when they are read, and read without executing code.
 """
 
 from __future__ import annotations
@@ -38,25 +38,28 @@ LOCK = ".lock"
 
 
 class CheckpointFolder:
-    """The checkpoints of one run. Only rank 0 writes; every rank reads."""
+    """The checkpoints of one run. Only rank 0 writes; every rank reads.
+
+    Args:
+        folder: of this run alone.
+        keep: how many of the newest checkpoints are kept.
+    """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        """Args: a folder of its own for this run; how many of the newest checkpoints stay."""
         self.folder = folder
         self._keep = keep
 
     def claim(self, identity: Mapping[str, Any]) -> None:
-        """Make the folder that of the run `identity`, or confirm that it is.
+        """Assign the folder to the run with this identity, or confirm that it is already assigned to it.
 
-        A folder of another run that has finished is emptied: its model is published. One of another run that
-        has not finished is refused.
+        The folder of another, finished run is emptied: its model is published. That of an unfinished run is refused.
 
         Args:
             identity: a JSON object of everything that decides the run's result.
 
         Raises:
-            UserError: the folder belongs to another, unfinished run; the message says which fields differ. Or
-                it holds other things than checkpoints.
+            UserError: the folder belongs to another, unfinished run (the message names the fields that differ), or
+                holds other files.
         """
         path = self.folder / RUN
         if not path.exists():
@@ -75,8 +78,8 @@ class CheckpointFolder:
                 raise UserError(
                     f"belongs to an unfinished run of another configuration ({changes})",
                     where=str(self.folder),
-                    hint="Give this run another folder, finish the other run with its own settings, or delete the "
-                    "folder to give that run up.",
+                    hint="Give this run another folder, finish the other run with its settings, or delete the folder "
+                    "to discard that run.",
                 )
             for entry in self.folder.iterdir():
                 if entry.name != LOCK:
@@ -84,28 +87,28 @@ class CheckpointFolder:
         write_json(path, {"identity": dict(identity), "finished": False})
 
     def finish(self) -> None:
-        """Note that the run's model is published."""
+        """Record that the run's model is published."""
         run = read_json(self.folder / RUN)
         write_json(self.folder / RUN, {**run, "finished": True})
 
     def save(self, state: Mapping[str, Any], *, step: int, best_step: int | None) -> Path:
-        """Write a checkpoint, then remove those the policy does not keep.
+        """Write a checkpoint, then remove all but the newest `keep` and the best.
 
         Args:
             state: nested dicts and lists of tensors, numbers and strings.
             step: optimiser steps done.
-            best_step: step of the checkpoint with the best validation so far, which stays.
+            best_step: step of the checkpoint with the best validation so far, which is kept.
 
         Raises:
-            UserError: it cannot be written (the disk is full, say). Earlier checkpoints are as they were.
+            UserError: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
         """
         path = self._path(step)
         try:
             with atomic_directory(path) as temporary:
                 torch.save(dict(state), temporary / STATE)
                 write_json(temporary / INFO, {"step": step, "digest": sha256_file(temporary / STATE)})
-        except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError when the disk is full
-            hint = "Free some space and start again: the run goes on from the checkpoint before."
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
+            hint = "Free disk space and run the same command again: it resumes from the previous checkpoint."
             raise UserError(f"cannot be written ({error})", where=str(path), hint=hint) from None
         for old in self.steps()[: -self._keep]:
             if old != best_step:
@@ -113,7 +116,7 @@ class CheckpointFolder:
         return path
 
     def newest(self) -> int | None:
-        """Step of the newest sound checkpoint; None if there is none at all. Damaged ones are set aside.
+        """Return the step of the newest sound checkpoint, None without checkpoints. Damaged ones are renamed.
 
         Raises:
             UserError: there are checkpoints, and all are damaged.
@@ -124,10 +127,11 @@ class CheckpointFolder:
             if damage is None:
                 return step
             path = self._path(step)
-            aside = path.with_name(f"damaged-{path.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            warnings.warn(f"{path}: {damage}; set aside, trying the checkpoint before it", stacklevel=2)
+            renamed = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(renamed, ignore_errors=True)
+            path.rename(renamed)
+            message = f"{path}: {damage}; renamed to {renamed.name}, trying the previous checkpoint"
+            warnings.warn(message, stacklevel=2)
         if steps:
             raise UserError(
                 "every checkpoint is damaged",
@@ -137,10 +141,10 @@ class CheckpointFolder:
         return None
 
     def load(self, step: int) -> dict[str, Any]:
-        """Read the checkpoint of `step` to the CPU.
+        """Load the checkpoint of `step` to the CPU.
 
         Raises:
-            UserError: it is missing, damaged, or holds anything but plain data.
+            UserError: it is missing or damaged, or holds more than plain data.
         """
         damage = self._damage(step)
         path = self._path(step) / STATE
@@ -148,13 +152,13 @@ class CheckpointFolder:
             hint = "All processes of a run must see the same checkpoint folder."
             raise UserError(damage, where=str(path), hint=hint)
         try:
-            # Mapped, not read: the processes of a machine share the memory, and each copies only its share.
+            # Mapped, not read: the processes of a machine share the memory, and each copies only its shard.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise UserError(f"cannot be read as a checkpoint ({error})", where=str(path)) from None
 
     def steps(self) -> list[int]:
-        """Steps of all checkpoints in the folder, ascending."""
+        """Return the steps of all checkpoints in the folder, ascending."""
         names = (entry.name.removeprefix(PREFIX) for entry in self.folder.glob(f"{PREFIX}*") if entry.is_dir())
         return sorted(int(name) for name in names if name.isdigit())
 
@@ -162,7 +166,7 @@ class CheckpointFolder:
         return self.folder / f"{PREFIX}{step:08d}"
 
     def _damage(self, step: int) -> str | None:
-        """What is wrong with a checkpoint's files, or None."""
+        """Return what is wrong with a checkpoint's files, or None."""
         path = self._path(step)
         try:
             info = read_json(path / INFO)
@@ -177,9 +181,9 @@ class CheckpointFolder:
         return None
 
     def _remove_leftovers(self) -> None:
-        """Remove what a run that was killed while writing left behind.
+        """Remove the temporary files of a run that was killed while writing.
 
-        If it was killed while one checkpoint took the place of another of the same step, the old one comes back.
+        If it was killed while it replaced a checkpoint by another of the same step, the old one is restored.
         """
         for entry in self.folder.glob(".*"):
             for replaced in self.folder.glob(f"{entry.name}/{PREFIX}*") if entry.name.endswith(".old") else ():
@@ -190,36 +194,35 @@ class CheckpointFolder:
 
 
 @contextmanager
-def exclusive(folder: Path, *, patience: float = 60.0) -> Iterator[None]:
-    """Keep other runs out of `folder` inside the block; the lock ends with the process, however it ends.
+def exclusive(folder: Path, *, timeout: float = 60.0) -> Iterator[None]:
+    """Lock `folder` against other runs inside the block; the lock ends with the process, however it ends.
 
-    Processes of a run that was just killed may take some seconds to notice, so a taken folder is tried again
-    for a while. The lock is one of POSIX: unlike flock's it is not inherited by data-loader processes, which
-    outlive a killed run for a moment.
+    Processes of a run that was just killed may take some seconds to exit, so locking is tried repeatedly. It is a POSIX
+    lock: unlike that of flock it is not inherited by data-loader processes, which outlive a killed run for a moment.
 
     Args:
-        folder: made if it does not exist.
-        patience: seconds to keep trying.
+        folder: created if it does not exist.
+        timeout: seconds to keep trying.
 
     Raises:
-        UserError: another run has it.
+        UserError: another run holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    end = time.monotonic() + patience
-    told = False
+    deadline = time.monotonic() + timeout
+    announced = False
     try:
         while True:
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     hint = "Wait for it to end, stop it, or give this run another folder."
                     raise UserError("is in use by another training run", where=str(folder), hint=hint) from None
-                if not told:
+                if not announced:
                     print(f"{folder} is in use by another training run: waiting for it to end", file=sys.stderr)
-                    told = True
+                    announced = True
                 time.sleep(0.2)
         yield
     finally:
@@ -227,7 +230,7 @@ def exclusive(folder: Path, *, patience: float = 60.0) -> Iterator[None]:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """The leaves in which two JSON values differ, as "a.b: 1 there, 2 here"."""
+    """List the leaves in which two JSON values differ, as "a.b: 1 there, 2 here"."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]

@@ -1,4 +1,4 @@
-"""`codetr export` from a model folder to files, and the program in the guide that uses them."""
+"""`codetr export` from a model folder to files, and the code in the guide that uses them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
 from codetr.data.transforms.resize import resize
 from codetr.export.canvas import CanvasRule
-from codetr.export.folder import export
-from codetr.export.verify import Comparison, batch_of
+from codetr.export.export_model import export
+from codetr.export.verify import ExportComparison, batch_of
 from codetr.inference.load import load
 from codetr.models.masks import paste_mask
 from codetr.models.structures import Detections
@@ -59,7 +59,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(model: Path, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command writes, after it compared both files with the model."""
+    """The output of the command, with both files verified."""
     output = tmp_path_factory.mktemp("exported") / "files"
     with pytest.raises(SystemExit) as ended:
         main(["export", "-m", str(model), "-o", str(output), "--image", str(photo)])
@@ -92,7 +92,7 @@ def test_both_files_say_what_they_are(exported: Path, model: Path) -> None:
 
 
 def test_they_say_nothing_of_the_machine_that_made_them(exported: Path) -> None:
-    """torch.export notes for every operation which line of which file it comes from."""
+    """torch.export records the source line of every operation."""
     content = (exported / "model.onnx").read_bytes()
     with zipfile.ZipFile(exported / "model.pt2") as archive:
         content += b"".join(archive.read(name) for name in archive.namelist())
@@ -101,7 +101,7 @@ def test_they_say_nothing_of_the_machine_that_made_them(exported: Path) -> None:
 
 @pytest.fixture
 def guide(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Image.Image], dict[str, Any]]:
-    """Runs the program in the guide on an image; gives its variables."""
+    """Run the code of the guide on an image, and return its variables."""
     (tmp_path / "guide.py").write_text(python_of(GUIDE, "import json"))
     (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -116,7 +116,7 @@ def guide(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 def test_the_program_in_the_guide_resizes_as_the_model_was_trained(
     guide: Callable[[Image.Image], dict[str, Any]], photo: Path
 ) -> None:
-    """Pillow rounds by another rule, so that grey levels may differ by one; antialiasing would change them by tens."""
+    """Pillow rounds differently, so grey levels may differ by one; antialiasing would change them by tens."""
     resized = np.asarray(guide(Image.open(photo))["resized"]).astype(int)
     expected = resize(read_image(photo), 128, 192).astype(int)
     assert np.abs(resized - expected).max() <= 1
@@ -125,7 +125,7 @@ def test_the_program_in_the_guide_resizes_as_the_model_was_trained(
 def test_the_program_in_the_guide_finds_what_predict_finds(
     guide: Callable[[Image.Image], dict[str, Any]], model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On an image that needs neither resizing nor padding, which neither of them does exactly as the other."""
+    """On an image that needs neither resizing nor padding, in which the two differ slightly."""
     image = Image.open(photo).resize((192, 128))
     found = guide(image)["found"]
     (expected,) = load(model, device="cpu").detect([np.array(image)])
@@ -150,7 +150,7 @@ def test_pasting_in_the_guide_is_that_of_the_detector() -> None:
 def test_the_program_of_the_guide_for_pytorch_finds_the_same(
     exported: Path, photo: Path, guide: Callable[[Image.Image], dict[str, Any]], tmp_path: Path
 ) -> None:
-    """As it stands there: with gradients on, as they are unless somebody turns them off."""
+    """As written there, with gradients enabled, the default."""
     first = guide(Image.open(photo))
     names: dict[str, Any] = {"images": torch.from_numpy(first["canvas"])}
     names |= {name: torch.from_numpy(value) for name, value in first["sizes"].items()}
@@ -167,7 +167,7 @@ def test_the_program_of_the_guide_for_pytorch_finds_the_same(
 def test_the_program_in_the_guide_prepares_images_as_predict_does(
     canvas: int | None, model: Path, exported: Path, photo: Path, guide: Callable[[Image.Image], dict[str, Any]]
 ) -> None:
-    """In a square for models that want one, and turned as the camera was held."""
+    """On a square canvas for models that need one, and rotated upright."""
     preprocess = PREPROCESS.model_copy(update={"canvas": canvas})
     session = onnxruntime.InferenceSession(exported / "model.onnx")
     info = json.loads(session.get_modelmeta().custom_metadata_map["codetr"])
@@ -183,22 +183,22 @@ def test_the_program_in_the_guide_prepares_images_as_predict_does(
     assert np.abs(given - batch.pixels.numpy()).max() <= 1.01 / min(PREPROCESS.std)  # Pillow rounds by another rule
 
 
-WRONG = Comparison(1, (65, 65), 10, agreeing=0.5, steady=1.0, boxes=20.0, scores=0.1, cells=None)
+WRONG = ExportComparison(1, (65, 65), 10, agreeing=0.5, stable=1.0, boxes=20.0, scores=0.1, cells=None)
 
 
 @pytest.fixture
-def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exporter that makes mistakes."""
+def wrong_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that writes wrong files."""
     for name, replacement in {
         "export_program": lambda detector: None,
         "save_program": lambda exported, path, info: path.write_text("a wrong one"),
         "load_program": lambda path: None,
         "compare": lambda *_: WRONG,
     }.items():
-        monkeypatch.setattr(f"codetr.export.folder.{name}", replacement)
+        monkeypatch.setattr(f"codetr.export.export_model.{name}", replacement)
 
 
-def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, spoilt: None) -> None:
+def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, wrong_exporter: None) -> None:
     output = tmp_path / "files"
     output.mkdir()
     (output / "codetr.json").write_text("{}")
@@ -210,7 +210,7 @@ def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, spoilt:
 
 
 def test_nothing_found_is_nothing_checked(
-    model: Path, tmp_path: Path, spoilt: None, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, wrong_exporter: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     monkeypatch.setattr("codetr.models.detector.CoDETR.detect", lambda self, batch: [none] * len(batch))
@@ -220,7 +220,7 @@ def test_nothing_found_is_nothing_checked(
 
 
 def test_other_folders_are_not_replaced(model: Path, tmp_path: Path) -> None:
-    """Not one with a file of the same name either: it is the most common there is."""
+    """Including a folder with a file of the same name, a common one."""
     for name in ("photo.jpg", "model.onnx"):
         (tmp_path / name).write_text("somebody's")
         with pytest.raises(UserError, match="no earlier output of export"):

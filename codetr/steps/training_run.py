@@ -1,0 +1,160 @@
+"""One training run: its identity, its training from folder to outcome, and the publication of its model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from codetr.core.files import atomic_directory, write_json
+from codetr.core.manifest import Manifest
+from codetr.core.settings import without
+from codetr.data.dataset.split import Split
+from codetr.data.loading.loader import TrainLoader
+from codetr.data.loading.samplers import images_per_class
+from codetr.distributed.processes import Processes
+from codetr.distributed.signals import StopRequest
+from codetr.evaluation.evaluate import validate
+from codetr.models.config import MEMORY_SETTINGS
+from codetr.models.detector import CoDETR
+from codetr.training.checkpoint_folder import CheckpointFolder
+from codetr.training.reporter import Log
+from codetr.training.state import Metrics, Outcome
+from codetr.training.trainer import METRICS, Hooks, Trainer
+from codetr.weights.fine_tuning import TransferReport
+from codetr.weights.model_folder import ModelInfo, save_model
+from codetr.zoo.recipe import Recipe
+
+SUMMARY = "summary.json"
+
+_RESUMABLE_SETTINGS = (
+    "description",
+    "training.checkpoint",
+    "training.distribution",
+    "loader.workers",
+    "loader.prefetch",
+    "loader.bad_images",
+    *(f"model.{setting}" for setting in MEMORY_SETTINGS),
+)
+"""Settings of a recipe that may change when a run is resumed, since the result does not depend on them."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training run computes, from what, and where.
+
+    Attributes:
+        recipe: with the dataset's number of classes.
+        inputs: digests of the dataset's manifest and, if there are any, of the weights it starts from.
+        dataset: folder of the dataset.
+        output: folder to publish the model in.
+        checkpoints: folder of this run alone.
+        group: this process and the others.
+        transfer: what was transferred from the detector that `recipe.init_from` names.
+    """
+
+    recipe: Recipe
+    inputs: dict[str, str]
+    dataset: Path
+    output: Path
+    checkpoints: Path
+    group: Processes
+    transfer: TransferReport | None
+
+    @property
+    def folder(self) -> CheckpointFolder:
+        """The run's checkpoints."""
+        return CheckpointFolder(self.checkpoints, keep=self.recipe.training.checkpoint.keep)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON values.
+
+        A run may be resumed with other values of settings that do not: the interval of checkpoints, the number of
+        loader processes, what is recomputed to save memory, and, but for rounding, how processes share the work.
+        """
+        settings = without(self.recipe.model_dump(mode="json"), _RESUMABLE_SETTINGS)
+        return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
+
+    def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
+        """Train to the end, from the newest checkpoint if there is one."""
+        recipe, training = self.recipe, self.recipe.training
+        if detector.federated is not None:
+            counts = torch.from_numpy(images_per_class(split))
+            detector.federated.images_per_class = counts.to(self.group.device)
+        batches = TrainLoader(
+            split,
+            recipe.augment,
+            recipe.preprocess,
+            recipe.loader,
+            seed=training.seed,
+            rank=self.group.rank,
+            world_size=self.group.world_size,
+            accumulate=training.accumulate,
+            with_masks=recipe.model.needs_masks,
+        )
+        val = Split.open(self.dataset, "val") if training.validate_every else None
+        hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
+        return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
+
+    def _validate(self, split: Split, detector: nn.Module) -> Metrics | None:
+        """Return the metrics of `detector` on `split`, on rank 0."""
+        assert isinstance(detector, CoDETR)
+        measured = validate(
+            detector,
+            self._info(split),
+            split,
+            group=self.group,
+            # As `evaluate` does by default: padding in a batch would change the metrics.
+            batch_size=1,
+            workers=self.recipe.loader.workers,
+            work=self.checkpoints / "validation",
+        )
+        return None if measured is None else measured.flat
+
+    def _info(self, split: Split) -> ModelInfo:
+        recipe = self.recipe
+        return ModelInfo(
+            recipe=recipe.name, class_names=tuple(split.names), model=recipe.model, preprocess=recipe.preprocess
+        )
+
+    def publish(self, split: Split, outcome: Outcome, code: Mapping[str, str]) -> None:
+        """Write the model folder atomically, and mark the run as finished (rank 0).
+
+        Args:
+            split: the training split.
+            outcome: of `train`.
+            code: identifies the code of the step, for the manifest.
+        """
+        with atomic_directory(self.output) as folder:
+            digest = save_model(folder, outcome.weights, self._info(split))
+            shutil.copyfile(self.checkpoints / METRICS, folder / METRICS)
+            summary = {
+                "weights": digest,
+                "steps": outcome.steps,
+                "published_step": outcome.published_step,
+                "images": len(split),
+                "processes": self.group.world_size,
+                "validation": outcome.validation,
+                "best": outcome.best,
+            }
+            skipped = {} if outcome.bad_images is None else {"bad_images": outcome.bad_images.to_json()}
+            summary |= skipped
+            if self.transfer is not None:
+                summary["init_from"] = self.transfer.to_json()
+            write_json(folder / SUMMARY, summary)
+            Manifest.of(
+                folder,
+                "model",
+                inputs=self.inputs,
+                code=code,
+                config={"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size},
+                summary={"steps": outcome.steps, **outcome.validation, **skipped},
+            ).write(folder)
+        self.folder.finish()

@@ -1,0 +1,80 @@
+"""When a run is saved, what is saved, and how it is resumed."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from codetr.core.errors import UserError
+from codetr.distributed.processes import Processes
+from codetr.training.checkpoint_folder import CheckpointFolder
+from codetr.training.metrics_file import MetricsFile
+from codetr.training.state import TrainingState
+from codetr.training.trained_model import TrainedModel
+
+
+class Checkpointer:
+    """Saves and restores a model and the state of its run. Rank 0 writes; every rank calls every method.
+
+    Args:
+        folder: the run's checkpoints, already claimed.
+        model: what is saved, and what is restored into.
+        processes: this process and the others.
+        every_steps: optimiser steps between checkpoints within an epoch; None for none.
+    """
+
+    def __init__(
+        self, folder: CheckpointFolder, model: TrainedModel, processes: Processes, *, every_steps: int | None
+    ) -> None:
+        self._folder, self._model, self._processes, self._every_steps = folder, model, processes, every_steps
+
+    def restore(self) -> TrainingState:
+        """Load the newest sound checkpoint into the model; without one, return the state of a new run.
+
+        Raises:
+            UserError: the checkpoint does not fit the detector, or all are damaged.
+        """
+        step = self._processes.on_main(self._folder.newest)
+        if step is None:
+            return TrainingState()
+        saved = self._folder.load(step)
+        try:
+            self._model.load_state(saved)
+            return TrainingState.from_dict(saved)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"the checkpoint of step {step} does not fit this detector ({error})",
+                where=str(self._folder.folder),
+                hint="Another version of codetr may have written it; delete the folder to start from the beginning.",
+            ) from None
+
+    def due(self, step: int) -> bool:
+        """Whether to save after so many optimiser steps, within an epoch."""
+        return self._every_steps is not None and step % self._every_steps == 0
+
+    def save(self, state: TrainingState, metrics: MetricsFile | None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            state: of the run at its current position.
+            metrics: the metrics file, on rank 0; it is flushed to the disk first.
+
+        Raises:
+            UserError: it cannot be written; on every rank.
+        """
+        tensors = self._model.state(keep=self._processes.is_main)
+
+        def write() -> None:
+            assert metrics is not None  # It is open on the rank that writes.
+            state.metrics_size = metrics.sync()
+            saved = {**tensors, **state.to_dict()}
+            self._folder.save(saved, step=state.position.step, best_step=state.best_step)
+
+        self._processes.on_main(write)
+
+    def published_weights(self, step: int) -> dict[str, Tensor | None]:
+        """Return the weights to publish from the checkpoint of `step`.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        return self._model.published_weights_of(self._folder.load(step))
