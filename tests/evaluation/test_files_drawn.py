@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, arrays, evaluate_coco
+from codetr.evaluation.metrics.coco import evaluate_coco, to_arrays
 from codetr.evaluation.metrics.lvis import evaluate_lvis
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 from codetr.evaluation.tables.ground_truth import is_federated
 from tests.support.drawn_prediction_files import damaged, sound_files, text
@@ -64,7 +65,7 @@ def is_defined(pair: Pair) -> bool:
 
 def coco_numbers(pair: Pair, kind: Kind) -> dict[str, float | None]:
     stats = pycocotools_run(*for_reference(pair, kind), kind).stats.tolist()
-    return {name: None if value == -1 else value for name, value in zip(SUMMARY_NAMES, stats, strict=True)}
+    return {name: None if value == -1 else value for name, value in zip(COCO_METRICS, stats, strict=True)}
 
 
 def lvis_numbers(pair: Pair, kind: Kind) -> dict[str, float | None]:
@@ -108,7 +109,7 @@ def test_damaged_files_are_refused_or_measured_right(
     try:
         pair = read(tmp_path, (ground_truth, results), kind)
         with np.errstate(all="raise", under="ignore"):
-            metrics = evaluate_results(*arrays(*pair, kind), kind)
+            metrics = evaluate_results(*to_arrays(*pair, kind), kind)
     except UserError:
         return
     if is_defined(pair):

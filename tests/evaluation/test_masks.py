@@ -22,14 +22,17 @@ from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.loading.collate import collate
-from codetr.data.segmentation import decode
+from codetr.data.segmentation import decode, encode_mask
 from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_sample_data
 from codetr.data.transforms.preprocess import preprocess_image
 from codetr.evaluation.config import EvaluateConfig
-from codetr.evaluation.evaluate import measure
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.evaluate import evaluate_predictions, evaluate_results
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.report.pictures import compare
 from codetr.evaluation.tables.coco_json import read_predictions
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.coco import coco_results
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
@@ -113,7 +116,7 @@ def test_mask_metrics_are_those_of_pycocotools(evaluation: Path, drawn: Path) ->
     ]
     expected = pycocotools_summary(read(drawn / ANNOTATIONS), results)
     metrics = read(evaluation / "metrics.json")
-    assert [metrics[f"mask_{name}"] for name in SUMMARY_NAMES] == [None if v == -1 else v for v in expected]
+    assert [metrics[f"mask_{name}"] for name in COCO_METRICS] == [None if v == -1 else v for v in expected]
     assert {"AP", "score_threshold"} <= metrics.keys()
 
 
@@ -124,7 +127,7 @@ def test_scoring_the_predictions_gives_the_same_numbers(evaluation: Path, drawn:
         result = CliRunner().invoke(app, ["score", *files, *arguments])
         assert result.exit_code == 0, result.output
         scored = json.loads(result.stdout)
-        assert [scored[name] for name in SUMMARY_NAMES] == [metrics[prefix + name] for name in SUMMARY_NAMES]
+        assert [scored[name] for name in COCO_METRICS] == [metrics[prefix + name] for name in COCO_METRICS]
 
 
 def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
@@ -133,7 +136,7 @@ def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
     report = (evaluation / "report.html").read_text()
     assert "mask AP, IoU 0.50 to 0.95" in report
     assert "Mask AP50" in report
-    assert "not measured" not in report
+    assert "no mask metrics" not in report
 
 
 def test_without_segmentations_boxes_are_measured_and_the_report_says_so(tmp_path: Path) -> None:
@@ -141,7 +144,7 @@ def test_without_segmentations_boxes_are_measured_and_the_report_says_so(tmp_pat
     dataset, model = write_dataset(tmp_path, 2), write_model(tmp_path / "model", **masked())
     evaluate(EvaluateConfig(workers=0, pictures=0), model, dataset, tmp_path / "out")
     assert not any(name.startswith("mask") for name in read(tmp_path / "out/metrics.json"))
-    assert "Masks were not measured: 6 of the objects" in (tmp_path / "out/report.html").read_text()
+    assert "There are no mask metrics: 6 objects" in (tmp_path / "out/report.html").read_text()
 
 
 def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
@@ -161,12 +164,12 @@ def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
             grid = RegionMasks(probabilities[None], box, (height, width))
             found = Detections(box, torch.tensor([score]), torch.tensor([0]), grid, torch.tensor([mask_score]))
             predictions += coco_results(found, entry["image_id"], np.array([entry["category_id"]]))
-    measured = measure(*sides(truth, predictions), masks=True)
+    measured = evaluate_predictions(*sides(truth, predictions), masks=True)
     assert measured.masks is not None
     assert measured.masks.summary["AP"] == pytest.approx(1.0)
     assert measured.flat["mask_AP"] == measured.masks.summary["AP"]
     assert measured.boxes.summary["AP"] < 0.5
-    assert "mask_AP" not in measure(*sides(truth, predictions), masks=False).flat
+    assert "mask_AP" not in evaluate_predictions(*sides(truth, predictions), masks=False).flat
     for entry in predictions:
         entry["mask_score"] = entry["score"]
     assert evaluate_coco(truth, predictions, "segm").summary["AP"] < 0.9
@@ -184,12 +187,18 @@ def test_pictures_show_the_masks_of_both_sides(dataset: Path) -> None:
     split = Split.open(dataset, "val")
     record = split.record(0)
     image = np.zeros((record.height, record.width, 3), np.uint8)
-    truth = split.to_coco()
-    truth["images"] = [entry for entry in truth["images"] if entry["id"] == record.image_id]
-    truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] == record.image_id]
-    found = [{**entry, "score": 0.9} for entry in truth["annotations"]]
+    truth = GroundTruth.of_split(split)
+    images = {entry["id"]: (entry["height"], entry["width"]) for entry in split.to_coco()["images"]}
+    results = [
+        {**entry, "score": 0.9, "segmentation": encode_mask(decode(entry["segmentation"], *images[entry["image_id"]]))}
+        for entry in split.to_coco()["annotations"]
+    ]
+    predictions = PredictionTable.of_coco(results, truth)
+    matches = evaluate_results(truth, predictions).matches
+    position = truth.position(record.image_id)
     plain, tinted = (
-        np.asarray(compare(image, truth, found, 0.5, masks=masks, long_side=400)).astype(int) for masks in (False, True)
+        np.asarray(compare(image, position, truth, predictions, matches, 0.5, masks=masks, long_side=400)).astype(int)
+        for masks in (False, True)
     )
     changed = (plain != tinted).any(axis=2)
     half = changed.shape[1] // 2

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from codetr.core.errors import UserError
@@ -17,12 +18,13 @@ from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.evaluation.collect import predict_split
-from codetr.evaluation.evaluate import measure
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.evaluate import evaluate_predictions
+from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.lvis import evaluate_lvis
-from codetr.evaluation.report.writer import Evaluated
-from codetr.evaluation.tables.ground_truth import GroundTruth, is_federated
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
+from codetr.evaluation.report.pictures import compare
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
@@ -83,7 +85,7 @@ def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path
     }
     numbers = json.loads((evaluation / "metrics.json").read_text())
     assert {name: manifest.summary[name] for name in numbers} == numbers
-    assert set(SUMMARY_NAMES) < set(numbers)
+    assert set(COCO_METRICS) < set(numbers)
     assert [entry["name"] for entry in json.loads((evaluation / "per_class.json").read_text())] == list(NAMES)
     assert len(json.loads((evaluation / "per_image.json").read_text())) == 5
     assert len(json.loads((evaluation / "pr_curve.json").read_text())) == 101
@@ -180,16 +182,16 @@ def test_what_explains_an_evaluation_is_tracked(
         for path in folder.rglob("*.table.json")
     }
     errors = json.loads((tmp_path / "evaluation" / "errors.json").read_text())
-    assert tables["mistakes/types"]["data"] == [list(row.values()) for row in errors["types"]]
-    assert tables["mistakes/cost"]["data"] == [[row["type"], row["dAP50"]] for row in errors["types"]]
-    assert [row[1] for row in tables["mistakes/classes"]["data"]] == list(NAMES)
+    assert tables["errors/types"]["data"] == [list(row.values()) for row in errors["types"]]
+    assert tables["errors/cost"]["data"] == [[row["type"], row["dAP50"]] for row in errors["types"]]
+    assert [row[1] for row in tables["errors/classes"]["data"]] == list(NAMES)
     assert {"classes", "confusion", "calibration/scores", "calibration/classes", "calibration/reliability"} < set(
         tables
     )
 
 
 def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Path) -> None:
-    """Alone it looks like one of COCO, by whose rules detections would be wrong that did not count."""
+    """Its detections of unverified classes take no part in the metrics, and must not be drawn as false positives."""
     dataset = write_dataset(tmp_path / "data", 3, federated=True)
     annotations = json.loads((dataset.parent / "annotations.json").read_text())
     del annotations["images"][0]["neg_category_ids"], annotations["images"][0]["not_exhaustive_category_ids"]
@@ -198,10 +200,23 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     prepare(PrepareConfig(train=source, val=source), tmp_path / "mixed")
     split = Split.open(tmp_path / "mixed", "val")
     truth = GroundTruth.of_split(split)
-    nothing = Predictions.of_coco([], truth)
-    evaluated = Evaluated(split, truth, nothing, measure(truth, nothing, masks=False))
-    images = [evaluated.of_image(int(image_id))[0] for image_id in split.image_ids]
-    assert [is_federated(image) for image in images] == [True] * 3
+    image_id, unverified = annotations["images"][0]["id"], annotations["categories"][2]["id"]
+    result = {"image_id": image_id, "category_id": unverified, "bbox": [10.0, 10.0, 30.0, 20.0], "score": 0.9}
+    predictions = PredictionTable.of_coco([result], truth)
+    matches = evaluate_predictions(truth, predictions, masks=False).boxes.matches
+    assert len(matches.dt_index) == 0
+    record = split.record(split.image_ids.tolist().index(image_id))
+    picture = compare(
+        np.zeros((record.height, record.width, 3), np.uint8),
+        truth.position(image_id),
+        truth,
+        predictions,
+        matches,
+        0.5,
+        long_side=max(record.height, record.width),
+    )
+    right_half = np.asarray(picture)[:, -record.width :]
+    assert right_half[30, 10:41].any(axis=1).all(), "a dashed box has gaps"
 
 
 def test_what_lvis_is_to_ignore_is_ignored_in_a_prepared_dataset(tmp_path: Path) -> None:
@@ -233,7 +248,7 @@ def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        (("square", "disc", "star"), "the model does not know 'cross'; the dataset does not have 'star'"),
+        (("square", "disc", "star"), "the model does not have 'cross'; the dataset does not have 'star'"),
         (("disc", "square", "cross"), "in another order"),
     ],
 )
@@ -266,7 +281,7 @@ def test_an_interrupted_evaluation_of_other_code_is_not_resumed(
     taken: list[set[int]] = []
     begin = predict_split.begin
     monkeypatch.setattr(predict_split, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
-    monkeypatch.setattr(step, "measure", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(step, "evaluate_predictions", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             evaluate(CONFIG, model, dataset, tmp_path / "out")

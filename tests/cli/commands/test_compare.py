@@ -59,7 +59,7 @@ def test_result_files_are_compared(capsys, files):
     truth, old, new = files
     code, out, _ = call(capsys, "compare", old, new, "--annotations", truth, "--resamples", 50)
     assert code == 0
-    assert "12 images, 50 sets drawn, intervals of 95 %" in out
+    assert "12 images, 50 bootstrap samples, 95 % confidence intervals" in out
 
 
 def test_what_cannot_be_compared_is_said(capsys, folder, files, tmp_path):
@@ -68,8 +68,8 @@ def test_what_cannot_be_compared_is_said(capsys, folder, files, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("")
     for arguments, message in (
-        ((folder / "old", folder / "elsewhere"), "measured on different images or annotations"),
-        ((folder / "old", folder / "new", "--masks"), "no masks were measured in this evaluation"),
+        ((folder / "old", folder / "elsewhere"), "the evaluations are of different images or annotations"),
+        ((folder / "old", folder / "new", "--masks"), "this evaluation has no mask metrics"),
         ((folder / "old", folder / "model"), "is a folder of kind 'model'"),
         ((old, new), "--annotations instances_val2017.json"),
         ((old, folder / "old", "--annotations", truth), "is a folder, expected a COCO result file"),

@@ -25,10 +25,10 @@ def test_calibration_by_hand() -> None:
     found = calibrate(matches)
     assert {k: int(count) for k, count in enumerate(found.count) if count} == {2: 1, 8: 1, 18: 2}
     assert found.confidence[18] == pytest.approx(0.92)
-    assert found.right[[2, 8, 18]].tolist() == [0, 1, 0.5]
+    assert found.precision[[2, 8, 18]].tolist() == [0, 1, 0.5]
     assert found.ece == pytest.approx((2 * 0.42 + 0.11 + 0.59) / 4)
     assert found.class_ece.tolist() == pytest.approx([(2 * 0.42 + 0.11) / 3, 0.59])
-    assert found.class_gap.tolist() == pytest.approx([0.65 - 1 / 3, -0.59])
+    assert found.overconfidence.tolist() == pytest.approx([0.65 - 1 / 3, -0.59])
     used = calibrate(matches, 0.5)
     assert used.ece == pytest.approx(0.42)
     assert used.class_count.tolist() == [2, 0]

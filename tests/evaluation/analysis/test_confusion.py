@@ -10,9 +10,10 @@ import pytest
 from codetr.evaluation.analysis.confusion import Confusion, find_confusion
 from codetr.evaluation.analysis.tide import find_errors
 from codetr.evaluation.metrics.coco import RULES, evaluate_coco
+from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import match
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.evaluation_sets import detection, random_set, truth
 
 BOX = [0.0, 0.0, 100.0, 100.0]
@@ -21,9 +22,9 @@ NEAR = [10.0, 0.0, 100.0, 100.0]
 
 def confusion_of(ground_truth: dict[str, Any], results: list[dict[str, Any]], score: float) -> Confusion:
     objects = GroundTruth.of_coco(ground_truth)
-    predictions = Predictions.of_coco(results, objects)
-    matching = match(objects, predictions, RULES, "bbox")
-    return find_confusion(objects, predictions, matching, find_errors(objects, predictions, matching), score)
+    predictions = PredictionTable.of_coco(results, objects)
+    matches = Matches.of(match(objects, predictions, RULES, "bbox"), objects)
+    return find_confusion(objects, predictions, find_errors(objects, predictions, matches), score)
 
 
 def test_right_confused_missed_and_invented() -> None:
@@ -74,8 +75,8 @@ def test_the_most_confused_of_many_classes() -> None:
     confusion = Confusion(
         0.5,
         1203,
-        truth=np.array([3, 3, 700, 900, 1203]),
-        found=np.array([3, 8, 8, 1203, 5]),
+        gt_label=np.array([3, 3, 700, 900, 1203]),
+        dt_label=np.array([3, 8, 8, 1203, 5]),
         count=np.array([50, 2, 4, 99, 99]),
     )
     assert confusion.pairs().tolist() == [[700, 8, 4], [3, 8, 2]]

@@ -20,9 +20,10 @@ from codetr.evaluation.analysis.tide import (
     find_errors,
 )
 from codetr.evaluation.metrics.coco import RULES, evaluate_coco
+from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import Rules, match
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.drawn_predictions import Pair, pairs
 from tests.support.evaluation_sets import detection, random_set, truth
 from tests.support.reference_metrics import pycocotools_run
@@ -35,11 +36,10 @@ def errors_of(
 ) -> tuple[Errors, Costs, list[str | None]]:
     """Errors, costs, and the type of every result (None for those that are right or do not count)."""
     objects = GroundTruth.of_coco(ground_truth)
-    predictions = Predictions.of_coco(results, objects)
-    matching = match(objects, predictions, rules, "bbox")
-    errors = find_errors(objects, predictions, matching)
+    predictions = PredictionTable.of_coco(results, objects)
+    errors = find_errors(objects, predictions, Matches.of(match(objects, predictions, rules, "bbox"), objects))
     names: list[str | None] = [None] * len(results)
-    for row, kind in zip(matching.detection.tolist(), errors.kind.tolist(), strict=True):
+    for row, kind in zip(errors.matches.dt_index.tolist(), errors.kind.tolist(), strict=True):
         names[row] = TYPES[kind] if kind >= 0 else None
     return errors, find_costs(errors), names
 
@@ -188,16 +188,16 @@ def test_every_mistake_has_one_type_and_the_sums_agree(pair: Pair) -> None:
     """A detection without a type, or with two, would make the shares in the report wrong."""
     metrics = evaluate_coco(*pair)
     errors, costs, _ = errors_of(*pair)
-    wrong = metrics.matches.false_positives[0]
+    wrong = metrics.matches.fp[0]
     np.testing.assert_array_equal(errors.kind >= 0, wrong)
-    np.testing.assert_array_equal(errors.right, metrics.matches.true_positives[0])
+    np.testing.assert_array_equal(errors.matches.tp, metrics.matches.tp)
     for score in (-np.inf, metrics.operating_point.score):
         counts = errors.counts(score)
-        assert counts[:, :MISSED].sum() == (wrong & (errors.score >= score)).sum()
-        covered = np.isin(errors.kind, (CLASSIFICATION, LOCALISATION)) & (errors.score >= score)
-        about = np.unique(errors.about[covered])
-        unfound = errors.found_at < max(score, -1e300)
-        assert counts[:, MISSED].sum() == unfound.sum() - unfound[about].sum()
+        assert counts[:, :MISSED].sum() == (wrong & (errors.matches.score >= score)).sum()
+        covered = np.isin(errors.kind, (CLASSIFICATION, LOCALISATION)) & (errors.matches.score >= score)
+        related = np.unique(errors.related_gt[covered])
+        undetected = errors.gt_score < max(score, -1e300)
+        assert counts[:, MISSED].sum() == undetected.sum() - undetected[related].sum()
     assert pytest.approx(metrics.summary["AP50"]) == costs.AP50
 
 
@@ -206,21 +206,19 @@ def repaired(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The set with all mistakes of a type repaired, one after the other from the highest score."""
     ground_truth, kept = copy.deepcopy(ground_truth), []
-    annotations = [ground_truth["annotations"][k] for k in errors.sought.tolist()]
+    annotations = [ground_truth["annotations"][k] for k in errors.gt_index.tolist()]
     if kind == "missed":
         gone = [entry for entry, missed in zip(annotations, errors.missed().tolist(), strict=True) if missed]
         ground_truth["annotations"] = [entry for entry in ground_truth["annotations"] if entry not in gone]
         return ground_truth, results
-    objects = GroundTruth.of_coco(ground_truth)
-    matching = match(objects, Predictions.of_coco(results, objects), RULES, "bbox")
-    about = dict(zip(matching.detection.tolist(), errors.about.tolist(), strict=True))
-    taken = {k for k, score in enumerate(errors.found_at.tolist()) if score > -1}
+    related = dict(zip(errors.matches.dt_index.tolist(), errors.related_gt.tolist(), strict=True))
+    matched = {k for k, score in enumerate(errors.gt_score.tolist()) if score > -1}
     for row in sorted(range(len(results)), key=lambda row: -results[row]["score"]):
-        if names[row] in ("classification", "localisation") and about[row] not in taken:
-            taken.add(about[row])
+        if names[row] in ("classification", "localisation") and related[row] not in matched:
+            matched.add(related[row])
             if names[row] == kind:
-                thing = annotations[about[row]]
-                kept.append({**results[row], "bbox": thing["bbox"], "category_id": thing["category_id"]})
+                annotation = annotations[related[row]]
+                kept.append({**results[row], "bbox": annotation["bbox"], "category_id": annotation["category_id"]})
                 continue
         if names[row] != kind:
             kept.append(results[row])

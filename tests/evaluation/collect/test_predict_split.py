@@ -1,4 +1,4 @@
-"""Predictions over a split: coordinates, ids, numbers, and shards put together."""
+"""PredictionTable over a split: coordinates, ids, numbers, and shards put together."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from codetr.data.dataset.split import Split
 from codetr.data.loading.collate import collate
 from codetr.data.transforms.preprocess import preprocess_image
 from codetr.distributed.processes import Processes
-from codetr.evaluation.collect import parts
 from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.evaluate import validate
 from codetr.evaluation.tables import coco_json
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.coco import coco_results
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import load_model
@@ -123,15 +122,14 @@ class Breaking(nn.Module):
         return self.detector(batch)
 
 
-def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> Predictions | None:
-    return predict_split(detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work, key=key)
+def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> PredictionTable | None:
+    return predict_split(
+        detector, split, PREPROCESS, group=ALONE, batch_size=1, workers=0, work=work, key=key, part_seconds=0.0
+    )
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(
-    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(split: Split, model: Path, tmp_path: Path) -> None:
     """Hours of a large dataset would be lost; and what is taken over must be what would have been computed."""
-    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
     detector, _ = load_model(model)
     whole = run(detector, split, tmp_path / "whole", None)
     work = tmp_path / "work"
@@ -185,13 +183,12 @@ def test_what_stops_the_first_process_stops_all(dataset: Path, model: Path, tmp_
 
 
 def test_spoilt_files_of_an_earlier_run_are_done_again(
-    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    split: Split, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Complained of at every start, they would have to be found and removed by hand."""
-    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
     detector, _ = load_model(model)
     whole = run(detector, split, tmp_path / "work", "this")
-    path = tmp_path / "work" / "batch-00000001.npz"
+    path = tmp_path / "work" / "batch-00000001.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     again = Breaking(detector, 9)
     resumed = run(again, split, tmp_path / "work", "this")
@@ -199,7 +196,7 @@ def test_spoilt_files_of_an_earlier_run_are_done_again(
     assert whole is not None
     assert resumed is not None
     assert np.array_equal(resumed.boxes_xywh, whole.boxes_xywh)
-    assert "batch-00000001.npz" in capsys.readouterr().err
+    assert "batch-00000001.safetensors" in capsys.readouterr().err
 
 
 def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:
@@ -215,11 +212,11 @@ def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) 
                 assert ours == theirs or list(ours) == list(theirs), field.name
 
 
-def test_predictions_are_written_as_json_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is put together from pieces."""
-    monkeypatch.setattr(coco_json, "_ROWS", 2)
+def test_predictions_are_written_as_json_would_be(tmp_path: Path) -> None:
+    """The file is written in several parts."""
     ground_truth, found = random_set(0)
     arrays = GroundTruth.of_coco(ground_truth)
     for entries in (found, []):
-        coco_json.write_predictions(tmp_path / "predictions.json", Predictions.of_coco(entries, arrays), arrays)
+        table = PredictionTable.of_coco(entries, arrays)
+        coco_json.write_predictions(tmp_path / "predictions.json", table, arrays, rows_at_once=2)
         assert json.loads((tmp_path / "predictions.json").read_text()) == entries

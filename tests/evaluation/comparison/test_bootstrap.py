@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codetr.evaluation.comparison.bootstrap import LEAST_IMAGES, Estimate, compare_estimates, draw_sets, estimate
+from codetr.evaluation.comparison.bootstrap import MIN_IMAGES, Estimate, compare_estimates, draw_sets, estimate
 
 NOTHING = np.full(51, np.nan)
 MANY = np.array([5000])
@@ -34,7 +34,7 @@ def test_sets_are_as_large_as_the_test_set_and_drawn_from_a_seed() -> None:
 
 @pytest.mark.parametrize(
     ("images", "sets", "confidence"),
-    [(LEAST_IMAGES, 300, 0.9), (LEAST_IMAGES, 300, 0.99), (10, 300, 0.9), (60, 300, 0.9), (60, 10, 0.9)],
+    [(MIN_IMAGES, 300, 0.9), (MIN_IMAGES, 300, 0.99), (10, 300, 0.9), (60, 300, 0.9), (60, 10, 0.9)],
 )
 def test_intervals_of_a_mean_hold_the_truth_as_often_as_they_say(images: int, sets: int, confidence: float) -> None:
     """Of a mean it is known how far it scatters: an interval of 90 % must miss it in one of ten experiments.
@@ -89,7 +89,7 @@ def test_one_class_in_few_images_does_not_take_all_away() -> None:
     assert max(widths) < 2.5 * widths[0]
 
 
-@pytest.mark.parametrize("images", [LEAST_IMAGES, 10, 60])
+@pytest.mark.parametrize("images", [MIN_IMAGES, 10, 60])
 def test_p_values_of_equal_models_are_spread_evenly(images: int) -> None:
     """If small ones were more frequent, equal models would be told apart more often than they should."""
     random = np.random.default_rng(101)
@@ -111,7 +111,7 @@ def test_models_that_differ_in_few_images_are_not_told_apart_by_the_draws(differ
     values[:differing] = 1
     for seed in range(4):
         interval, p = apart(values @ draw_sets(500, 1000, seed) / 500, np.array([500]))
-        if differing < LEAST_IMAGES:
+        if differing < MIN_IMAGES:
             assert (interval.low, p) == (None, None)
         else:
             assert p is not None
@@ -165,7 +165,7 @@ def test_p_agrees_with_the_interval_and_goes_beyond_the_number_of_sets(images: i
         (np.full(50, 0.3), [5000]),
         (np.full(50, 0.3) + 1e-16 * np.arange(50), [5000]),
         (NOTHING, [5000]),
-        (np.linspace(0.2, 0.4, 50), [LEAST_IMAGES - 1]),
+        (np.linspace(0.2, 0.4, 50), [MIN_IMAGES - 1]),
         (np.linspace(0.2, 0.4, 50), [2, 2]),
         (np.linspace(0.2, 0.4, 1), [5000]),
         (NOTHING, []),
@@ -184,4 +184,4 @@ def test_nothing_measured_is_nothing_and_equal_is_equal() -> None:
     assert estimate(NOTHING, MANY, 0.95) == Estimate(None, None, None)
     assert apart(NOTHING, MANY) == (Estimate(None, None, None), None)
     assert apart(np.zeros(50), MANY) == (Estimate(0.0, None, None), 1.0)
-    assert apart(np.zeros(50), np.array([LEAST_IMAGES - 1])) == (Estimate(0.0, None, None), None)
+    assert apart(np.zeros(50), np.array([MIN_IMAGES - 1])) == (Estimate(0.0, None, None), None)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetr.evaluation.comparison.match_table import Outcomes
-from codetr.evaluation.comparison.resampled_metrics import Weights, summary_names, weighted_values
+from codetr.evaluation.comparison.match_table import MatchTable
+from codetr.evaluation.comparison.resampled_metrics import Weights, metric_table, resampled_metrics
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.metrics.matching import IouType
 from codetr.evaluation.metrics.summary import Metrics
@@ -23,15 +23,15 @@ def measured(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], io
     return evaluate_results(*sides(ground_truth, predictions), iou_type)
 
 
-def outcomes_of(ground_truth: dict[str, Any], metrics: Metrics) -> Outcomes:
-    return Outcomes.of(metrics.matching, GroundTruth.of_coco(ground_truth))
+def table_of(ground_truth: dict[str, Any], metrics: Metrics) -> MatchTable:
+    return MatchTable.of(metrics.matching, GroundTruth.of_coco(ground_truth))
 
 
-def assert_equal(outcomes: Outcomes, weights: Weights, expected: list[Metrics]) -> None:
+def assert_equal(table: MatchTable, weights: Weights, expected: list[Metrics]) -> None:
     """Every number of every set, and the AP of every class, is the engine's."""
-    values = weighted_values(outcomes, weights)
+    values = resampled_metrics(table, weights)
     for column, metrics in enumerate(expected):
-        assert list(metrics.summary) == list(summary_names(metrics.federated)) == list(values.summary)
+        assert list(metrics.summary) == list(metric_table(table)) == list(values.summary)
         for name, value in metrics.summary.items():
             assert values.summary[name][column] == pytest.approx(
                 np.nan if value is None else value, abs=1e-12, nan_ok=True
@@ -89,7 +89,7 @@ def test_replicated_images_give_the_engines_numbers(seed: int, federated: bool) 
     weights[:, 0] = 1
     weights[:, 1] = np.arange(12) == 3  # one image alone
     expected = [measured(*replicated(ground_truth, predictions, column)) for column in weights.T.tolist()]
-    assert_equal(outcomes_of(ground_truth, measured(ground_truth, predictions)), weights, expected)
+    assert_equal(table_of(ground_truth, measured(ground_truth, predictions)), weights, expected)
 
 
 @pytest.mark.parametrize("federated", [False, True])
@@ -103,11 +103,11 @@ def test_drawn_sets_give_the_engines_numbers(federated: bool, data: st.DataObjec
     metrics = measured(ground_truth, predictions)
     copies = replicated(ground_truth, predictions, column)
     expected = [measured(*copies) if any(column) else None, metrics]
-    outcomes = outcomes_of(ground_truth, metrics)
+    table = table_of(ground_truth, metrics)
     if expected[0] is None:
-        assert all(np.isnan(value[0]) for value in weighted_values(outcomes, weights).summary.values())
+        assert all(np.isnan(value[0]) for value in resampled_metrics(table, weights).summary.values())
         weights, expected = weights[:, 1:], expected[1:]
-    assert_equal(outcomes, weights, [entry for entry in expected if entry is not None])
+    assert_equal(table, weights, [entry for entry in expected if entry is not None])
 
 
 @pytest.mark.parametrize("federated", [False, True])
@@ -116,16 +116,15 @@ def test_weights_of_one_give_the_summary_with_ties(federated: bool, data: st.Dat
     """Detections of equal scores keep the order in which the engine ranks them, masks too."""
     ground_truth, predictions = data.draw(pairs(federated=federated, masks=True))
     metrics = measured(ground_truth, predictions, "segm")
-    assert_equal(outcomes_of(ground_truth, metrics), np.ones((2, 1), np.int32), [metrics])
+    assert_equal(table_of(ground_truth, metrics), np.ones((2, 1), np.int32), [metrics])
 
 
-def test_blocks_of_sets_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_sets_do_not_change_numbers() -> None:
     """Large sets are computed some columns at a time; a column must not depend on its neighbours."""
     ground_truth, predictions = random_set(1)
-    outcomes = outcomes_of(ground_truth, measured(ground_truth, predictions))
+    table = table_of(ground_truth, measured(ground_truth, predictions))
     weights = np.random.default_rng(0).integers(0, 3, (12, 40)).astype(np.int32)
-    whole = weighted_values(outcomes, weights)
-    monkeypatch.setattr("codetr.evaluation.comparison.resampled_metrics._BLOCK", 1)
-    parts = weighted_values(outcomes, weights)
+    whole = resampled_metrics(table, weights)
+    parts = resampled_metrics(table, weights, max_values=1)
     for name in whole.summary:
         np.testing.assert_array_equal(whole.summary[name], parts.summary[name])

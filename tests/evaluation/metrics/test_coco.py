@@ -13,7 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from codetr.core.errors import UserError
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco, wrong_and_found
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from tests.support.evaluation_sets import detection, random_set, truth
 
 
@@ -30,7 +31,7 @@ def test_summary_and_classes_are_those_of_pycocotools(seed: int) -> None:
         evaluation.accumulate()
         evaluation.summarize()
     metrics = evaluate_coco(ground_truth, predictions)
-    assert [metrics.summary[name] for name in SUMMARY_NAMES] == evaluation.stats.tolist()
+    assert [metrics.summary[name] for name in COCO_METRICS] == evaluation.stats.tolist()
     precision = evaluation.eval["precision"]
     assert [entry.AP for entry in metrics.classes] == [precision[:, :, k, 0, 2].mean() for k in range(4)]
     assert [entry.AP50 for entry in metrics.classes] == [precision[0, :, k, 0, 2].mean() for k in range(4)]
@@ -80,17 +81,6 @@ def test_annotation_id_zero_and_repeated_ids_count() -> None:
     metrics = evaluate_coco(ground_truth, [detection(1, 1, box, 0.9) for _, _, box in boxes])
     assert metrics.summary["AP"] == pytest.approx(1.0)
     assert metrics.images[0].tp == 2
-
-
-def test_wrong_and_found_name_the_detections_and_objects() -> None:
-    """The pictures draw wrong detections and missed objects dashed; the wrong ones would mislead."""
-    ground_truth = truth([(1, 1, [0, 0, 50, 50]), (1, 2, [100, 100, 40, 40])])
-    predictions = [
-        detection(1, 2, [0, 0, 50, 50], 0.9),  # wrong class
-        detection(1, 1, [2, 0, 50, 50], 0.8),  # right
-        detection(1, 1, [0, 2, 50, 50], 0.7),  # a second detection of the same object
-    ]
-    assert wrong_and_found(ground_truth, predictions) == ({0, 2}, {0})
 
 
 def test_masks_are_not_made_up_from_boxes() -> None:

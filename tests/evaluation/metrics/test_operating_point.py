@@ -19,7 +19,7 @@ def test_operating_point_has_the_best_f1_of_all_thresholds() -> None:
 
     def at(threshold: float) -> tuple[float, float, float]:
         taken = matches.score >= threshold
-        tp, fp = (int((taken & kind[0]).sum()) for kind in (matches.true_positives, matches.false_positives))
+        tp, fp = (int((taken & kind[0]).sum()) for kind in (matches.tp, matches.fp))
         return tp / (tp + fp), tp / objects, 2 * tp / (tp + fp + objects)
 
     point = metrics.operating_point
@@ -33,8 +33,8 @@ def test_leaving_out_low_scores_does_not_change_other_matches() -> None:
     metrics = evaluate_coco(ground_truth, predictions)
     cut = [entry for entry in predictions if entry["score"] >= metrics.operating_point.score]
     again = evaluate_coco(ground_truth, cut).matches
-    tp = np.bincount(again.detection_image[again.true_positives[0]], minlength=len(metrics.images))
-    fp = np.bincount(again.detection_image[again.false_positives[0]], minlength=len(metrics.images))
+    tp = np.bincount(again.image[again.tp[0]], minlength=len(metrics.images))
+    fp = np.bincount(again.image[again.fp[0]], minlength=len(metrics.images))
     assert [entry.tp for entry in metrics.images] == tp.tolist()
     assert [entry.fp for entry in metrics.images] == fp.tolist()
 

@@ -38,9 +38,9 @@ def read(folder: Path, content: object) -> list[dict[str, Any]]:
         ({"bbox": [1, 2, -3, 4]}, "negative width"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, r"\[1\]\.segmentation"),
         ({"segmentation": {"size": [10], "counts": "x"}}, r"\[1\]\.segmentation"),
-        ({"image_id": 99}, r"\[1\]\.image_id: 99 is no image"),
+        ({"image_id": 99}, r"\[1\]\.image_id: 99 is not an id of the ground truth's images"),
         ({"image_id": "1"}, r"\[1\]\.image_id: '1'"),
-        ({"category_id": 55}, r"\[1\]\.category_id: 55 is no category"),
+        ({"category_id": 55}, r"\[1\]\.category_id: 55 is not an id of the ground truth's categories"),
         ({"category_id": 1.5}, r"\[1\]\.category_id: 1\.5"),
     ],
 )
@@ -66,7 +66,7 @@ def test_something_other_than_a_list_is_refused(tmp_path: Path, content: object)
     ("content", "message"),
     [
         ({"annotations": [GOOD], "images": []}, "is an annotation file, expected a list"),
-        (asdict(Prediction("tiny", ["a"], 0.3)), r"is of `codetr predict`.*codetr evaluate"),
+        (asdict(Prediction("tiny", ["a"], 0.3)), r"was written by `codetr predict`.*codetr evaluate"),
     ],
     ids=["annotations", "predict"],
 )
@@ -101,7 +101,7 @@ def test_whole_floats_are_ids_and_an_empty_list_is_a_result(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("part", "change", "named"),
     [
-        ("images", {"id": None}, r"images\[0\]: is no object with an integer id"),
+        ("images", {"id": None}, r"images\[0\]: is not an object with an integer id"),
         ("categories", {"name": None}, r"categories\[0\]\.name"),
         ("annotations", {"bbox": None}, r"annotations\[0\]\.bbox: None"),
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, r"annotations\[0\]\.bbox: \[1, 2, 3, nan\]"),
