@@ -1,5 +1,4 @@
-"""Annotation and result files of every form, sound and damaged: the numbers of the programs that define them, or a
-mistake that is named; nothing else."""
+"""Valid and damaged files of every form: the metrics of the reference programs, or an error that names the entry."""
 
 from __future__ import annotations
 
@@ -44,7 +43,7 @@ def read(folder: Path, pair: tuple[Any, Any], kind: Kind) -> Pair:
 
 
 def for_reference(pair: Pair, kind: Kind) -> Pair:
-    """What the reference programs need and do not fill in: areas and flags; masks with scores of their own apart."""
+    """Add what the reference programs need: areas and flags; masks with separate scores without their boxes."""
     ground_truth, results = copy.deepcopy(pair)
     for entry in ground_truth["annotations"]:
         entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
@@ -57,7 +56,7 @@ def for_reference(pair: Pair, kind: Kind) -> Pair:
 
 
 def is_defined(pair: Pair) -> bool:
-    """Whether the reference programs are right about it (see `metrics.coco`), and lvis runs at all."""
+    """Return whether the reference programs have no known defect for it (see `metrics.coco`), and lvis runs."""
     ids = [entry.get("id") for entry in pair[0]["annotations"]]
     grouped = not is_federated(pair[0]) or all("frequency" in entry for entry in pair[0]["categories"])
     return bool(pair[1]) and not {0, None} & set(ids) and len(set(ids)) == len(ids) and grouped
@@ -100,7 +99,7 @@ def test_sound_files_are_measured_as_by_lvis(tmp_path: Path, kind: Kind, data: s
 def test_damaged_files_are_refused_or_measured_right(
     tmp_path: Path, kind: Kind, federated: bool, data: st.DataObject
 ) -> None:
-    """A traceback, or a number that nobody else gets, is worse than a refusal that names the entry."""
+    """A traceback, or a metric that differs from other programs', is worse than an error that names the entry."""
     ground_truth, results = data.draw(sound_files(federated=federated, masks=kind == "segm"))
     if data.draw(st.booleans()):
         ground_truth = data.draw(damaged(ground_truth))

@@ -1,4 +1,4 @@
-"""Masks from the detector to the report: predictions, metrics, pictures."""
+"""Masks: predictions, metrics and pictures."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def pycocotools_summary(ground_truth: dict[str, Any], results: list[dict[str, An
 
 
 def test_mask_metrics_are_those_of_pycocotools(evaluation: Path, drawn: Path) -> None:
-    """As the programs ask for them that published numbers come from: masks without boxes, with their own scores."""
+    """As in the programs that published metrics come from: masks without boxes, ranked by their mask scores."""
     predictions = read(evaluation / "predictions.json")
     results = [
         {"image_id": p["image_id"], "category_id": p["category_id"], "score": p["mask_score"]}
@@ -130,7 +130,7 @@ def test_scoring_the_predictions_gives_the_same_numbers(evaluation: Path, drawn:
         assert [scored[name] for name in COCO_METRICS] == [metrics[prefix + name] for name in COCO_METRICS]
 
 
-def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
+def test_the_folder_and_the_report_have_mask_metrics(evaluation: Path) -> None:
     assert all({"AP", "mask_AP", "mask_AP50"} <= row.keys() for row in read(evaluation / "per_class.json"))
     assert (evaluation / "plots/mask_precision_recall.png").is_file()
     report = (evaluation / "report.html").read_text()
@@ -140,7 +140,7 @@ def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
 
 
 def test_without_segmentations_boxes_are_measured_and_the_report_says_so(tmp_path: Path) -> None:
-    """Boxes as masks would be measured as masks; an error would withhold the numbers there are."""
+    """Boxes must not be measured as masks, and the metrics of boxes must be there."""
     dataset, model = write_dataset(tmp_path, 2), write_model(tmp_path / "model", **masked())
     evaluate(EvaluateConfig(workers=0, pictures=0), model, dataset, tmp_path / "out")
     assert not any(name.startswith("mask") for name in read(tmp_path / "out/metrics.json"))
@@ -148,7 +148,7 @@ def test_without_segmentations_boxes_are_measured_and_the_report_says_so(tmp_pat
 
 
 def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
-    """Also those whose boxes are wrong; with mask scores of their own, the best of two masks counts."""
+    """Even with inaccurate boxes; with separate mask scores, the better of two masks ranks first."""
     truth = Split.open(dataset, "val").to_coco()
     images = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
     predictions = []
@@ -175,7 +175,7 @@ def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
     assert evaluate_coco(truth, predictions, "segm").summary["AP"] < 0.9
 
 
-def test_a_mask_score_that_is_none_is_refused(evaluation: Path, drawn: Path, tmp_path: Path) -> None:
+def test_a_mask_score_beyond_1_is_refused(evaluation: Path, drawn: Path, tmp_path: Path) -> None:
     predictions = read(evaluation / "predictions.json")[:2]
     predictions[1]["mask_score"] = 1.5
     (tmp_path / "results.json").write_text(json.dumps(predictions))

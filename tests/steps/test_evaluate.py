@@ -1,4 +1,4 @@
-"""The step evaluate on a real dataset and a real, if untrained, detector."""
+"""The evaluate step on a real dataset and a real, if untrained, detector."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path, dataset: Path) -> None:
-    """The gate, the tracker and the engines read these files; each must tell the same story."""
+def test_the_folder_is_complete_and_its_files_agree(evaluation: Path, model: Path, dataset: Path) -> None:
+    """The gate, the tracker and the engines read these files; they must agree."""
     manifest = Manifest.read(evaluation, "evaluation", verify=True)
     assert {
         "metrics.json",
@@ -94,7 +94,7 @@ def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path
 
 
 def test_the_predictions_give_the_metrics_against_the_original_annotations(evaluation: Path, dataset: Path) -> None:
-    """Another program that scores predictions.json against the annotation file must come to the same numbers."""
+    """Another program that scores predictions.json against the annotation file must compute the same metrics."""
     annotations = json.loads((dataset.parent / "annotations.json").read_text())
     predictions = json.loads((evaluation / "predictions.json").read_text())
     metrics = evaluate_coco(annotations, predictions)
@@ -169,10 +169,10 @@ def test_a_federated_dataset_is_measured_by_the_rules_of_lvis(model: Path, tmp_p
     assert _evaluated_on(annotations, dataset.parent / "coco", model) != digest
 
 
-def test_what_explains_an_evaluation_is_tracked(
+def test_the_error_analysis_is_tracked(
     dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reviewer who only looks at W&B must see the mistakes of the report, with the same numbers."""
+    """A reviewer who only looks at W&B must see the errors of the report, with the same numbers."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     evaluate(CONFIG, model, dataset, tmp_path / "evaluation")
@@ -219,7 +219,7 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     assert right_half[30, 10:41].any(axis=1).all(), "a dashed box has gaps"
 
 
-def test_what_lvis_is_to_ignore_is_ignored_in_a_prepared_dataset(tmp_path: Path) -> None:
+def test_objects_that_lvis_ignores_are_ignored_in_a_prepared_dataset(tmp_path: Path) -> None:
     """The same detections have the same AP by the annotation file and by the dataset that was made of it."""
     dataset = write_dataset(tmp_path / "data", 3, federated=True)
     annotations = json.loads((dataset.parent / "annotations.json").read_text())
@@ -253,7 +253,7 @@ def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str
     ],
 )
 def test_classes_that_differ_are_refused(dataset: Path, tmp_path: Path, names: tuple[str, ...], problem: str) -> None:
-    """Labels are positions: with other names or another order every detection would count for a wrong class."""
+    """Labels are positions: with other names or another order every detection would count for another class."""
     other = write_model(tmp_path / "model", names)
     with pytest.raises(UserError, match=problem):
         evaluate(CONFIG, other, dataset, tmp_path / "out")

@@ -157,18 +157,20 @@ def _class_metrics(
     rows = [slice(int(entry.first[k]), int(entry.first[k + 1])) for entry in areas]
     objects = [weights[gt_image[counts]].sum(axis=0) for counts in gt_counts]
     precision = []
-    for entry, own, count in zip(areas, rows, objects, strict=True):
-        total = np.cumsum(entry.between[own] @ weights, axis=0, dtype=np.int32)
-        precision.append(_precisions(total, entry.tp[:, own], entry.change[:, own], entry.image[own], weights, count))
+    for entry, part, count in zip(areas, rows, objects, strict=True):
+        total = np.cumsum(entry.between[part] @ weights, axis=0, dtype=np.int32)
+        precision.append(
+            _precisions(total, entry.tp[:, part], entry.change[:, part], entry.image[part], weights, count)
+        )
     max_dets = specs[metric_name(specs, "AR")].max_dets
 
     def value(spec: MetricSpec) -> NDArray[np.float64]:
         a = spec.area_range
         if spec.kind == "AP":
             return precision[a][spec.thresholds].mean(axis=0)
-        entry, own = areas[a], rows[a]
-        within = slice(None) if spec.max_dets == max_dets else entry.rank[own] < (spec.max_dets or 0)
-        times, image = entry.tp[:, own][:, within].sum(axis=0), entry.image[own][within]
+        entry, part = areas[a], rows[a]
+        within = slice(None) if spec.max_dets == max_dets else entry.rank[part] < (spec.max_dets or 0)
+        times, image = entry.tp[:, part][:, within].sum(axis=0), entry.image[part][within]
         return (times @ weights[image]) / np.maximum(objects[a], 1) / len(IOU_THRESHOLDS)
 
     return {

@@ -26,7 +26,7 @@ LVIS_MAX_DETS = 300
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """What a metric is a mean over, besides classes.
+    """What a metric is a mean over, in addition to classes.
 
     Attributes:
         kind: average precision ("AP") or highest recall ("AR").

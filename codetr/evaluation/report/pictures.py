@@ -1,4 +1,4 @@
-"""Pictures of the best and the worst images: ground truth beside detections."""
+"""Pictures of the best and the worst images: ground truth and detections side by side."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
 
     Args:
         path: JSON list of `{image_id, category_id, bbox [x, y, w, h] pixels, score in [0, 1]}`, with a mask as
-            `segmentation` {size [height, width], counts} beside the box or instead of it, the same in all entries, and
-            a `mask_score` in [0, 1] if masks have scores of their own.
+            `segmentation` {size [height, width], counts} in addition to the box or instead of it, the same in all
+            entries, and a `mask_score` in [0, 1] if masks have separate scores.
         ground_truth: COCO annotations; every prediction must belong to one of their images and categories.
 
     Raises:

@@ -98,8 +98,8 @@ class PredictionTable:
     def area(self, iou_type: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the area that decides in which size range a detection counts: (rows,) square pixels.
 
-        It is the area of the box if there is one, as in the reference programs, except for masks with scores of their
-        own: published mask metrics come from programs that remove the boxes first.
+        It is the area of the box if there is one, as in the reference programs, except for masks with a separate
+        score: published mask metrics come from programs that remove the boxes first.
         """
         if self.boxes_xywh is not None and not (iou_type == "segm" and self.mask_score is not None):
             boxes_xywh = self.boxes_xywh[rows]

@@ -1,4 +1,4 @@
-"""Who is taken for whom, by hand and against the counts of the metrics."""
+"""The confusion matrix, by hand and compared with the counts of the metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def confusion_of(ground_truth: dict[str, Any], results: list[dict[str, Any]], sc
     return find_confusion(objects, predictions, find_errors(objects, predictions, matches), score)
 
 
-def test_right_confused_missed_and_invented() -> None:
+def test_correct_confused_missed_and_background() -> None:
     """Rows are objects, columns detections, the last of both the background."""
     objects = truth([(1, 1, BOX), (1, 2, [150.0, 50.0, 80.0, 80.0]), (2, 1, BOX), (2, 2, [150.0, 50.0, 80.0, 80.0])])
     results = [
@@ -40,8 +40,8 @@ def test_right_confused_missed_and_invented() -> None:
     assert confusion_of(objects, results, 0.1).matrix(np.arange(2)).tolist() == [[2, 0, 0], [1, 0, 1], [0, 1, 0]]
 
 
-def test_who_is_right_keeps_its_object() -> None:
-    """The diagonal must be what counts as found elsewhere, even if another class is detected with a higher score."""
+def test_a_true_positive_keeps_its_object() -> None:
+    """The diagonal must equal the true positives, even if another class is detected with a higher score."""
     results = [detection(1, 2, BOX, 0.9), detection(1, 1, NEAR, 0.6)]
     assert confusion_of(truth([(1, 1, BOX)]), results, 0.5).matrix(np.arange(2)).tolist() == [
         [1, 0, 0],
@@ -71,7 +71,7 @@ def test_sums_are_the_counts_of_the_metrics(seed: int) -> None:
 
 
 def test_the_most_confused_of_many_classes() -> None:
-    """A matrix of 1,203 classes cannot be read; that of those that are mixed up can."""
+    """A matrix of 1,203 classes cannot be read; that of the confused ones can."""
     confusion = Confusion(
         0.5,
         1203,

@@ -1,4 +1,4 @@
-"""Numbers by size and frequency, and the records that are written: they must tell the story of the metrics."""
+"""Metrics by size and frequency, and the written records: they must agree with the metrics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def federated(classes: int) -> dict[str, Any]:
 
 
 def test_the_records_agree_with_the_metrics() -> None:
-    """Who reads one file must not come to another conclusion than who reads the other."""
+    """Two files of one evaluation must not contradict each other."""
     analysis = analysis_of(*random_set(0))
     errors, metrics = errors_record(analysis), analysis.metrics
     assert errors["AP50"] == pytest.approx(metrics.summary["AP50"])

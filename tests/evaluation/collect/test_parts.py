@@ -1,4 +1,4 @@
-"""Predictions on their way through files: all of them arrive, once, whatever an earlier run left there."""
+"""Predictions exchanged through files: each arrives exactly once, whatever an earlier run left there."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def work(folder: Path, lines: list[str] | None = None, batches: int = 6) -> set[
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """In which batches 0 and 1, and batches 2 and 3 are done."""
+    """Return a folder in which batches 0 and 1, and 2 and 3 are done."""
     work(tmp_path / "work")
     write(tmp_path / "work", 0, 1)
     write(tmp_path / "work", 2, 3)
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
-    """A code that is cut at the wrong place is another mask, or none."""
+    """A code cut at another position is another mask, or not a mask."""
     codes = [{"size": [4, 5], "counts": counts} for counts in ("04`0", "d0", "52:1")]
     boxes, scores, one = np.arange(12.0).reshape(3, 4), np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.3])
     work(tmp_path / "work")
@@ -61,7 +61,7 @@ def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
     assert found.mask_score.tolist() == [0.2, 0.3, 0.1]
 
 
-def test_what_is_there_is_not_done_again(folder: Path) -> None:
+def test_finished_batches_are_not_computed_again(folder: Path) -> None:
     lines: list[str] = []
     assert work(folder, lines) == {0, 1, 2, 3}
     assert lines == []
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_done_again(folder: Path) -> None:
 
 
 def test_files_are_written_before_they_get_large(tmp_path: Path) -> None:
-    """What is too large to be trusted could not be read again, and a fast processor has a lot in half a minute."""
+    """A fast processor collects more in half a minute than memory should hold."""
     work(tmp_path / "work")
     writer = PartWriter(tmp_path / "work")
     for batch in range(6):
@@ -135,8 +135,8 @@ SPOILT: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_file_that_cannot_be_used_is_done_again(folder: Path, kind: str) -> None:
-    """Whoever starts the same command again gets an evaluation, not the same complaint for ever."""
+def test_an_invalid_file_is_computed_again(folder: Path, kind: str) -> None:
+    """Running the same command again must give an evaluation, not the same error each time."""
     SPOILT[kind](folder / "batch-00000002.safetensors")
     lines: list[str] = []
     assert work(folder, lines) == {0, 1}
@@ -147,15 +147,15 @@ def test_a_file_that_cannot_be_used_is_done_again(folder: Path, kind: str) -> No
     assert gather(folder, 6).image.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_a_killed_run_was_writing_goes(folder: Path) -> None:
+def test_unfinished_files_of_a_killed_run_are_removed(folder: Path) -> None:
     (folder / ".batch-00000004.safetensors.abc.tmp").write_bytes(b"PK")
     assert work(folder) == {0, 1, 2, 3}
     assert len(list(folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize("run", [b"", b"{", b"[" * 100_000, b"[1]", b'"key"', b'{"key": "another"}', b"\xff"])
-def test_files_of_nobody_knows_which_run_are_not_taken(folder: Path, run: bytes) -> None:
-    """Detections of other weights, among those of these, are in no metric to be seen."""
+def test_files_of_an_unknown_run_are_not_used(folder: Path, run: bytes) -> None:
+    """Detections of other weights, mixed with these, cannot be noticed in any metric."""
     (folder / "run.json").write_bytes(run)
     lines: list[str] = []
     assert work(folder, lines) == set()
@@ -164,14 +164,14 @@ def test_files_of_nobody_knows_which_run_are_not_taken(folder: Path, run: bytes)
 
 
 @pytest.mark.parametrize("key", ["key", None])
-def test_a_file_in_the_place_of_the_folder_does_not_stay(tmp_path: Path, key: str | None) -> None:
+def test_a_file_instead_of_the_folder_is_replaced(tmp_path: Path, key: str | None) -> None:
     (tmp_path / "work").write_text("what")
     assert begin(tmp_path / "work", key, 1, [].append) == set()
     write(tmp_path / "work", 0)
     assert len(gather(tmp_path / "work", 1)) == 1
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file/work: cannot be created"):
         work(tmp_path / "file" / "work")
@@ -190,7 +190,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     ],
     ids=["score", "boxes", "label", "mask_score", "stops", "starts", "sizes"],
 )
-def test_arrays_that_do_not_fit_are_named_and_done_again_by_the_next_run(
+def test_inconsistent_arrays_are_named_and_computed_again_by_the_next_run(
     tmp_path: Path, masks: bool, damage: dict[str, np.ndarray]
 ) -> None:
     folder = tmp_path / "work"
@@ -205,7 +205,7 @@ def test_arrays_that_do_not_fit_are_named_and_done_again_by_the_next_run(
     assert not path.exists()
 
 
-def test_masks_beside_none_are_refused(tmp_path: Path) -> None:
+def test_masks_in_some_files_only_are_refused(tmp_path: Path) -> None:
     work(tmp_path / "work")
     write(tmp_path / "work", 0, masks=True)
     write(tmp_path / "work", 1)
@@ -213,8 +213,8 @@ def test_masks_beside_none_are_refused(tmp_path: Path) -> None:
         gather(tmp_path / "work", 2)
 
 
-def test_a_folder_that_was_removed_is_not_made_again(folder: Path) -> None:
-    """The process that removes it has ended: it would stay for ever, with part of the detections."""
+def test_a_removed_folder_is_not_created_again(folder: Path) -> None:
+    """The process that removes it has ended: it would remain, with part of the detections."""
     writer = PartWriter(folder)
     writer.add(4, [])
     folder.rename(folder.with_name("elsewhere"))

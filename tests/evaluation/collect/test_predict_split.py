@@ -1,4 +1,4 @@
-"""PredictionTable over a split: coordinates, ids, numbers, and shards put together."""
+"""Predictions over a split: coordinates, ids, values, and the parts of several processes."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def run(detector: nn.Module, split: Split, work: Path, key: str | None) -> Predi
     )
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(split: Split, model: Path, tmp_path: Path) -> None:
-    """Hours of a large dataset would be lost; and what is taken over must be what would have been computed."""
+def test_an_interrupted_evaluation_resumes(split: Split, model: Path, tmp_path: Path) -> None:
+    """Hours of work would be lost; and the detections that are kept must be those that would be computed."""
     detector, _ = load_model(model)
     whole = run(detector, split, tmp_path / "whole", None)
     work = tmp_path / "work"
@@ -176,16 +176,16 @@ assert not Path({work!r}).exists()
 
 
 @pytest.mark.parametrize("name", ["begin", "gather"])
-def test_what_stops_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
-    """The others would wait for it, and for an hour where it has not ended; the user would read of them, not of it."""
+def test_an_error_of_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
+    """The others would wait for up to an hour, and the user would read their time-out instead of the error."""
     values = {"model": str(model), "dataset": str(dataset), "work": str(tmp_path / "work")}
     run_on_ranks(TWO_RANKS.format(name=name, **values), 2, tmp_path / "run.py")
 
 
-def test_spoilt_files_of_an_earlier_run_are_done_again(
+def test_damaged_files_of_an_earlier_run_are_computed_again(
     split: Split, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Complained of at every start, they would have to be found and removed by hand."""
+    """Refused at every start, they would have to be found and removed by hand."""
     detector, _ = load_model(model)
     whole = run(detector, split, tmp_path / "work", "this")
     path = tmp_path / "work" / "batch-00000001.safetensors"
@@ -200,7 +200,7 @@ def test_spoilt_files_of_an_earlier_run_are_done_again(
 
 
 def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:
-    """Two ways to one ground truth: a difference would be another AP in `evaluate` than in `score`."""
+    """A difference would be another AP in `evaluate` than in `score`."""
     for federated in (False, True):
         opened = Split.open(write_dataset(tmp_path / str(federated), 4, federated=federated), "val")
         found, expected = GroundTruth.of_split(opened), GroundTruth.of_coco(opened.to_coco())

@@ -1,4 +1,4 @@
-"""Comparing two models: what is the same, what differs, what cannot be compared; its files."""
+"""Comparing two models: equal, different and incomparable ones; the files of a comparison."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compared(first: MatchTable, second: MatchTable) -> EvaluationComparison:
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    """Drawn for each model by itself, the sets would make a difference of their own."""
+    """Samples drawn separately for each model would add a difference between them."""
     same = compared(table(0), table(0))
     for row in same.summary + same.classes:
         assert row.first == row.second
@@ -43,7 +43,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
     assert same.significant == []
 
 
-def test_worse_boxes_are_clearly_worse_and_the_other_way_round() -> None:
+def test_worse_boxes_are_significantly_worse_and_vice_versa() -> None:
     worse, better = compared(table(0), table(1)), compared(table(1), table(0))
     assert [row.name for row in worse.summary[:3]] == ["AP", "AP50", "AP75"]
     there, back = worse.summary[2].difference, better.summary[2].difference
@@ -68,7 +68,7 @@ def test_models_that_were_measured_on_something_else_are_not_compared(changes: d
         compared(table(0), table(1, **changes))
 
 
-def test_a_number_is_of_the_images_that_have_objects_it_is_about() -> None:
+def test_a_metric_counts_the_images_with_objects_it_is_about() -> None:
     """The fewer images, the wider the interval: small objects in three images must not be counted as if in all."""
     own = table(0)
     rows = {row.name: row for row in compared(own, table(1)).summary}
@@ -93,7 +93,7 @@ def test_names_are_no_formulas_and_no_markup() -> None:
     assert height < 1200
 
 
-def test_files_tell_the_same_and_names_are_escaped(tmp_path: Path) -> None:
+def test_files_agree_and_names_are_escaped(tmp_path: Path) -> None:
     comparison = compare(
         (table(0, names=("<b>a", "b", "c", "d")), table(1, names=("<b>a", "b", "c", "d"))),
         ("<i>old", "new"),

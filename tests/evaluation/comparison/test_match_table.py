@@ -49,7 +49,7 @@ def contents(file: bytes) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("federated", [False, True])
-def test_outcomes_come_back_from_their_file(tmp_path: Path, federated: bool) -> None:
+def test_tables_are_read_as_they_were_written(tmp_path: Path, federated: bool) -> None:
     """Bits that are shifted by one are other detections."""
     original = table(federated=federated)
     assert original.frequency == (("r", "c", "f", None) if federated else (None,) * 4)
@@ -112,14 +112,14 @@ def classes(**changes: Any) -> np.ndarray:
     ],
     ids=lambda damage: next(iter(damage)),
 )
-def test_a_file_that_was_tampered_with_is_refused(tmp_path: Path, sound: bytes, damage: dict[str, np.ndarray]) -> None:
-    """Positions that lead outside would fail deep inside, or, pickled, run what somebody else wrote."""
+def test_a_file_with_invalid_arrays_is_refused(tmp_path: Path, sound: bytes, damage: dict[str, np.ndarray]) -> None:
+    """Indices out of range would fail later, where the error does not name the file."""
     write_arrays(tmp_path / "b.safetensors", {**contents(sound), **damage})
     with pytest.raises(UserError, match=r"b\.safetensors: cannot be read.*`codetr evaluate`"):
         MatchTable.read(tmp_path / "b.safetensors")
 
 
-def test_ranks_and_outcomes_that_cannot_be_are_refused(tmp_path: Path, sound: bytes) -> None:
+def test_impossible_ranks_and_matches_are_refused(tmp_path: Path, sound: bytes) -> None:
     arrays = contents(sound)
     write_arrays(tmp_path / "rank.safetensors", {**arrays, "rank": arrays["rank"] * 0 + MAX_RANK + 1})
     write_arrays(tmp_path / "both.safetensors", {**arrays, "matched_ignored": arrays["tp"]})
@@ -172,7 +172,7 @@ def test_a_file_with_damaged_bytes_is_read_as_it_was_or_refused(
 @MANY
 @given(st.data())
 def test_whatever_is_read_can_be_measured(tmp_path: Path, sound: bytes, data: st.DataObject) -> None:
-    """Values of the right form that were changed on purpose, so that no checksum tells."""
+    """Values of the right type that were changed on purpose, so that the checksum matches."""
     arrays = {name: array.copy() for name, array in contents(sound).items()}
     name = data.draw(st.sampled_from(sorted(arrays)))
     array = arrays[name]

@@ -1,4 +1,4 @@
-"""Metrics of weighted sets of images, against the engine on sets in which images really occur several times."""
+"""Metrics of weighted sets of images, compared with metrics of sets in which images are repeated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def table_of(ground_truth: dict[str, Any], metrics: Metrics) -> MatchTable:
 
 
 def assert_equal(table: MatchTable, weights: Weights, expected: list[Metrics]) -> None:
-    """Every number of every set, and the AP of every class, is the engine's."""
+    """Assert that every metric of every set, and the AP of every class, is that of the evaluation."""
     values = resampled_metrics(table, weights)
     for column, metrics in enumerate(expected):
         assert list(metrics.summary) == list(metric_table(table)) == list(values.summary)
@@ -48,7 +48,7 @@ def ranked(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> l
 
 
 def replicated(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], weights: list[int]) -> Pair:
-    """The set with every image as often as its weight says, under ids of their own."""
+    """Return the set with every image as often as its weight says, each with a new id."""
     images, annotations, found = [], [], []
     for entry, weight in zip(sorted(ground_truth["images"], key=lambda entry: entry["id"]), weights, strict=True):
         for _ in range(weight):
@@ -75,7 +75,7 @@ def federate(ground_truth: dict[str, Any], seed: int) -> None:
 
 @pytest.mark.parametrize("federated", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_replicated_images_give_the_engines_numbers(seed: int, federated: bool) -> None:
+def test_weights_give_the_metrics_of_repeated_images(seed: int, federated: bool) -> None:
     """Crowds, ignored objects, limits of detections: a resample's AP must be the AP of the resampled set."""
     ground_truth, predictions = random_set(seed)
     if federated:
@@ -94,7 +94,7 @@ def test_replicated_images_give_the_engines_numbers(seed: int, federated: bool) 
 
 @pytest.mark.parametrize("federated", [False, True])
 @given(data=st.data())
-def test_drawn_sets_give_the_engines_numbers(federated: bool, data: st.DataObject) -> None:
+def test_weights_give_the_metrics_of_drawn_sets(federated: bool, data: st.DataObject) -> None:
     """Ties, sizes on the edge of two ranges, objects that do not count: whatever small set there is."""
     ground_truth, predictions = data.draw(pairs(federated=federated))
     predictions = ranked(ground_truth, predictions)
@@ -113,7 +113,7 @@ def test_drawn_sets_give_the_engines_numbers(federated: bool, data: st.DataObjec
 @pytest.mark.parametrize("federated", [False, True])
 @given(data=st.data())
 def test_weights_of_one_give_the_summary_with_ties(federated: bool, data: st.DataObject) -> None:
-    """Detections of equal scores keep the order in which the engine ranks them, masks too."""
+    """Detections of equal scores keep their ranking, masks too."""
     ground_truth, predictions = data.draw(pairs(federated=federated, masks=True))
     metrics = measured(ground_truth, predictions, "segm")
     assert_equal(table_of(ground_truth, metrics), np.ones((2, 1), np.int32), [metrics])

@@ -1,4 +1,4 @@
-"""Metrics on hand-made sets, where the right numbers can be worked out on paper or asked of pycocotools directly."""
+"""Metrics on small sets, compared with numbers computed by hand or by pycocotools."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_no_predictions_is_a_result_of_zero() -> None:
     assert metrics.operating_point.recall == 0.0
 
 
-def test_nothing_to_measure_is_none_and_never_nan() -> None:
+def test_missing_metrics_are_none_and_never_nan() -> None:
     """-1 averaged into a metric, or NaN in a JSON file, would be read as a number or not at all."""
     metrics = evaluate_coco(truth([(1, 1, [10, 10, 50, 50])]), [detection(1, 1, [10, 10, 50, 50], 0.9)])
     assert metrics.summary["APs"] is None  # no object is small
@@ -83,8 +83,8 @@ def test_annotation_id_zero_and_repeated_ids_count() -> None:
     assert metrics.images[0].tp == 2
 
 
-def test_masks_are_not_made_up_from_boxes() -> None:
-    """pycocotools takes the box of a detection without a mask for its mask, and gives a mask AP of boxes."""
+def test_masks_are_not_derived_from_boxes() -> None:
+    """pycocotools uses the box of a detection without a mask as its mask, and returns a mask AP of boxes."""
     segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     with pytest.raises(UserError, match="predictions: 1 of 1 have no segmentation"):
         evaluate_coco(

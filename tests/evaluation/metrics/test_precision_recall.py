@@ -1,4 +1,4 @@
-"""Interpolated precision, where rounding decides."""
+"""Interpolated precision, in cases that rounding decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots, pictures and the report: what they show, and that names from outside cannot do harm."""
+"""Plots, pictures and the report: what they show, and that names in annotation files are escaped."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_report_needs_no_other_file_and_no_network(hostile: str) -> None:
 
 
 def test_a_picture_shows_every_threshold() -> None:
-    """Whoever opens the page without its script sees the operating point, and the counts of the metrics."""
+    """Without its script the page shows the operating point, with the counts of the metrics."""
     ground_truth, predictions = random_set(5)
     shown = album(ground_truth, predictions)
     point = shown.analysis.metrics.operating_point.score
@@ -101,7 +101,7 @@ def test_a_picture_shows_every_threshold() -> None:
         assert len(detections) <= max(100, sum(score >= point for score in detections))
 
 
-def test_mistakes_are_shown_by_type() -> None:
+def test_examples_of_errors_are_shown_by_type() -> None:
     ground_truth = truth([(1, 1, [10, 10, 100, 100])])
     results = [
         detection(1, 2, [10, 10, 100, 100], 0.9),
@@ -141,8 +141,8 @@ def test_plots_take_any_names_and_any_number_of_classes(
             assert np.asarray(picture).std() > 1
 
 
-def test_the_plot_of_confusions_takes_any_names_and_any_number_of_classes(tmp_path: Path) -> None:
-    """Of 1,203 classes those are drawn that are mixed up; where there is nothing to mix up there is no plot."""
+def test_the_confusion_matrix_is_plotted_for_any_names_and_any_number_of_classes(tmp_path: Path) -> None:
+    """Of 1,203 classes the confused ones are drawn; of a single class there is no plot."""
     hostile, found = random_set(5)
     hostile["categories"][0]["name"] = HOSTILE
     many = truth([(1, k, [20.0 * k, 0, 10, 10]) for k in range(1, 1204)], classes=1203)
@@ -166,7 +166,7 @@ def test_a_plot_of_the_same_numbers_is_the_same_file(metrics: Metrics, tmp_path:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_worst_images_have_mistakes_and_best_ones_successes(metrics: Metrics) -> None:
+def test_worst_images_have_errors_and_best_ones_true_positives(metrics: Metrics) -> None:
     """The reader of the report draws conclusions from them."""
     choice = choose(metrics, 4)
     assert len(choice.worst) == len(choice.best) == 4
@@ -176,8 +176,8 @@ def test_worst_images_have_mistakes_and_best_ones_successes(metrics: Metrics) ->
     assert not {entry.image_id for entry in choice.worst} & {entry.image_id for entry in choice.best}
 
 
-def test_choosing_from_fewer_images_than_wanted(metrics: Metrics) -> None:
-    """A perfect image is no failure, whatever number of failures is asked for."""
+def test_choosing_from_fewer_images_than_requested(metrics: Metrics) -> None:
+    """A perfect image is not among the worst, however many are requested."""
     perfect = evaluate_coco(truth([(1, 1, [0, 0, 50, 50])]), [detection(1, 1, [0, 0, 50, 50], 0.9)])
     choice = choose(perfect, 8)
     assert choice.worst == []
@@ -195,7 +195,7 @@ def drawn(
 
 
 def test_compared_halves_show_truth_left_and_detections_above_the_threshold_right() -> None:
-    """Swapped halves, or detections that are not counted, would show another result than the numbers."""
+    """Swapped halves, or detections below the threshold, would contradict the metrics."""
     ground_truth = truth([(1, 1, [50, 50, 100, 100])], images=1)
     found = [detection(1, 2, [50, 50, 100, 100], 0.3)]
     below, above = (drawn(ground_truth, found, threshold) for threshold in (0.4, 0.2))

@@ -1,4 +1,4 @@
-"""The report in a browser: what its slider, filters and sorting do, and that it is small and whole at LVIS's size."""
+"""The report in a browser: slider, filters and sorting, and its size and completeness for LVIS."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def browser(page: Path, tmp_path: Path) -> Iterator[Browser]:
 
 
 def counts(browser: Browser) -> list[list[int]]:
-    """Right, wrong and missed of every example, as its tags say."""
+    """Return TP, FP and missed of every example, as its tags say."""
     return browser.evaluate(
         "[...document.querySelectorAll('.example')].map(figure =>"
         " ['tp', 'fp', 'missed'].map(name => Number(figure.querySelector(`[data-count=${name}]`).textContent)))"

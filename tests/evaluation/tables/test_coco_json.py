@@ -1,4 +1,4 @@
-"""Result files that are broken, each in one way."""
+"""Invalid result files, each with one defect."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_something_other_than_a_list_is_refused(tmp_path: Path, content: object)
     ],
     ids=["annotations", "predict"],
 )
-def test_another_file_of_ours_is_told_by_its_name(tmp_path: Path, content: object, message: str) -> None:
-    """Both are called predictions.json, or are given in the wrong order."""
+def test_a_file_of_another_command_is_named(tmp_path: Path, content: object, message: str) -> None:
+    """Both are named predictions.json, or the arguments are swapped."""
     with pytest.raises(UserError, match=message):
         read(tmp_path, content)
 
@@ -111,7 +111,7 @@ def test_whole_floats_are_ids_and_an_empty_list_is_a_result(tmp_path: Path) -> N
     ],
 )
 def test_broken_annotations_are_named(tmp_path: Path, part: str, change: dict[str, Any], named: str) -> None:
-    """What is measured against must be as sound as what is measured."""
+    """Ground truth must be as valid as predictions."""
     values = truth([(1, 1, [1.0, 2.0, 3.0, 4.0])])
     (tmp_path / "sound.json").write_text(json.dumps(values))
     assert read_ground_truth(tmp_path / "sound.json") == values
