@@ -20,7 +20,10 @@ from codetr.core.array_files import ArraySpec, map_array, read_arrays, write_arr
 from codetr.core.errors import UserError
 
 SPECS = {"flat": ArraySpec(np.int32), "square": ArraySpec(np.float64, ndim=2)}
-ARRAYS = {"flat": np.arange(5, dtype=np.int32), "square": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
+ARRAYS: dict[str, np.ndarray] = {
+    "flat": np.arange(5, dtype=np.int32),
+    "square": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+}
 
 
 def array_file(array: np.ndarray) -> bytes:
@@ -199,7 +202,7 @@ def test_an_array_is_mapped_as_it_was_saved(tmp_path: Path, array: np.ndarray) -
 @pytest.mark.parametrize(
     "content",
     [
-        array_file(np.int32(3)),
+        array_file(np.array(3, np.int32)),
         array_file(np.array([{}], object)),
         array_file(np.array(["a"])),
         array_file(np.zeros(5))[:-1],
@@ -232,6 +235,6 @@ def test_a_file_that_is_not_the_array_it_claims_is_not_mapped(tmp_path: Path, co
 def test_an_archive_is_not_mapped(tmp_path: Path) -> None:
     """`numpy.load` would return an archive of arrays, which is not an array."""
     with (tmp_path / "a.npy").open("wb") as stream:
-        np.savez(stream, **ARRAYS)
+        np.savez(stream, flat=ARRAYS["flat"])
     with pytest.raises(UserError, match=r"a\.npy: cannot be read"):
         map_array(tmp_path / "a.npy", hint="")

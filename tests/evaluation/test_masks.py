@@ -55,7 +55,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = SourceConfig(annotations=str(drawn / ANNOTATIONS), images=str(drawn / "images"))
     folder = tmp_path_factory.mktemp("prepared") / "dataset"
-    prepare(PrepareConfig(train=source, val=source), folder)
+    prepare(PrepareConfig(train=(source,), val=(source,)), folder)
     return folder
 
 
@@ -168,11 +168,11 @@ def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
     assert measured.masks is not None
     assert measured.masks.summary["AP"] == pytest.approx(1.0)
     assert measured.flat["mask_AP"] == measured.masks.summary["AP"]
-    assert measured.boxes.summary["AP"] < 0.5
+    assert (measured.boxes.summary["AP"] or 1) < 0.5
     assert "mask_AP" not in evaluate_predictions(*sides(truth, predictions), masks=False).flat
     for entry in predictions:
         entry["mask_score"] = entry["score"]
-    assert evaluate_coco(truth, predictions, "segm").summary["AP"] < 0.9
+    assert (evaluate_coco(truth, predictions, "segm").summary["AP"] or 1) < 0.9
 
 
 def test_a_mask_score_beyond_1_is_refused(evaluation: Path, drawn: Path, tmp_path: Path) -> None:

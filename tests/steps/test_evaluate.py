@@ -197,7 +197,7 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     del annotations["images"][0]["neg_category_ids"], annotations["images"][0]["not_exhaustive_category_ids"]
     (dataset.parent / "fewer.json").write_text(json.dumps(annotations))
     source = SourceConfig(annotations=str(dataset.parent / "fewer.json"), images=str(dataset.parent / "images"))
-    prepare(PrepareConfig(train=source, val=source), tmp_path / "mixed")
+    prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "mixed")
     split = Split.open(tmp_path / "mixed", "val")
     truth = GroundTruth.of_split(split)
     image_id, unverified = annotations["images"][0]["id"], annotations["categories"][2]["id"]
@@ -231,7 +231,7 @@ def test_objects_that_lvis_ignores_are_ignored_in_a_prepared_dataset(tmp_path: P
     annotations["annotations"][0]["ignore"] = 1
     (dataset.parent / "ignoring.json").write_text(json.dumps(annotations))
     source = SourceConfig(annotations=str(dataset.parent / "ignoring.json"), images=str(dataset.parent / "images"))
-    prepare(PrepareConfig(train=source, val=source), tmp_path / "ignoring")
+    prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "ignoring")
     by_file = evaluate_lvis(annotations, found).summary
     assert by_file["AP"] != whole
     assert evaluate_lvis(Split.open(tmp_path / "ignoring", "val").to_coco(), found).summary == by_file
@@ -241,7 +241,7 @@ def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str
     folder.mkdir()
     (folder / "annotations.json").write_text(json.dumps(annotations))
     source = SourceConfig(annotations=str(folder / "annotations.json"), images=str(folder.parent / "images"))
-    prepare(PrepareConfig(train=source, val=source), folder / "dataset")
+    prepare(PrepareConfig(train=(source,), val=(source,)), folder / "dataset")
     return evaluate(CONFIG, model, folder / "dataset", folder / "evaluation").summary["evaluation_set"]
 
 
@@ -280,7 +280,12 @@ def test_an_interrupted_evaluation_of_other_code_is_not_resumed(
     """Detections of other code, or of another decoder, would be mixed with those of the interrupted run."""
     taken: list[set[int]] = []
     begin = predict_split.begin
-    monkeypatch.setattr(predict_split, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
+
+    def recording(*given: Any) -> set[int]:
+        taken.append(begin(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(predict_split, "begin", recording)
     monkeypatch.setattr(step, "evaluate_predictions", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

@@ -30,7 +30,7 @@ def write(folder: Path, *batches: int, masks: bool = False) -> Path:
 
 
 def work(folder: Path, lines: list[str] | None = None, batches: int = 6) -> set[int]:
-    return begin(folder, "key", batches, [].append if lines is None else lines.append)
+    return begin(folder, "key", batches, print if lines is None else lines.append)
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_files_of_an_unknown_run_are_not_used(folder: Path, run: bytes) -> None:
 @pytest.mark.parametrize("key", ["key", None])
 def test_a_file_instead_of_the_folder_is_replaced(tmp_path: Path, key: str | None) -> None:
     (tmp_path / "work").write_text("what")
-    assert begin(tmp_path / "work", key, 1, [].append) == set()
+    assert begin(tmp_path / "work", key, 1, print) == set()
     write(tmp_path / "work", 0)
     assert len(gather(tmp_path / "work", 1)) == 1
 

@@ -195,7 +195,7 @@ def test_damaged_files_of_an_earlier_run_are_computed_again(
     assert again.seen == split.image_ids[1:2].tolist()
     assert whole is not None
     assert resumed is not None
-    assert np.array_equal(resumed.boxes_xywh, whole.boxes_xywh)
+    assert np.array_equal(resumed.boxes(), whole.boxes())
     assert "batch-00000001.safetensors" in capsys.readouterr().err
 
 

@@ -71,7 +71,8 @@ def test_a_long_class_name_takes_its_length_once(tmp_path: Path) -> None:
 def test_frequencies_count_by_the_rules_of_lvis_alone(tmp_path: Path) -> None:
     """A COCO file may have them, and groups that LVIS does not know; neither can be averaged over."""
     ground_truth, found = random_set(0)
-    for category, group in zip(ground_truth["categories"], ["r", "x", [], None], strict=True):
+    groups: list[Any] = ["r", "x", [], None]
+    for category, group in zip(ground_truth["categories"], groups, strict=True):
         category["frequency"] = group
     truth, predictions = sides(ground_truth, found)
     assert truth.frequency == ("r", None, None, None)
@@ -131,7 +132,7 @@ def test_impossible_ranks_and_matches_are_refused(tmp_path: Path, sound: bytes) 
 
 def test_a_file_of_an_earlier_version_is_refused(tmp_path: Path, sound: bytes) -> None:
     """It was a NumPy archive, or has other arrays; the error says what to do."""
-    arrays = contents(sound)
+    arrays: dict[str, Any] = contents(sound)
     with (tmp_path / "npz.safetensors").open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     del arrays["classes"]

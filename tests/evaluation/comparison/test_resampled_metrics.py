@@ -49,7 +49,9 @@ def ranked(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> l
 
 def replicated(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], weights: list[int]) -> Pair:
     """Return the set with every image as often as its weight says, each with a new id."""
-    images, annotations, found = [], [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for entry, weight in zip(sorted(ground_truth["images"], key=lambda entry: entry["id"]), weights, strict=True):
         for _ in range(weight):
             number = len(images) + 1

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_annotation_id_zero_and_repeated_ids_count() -> None:
 
 def test_masks_are_not_derived_from_boxes() -> None:
     """pycocotools uses the box of a detection without a mask as its mask, and returns a mask AP of boxes."""
-    segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
+    segmentation: dict[str, Any] = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     with pytest.raises(UserError, match="predictions: 1 of 1 have no segmentation"):
         evaluate_coco(
             truth([(1, 1, [10, 10, 50, 50])], **segmentation), [detection(1, 1, [10, 10, 50, 50], 0.9)], "segm"
