@@ -24,17 +24,17 @@ import evaluation
 import numpy as np
 
 from codetr.evaluation.comparison.bootstrap import Estimate, draw_sets
-from codetr.evaluation.comparison.compare import Comparison, compare
-from codetr.evaluation.comparison.match_table import Outcomes
-from codetr.evaluation.comparison.resampled_metrics import weighted_values
+from codetr.evaluation.comparison.compare import EvaluationComparison, compare
+from codetr.evaluation.comparison.match_table import MatchTable
+from codetr.evaluation.comparison.resampled_metrics import resampled_metrics
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 
 
 def cover(name: str, fraction: float, sets: int, resamples: int) -> None:
     """Count what intervals hold."""
-    found: list[Comparison] = []
+    found: list[EvaluationComparison] = []
     for seed in range(sets):
         drawn = evaluation.draw(name, fraction, 1000 + seed)
         truth = GroundTruth.of_coco(drawn.truth)
@@ -43,8 +43,8 @@ def cover(name: str, fraction: float, sets: int, resamples: int) -> None:
         for _ in range(2):
             boxes = drawn.boxes + random.normal(0, 0.03, drawn.boxes.shape) * drawn.boxes[:, [2, 3, 2, 3]]
             boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
-            predictions = Predictions(drawn.image, drawn.label, boxes, drawn.score)
-            sides.append(Outcomes.of(evaluate_results(truth, predictions).matching, truth))
+            predictions = PredictionTable(drawn.image, drawn.label, boxes, drawn.score)
+            sides.append(MatchTable.of(evaluate_results(truth, predictions).matching, truth))
         found.append(compare((sides[0], sides[1]), ("a", "b"), sets=resamples, confidence=0.95, seed=seed))
     print(f"\n{name}: {sets} test sets of {found[0].images:,} images, {resamples} sets drawn of each\n")
     print("| | mean | its interval holds the mean | that of the difference holds 0 |\n| --- | --- | --- | --- |")
@@ -53,7 +53,7 @@ def cover(name: str, fraction: float, sets: int, resamples: int) -> None:
         mean = np.mean([row.first.value or 0.0 for row in rows])
         own, apart = held([entry.first for entry in rows], float(mean)), held([entry.difference for entry in rows], 0.0)
         print(f"| {row.name} | {mean:.4f} | {own} | {apart} |")
-    clear, asked = sum(len(entry.clear) for entry in found), sum(len(entry.classes) for entry in found)
+    clear, asked = sum(len(entry.significant) for entry in found), sum(len(entry.classes) for entry in found)
     print(f"\nOf {asked:,} equal classes {clear} were called clearly different.")
 
 
@@ -76,22 +76,22 @@ def main() -> None:
         for name in evaluation.SIZES:
             cover(name, arguments.fraction, arguments.coverage, arguments.sets)
         return
-    print("| | images | measured once | sets | CPU seconds | anew | ratio | MiB | outcomes.npz, MB |")
+    print("| | images | measured once | sets | CPU seconds | anew | ratio | MiB | matches.safetensors, MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in evaluation.SIZES:
         drawn = evaluation.draw(name, arguments.fraction)
         truth = GroundTruth.of_coco(drawn.truth)
-        predictions = Predictions(drawn.image, drawn.label, drawn.boxes, drawn.score)
+        predictions = PredictionTable(drawn.image, drawn.label, drawn.boxes, drawn.score)
         start = time.process_time()
         metrics = evaluate_results(truth, predictions)
         once = time.process_time() - start
-        outcomes = Outcomes.of(metrics.matching, truth)
+        table = MatchTable.of(metrics.matching, truth)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "outcomes.npz"
-            outcomes.write(path)
+            path = Path(folder) / "matches.safetensors"
+            table.write(path)
             size = path.stat().st_size / 1e6
         start = time.process_time()
-        weighted_values(outcomes, draw_sets(len(truth.image_ids), arguments.sets, seed=0))
+        resampled_metrics(table, draw_sets(len(truth.image_ids), arguments.sets, seed=0))
         seconds = time.process_time() - start
         anew = once * arguments.sets
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -152,9 +152,9 @@ def prepare(engine: str, name: str, drawn: Drawn) -> Run:
 def _codetr(name: str, drawn: Drawn, *, results: bool) -> Run:
     from codetr.evaluation.metrics.coco import evaluate_coco
     from codetr.evaluation.metrics.lvis import evaluate_lvis
-    from codetr.evaluation.tables.predictions import Predictions
+    from codetr.evaluation.tables.predictions import PredictionTable
 
-    arrays = Predictions(drawn.image, drawn.label, drawn.boxes, drawn.score)
+    arrays = PredictionTable(drawn.image, drawn.label, drawn.boxes, drawn.score)
     found = drawn.results() if results else arrays
     evaluate = evaluate_coco if name == "coco" else evaluate_lvis
     return lambda: [-1.0 if value is None else value for value in evaluate(drawn.truth, found).summary.values()]

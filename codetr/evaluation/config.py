@@ -1,4 +1,4 @@
-"""Settings of evaluating a model; apart from the step, so that they can be checked where there is no PyTorch."""
+"""Settings of the evaluate step; in a file without PyTorch, so that they can be checked where it is not installed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from codetr.inference.config import TilesConfig, TTAConfig
 
 
 class EvaluateConfig(Settings):
-    """Settings of the step evaluate.
+    """Settings of the evaluate step.
 
     Attributes:
-        split: the split of the dataset to measure on.
-        batch_size: images per batch. Padding to a common size changes detections in their last digits, so the
-            batch size is a part of the result; the number of processes is not.
+        split: the split of the dataset to evaluate on.
+        batch_size: images per batch. Padding to a common size changes the last digits of detections, so the batch
+            size changes the result; the number of processes does not.
         workers: processes that read images, for each process that computes; 0 reads them in the process itself.
-        threads: CPU threads of each process. Sums depend on it in their last bits, as on the batch size.
+        threads: CPU threads of each process. The last bits of sums depend on it, as on the batch size.
         pictures: how many of the best and how many of the worst images to draw.
-        tta: look at every image several times; None for once.
-        tiles: look at large images in tiles as well; None to look at the whole only.
+        tta: test-time augmentation; None for none.
+        tiles: detect in tiles of large images too; None for whole images only.
     """
 
     split: str = "val"

@@ -1,4 +1,4 @@
-"""Compute the metrics of a set of predictions: boxes and, where there are any, masks."""
+"""Compute the metrics of a set of predictions: of boxes and, where there are any, of masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codetr.evaluation.metrics.lvis import evaluate_lvis
 from codetr.evaluation.metrics.matching import IouType
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.predictor import Model
 from codetr.models.detector import CoDETR
 from codetr.weights.model_folder import ModelInfo
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What an evaluation measured.
+class EvaluationMetrics:
+    """The metrics of an evaluation.
 
     Attributes:
         boxes: metrics of the boxes.
-        masks: metrics of the masks, or None if the detector gives none or the ground truth lacks some.
-        without_segmentation: objects of the ground truth without a segmentation, which kept masks from being measured.
+        masks: metrics of the masks, or None if the detector gives none or some objects have no segmentation.
+        without_segmentation: objects without a segmentation, if mask metrics are missing because of them.
     """
 
     boxes: Metrics
@@ -40,37 +40,37 @@ class Measured:
 
     @property
     def flat(self) -> dict[str, float | int | None]:
-        """The headline as one flat mapping: that of the boxes, and the summary of the masks as `mask_<name>`."""
+        """One flat mapping: the metrics of the boxes, and the summary of the masks as `mask_<name>`."""
         if self.masks is None:
             return self.boxes.flat
         return self.boxes.flat | {f"mask_{name}": value for name, value in self.masks.summary.items()}
 
 
-def evaluate_results(truth: GroundTruth, predictions: Predictions, iou_type: IouType = "bbox") -> Metrics:
-    """LVIS metrics where the ground truth says which classes of an image are verified, COCO metrics elsewhere.
+def evaluate_results(truth: GroundTruth, predictions: PredictionTable, iou_type: IouType = "bbox") -> Metrics:
+    """Compute LVIS metrics where the ground truth says which classes of an image are verified, COCO metrics elsewhere.
 
     Args:
         truth: ground truth.
-        predictions: what is measured against it.
+        predictions: detections.
         iou_type: compare boxes ("bbox") or masks ("segm").
     """
     return (evaluate_lvis if truth.federated else evaluate_coco)(truth, predictions, iou_type)
 
 
-def measure(truth: GroundTruth, predictions: Predictions, *, masks: bool) -> Measured:
+def evaluate_predictions(truth: GroundTruth, predictions: PredictionTable, *, masks: bool) -> EvaluationMetrics:
     """Compare predictions with ground truth, by COCO's or LVIS's rules.
 
     Args:
         truth: ground truth.
-        predictions: what is measured against it.
-        masks: whether the detector gives masks. They are measured if every object has a segmentation to compare with:
-            a mask AP over the others alone would be no one's number.
+        predictions: detections.
+        masks: whether the detector gives masks. They are compared if every object has a segmentation: a mask AP over
+            the others alone could not be compared with any other.
     """
     missing = int(np.count_nonzero(~truth.has_segmentation)) if masks else 0
     boxes = evaluate_results(truth, predictions)
     if missing or not masks:
-        return Measured(boxes, without_segmentation=missing)
-    return Measured(boxes, evaluate_results(truth, predictions, "segm"))
+        return EvaluationMetrics(boxes, without_segmentation=missing)
+    return EvaluationMetrics(boxes, evaluate_results(truth, predictions, "segm"))
 
 
 def validate(
@@ -82,19 +82,19 @@ def validate(
     batch_size: int,
     workers: int,
     work: Path,
-) -> Measured | None:
-    """Metrics of a detector on a split. Every rank of the process group calls it, with the same weights.
+) -> EvaluationMetrics | None:
+    """Compute the metrics of a detector on a split. Every rank of the process group calls it, with the same weights.
 
-    It draws nothing at random and leaves the detector in the mode it was in.
+    It draws no random numbers and leaves the detector in the mode it was in.
 
     Args:
-        detector: the detector itself (not wrapped for distribution), or its average.
-        info: its preprocessing, and whether it gives masks, which are then measured too.
-        split: what to validate on.
+        detector: the detector (not wrapped for distribution), or its average.
+        info: its preprocessing, and whether it gives masks, whose metrics are then computed too.
+        split: images and objects.
         group: the ranks; the detector is on its device.
         batch_size: images per batch and rank.
         workers: processes per rank that read images.
-        work: a folder all ranks see, for their results; emptied before and removed after.
+        work: a folder that all ranks see, for their results; emptied before and removed after.
 
     Returns:
         The metrics on rank 0, `None` on the other ranks, which do not wait for them.
@@ -114,4 +114,4 @@ def validate(
         detector.train(training)
     if predictions is None:
         return None
-    return measure(GroundTruth.of_split(split), predictions, masks=info.model.gives_masks)
+    return evaluate_predictions(GroundTruth.of_split(split), predictions, masks=info.model.gives_masks)

@@ -1,4 +1,4 @@
-"""The step evaluate: `model/` and `dataset/` → `evaluation/`, on one process or on all that torchrun started."""
+"""The evaluate step: `model/` and `dataset/` → `evaluation/`, on one process or on all that torchrun started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.config import EvaluateConfig
-from codetr.evaluation.evaluate import measure
+from codetr.evaluation.evaluate import evaluate_predictions
 from codetr.evaluation.report.tracking import track
 from codetr.evaluation.report.writer import Evaluated, write_evaluation
 from codetr.evaluation.tables.ground_truth import GroundTruth
@@ -26,14 +26,14 @@ from codetr.weights.model_folder import WEIGHTS, load_model, read_info
 
 DETECTION = ("codetr.evaluation.collect.predict_split", "codetr.inference.load", "codetr.weights.model_folder")
 """The modules that decide what is detected. An interrupted evaluation is resumed only by the same code: detections of
-two versions must not be mixed. How the report is drawn does not matter."""
+two versions must not be mixed. How the report is drawn has no influence."""
 
 
 def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
-    """Measure a model on a split of a dataset; under torchrun every process calls this with the same arguments.
+    """Evaluate a model on a split of a dataset; under torchrun every process calls this with the same arguments.
 
-    The predictions, and with them every file, are the same for any number of processes. An evaluation that was
-    interrupted goes on where it stopped when the same one is started again, with any number of processes.
+    The predictions, and with them every file, are the same for any number of processes. An interrupted evaluation
+    resumes when it is started again with the same arguments, with any number of processes.
 
     Args:
         config: see `EvaluateConfig`.
@@ -41,20 +41,20 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
         dataset: folder written by `prepare`.
         output: folder for the evaluation: `metrics.json` (flat numbers), `per_class.json`, `per_image.json`,
             `errors.json`, `confusion.json`, `calibration.json`, `pr_curve.json`, `predictions.json` (COCO results),
-            `plots/`, `pictures/`, `report.html` and `manifest.json`. It appears, or replaces an earlier one, as a
-            whole at the end.
+            `matches.safetensors` (for comparisons), `plots/`, `pictures/`, `report.html` and `manifest.json`. It
+            appears, or replaces an earlier one, atomically at the end.
 
     Returns:
         The manifest of `output`. Its summary holds the metrics and `evaluation_set`, the digest of the ground
         truth: two evaluations are comparable when theirs are equal.
 
     Raises:
-        UserError: a folder is not what it should be or was changed, there is no such split, the dataset's
-            classes are not the model's, or `output` holds something else.
+        UserError: a folder is of another kind or was changed, there is no such split, the classes of dataset and
+            model differ, or `output` holds something else.
     """
     torch.set_num_threads(config.threads)
     with processes() as group:
-        # How many processes read images does not change what is measured.
+        # The number of processes that read images does not change the result.
         settings = config.model_dump(mode="json", exclude={"workers"})
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
             group.on_main(lambda: require_output(output, "evaluation"))
@@ -81,10 +81,10 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             )
 
             def publish() -> None:
-                assert predictions is not None  # They are on the process that publishes.
+                assert predictions is not None  # rank 0 has them, and publishes
                 truth = GroundTruth.of_split(split)
-                measured = measure(truth, predictions, masks=info.model.gives_masks)
-                evaluated = Evaluated(split, truth, predictions, measured)
+                results = evaluate_predictions(truth, predictions, masks=info.model.gives_masks)
+                evaluated = Evaluated(split, truth, predictions, results)
                 lineage = [
                     ("model", inputs["model"]),
                     ("weights", Manifest.read(model, "model").files[WEIGHTS]),
@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 ]
                 with atomic_directory(output) as folder:
                     write_evaluation(folder, evaluated, title=info.recipe, lineage=lineage, count=config.pictures)
-                    summary = {**measured.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
+                    summary = {**results.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
                     manifest = Manifest.of(
                         folder,
                         "evaluation",
@@ -114,7 +114,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
 
 
 def check_inputs(model: Path, dataset: Path, split: str) -> None:
-    """Raise `UserError` unless model and dataset are whole, have the split, and agree on their classes and order."""
+    """Raise `UserError` unless model and dataset are intact, have the split and the same classes in the same order."""
     Manifest.read(model, "model", verify=True)
     Manifest.read(dataset, "dataset", verify=True)
     known = list(read_info(model).class_names)
@@ -123,7 +123,7 @@ def check_inputs(model: Path, dataset: Path, split: str) -> None:
         return
     parts = []
     if unknown := [name for name in names if name not in known]:
-        parts.append(f"the model does not know {_some(unknown)}")
+        parts.append(f"the model does not have {_some(unknown)}")
     if missing := [name for name in known if name not in names]:
         parts.append(f"the dataset does not have {_some(missing)}")
     raise UserError(

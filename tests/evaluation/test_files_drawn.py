@@ -1,5 +1,4 @@
-"""Annotation and result files of every form, sound and damaged: the numbers of the programs that define them, or a
-mistake that is named; nothing else."""
+"""Valid and damaged files of every form: the metrics of the reference programs, or an error that names the entry."""
 
 from __future__ import annotations
 
@@ -14,8 +13,9 @@ from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, arrays, evaluate_coco
+from codetr.evaluation.metrics.coco import evaluate_coco, to_arrays
 from codetr.evaluation.metrics.lvis import evaluate_lvis
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 from codetr.evaluation.tables.ground_truth import is_federated
 from tests.support.drawn_prediction_files import damaged, sound_files, text
@@ -43,7 +43,7 @@ def read(folder: Path, pair: tuple[Any, Any], kind: Kind) -> Pair:
 
 
 def for_reference(pair: Pair, kind: Kind) -> Pair:
-    """What the reference programs need and do not fill in: areas and flags; masks with scores of their own apart."""
+    """Add what the reference programs need: areas and flags; masks with separate scores without their boxes."""
     ground_truth, results = copy.deepcopy(pair)
     for entry in ground_truth["annotations"]:
         entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
@@ -56,7 +56,7 @@ def for_reference(pair: Pair, kind: Kind) -> Pair:
 
 
 def is_defined(pair: Pair) -> bool:
-    """Whether the reference programs are right about it (see `metrics.coco`), and lvis runs at all."""
+    """Return whether the reference programs have no known defect for it (see `metrics.coco`), and lvis runs."""
     ids = [entry.get("id") for entry in pair[0]["annotations"]]
     grouped = not is_federated(pair[0]) or all("frequency" in entry for entry in pair[0]["categories"])
     return bool(pair[1]) and not {0, None} & set(ids) and len(set(ids)) == len(ids) and grouped
@@ -64,7 +64,7 @@ def is_defined(pair: Pair) -> bool:
 
 def coco_numbers(pair: Pair, kind: Kind) -> dict[str, float | None]:
     stats = pycocotools_run(*for_reference(pair, kind), kind).stats.tolist()
-    return {name: None if value == -1 else value for name, value in zip(SUMMARY_NAMES, stats, strict=True)}
+    return {name: None if value == -1 else value for name, value in zip(COCO_METRICS, stats, strict=True)}
 
 
 def lvis_numbers(pair: Pair, kind: Kind) -> dict[str, float | None]:
@@ -99,7 +99,7 @@ def test_sound_files_are_measured_as_by_lvis(tmp_path: Path, kind: Kind, data: s
 def test_damaged_files_are_refused_or_measured_right(
     tmp_path: Path, kind: Kind, federated: bool, data: st.DataObject
 ) -> None:
-    """A traceback, or a number that nobody else gets, is worse than a refusal that names the entry."""
+    """A traceback, or a metric that differs from other programs', is worse than an error that names the entry."""
     ground_truth, results = data.draw(sound_files(federated=federated, masks=kind == "segm"))
     if data.draw(st.booleans()):
         ground_truth = data.draw(damaged(ground_truth))
@@ -108,7 +108,7 @@ def test_damaged_files_are_refused_or_measured_right(
     try:
         pair = read(tmp_path, (ground_truth, results), kind)
         with np.errstate(all="raise", under="ignore"):
-            metrics = evaluate_results(*arrays(*pair, kind), kind)
+            metrics = evaluate_results(*to_arrays(*pair, kind), kind)
     except UserError:
         return
     if is_defined(pair):

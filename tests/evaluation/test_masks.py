@@ -1,4 +1,4 @@
-"""Masks from the detector to the report: predictions, metrics, pictures."""
+"""Masks: predictions, metrics and pictures."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.loading.collate import collate
-from codetr.data.segmentation import decode
+from codetr.data.segmentation import decode, encode_mask
 from codetr.data.synthetic import ANNOTATIONS, SHAPES, draw_sample_data
 from codetr.data.transforms.preprocess import preprocess_image
 from codetr.evaluation.config import EvaluateConfig
-from codetr.evaluation.evaluate import measure
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.evaluate import evaluate_predictions, evaluate_results
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.report.pictures import compare
 from codetr.evaluation.tables.coco_json import read_predictions
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.coco_results import coco_results
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
@@ -52,7 +55,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = SourceConfig(annotations=str(drawn / ANNOTATIONS), images=str(drawn / "images"))
     folder = tmp_path_factory.mktemp("prepared") / "dataset"
-    prepare(PrepareConfig(train=source, val=source), folder)
+    prepare(PrepareConfig(train=(source,), val=(source,)), folder)
     return folder
 
 
@@ -104,7 +107,7 @@ def pycocotools_summary(ground_truth: dict[str, Any], results: list[dict[str, An
 
 
 def test_mask_metrics_are_those_of_pycocotools(evaluation: Path, drawn: Path) -> None:
-    """As the programs ask for them that published numbers come from: masks without boxes, with their own scores."""
+    """As in the programs that published metrics come from: masks without boxes, ranked by their mask scores."""
     predictions = read(evaluation / "predictions.json")
     results = [
         {"image_id": p["image_id"], "category_id": p["category_id"], "score": p["mask_score"]}
@@ -113,7 +116,7 @@ def test_mask_metrics_are_those_of_pycocotools(evaluation: Path, drawn: Path) ->
     ]
     expected = pycocotools_summary(read(drawn / ANNOTATIONS), results)
     metrics = read(evaluation / "metrics.json")
-    assert [metrics[f"mask_{name}"] for name in SUMMARY_NAMES] == [None if v == -1 else v for v in expected]
+    assert [metrics[f"mask_{name}"] for name in COCO_METRICS] == [None if v == -1 else v for v in expected]
     assert {"AP", "score_threshold"} <= metrics.keys()
 
 
@@ -124,28 +127,28 @@ def test_scoring_the_predictions_gives_the_same_numbers(evaluation: Path, drawn:
         result = CliRunner().invoke(app, ["score", *files, *arguments])
         assert result.exit_code == 0, result.output
         scored = json.loads(result.stdout)
-        assert [scored[name] for name in SUMMARY_NAMES] == [metrics[prefix + name] for name in SUMMARY_NAMES]
+        assert [scored[name] for name in COCO_METRICS] == [metrics[prefix + name] for name in COCO_METRICS]
 
 
-def test_the_folder_and_the_report_tell_of_masks(evaluation: Path) -> None:
+def test_the_folder_and_the_report_have_mask_metrics(evaluation: Path) -> None:
     assert all({"AP", "mask_AP", "mask_AP50"} <= row.keys() for row in read(evaluation / "per_class.json"))
     assert (evaluation / "plots/mask_precision_recall.png").is_file()
     report = (evaluation / "report.html").read_text()
     assert "mask AP, IoU 0.50 to 0.95" in report
     assert "Mask AP50" in report
-    assert "not measured" not in report
+    assert "no mask metrics" not in report
 
 
 def test_without_segmentations_boxes_are_measured_and_the_report_says_so(tmp_path: Path) -> None:
-    """Boxes as masks would be measured as masks; an error would withhold the numbers there are."""
+    """Boxes must not be measured as masks, and the metrics of boxes must be there."""
     dataset, model = write_dataset(tmp_path, 2), write_model(tmp_path / "model", **masked())
     evaluate(EvaluateConfig(workers=0, pictures=0), model, dataset, tmp_path / "out")
     assert not any(name.startswith("mask") for name in read(tmp_path / "out/metrics.json"))
-    assert "Masks were not measured: 6 of the objects" in (tmp_path / "out/report.html").read_text()
+    assert "There are no mask metrics: 6 objects" in (tmp_path / "out/report.html").read_text()
 
 
 def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
-    """Also those whose boxes are wrong; with mask scores of their own, the best of two masks counts."""
+    """Even with inaccurate boxes; with separate mask scores, the better of two masks ranks first."""
     truth = Split.open(dataset, "val").to_coco()
     images = {entry["id"]: (entry["height"], entry["width"]) for entry in truth["images"]}
     predictions = []
@@ -161,18 +164,18 @@ def test_perfect_masks_have_an_average_precision_of_one(dataset: Path) -> None:
             grid = RegionMasks(probabilities[None], box, (height, width))
             found = Detections(box, torch.tensor([score]), torch.tensor([0]), grid, torch.tensor([mask_score]))
             predictions += coco_results(found, entry["image_id"], np.array([entry["category_id"]]))
-    measured = measure(*sides(truth, predictions), masks=True)
+    measured = evaluate_predictions(*sides(truth, predictions), masks=True)
     assert measured.masks is not None
     assert measured.masks.summary["AP"] == pytest.approx(1.0)
     assert measured.flat["mask_AP"] == measured.masks.summary["AP"]
-    assert measured.boxes.summary["AP"] < 0.5
-    assert "mask_AP" not in measure(*sides(truth, predictions), masks=False).flat
+    assert (measured.boxes.summary["AP"] or 1) < 0.5
+    assert "mask_AP" not in evaluate_predictions(*sides(truth, predictions), masks=False).flat
     for entry in predictions:
         entry["mask_score"] = entry["score"]
-    assert evaluate_coco(truth, predictions, "segm").summary["AP"] < 0.9
+    assert (evaluate_coco(truth, predictions, "segm").summary["AP"] or 1) < 0.9
 
 
-def test_a_mask_score_that_is_none_is_refused(evaluation: Path, drawn: Path, tmp_path: Path) -> None:
+def test_a_mask_score_beyond_1_is_refused(evaluation: Path, drawn: Path, tmp_path: Path) -> None:
     predictions = read(evaluation / "predictions.json")[:2]
     predictions[1]["mask_score"] = 1.5
     (tmp_path / "results.json").write_text(json.dumps(predictions))
@@ -184,12 +187,18 @@ def test_pictures_show_the_masks_of_both_sides(dataset: Path) -> None:
     split = Split.open(dataset, "val")
     record = split.record(0)
     image = np.zeros((record.height, record.width, 3), np.uint8)
-    truth = split.to_coco()
-    truth["images"] = [entry for entry in truth["images"] if entry["id"] == record.image_id]
-    truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] == record.image_id]
-    found = [{**entry, "score": 0.9} for entry in truth["annotations"]]
+    truth = GroundTruth.of_split(split)
+    images = {entry["id"]: (entry["height"], entry["width"]) for entry in split.to_coco()["images"]}
+    results = [
+        {**entry, "score": 0.9, "segmentation": encode_mask(decode(entry["segmentation"], *images[entry["image_id"]]))}
+        for entry in split.to_coco()["annotations"]
+    ]
+    predictions = PredictionTable.of_coco(results, truth)
+    matches = evaluate_results(truth, predictions).matches
+    position = truth.position(record.image_id)
     plain, tinted = (
-        np.asarray(compare(image, truth, found, 0.5, masks=masks, long_side=400)).astype(int) for masks in (False, True)
+        np.asarray(compare(image, position, truth, predictions, matches, 0.5, masks=masks, long_side=400)).astype(int)
+        for masks in (False, True)
     )
     changed = (plain != tinted).any(axis=2)
     half = changed.shape[1] // 2

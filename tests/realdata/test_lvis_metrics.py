@@ -30,7 +30,7 @@ def test_every_number_equals_the_reference_exactly(data: Path, limit: str, most:
     iou_type: Literal["bbox", "segm"] = "bbox" if kind == "bbox" else "segm"
     if iou_type == "segm":
         check_masks(ground_truth, predictions)
-    summary = evaluate_lvis(ground_truth, predictions, iou_type, most=most).summary
+    summary = evaluate_lvis(ground_truth, predictions, iou_type, max_dets=most).summary
     # The reference names recalls after lvis's default, whatever the limit was.
     assert {name.partition("@")[0]: value for name, value in summary.items()} == {
         name.partition("@")[0]: value for name, value in expected.items()

@@ -1,4 +1,4 @@
-"""The step evaluate on a real dataset and a real, if untrained, detector."""
+"""The evaluate step on a real dataset and a real, if untrained, detector."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from codetr.core.errors import UserError
@@ -17,12 +18,13 @@ from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.evaluation.collect import predict_split
-from codetr.evaluation.evaluate import measure
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.evaluate import evaluate_predictions
+from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.lvis import evaluate_lvis
-from codetr.evaluation.report.writer import Evaluated
-from codetr.evaluation.tables.ground_truth import GroundTruth, is_federated
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
+from codetr.evaluation.report.pictures import compare
+from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
@@ -63,8 +65,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path, dataset: Path) -> None:
-    """The gate, the tracker and the engines read these files; each must tell the same story."""
+def test_the_folder_is_complete_and_its_files_agree(evaluation: Path, model: Path, dataset: Path) -> None:
+    """The gate, the tracker and the engines read these files; they must agree."""
     manifest = Manifest.read(evaluation, "evaluation", verify=True)
     assert {
         "metrics.json",
@@ -83,7 +85,7 @@ def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path
     }
     numbers = json.loads((evaluation / "metrics.json").read_text())
     assert {name: manifest.summary[name] for name in numbers} == numbers
-    assert set(SUMMARY_NAMES) < set(numbers)
+    assert set(COCO_METRICS) < set(numbers)
     assert [entry["name"] for entry in json.loads((evaluation / "per_class.json").read_text())] == list(NAMES)
     assert len(json.loads((evaluation / "per_image.json").read_text())) == 5
     assert len(json.loads((evaluation / "pr_curve.json").read_text())) == 101
@@ -92,7 +94,7 @@ def test_the_folder_is_whole_and_its_numbers_agree(evaluation: Path, model: Path
 
 
 def test_the_predictions_give_the_metrics_against_the_original_annotations(evaluation: Path, dataset: Path) -> None:
-    """Another program that scores predictions.json against the annotation file must come to the same numbers."""
+    """Another program that scores predictions.json against the annotation file must compute the same metrics."""
     annotations = json.loads((dataset.parent / "annotations.json").read_text())
     predictions = json.loads((evaluation / "predictions.json").read_text())
     metrics = evaluate_coco(annotations, predictions)
@@ -167,10 +169,10 @@ def test_a_federated_dataset_is_measured_by_the_rules_of_lvis(model: Path, tmp_p
     assert _evaluated_on(annotations, dataset.parent / "coco", model) != digest
 
 
-def test_what_explains_an_evaluation_is_tracked(
+def test_the_error_analysis_is_tracked(
     dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reviewer who only looks at W&B must see the mistakes of the report, with the same numbers."""
+    """A reviewer who only looks at W&B must see the errors of the report, with the same numbers."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     evaluate(CONFIG, model, dataset, tmp_path / "evaluation")
@@ -180,31 +182,44 @@ def test_what_explains_an_evaluation_is_tracked(
         for path in folder.rglob("*.table.json")
     }
     errors = json.loads((tmp_path / "evaluation" / "errors.json").read_text())
-    assert tables["mistakes/types"]["data"] == [list(row.values()) for row in errors["types"]]
-    assert tables["mistakes/cost"]["data"] == [[row["type"], row["dAP50"]] for row in errors["types"]]
-    assert [row[1] for row in tables["mistakes/classes"]["data"]] == list(NAMES)
+    assert tables["errors/types"]["data"] == [list(row.values()) for row in errors["types"]]
+    assert tables["errors/cost"]["data"] == [[row["type"], row["dAP50"]] for row in errors["types"]]
+    assert [row[1] for row in tables["errors/classes"]["data"]] == list(NAMES)
     assert {"classes", "confusion", "calibration/scores", "calibration/classes", "calibration/reliability"} < set(
         tables
     )
 
 
 def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Path) -> None:
-    """Alone it looks like one of COCO, by whose rules detections would be wrong that did not count."""
+    """Its detections of unverified classes take no part in the metrics, and must not be drawn as false positives."""
     dataset = write_dataset(tmp_path / "data", 3, federated=True)
     annotations = json.loads((dataset.parent / "annotations.json").read_text())
     del annotations["images"][0]["neg_category_ids"], annotations["images"][0]["not_exhaustive_category_ids"]
     (dataset.parent / "fewer.json").write_text(json.dumps(annotations))
     source = SourceConfig(annotations=str(dataset.parent / "fewer.json"), images=str(dataset.parent / "images"))
-    prepare(PrepareConfig(train=source, val=source), tmp_path / "mixed")
+    prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "mixed")
     split = Split.open(tmp_path / "mixed", "val")
     truth = GroundTruth.of_split(split)
-    nothing = Predictions.of_coco([], truth)
-    evaluated = Evaluated(split, truth, nothing, measure(truth, nothing, masks=False))
-    images = [evaluated.of_image(int(image_id))[0] for image_id in split.image_ids]
-    assert [is_federated(image) for image in images] == [True] * 3
+    image_id, unverified = annotations["images"][0]["id"], annotations["categories"][2]["id"]
+    result = {"image_id": image_id, "category_id": unverified, "bbox": [10.0, 10.0, 30.0, 20.0], "score": 0.9}
+    predictions = PredictionTable.of_coco([result], truth)
+    matches = evaluate_predictions(truth, predictions, masks=False).boxes.matches
+    assert len(matches.dt_index) == 0
+    record = split.record(split.image_ids.tolist().index(image_id))
+    picture = compare(
+        np.zeros((record.height, record.width, 3), np.uint8),
+        truth.position(image_id),
+        truth,
+        predictions,
+        matches,
+        0.5,
+        long_side=max(record.height, record.width),
+    )
+    right_half = np.asarray(picture)[:, -record.width :]
+    assert right_half[30, 10:41].any(axis=1).all(), "a dashed box has gaps"
 
 
-def test_what_lvis_is_to_ignore_is_ignored_in_a_prepared_dataset(tmp_path: Path) -> None:
+def test_objects_that_lvis_ignores_are_ignored_in_a_prepared_dataset(tmp_path: Path) -> None:
     """The same detections have the same AP by the annotation file and by the dataset that was made of it."""
     dataset = write_dataset(tmp_path / "data", 3, federated=True)
     annotations = json.loads((dataset.parent / "annotations.json").read_text())
@@ -216,7 +231,7 @@ def test_what_lvis_is_to_ignore_is_ignored_in_a_prepared_dataset(tmp_path: Path)
     annotations["annotations"][0]["ignore"] = 1
     (dataset.parent / "ignoring.json").write_text(json.dumps(annotations))
     source = SourceConfig(annotations=str(dataset.parent / "ignoring.json"), images=str(dataset.parent / "images"))
-    prepare(PrepareConfig(train=source, val=source), tmp_path / "ignoring")
+    prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "ignoring")
     by_file = evaluate_lvis(annotations, found).summary
     assert by_file["AP"] != whole
     assert evaluate_lvis(Split.open(tmp_path / "ignoring", "val").to_coco(), found).summary == by_file
@@ -226,19 +241,19 @@ def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str
     folder.mkdir()
     (folder / "annotations.json").write_text(json.dumps(annotations))
     source = SourceConfig(annotations=str(folder / "annotations.json"), images=str(folder.parent / "images"))
-    prepare(PrepareConfig(train=source, val=source), folder / "dataset")
+    prepare(PrepareConfig(train=(source,), val=(source,)), folder / "dataset")
     return evaluate(CONFIG, model, folder / "dataset", folder / "evaluation").summary["evaluation_set"]
 
 
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        (("square", "disc", "star"), "the model does not know 'cross'; the dataset does not have 'star'"),
+        (("square", "disc", "star"), "the model does not have 'cross'; the dataset does not have 'star'"),
         (("disc", "square", "cross"), "in another order"),
     ],
 )
 def test_classes_that_differ_are_refused(dataset: Path, tmp_path: Path, names: tuple[str, ...], problem: str) -> None:
-    """Labels are positions: with other names or another order every detection would count for a wrong class."""
+    """Labels are positions: with other names or another order every detection would count for another class."""
     other = write_model(tmp_path / "model", names)
     with pytest.raises(UserError, match=problem):
         evaluate(CONFIG, other, dataset, tmp_path / "out")
@@ -265,8 +280,13 @@ def test_an_interrupted_evaluation_of_other_code_is_not_resumed(
     """Detections of other code, or of another decoder, would be mixed with those of the interrupted run."""
     taken: list[set[int]] = []
     begin = predict_split.begin
-    monkeypatch.setattr(predict_split, "begin", lambda *given: taken.append(begin(*given)) or taken[-1])
-    monkeypatch.setattr(step, "measure", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def recording(*given: Any) -> set[int]:
+        taken.append(begin(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(predict_split, "begin", recording)
+    monkeypatch.setattr(step, "evaluate_predictions", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             evaluate(CONFIG, model, dataset, tmp_path / "out")

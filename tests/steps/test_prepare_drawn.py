@@ -16,9 +16,9 @@ from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.steps.prepare import prepare
 from tests.support.drawn_prediction_files import HEIGHT, WIDTH, damaged, mask, text
 from tests.support.reference_metrics import plain_lvis, pycocotools_run
@@ -76,11 +76,11 @@ def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: An
         {"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": entry["bbox"], "score": 0.5}
         for entry in truth["annotations"]
     ]
-    metrics = evaluate_results(objects, Predictions.of_coco(results, objects))
+    metrics = evaluate_results(objects, PredictionTable.of_coco(results, objects))
     if metrics.federated:
         lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}  # which may be missing
         truth["images"] = [{**lists, **entry} for entry in truth["images"]]
         assert metrics.summary == pytest.approx(plain_lvis(truth, results), abs=1e-12)
     else:
         expected = pycocotools_run(truth, results).stats.tolist()
-        assert [metrics.summary[name] for name in SUMMARY_NAMES] == [None if v == -1 else v for v in expected]
+        assert [metrics.summary[name] for name in COCO_METRICS] == [None if v == -1 else v for v in expected]

@@ -80,7 +80,7 @@ def sound_files(draw: st.DrawFn, *, federated: bool = False, masks: bool = False
     results = []
     for _ in range(draw(st.integers(1, 8))):
         values = draw(box(inside=masks))
-        if annotations and draw(st.integers(0, 3)):
+        if bool(annotations) and draw(st.integers(0, 3)):
             values = draw(st.sampled_from(annotations))["bbox"]
         result: dict[str, Any] = {"image_id": draw(st.sampled_from(image_ids)), "score": draw(_SCORES)}
         result["category_id"] = draw(st.sampled_from(category_ids))

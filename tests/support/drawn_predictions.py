@@ -38,7 +38,7 @@ def code(values: list[float]) -> dict[str, Any]:
 @st.composite
 def pairs(draw: st.DrawFn, *, federated: bool = False, masks: bool = False) -> Pair:
     """A ground truth of two images and classes, and at least one detection; boxes of detections repeat objects'."""
-    images = [{"id": 10 * i, "height": SIDE, "width": SIDE} for i in range(IMAGES)]
+    images: list[dict[str, Any]] = [{"id": 10 * i, "height": SIDE, "width": SIDE} for i in range(IMAGES)]
     categories: list[dict[str, Any]] = [{"id": 7 * k, "name": f"class {k}"} for k in range(CLASSES)]
     image_ids, category_ids = (st.sampled_from([entry["id"] for entry in part]) for part in (images, categories))
     if federated:
@@ -47,7 +47,7 @@ def pairs(draw: st.DrawFn, *, federated: bool = False, masks: bool = False) -> P
                 image[field] = draw(st.lists(category_ids, max_size=2, unique=True))
         for category in categories:
             category["frequency"] = draw(st.sampled_from("rcf"))
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for number in range(draw(st.integers(0, 8))):
         values = draw(box())
         area = draw(st.sampled_from([0.0, 0.5, 1.0, 1.0, 1.0] if federated else [0.5, 1.0])) * values[2] * values[3]
@@ -58,7 +58,7 @@ def pairs(draw: st.DrawFn, *, federated: bool = False, masks: bool = False) -> P
     results = []
     for _ in range(draw(st.integers(1, 16))):
         result: dict[str, Any] = {"image_id": draw(image_ids), "category_id": draw(category_ids), "bbox": draw(box())}
-        if annotations and draw(st.booleans()):
+        if bool(annotations) and draw(st.booleans()):
             result["bbox"] = draw(st.sampled_from(annotations))["bbox"]
         if federated and not masks and draw(st.integers(0, 9)) == 0:
             result["bbox"] = [*result["bbox"][:3], 0.0]

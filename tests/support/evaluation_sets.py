@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 
 
 def truth(
@@ -23,10 +23,10 @@ def truth(
     }
 
 
-def sides(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> tuple[GroundTruth, Predictions]:
+def sides(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> tuple[GroundTruth, PredictionTable]:
     """Both as arrays."""
     arrays = GroundTruth.of_coco(ground_truth)
-    return arrays, Predictions.of_coco(predictions, arrays)
+    return arrays, PredictionTable.of_coco(predictions, arrays)
 
 
 def detection(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The command compare: two evaluations, or two result files, and by how much they differ."""
+"""`codetr compare`: differences between two evaluations or two result files, with confidence intervals."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,114 +12,119 @@ from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
     from codetr.evaluation.comparison.bootstrap import Estimate
-    from codetr.evaluation.comparison.compare import Row
-    from codetr.evaluation.comparison.match_table import Outcomes
+    from codetr.evaluation.comparison.compare import EvaluationComparison, Row
+    from codetr.evaluation.comparison.match_table import MatchTable
 
-_MOST_CLASSES = 20
+_MAX_CLASSES = 20
 """Classes that the terminal lists."""
 
 
 def compare(
     *,
     first: Annotated[Path, typer.Argument(metavar="A", help="An evaluation, or a COCO result file.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same images.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one on the same images.")],
     annotations: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The annotation file that result files belong to.")
+        Path | None, typer.Option(metavar="FILE", help="Annotation file of the result files.")
     ] = None,
     masks: Annotated[bool, typer.Option("--masks", help="Compare masks instead of boxes.")] = False,
-    resamples: Annotated[
-        int, typer.Option(min=10, max=10_000, help="How many sets of images to draw from the test set.")
-    ] = 1000,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    resamples: Annotated[int, typer.Option(min=10, max=10_000, help="Number of bootstrap samples.")] = 1000,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where compare.json, a plot and a page go."),
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder for compare.json, a plot and an HTML page."),
     ] = None,
 ) -> None:
-    """Whether B is better than A, or other images would have turned it round: intervals by a paired bootstrap.
+    """Compare two evaluations: difference of every metric with a confidence interval (paired bootstrap).
 
-    Sets of images are drawn from the test set with replacement, and both models are measured on each. For 5,000 images
-    and 80 classes, 1,000 sets take about 15 seconds.
+    Samples of images are drawn from the test set with replacement, and both models are measured on each. For 5,000
+    images and 80 classes, 1,000 samples take about 15 seconds.
 
     [cyan]codetr compare outputs/old outputs/new -o outputs/comparison[/]
 
     [cyan]codetr compare old.json new.json --annotations instances_val2017.json[/]
     """
     from codetr.core.files import require_replaceable
-    from codetr.evaluation.comparison.compare import compare as compare_outcomes
+    from codetr.evaluation.comparison.compare import compare as compare_tables
     from codetr.evaluation.report import comparison_page
 
     if output is not None:
         require_replaceable(output, "comparison", lambda path: comparison_page.PARTS if _is_comparison(path) else None)
     if annotations is None:
-        outcomes = _of_folders(first, second, masks=masks)
+        tables = _of_folders(first, second, masks=masks)
     else:
-        outcomes = _of_files(annotations, first, second, masks=masks)
+        tables = _of_files(annotations, first, second, masks=masks)
     names = (first.name, second.name) if first.name != second.name else (str(first), str(second))
-    comparison = compare_outcomes(outcomes, names, sets=resamples, confidence=confidence, seed=seed, progress=True)
-    headings = ("", *names, "difference", "p")
+    comparison = compare_tables(tables, names, sets=resamples, confidence=confidence, seed=seed, progress=True)
+    _show(comparison)
+    if output is not None:
+        comparison_page.write_comparison(output, comparison)
+        console().print(f"open {plain((output / comparison_page.PARTS[2]).resolve())}")
+
+
+def _show(comparison: EvaluationComparison) -> None:
+    """Print the summary and the classes with significant differences."""
+    headings = ("", *comparison.names, "difference", "p")
     print_table(headings, [_cells(row) for row in comparison.summary])
     out = console()
     out.print()
-    clear = comparison.clear
-    title = f"{len(clear)} of {len(comparison.classes)} classes clearly differ in AP"
-    out.print(title + (f", the first {_MOST_CLASSES}:" if len(clear) > _MOST_CLASSES else ":" if clear else ""))
-    if clear:
-        print_table(headings, [_cells(row) for row in clear[:_MOST_CLASSES]])
+    significant = comparison.significant
+    more = f", the first {_MAX_CLASSES}:" if len(significant) > _MAX_CLASSES else ":" if significant else ""
+    out.print(f"{len(significant)} of {len(comparison.classes)} classes have a significant difference in AP{more}")
+    if significant:
+        print_table(headings, [_cells(row) for row in significant[:_MAX_CLASSES]])
     out.print(
-        f"[dim]{comparison.images} images, {resamples} sets drawn, intervals of {100 * confidence:g} %; "
-        "p: how often chance alone makes a difference as large[/]"
+        f"[dim]{comparison.images} images, {comparison.sets} bootstrap samples, "
+        f"{100 * comparison.confidence:g} % confidence intervals; "
+        "p: probability of a difference at least as large if both models were equal[/]"
     )
-    if output is not None:
-        comparison_page.write_comparison(output, comparison)
-        out.print(f"open {plain((output / comparison_page.PARTS[2]).resolve())}")
 
 
-def _of_folders(first: Path, second: Path, *, masks: bool) -> tuple[Outcomes, Outcomes]:
+def _of_folders(first: Path, second: Path, *, masks: bool) -> tuple[MatchTable, MatchTable]:
     from codetr.core.manifest import Manifest
-    from codetr.evaluation.comparison.match_table import MASK_OUTCOMES, OUTCOMES, Outcomes
+    from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
 
     sets = []
     for path in (first, second):
         if path.is_file():
-            hint = "Give the annotation file they belong to: --annotations instances_val2017.json."
+            hint = "Give the annotation file of the results: --annotations instances_val2017.json."
             raise UserError("is a file, expected the folder of an evaluation", where=str(path), hint=hint)
         manifest = Manifest.read(path, "evaluation", verify=True)
-        if OUTCOMES not in manifest.files:
-            hint = "Evaluate again: earlier versions did not write what comparing needs."
-            raise UserError(f"holds no {OUTCOMES}", where=str(path), hint=hint)
-        if masks and MASK_OUTCOMES not in manifest.files:
-            raise UserError("no masks were measured in this evaluation", where=str(path))
+        if MATCHES not in manifest.files:
+            hint = "Run `codetr evaluate` again: another version wrote this evaluation."
+            raise UserError(f"has no {MATCHES}", where=str(path), hint=hint)
+        if masks and MASK_MATCHES not in manifest.files:
+            raise UserError("this evaluation has no mask metrics", where=str(path), hint="Leave --masks out.")
         sets.append(manifest.summary.get("evaluation_set"))
     if sets[0] != sets[1]:
         hint = "Evaluate both models on the same split of the same dataset."
-        problem = f"they were measured on different images or annotations ({sets[0]} and {sets[1]})"
+        problem = f"the evaluations are of different images or annotations ({sets[0]} and {sets[1]})"
         raise UserError(problem, where=f"{first} and {second}", hint=hint)
-    name = MASK_OUTCOMES if masks else OUTCOMES
-    return Outcomes.read(first / name), Outcomes.read(second / name)
+    name = MASK_MATCHES if masks else MATCHES
+    return MatchTable.read(first / name), MatchTable.read(second / name)
 
 
-def _of_files(annotations: Path, first: Path, second: Path, *, masks: bool) -> tuple[Outcomes, Outcomes]:
-    from codetr.evaluation.comparison.match_table import Outcomes
+def _of_files(annotations: Path, first: Path, second: Path, *, masks: bool) -> tuple[MatchTable, MatchTable]:
+    from codetr.evaluation.comparison.match_table import MatchTable
     from codetr.evaluation.evaluate import evaluate_results
-    from codetr.evaluation.metrics.coco import arrays
+    from codetr.evaluation.metrics.coco import to_arrays
+    from codetr.evaluation.metrics.matching import IouType
     from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 
     ground_truth = read_ground_truth(annotations)
 
-    def outcomes(path: Path) -> Outcomes:
+    def table(path: Path) -> MatchTable:
         if path.is_dir():
-            hint = "Leave --annotations out to compare folders of evaluations, or give predictions.json in them."
+            hint = "Leave --annotations out to compare folders of evaluations, or give the predictions.json in them."
             raise UserError("is a folder, expected a COCO result file", where=str(path), hint=hint)
-        predictions = read_predictions(path, ground_truth)
+        results = read_predictions(path, ground_truth)
         if masks:
-            check_masks(ground_truth, predictions)
-        kind: Any = "segm" if masks else "bbox"
-        truth, found = arrays(ground_truth, predictions, kind)
-        return Outcomes.of(evaluate_results(truth, found, kind).matching, truth)
+            check_masks(ground_truth, results)
+        iou_type: IouType = "segm" if masks else "bbox"
+        truth, predictions = to_arrays(ground_truth, results, iou_type)
+        return MatchTable.of(evaluate_results(truth, predictions, iou_type).matching, truth)
 
-    return outcomes(first), outcomes(second)
+    return table(first), table(second)
 
 
 def _is_comparison(folder: Path) -> bool:
@@ -129,9 +134,9 @@ def _is_comparison(folder: Path) -> bool:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    from codetr.evaluation.report.comparison_page import chance
+    from codetr.evaluation.report.comparison_page import p_value
 
-    return row.name, _shown(row.first), _shown(row.second), _shown(row.difference, "+"), chance(row.p)
+    return row.name, _shown(row.first), _shown(row.second), _shown(row.difference, "+"), p_value(row.p)
 
 
 def _shown(entry: Estimate, sign: str = "") -> str:

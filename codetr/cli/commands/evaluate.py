@@ -1,4 +1,4 @@
-"""`codetr evaluate`: measure a model on a split."""
+"""`codetr evaluate`: evaluate a model on a split of a dataset."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def evaluate(
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """[bold]Step 3[/]: measure a model on a dataset, and show where it is good and where it is not.
+    """[bold]Step 3[/]: evaluate a model: COCO/LVIS metrics, error analysis, HTML report.
 
-    COCO metrics are those of pycocotools to the last digit, and LVIS's, of datasets that say which classes of an
-    image are verified, those of the package lvis, on any number of processes. Open [bold]report.html[/] in
-    the output folder: metrics, curves, every class, the best and the worst images.
+    COCO metrics are equal to those of pycocotools to the last digit, and LVIS metrics, of datasets that say which
+    classes of an image are verified, to those of the package lvis, on any number of processes. Open
+    [bold]report.html[/] in the output folder: metrics, curves, errors, every class, the best and the worst images.
 
         [cyan]codetr evaluate -m outputs/model -d outputs/dataset -o outputs/evaluation[/]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codetr.core.array_files import map_array
 from codetr.core.errors import UserError
-from codetr.core.npy import map_array
 from codetr.data.storage import tar
 
 ARRAYS = {

@@ -1,4 +1,4 @@
-"""Why a detector is as good as it is: its mistakes by type, what it mixes up, what its scores mean, by size."""
+"""Explain the metrics of boxes: errors by type, confusion matrix, calibration, and numbers by size and frequency."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.analysis.calibration import BINS, Calibration, calibrate
 from codetr.evaluation.analysis.confusion import Confusion, find_confusion
 from codetr.evaluation.analysis.tide import FOREGROUND_IOU, TYPES, Costs, Errors, find_costs, find_errors
 from codetr.evaluation.metrics.matching import AREA_RANGES
-from codetr.evaluation.metrics.summary import SIZE_NAMES, SIZES, ClassMetrics, Metrics
+from codetr.evaluation.metrics.metric_spec import AREAS, metric_name
+from codetr.evaluation.metrics.summary import ClassMetrics, Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 
-MOST_PAIRS = 100
+MAX_PAIRS = 100
 """Pairs of confused classes in the report and in the tracker's table; `confusion.json` has all."""
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupMetrics:
     """Objects of one size, or classes of one frequency. `None` where there is nothing to measure.
 
     Attributes:
-        name: "small", "rare" and the like.
-        classes: how many classes have objects in it.
-        objects: objects to be found.
+        name: such as "small" or "rare".
+        classes: number of classes with objects in the group.
+        objects: number of objects.
         AP: mean over IoU 0.50 to 0.95 and classes.
-        AR: highest recall, likewise.
-        found: share of the objects that is found at the operating point and IoU 0.50.
-        missed: how many of the others no mistake of class or place covers.
+        AR: highest recall, mean over IoU 0.50 to 0.95 and classes.
+        recall: share of the objects that are detected at the operating point and IoU 0.50.
+        missed: number of undetected objects that no classification or localisation error covers.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Group:
     objects: int
     AP: float | None
     AR: float | None
-    found: float | None
+    recall: float | None
     missed: int
 
 
@@ -48,12 +50,12 @@ class Analysis:
     """What explains the metrics of boxes.
 
     Attributes:
-        metrics: what is explained.
-        errors: the type of every mistake.
-        costs: what each type costs.
-        confusion: which class is taken for which, at the operating point.
-        calibration: scores beside outcomes, over all detections that count.
-        used: the same over those at the operating point.
+        metrics: the metrics.
+        errors: the type of every error.
+        costs: the AP50 each type costs.
+        confusion: confusion matrix at the operating point.
+        calibration: scores and precision over all detections that count.
+        calibration_at_threshold: the same over those at the operating point.
         sizes: small, medium and large objects.
         frequencies: rare, common and frequent classes; empty where frequencies are not known.
     """
@@ -63,71 +65,65 @@ class Analysis:
     costs: Costs
     confusion: Confusion
     calibration: Calibration
-    used: Calibration
-    sizes: list[Group]
-    frequencies: list[Group]
+    calibration_at_threshold: Calibration
+    sizes: list[GroupMetrics]
+    frequencies: list[GroupMetrics]
 
 
-def analyse(truth: GroundTruth, predictions: Predictions, metrics: Metrics) -> Analysis:
-    """Explain what was measured.
+def analyse(truth: GroundTruth, predictions: PredictionTable, metrics: Metrics) -> Analysis:
+    """Explain the metrics of boxes.
 
     Args:
         truth: ground truth.
-        predictions: what was measured against it.
-        metrics: the result, of boxes.
+        predictions: detections.
+        metrics: the metrics of their boxes.
     """
-    errors = find_errors(truth, predictions, metrics.matching)
+    errors = find_errors(truth, predictions, metrics.matches)
     score = metrics.operating_point.score
-    area, missed = truth.area[errors.sought], errors.missed(score)
-    found = errors.found_at >= max(score, -np.finfo(float).max)
-    sizes = []
-    for name, (letter, size) in zip(SIZE_NAMES, SIZES.items(), strict=True):
-        inside = (area >= AREA_RANGES[size, 0]) & (area <= AREA_RANGES[size, 1])
-        recall = metrics.recall_name.replace("AR", f"AR{letter}") if metrics.federated else f"AR{letter}"
-        sizes.append(
-            Group(
-                name=name,
-                classes=len(np.unique(errors.object_label[inside])),
-                objects=int(inside.sum()),
-                AP=metrics.summary[f"AP{letter}"],
-                AR=metrics.summary[recall],
-                found=float(found[inside].mean()) if inside.any() else None,
-                missed=int(missed[inside].sum()),
-            )
+    area, missed = truth.area[errors.gt_index], errors.missed(score)
+    detected = errors.gt_score >= max(score, -np.finfo(float).max)
+
+    def group(name: str, members: NDArray[np.bool_], classes: int, ap_name: str, recall: float | None) -> GroupMetrics:
+        return GroupMetrics(
+            name=name,
+            classes=classes,
+            objects=int(members.sum()),
+            AP=metrics.summary[ap_name],
+            AR=recall,
+            recall=float(detected[members].mean()) if members.any() else None,
+            missed=int(missed[members].sum()),
         )
+
+    sizes = []
+    for name, (low, high) in zip(AREAS[1:], AREA_RANGES[1:], strict=True):
+        members = (area >= low) & (area <= high)
+        classes = len(np.unique(errors.gt_label[members]))
+        ap_name, ar_name = (metric_name(metrics.specs, kind, area=name) for kind in ("AP", "AR"))
+        sizes.append(group(name, members, classes, ap_name, metrics.summary[ar_name]))
     frequencies = []
     for letter, name in FREQUENCIES.items() if metrics.federated else ():
-        own = [k for k, entry in enumerate(metrics.classes) if entry.frequency == letter]
-        present = [metrics.classes[k] for k in own if metrics.classes[k].ground_truths]
-        inside = np.isin(errors.object_label, own)
-        frequencies.append(
-            Group(
-                name=name,
-                classes=len(present),
-                objects=int(inside.sum()),
-                AP=metrics.summary[f"AP{letter}"],
-                AR=_mean(present, "AR"),
-                found=float(found[inside].mean()) if inside.any() else None,
-                missed=int(missed[inside].sum()),
-            )
-        )
+        labels = [k for k, entry in enumerate(metrics.classes) if entry.frequency == letter]
+        present = [metrics.classes[k] for k in labels if metrics.classes[k].ground_truths]
+        members = np.isin(errors.gt_label, labels)
+        ap_name = metric_name(metrics.specs, "AP", group=letter)
+        frequencies.append(group(name, members, len(present), ap_name, _mean_recall(present)))
     return Analysis(
         metrics=metrics,
         errors=errors,
         costs=find_costs(errors),
-        confusion=find_confusion(truth, predictions, metrics.matching, errors, score),
+        confusion=find_confusion(truth, predictions, errors, score),
         calibration=calibrate(metrics.matches),
-        used=calibrate(metrics.matches, score),
+        calibration_at_threshold=calibrate(metrics.matches, score),
         sizes=sizes,
         frequencies=frequencies,
     )
 
 
 def errors_record(analysis: Analysis) -> dict[str, Any]:
-    """The content of `errors.json`."""
+    """Return the content of `errors.json`."""
     errors, costs = analysis.errors, analysis.costs
     score = analysis.metrics.operating_point.score
-    everywhere, used = errors.counts(), errors.counts(score)
+    over_all, at_threshold = errors.counts(), errors.counts(score)
     return {
         "score_threshold": score,
         "AP50": costs.AP50,
@@ -135,8 +131,8 @@ def errors_record(analysis: Analysis) -> dict[str, Any]:
             {
                 "type": name,
                 "dAP50": costs.types[name],
-                "count": int(used[:, k].sum()),
-                "all": int(everywhere[:, k].sum()),
+                "count": int(at_threshold[:, k].sum()),
+                "all": int(over_all[:, k].sum()),
             }
             for k, name in enumerate(TYPES)
         ],
@@ -144,42 +140,49 @@ def errors_record(analysis: Analysis) -> dict[str, Any]:
         "false_negatives_dAP50": costs.false_negatives,
         "classes": [
             {"category_id": entry.category_id, "name": entry.name, **dict(zip(TYPES, row, strict=True))}
-            for entry, row in zip(analysis.metrics.classes, used.tolist(), strict=True)
+            for entry, row in zip(analysis.metrics.classes, at_threshold.tolist(), strict=True)
         ],
     }
 
 
 def confusion_record(analysis: Analysis) -> dict[str, Any]:
-    """The content of `confusion.json`; the background's name is None."""
+    """Return the content of `confusion.json`; the name of the background is None."""
     names: list[str | None] = [*(entry.name for entry in analysis.metrics.classes), None]
-    found = analysis.confusion
-    entries = zip(found.truth.tolist(), found.found.tolist(), found.count.tolist(), strict=True)
+    confusion = analysis.confusion
+    entries = zip(confusion.gt_label.tolist(), confusion.dt_label.tolist(), confusion.count.tolist(), strict=True)
     return {
-        "score_threshold": found.score,
+        "score_threshold": confusion.score,
         "iou": FOREGROUND_IOU,
         "entries": [{"object": names[row], "detected_as": names[column], "count": n} for row, column, n in entries],
     }
 
 
 def calibration_record(analysis: Analysis) -> dict[str, Any]:
-    """The content of `calibration.json`."""
-    whole, used = analysis.calibration, analysis.used
+    """Return the content of `calibration.json`."""
+    calibration = analysis.calibration
+    bins = zip(calibration.count, calibration.confidence, calibration.precision, strict=True)
     return {
-        "ece": whole.ece,
+        "ece": calibration.ece,
         "score_threshold": analysis.metrics.operating_point.score,
-        "ece_at_threshold": used.ece,
+        "ece_at_threshold": analysis.calibration_at_threshold.ece,
         "bins": [
-            {"from": k / BINS, "to": (k + 1) / BINS, "count": int(n), "score": float(score), "right": float(right)}
-            for k, (n, score, right) in enumerate(zip(whole.count, whole.confidence, whole.right, strict=True))
+            {
+                "from": k / BINS,
+                "to": (k + 1) / BINS,
+                "count": int(n),
+                "score": float(score),
+                "precision": float(precision),
+            }
+            for k, (n, score, precision) in enumerate(bins)
             if n
         ],
         "classes": [
             {
                 "category_id": entry.category_id,
                 "name": entry.name,
-                "count": int(whole.class_count[k]),
-                "gap": float(whole.class_gap[k]) if whole.class_count[k] else None,
-                "ece": float(whole.class_ece[k]) if whole.class_count[k] else None,
+                "count": int(calibration.class_count[k]),
+                "overconfidence": float(calibration.overconfidence[k]) if calibration.class_count[k] else None,
+                "ece": float(calibration.class_ece[k]) if calibration.class_count[k] else None,
             }
             for k, entry in enumerate(analysis.metrics.classes)
         ],
@@ -187,14 +190,14 @@ def calibration_record(analysis: Analysis) -> dict[str, Any]:
 
 
 def confused_pairs(analysis: Analysis) -> list[tuple[str, str, int, float]]:
-    """The most frequent pairs: object's class, what it is taken for, how often, and the share of its objects."""
+    """Return the most frequent pairs: class of the object, class detected, count, share of the class's objects."""
     classes = analysis.metrics.classes
     return [
         (classes[row].name, classes[column].name, count, count / classes[row].ground_truths)
-        for row, column, count in analysis.confusion.pairs()[:MOST_PAIRS].tolist()
+        for row, column, count in analysis.confusion.pairs()[:MAX_PAIRS].tolist()
     ]
 
 
-def _mean(classes: list[ClassMetrics], name: str) -> float | None:
-    values = [value for entry in classes if (value := getattr(entry, name)) is not None]
+def _mean_recall(classes: list[ClassMetrics]) -> float | None:
+    values = [entry.AR for entry in classes if entry.AR is not None]
     return float(np.mean(values)) if values else None

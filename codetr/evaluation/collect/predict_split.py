@@ -1,11 +1,10 @@
-"""Predictions of a detector over a whole split, on one process or many, always with the same result.
+"""Run a detector over a whole split, on one process or many, always with the same result.
 
-The images are cut into batches in the order of the dataset, and the batches, not the images, are dealt out to the
-ranks. A detector sees the padding of a batch, if only in the last bits of its numbers; with batches that do not
-depend on the number of ranks, neither does the result. Every image is in exactly one batch: no rank repeats images
-to come out even.
+The images are cut into batches in the order of the dataset, and the batches, not the images, are distributed to the
+ranks. The padding of a batch changes the last bits of a detector's results; as batches do not depend on the number of
+ranks, neither do the results. Every image is in exactly one batch: no rank repeats images to get equal shares.
 
-What each rank finds goes through files, see `gathering`, and rank 0 puts them together.
+Each rank writes its detections into files, see `parts`, and rank 0 reads them all.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from rich.console import Console
 from codetr.core.errors import UserError
 from codetr.core.progress import track
 from codetr.data.loading.loader import EvalLoader, whole_views
-from codetr.evaluation.collect.parts import Writer, begin, gather
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.collect.parts import PART_FILES, PART_SECONDS, PartWriter, begin, gather
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.coco_results import export_detections
 from codetr.inference.predictor import Predictor
 from codetr.models.structures import Detections
@@ -43,19 +42,21 @@ def predict_split(
     work: Path,
     key: str | None = None,
     progress: bool = True,
-) -> Predictions | None:
+    part_seconds: float = PART_SECONDS,
+) -> PredictionTable | None:
     """Run a predictor over every image of a split. Every rank of the process group calls it.
 
     Args:
         predictor: a model, or a wrapper around one, on the device of `group`.
         split: images and class ids.
         group: the ranks.
-        batch_size: images per batch; part of the result, in the last bits.
+        batch_size: images per batch; changes the last bits of the results.
         workers: processes per rank that read and resize images.
-        work: folder for the ranks' files, seen by all ranks.
-        key: digest of all that the predictions depend on. What an interrupted run with the same key left in `work` is
-            not computed again, and `work` stays for the caller to remove. None: it is emptied before and removed after.
+        work: folder for the ranks' files, which all ranks see.
+        key: digest of everything the predictions depend on. What an interrupted run with the same key left in `work`
+            is not computed again, and the caller removes `work`. None: it is emptied before and removed after.
         progress: print progress (rank 0 only).
+        part_seconds: write a file at least this often.
 
     Returns:
         On rank 0 the detections of all images, by image id and best first within an image; masks are run-length codes.
@@ -74,44 +75,46 @@ def predict_split(
     if progress and group.is_main:
         if done:
             before = sum(len(batches[k]) for k in done)
-            _say(f"going on where an earlier run stopped: {before} of {len(split)} images are done")
+            _say(f"Resuming an interrupted evaluation: {before} of {len(split)} images are done")
         share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
         results = track(results, images, f"detect images{share}")
-    found: Predictions | None = None
+    predictions: PredictionTable | None = None
 
     def collect() -> None:
-        nonlocal found
-        found = gather(work, len(batches))
+        nonlocal predictions
+        predictions = gather(work, len(batches))
 
     try:
-        _write(results, split, dict(zip(todo, mine, strict=True)), Writer(work))
+        _write(results, split, dict(zip(todo, mine, strict=True)), PartWriter(work, seconds=part_seconds))
         group.wait()
         group.on_main(collect)
     finally:
-        if group.is_main and (key is None or not any(work.glob("batch-*"))):
+        if group.is_main and (key is None or not any(work.glob(PART_FILES))):
             shutil.rmtree(work, ignore_errors=True)
-    return found
+    return predictions
 
 
 def _say(line: str) -> None:
     Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Sequence[int]], writer: Writer) -> None:
+def _write(
+    results: Iterator[Detections], split: Split, batches: Mapping[int, Sequence[int]], writer: PartWriter
+) -> None:
     """Write the detections of batches, which come image by image."""
-    place = np.argsort(np.argsort(split.image_ids, kind="stable"), kind="stable")
+    position = np.argsort(np.argsort(split.image_ids, kind="stable"), kind="stable")
     try:
         for batch, indices in batches.items():
-            found = []
+            detections = []
             for index in indices:
                 exported = export_detections(next(results), f"image {split.image_ids[index]}")
-                found.append((int(place[index]), exported))
-            writer.add(batch, found)
-        # Lets the progress say that it is done.
+                detections.append((int(position[index]), exported))
+            writer.add(batch, detections)
+        # Finishes the progress display.
         for _ in results:
-            raise AssertionError("more images than asked for")
+            raise AssertionError("more images than in the batches")
     except BaseException:
-        # What stopped the run is what counts, not that another process has removed the folder for the same reason.
+        # Raise what stopped the run, not that another process has removed the folder for the same reason.
         with suppress(UserError):
             writer.flush()
         raise
@@ -121,7 +124,7 @@ def _write(results: Iterator[Detections], split: Split, batches: Mapping[int, Se
 def _detections(
     predictor: Predictor, split: Split, batches: Sequence[Sequence[int]], workers: int
 ) -> Iterator[Detections]:
-    """Detect image by image; batches are indices of images, which loader processes read and preprocess."""
+    """Yield the detections of every image; loader processes read and preprocess the images of `batches` (indices)."""
     views = whole_views(split, batches, predictor.info.preprocess)
     passes = (shown for batch in views for shown in predictor.passes(batch))
     outputs = map(predictor.run, EvalLoader(split, passes, workers=workers))

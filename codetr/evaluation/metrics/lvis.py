@@ -1,31 +1,28 @@
 """LVIS metrics of boxes or masks (Gupta, Dollár and Girshick, "LVIS", CVPR 2019, section 5).
 
 LVIS is a federated dataset: of each image only some classes are verified. Detections of other classes are dropped,
-wrong ones of classes whose objects are not all annotated are ignored, and AP is given for rare, common and frequent
-classes. The rules and the order of summation are those of the package `lvis`.
+false positives of classes whose objects are not all annotated are ignored, and AP is given for rare, common and
+frequent classes. The rules and the order of summation are those of the package `lvis`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from codetr.data.lvis import FREQUENCIES
-from codetr.evaluation.metrics.coco import arrays
+from codetr.evaluation.metrics.coco import to_arrays
 from codetr.evaluation.metrics.matching import IouType, Rules, match
-from codetr.evaluation.metrics.precision_recall import mean, trace
-from codetr.evaluation.metrics.summary import ALL_AREAS, IOU50, IOU75, SIZES, Metrics, describe
+from codetr.evaluation.metrics.metric_spec import LVIS_MAX_DETS, lvis_metrics
+from codetr.evaluation.metrics.summary import Metrics, compute_metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
-
-MOST_DETECTIONS = 300
+from codetr.evaluation.tables.predictions import PredictionTable
 
 
 def evaluate_lvis(
     ground_truth: dict[str, Any] | GroundTruth,
-    predictions: list[dict[str, Any]] | Predictions,
+    predictions: list[dict[str, Any]] | PredictionTable,
     iou_type: IouType = "bbox",
     *,
-    most: int | None = MOST_DETECTIONS,
+    max_dets: int | None = LVIS_MAX_DETS,
 ) -> Metrics:
     """Compare predictions with a federated ground truth as the package `lvis` does, to the last digit.
 
@@ -35,33 +32,11 @@ def evaluate_lvis(
             are in no group.
         predictions: as for `evaluate_coco`.
         iou_type: compare boxes ("bbox") or masks ("segm").
-        most: best detections of each image that take part, over all classes; None for all.
+        max_dets: best detections of each image that take part, over all classes; None for all.
 
     Raises:
         UserError: as `evaluate_coco`.
     """
-    truth, found = arrays(ground_truth, predictions, iou_type)
-    matching = match(truth, found, Rules(per_image=most, federated=True), iou_type)
-    curves = trace(matching, truth.label[matching.objects], len(truth.category_ids))
-    precision, recall = curves.precision, curves.recall
-    limit = -1 if most is None else most
-    groups = {name: [k for k, own in enumerate(truth.frequency) if own == name] for name in FREQUENCIES}
-    summary = {
-        "AP": mean(precision[..., ALL_AREAS]),
-        "AP50": mean(precision[IOU50, ..., ALL_AREAS]),
-        "AP75": mean(precision[IOU75, ..., ALL_AREAS]),
-        **{f"AP{name}": mean(precision[..., size]) for name, size in SIZES.items()},
-        **{f"AP{name}": mean(precision[..., labels, ALL_AREAS]) for name, labels in groups.items()},
-        f"AR@{limit}": mean(recall[..., ALL_AREAS]),
-        **{f"AR{name}@{limit}": mean(recall[..., size]) for name, size in SIZES.items()},
-    }
-    return describe(
-        truth,
-        found,
-        matching,
-        curves,
-        iou_type=iou_type,
-        federated=True,
-        summary=summary,
-        recall_name=f"AR@{limit}",
-    )
+    truth, table = to_arrays(ground_truth, predictions, iou_type)
+    matching = match(truth, table, Rules(per_image=max_dets, federated=True), iou_type)
+    return compute_metrics(truth, table, matching, lvis_metrics(max_dets), iou_type=iou_type, federated=True)

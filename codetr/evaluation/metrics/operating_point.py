@@ -1,89 +1,20 @@
-"""From matched detections to numbers per image, per class and at one score threshold.
+"""Counts per image and per class at one score threshold, the operating point.
 
 COCO's AP says how good the ranking of all detections is; it does not belong to one image and has no threshold. To
-show which images go wrong, and how the detector behaves when it is used, single detections are counted as well: at
+show which images are detected badly, and how the detector behaves in use, single detections are counted as well: at
 the score threshold with the highest F1 over the whole set (the operating point), at IoU 0.50.
-
-Counting at a threshold needs no second matching: COCO matches greedily from the highest score down, so that leaving
-out the detections below a threshold does not change the matches of the others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from codetr.evaluation.metrics.matching import Matching
+from codetr.evaluation.metrics.matches import Matches
+from codetr.evaluation.metrics.metric_spec import IOU50
 from codetr.evaluation.metrics.precision_recall import average_precisions
 from codetr.evaluation.tables.ground_truth import GroundTruth
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Detections and objects after matching, as flat arrays. Classes and images are positions, not ids.
-
-    Attributes:
-        image_ids: (images,) id of every image.
-        category_ids: (classes,) id of every class.
-        detection_class: (detections,) class of every detection that takes part in the metrics.
-        detection_image: (detections,) image.
-        score: (detections,).
-        right: (IoU thresholds, detections) matched to an object of its class.
-        ignored: (IoU thresholds, detections) counts neither as right nor as wrong (it lies in a crowd region, or is of
-            a class whose objects in the image are not all annotated).
-        truth_class: (n,) class of objects to be found, one entry per class and image that has any.
-        truth_image: (n,) their image.
-        truth_count: (n,) how many; crowd regions do not count.
-    """
-
-    image_ids: NDArray[np.int64]
-    category_ids: NDArray[np.int64]
-    detection_class: NDArray[np.int64]
-    detection_image: NDArray[np.int64]
-    score: NDArray[np.float64]
-    right: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
-    truth_class: NDArray[np.int64]
-    truth_image: NDArray[np.int64]
-    truth_count: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, matching: Matching, truth: GroundTruth) -> Self:
-        """The part of a matching that is about objects of all sizes."""
-        found = matching.found[0]
-        ignored = np.tile(matching.uncounted[0], (len(found), 1))
-        right = np.zeros_like(ignored)
-        right[:, matching.candidates] = found >= 0
-        skipped = matching.skipped[0]
-        ignored[:, matching.candidates] = np.where(found >= 0, skipped[found], ignored[:, matching.candidates])
-        sought = matching.objects[~skipped]
-        images = len(truth.image_ids)
-        places, counts = np.unique(truth.label[sought] * images + truth.image[sought], return_counts=True)
-        return cls(
-            image_ids=truth.image_ids,
-            category_ids=truth.category_ids,
-            detection_class=matching.label,
-            detection_image=matching.image,
-            score=matching.score,
-            right=right,
-            ignored=ignored,
-            truth_class=places // max(images, 1),
-            truth_image=places % max(images, 1),
-            truth_count=counts,
-        )
-
-    @property
-    def true_positives(self) -> NDArray[np.bool_]:
-        """(IoU thresholds, detections) right and counted."""
-        return self.right & ~self.ignored
-
-    @property
-    def false_positives(self) -> NDArray[np.bool_]:
-        """(IoU thresholds, detections) wrong and counted."""
-        return ~self.right & ~self.ignored
 
 
 @dataclass(frozen=True)
@@ -91,9 +22,9 @@ class OperatingPoint:
     """The score threshold with the highest F1 at IoU 0.50 over all classes together.
 
     Attributes:
-        score: detections with at least this score count; 0 when no detection is right.
-        precision: share of them that are right, `None` without detections.
-        recall: share of objects found, `None` without objects.
+        score: detections with at least this score count; 0 when there is no true positive.
+        precision: TP / (TP + FP), `None` without detections.
+        recall: TP / objects, `None` without objects.
         f1: harmonic mean of both, `None` without detections and objects.
     """
 
@@ -104,8 +35,8 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
-class ClassCounts:
-    """Counts of one class at the operating point and IoU 0.50; ratios are `None` where nothing is counted."""
+class ClassPrecisionRecall:
+    """One class at the operating point and IoU 0.50; ratios are `None` where there is nothing to count."""
 
     precision: float | None
     recall: float | None
@@ -120,12 +51,12 @@ class ImageMetrics:
     Attributes:
         image_id: id in the annotation file.
         file_name: name in the annotation file.
-        ground_truths: objects to be found.
-        tp: detections that are right, at the operating point and IoU 0.50.
-        fp: detections that are wrong.
-        fn: objects that are missed.
-        f1: 2 tp / (2 tp + fp + fn); `None` when there was nothing to find and nothing was found.
-        AP: AP of this image by itself, mean over IoU 0.50 to 0.95 and over the classes present in it; `None` for
+        ground_truths: objects that count.
+        tp: true positives, at the operating point and IoU 0.50.
+        fp: false positives.
+        fn: false negatives: missed objects.
+        f1: 2 TP / (2 TP + FP + FN); `None` without objects and detections.
+        AP: AP of this image alone, mean over IoU 0.50 to 0.95 and over the classes present in it; `None` for
             an image without objects. It needs no threshold. Its mean over images is not the AP of the set.
     """
 
@@ -140,37 +71,38 @@ class ImageMetrics:
 
 
 def operating_point(matches: Matches) -> OperatingPoint:
-    """Find the score threshold with the highest F1 at IoU 0.50; of equally good ones the highest."""
-    objects = int(matches.truth_count.sum())
+    """Find the score threshold with the highest F1 at IoU 0.50; of equal ones the highest threshold."""
+    objects = int(matches.gt_group_count.sum())
     order = np.argsort(-matches.score, kind="stable")
     scores = matches.score[order]
-    tp = np.cumsum(matches.true_positives[0, order])
-    fp = np.cumsum(matches.false_positives[0, order])
-    # A threshold takes all detections of one score or none of them.
+    tp = np.cumsum(matches.tp[IOU50, order])
+    fp = np.cumsum(matches.fp[IOU50, order])
+    # A threshold includes all detections of one score or none of them.
     last = np.flatnonzero(np.diff(scores, append=-np.inf)) if scores.size else np.zeros(0, dtype=np.int64)
     if not last.size or not objects or not tp[-1]:
-        wrong = int(fp[-1]) if fp.size else 0
-        found = 0.0 if objects else None
-        return OperatingPoint(0.0, 0.0 if wrong else None, found, 0.0 if wrong or objects else None)
-    f1 = 2 * tp[last] / (tp[last] + fp[last] + objects)
-    best = last[int(np.argmax(f1))]
+        false_positives = int(fp[-1]) if fp.size else 0
+        recall = 0.0 if objects else None
+        f1 = 0.0 if false_positives or objects else None
+        return OperatingPoint(0.0, 0.0 if false_positives else None, recall, f1)
+    f1_scores = 2 * tp[last] / (tp[last] + fp[last] + objects)
+    best = last[int(np.argmax(f1_scores))]
     return OperatingPoint(
         score=float(scores[best]),
         precision=float(tp[best] / (tp[best] + fp[best])),
         recall=float(tp[best] / objects),
-        f1=float(f1.max()),
+        f1=float(f1_scores.max()),
     )
 
 
-def class_counts(matches: Matches, classes: int, score: float) -> list[ClassCounts]:
-    """Counts of every class over the detections with at least `score`, at IoU 0.50."""
-    taken = matches.score >= score
-    tp = np.bincount(matches.detection_class[taken & matches.true_positives[0]], minlength=classes)
-    fp = np.bincount(matches.detection_class[taken & matches.false_positives[0]], minlength=classes)
-    objects = np.bincount(matches.truth_class, weights=matches.truth_count, minlength=classes).astype(np.int64)
-    images = np.bincount(matches.truth_class, minlength=classes)
+def class_counts(matches: Matches, classes: int, score: float) -> list[ClassPrecisionRecall]:
+    """Return counts of every class over the detections with at least `score`, at IoU 0.50."""
+    above = matches.score >= score
+    tp = np.bincount(matches.label[above & matches.tp[IOU50]], minlength=classes)
+    fp = np.bincount(matches.label[above & matches.fp[IOU50]], minlength=classes)
+    objects = np.bincount(matches.gt_group_label, weights=matches.gt_group_count, minlength=classes).astype(np.int64)
+    images = np.bincount(matches.gt_group_label, minlength=classes)
     return [
-        ClassCounts(
+        ClassPrecisionRecall(
             precision=float(tp[k] / (tp[k] + fp[k])) if tp[k] + fp[k] else None,
             recall=float(tp[k] / objects[k]) if objects[k] else None,
             ground_truths=int(objects[k]),
@@ -181,17 +113,17 @@ def class_counts(matches: Matches, classes: int, score: float) -> list[ClassCoun
 
 
 def image_metrics(matches: Matches, truth: GroundTruth, score: float) -> list[ImageMetrics]:
-    """Numbers of every image of the ground truth, counting the detections with at least `score`."""
+    """Return the metrics of every image of the ground truth, over the detections with at least `score`."""
     count = len(matches.image_ids)
-    taken = matches.score >= score
-    tp = np.bincount(matches.detection_image[taken & matches.true_positives[0]], minlength=count)
-    fp = np.bincount(matches.detection_image[taken & matches.false_positives[0]], minlength=count)
-    objects = np.bincount(matches.truth_image, weights=matches.truth_count, minlength=count).astype(np.int64)
+    above = matches.score >= score
+    tp = np.bincount(matches.image[above & matches.tp[IOU50]], minlength=count)
+    fp = np.bincount(matches.image[above & matches.fp[IOU50]], minlength=count)
+    objects = np.bincount(matches.gt_group_image, weights=matches.gt_group_count, minlength=count).astype(np.int64)
     precisions = _image_precisions(matches, count)
     result = []
     for i, file_name in enumerate(truth.file_names):
         fn = int(objects[i] - tp[i])
-        whole = 2 * int(tp[i]) + int(fp[i]) + fn
+        total = 2 * int(tp[i]) + int(fp[i]) + fn
         result.append(
             ImageMetrics(
                 image_id=int(matches.image_ids[i]),
@@ -200,7 +132,7 @@ def image_metrics(matches: Matches, truth: GroundTruth, score: float) -> list[Im
                 tp=int(tp[i]),
                 fp=int(fp[i]),
                 fn=fn,
-                f1=2 * int(tp[i]) / whole if whole else None,
+                f1=2 * int(tp[i]) / total if total else None,
                 AP=precisions[i],
             )
         )
@@ -208,20 +140,20 @@ def image_metrics(matches: Matches, truth: GroundTruth, score: float) -> list[Im
 
 
 def _image_precisions(matches: Matches, images: int) -> list[float | None]:
-    """AP of every image by itself, mean over IoU thresholds and the classes present; `None` without objects."""
+    """Return the AP of every image alone, mean over IoU thresholds and its classes; `None` without objects."""
     # Detections come sorted by class, then image, then falling score: those of one class and image are one run.
-    run = matches.detection_class * images + matches.detection_image
-    place = matches.truth_class * images + matches.truth_image
-    group = np.minimum(np.searchsorted(place, run), max(len(place) - 1, 0))
-    sought = place[group] == run if len(place) else np.zeros(len(run), bool)
-    group, counted = group[sought], ~matches.ignored[:, sought]
-    begins = np.searchsorted(group, np.arange(len(place)))
-    total = np.zeros(len(place))
-    for right, counts in zip(matches.true_positives[:, sought], counted, strict=True):
-        before = np.cumsum(counts)
-        up_to = before - np.concatenate([[0], before])[begins[group]]
-        total += average_precisions(up_to[right], group[right], matches.truth_count)
-    mean = total / len(counted)
-    present = np.bincount(matches.truth_image, minlength=images)
-    sums = np.bincount(matches.truth_image, weights=mean, minlength=images)
+    dt_key = matches.label * images + matches.image
+    gt_key = matches.gt_group_label * images + matches.gt_group_image
+    group = np.minimum(np.searchsorted(gt_key, dt_key), max(len(gt_key) - 1, 0))
+    has_objects = gt_key[group] == dt_key if len(gt_key) else np.zeros(len(dt_key), bool)
+    group = group[has_objects]
+    begins = np.searchsorted(group, np.arange(len(gt_key)))
+    total = np.zeros(len(gt_key))
+    for tp, fp in zip(matches.tp[:, has_objects], matches.fp[:, has_objects], strict=True):
+        up_to = np.cumsum(tp | fp)
+        counted = up_to - np.concatenate([[0], up_to])[begins[group]]
+        total += average_precisions(counted[tp], group[tp], matches.gt_group_count)
+    mean = total / len(matches.tp)
+    present = np.bincount(matches.gt_group_image, minlength=images)
+    sums = np.bincount(matches.gt_group_image, weights=mean, minlength=images)
     return [float(sums[i] / present[i]) if present[i] else None for i in range(images)]

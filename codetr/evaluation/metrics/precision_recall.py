@@ -1,8 +1,8 @@
-"""From matched detections to precision and recall, summed up as COCO's and LVIS's programs do it.
+"""Precision and recall from matches, summed up as pycocotools and the package `lvis` do.
 
 Precision at a recall is interpolated: the highest precision at this or any higher recall, at 101 recalls. It can only
-change where an object is found, so that of all detections those that find one are enough, together with how many
-counted detections came before each.
+change at true positives, so of all detections the true positives are enough, together with how many detections count
+up to each of them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ RECALL_THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 
 @dataclass(frozen=True)
 class Curves:
-    """Precision and recall of every class; -1 where a class has no object to be found.
+    """Precision and recall of every class; -1 where a class has no object that counts.
 
     Attributes:
-        precision: (thresholds, recalls, classes, ranges).
-        recall: (thresholds, classes, ranges) the highest recall.
-        objects: (classes, ranges) number of objects to be found.
+        precision: (thresholds, recalls, classes, areas).
+        recall: (thresholds, classes, areas) the highest recall.
+        objects: (classes, areas) number of objects that count.
     """
 
     precision: NDArray[np.float64]
@@ -32,83 +32,88 @@ class Curves:
     objects: NDArray[np.int64]
 
 
-def trace(matching: Matching, object_labels: NDArray[np.int64], classes: int) -> Curves:
-    """Precision and recall of every class, over thresholds and ranges.
+def precision_recall_curves(matching: Matching, gt_labels: NDArray[np.int64], classes: int) -> Curves:
+    """Return precision and recall of every class, over IoU thresholds and area ranges.
 
     Args:
-        matching: who found whom.
-        object_labels: (objects,) class of every object of `matching`.
+        matching: matches between detections and ground truth.
+        gt_labels: (G,) class of every object of `matching`.
         classes: number of classes.
     """
-    thresholds, ranges = len(IOU_THRESHOLDS), len(AREA_RANGES)
-    precision = np.full((thresholds, len(RECALL_THRESHOLDS), classes, ranges), -1.0)
-    recall = np.full((thresholds, classes, ranges), -1.0)
-    objects = np.stack([np.bincount(object_labels[~row], minlength=classes) for row in matching.skipped], axis=1)
+    thresholds, areas = len(IOU_THRESHOLDS), len(AREA_RANGES)
+    precision = np.full((thresholds, len(RECALL_THRESHOLDS), classes, areas), -1.0)
+    recall = np.full((thresholds, classes, areas), -1.0)
+    objects = np.stack([np.bincount(gt_labels[~ignore], minlength=classes) for ignore in matching.gt_ignore], axis=1)
 
     # One ranking for each class, over all images.
     order = np.lexsort((-matching.score, matching.label))
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    by_place = np.argsort(place[matching.candidates])
-    candidates = matching.candidates[by_place]
-    at = place[candidates]
+    ranking = np.empty_like(order)
+    ranking[order] = np.arange(len(order))
+    by_ranking = np.argsort(ranking[matching.candidates])
+    candidates = matching.candidates[by_ranking]
+    at = ranking[candidates]
     label = matching.label[candidates]
     begins = np.searchsorted(matching.label[order], np.arange(classes))
-    for a in range(ranges):
-        counted = ~matching.uncounted[a]
-        before = np.cumsum(counted[order])
-        offset = np.concatenate([[0], before])[begins]
+    for a in range(areas):
+        counts = ~matching.dt_ignore[a]
+        up_to = np.cumsum(counts[order])
+        offset = np.concatenate([[0], up_to])[begins]
         present = objects[:, a] > 0
-        needed = hits_for_recall(objects[:, a])
+        needed = tp_for_recall(objects[:, a])
         for t in range(thresholds):
-            found = matching.found[a, t, by_place]
-            hit = found >= 0
-            right = hit & ~matching.skipped[a, found]
-            # Whoever finds something counts by what it finds, and no longer by its own size.
-            change = np.where(hit, right.astype(np.int64) - counted[candidates], 0)
-            total = before[at] + _running_sum(change, label, classes) - offset[label]
-            of = label[right]
-            curve, first, hits = _envelope(total[right], of, classes)
-            reached = needed <= hits[:, None]
+            dt_matches = matching.dt_matches[a, t, by_ranking]
+            matched = dt_matches >= 0
+            tp = matched & ~matching.gt_ignore[a, dt_matches]
+            # A matched detection counts if its object does, whatever its area.
+            change = np.where(matched, tp.astype(np.int64) - counts[candidates], 0)
+            total = up_to[at] + _running_sum(change, label, classes) - offset[label]
+            tp_label = label[tp]
+            curve, first, tp_count = _envelope(total[tp], tp_label, classes)
+            reached = needed <= tp_count[:, None]
             values = np.where(reached, curve[np.where(reached, first[:, None] + needed - 1, 0)], 0.0)
             precision[t, :, present, a] = values[present]
-            recall[t, present, a] = hits[present] / objects[present, a]
+            recall[t, present, a] = tp_count[present] / objects[present, a]
     return Curves(precision, recall, objects)
 
 
-def recall_within(matching: Matching, objects: NDArray[np.int64], most: int) -> NDArray[np.float64]:
-    """(thresholds, classes) recall with only the `most` best detections of each class and image; -1 without objects.
+def recall_within(matching: Matching, objects: NDArray[np.int64], max_dets: int) -> NDArray[np.float64]:
+    """Return the recall with only the best detections of each class and image, over objects of all areas.
 
     Args:
-        matching: who found whom.
-        objects: (classes,) number of objects to be found, of all sizes.
-        most: number of detections.
+        matching: matches between detections and ground truth.
+        objects: (classes,) number of objects that count, of all areas.
+        max_dets: number of detections.
+
+    Returns:
+        (thresholds, classes), -1 for classes without objects.
     """
-    early = matching.rank[matching.candidates] < most
+    within = matching.rank[matching.candidates] < max_dets
     label = matching.label[matching.candidates]
     recall = np.full((len(IOU_THRESHOLDS), len(objects)), -1.0)
     for t in range(len(IOU_THRESHOLDS)):
-        found = matching.found[0, t]
-        right = early & (found >= 0) & ~matching.skipped[0, found]
-        hits = np.bincount(label[right], minlength=len(objects))
-        recall[t, objects > 0] = hits[objects > 0] / objects[objects > 0]
+        dt_matches = matching.dt_matches[0, t]
+        tp = within & (dt_matches >= 0) & ~matching.gt_ignore[0, dt_matches]
+        tp_count = np.bincount(label[tp], minlength=len(objects))
+        recall[t, objects > 0] = tp_count[objects > 0] / objects[objects > 0]
     return recall
 
 
 def average_precisions(
     total: NDArray[np.int64], group: NDArray[np.int64], objects: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(groups,) area under the interpolated curve of each of many rankings, at one threshold.
+    """Return the area under the interpolated curve of each of many rankings, at one IoU threshold.
 
     Args:
-        total: (n,) for every detection that finds an object, in the order of its ranking: how many detections count
-            up to and with it.
+        total: (n,) for every true positive, in the order of its ranking: how many detections count up to and with it.
         group: (n,) the ranking it belongs to, non-decreasing.
-        objects: (groups,) number of objects to be found, at least one each.
+        objects: (groups,) number of objects, at least one each.
+
+    Returns:
+        (groups,) average precision.
     """
-    curve, first, hits = _envelope(total, group, len(objects))
-    number = np.arange(1, len(total) + 1) - np.repeat(first, hits)
-    # Each object that is found adds the recalls between the one before and itself; the first begins at recall 0.
+    curve, first, tp_count = _envelope(total, group, len(objects))
+    number = np.arange(1, len(total) + 1) - np.repeat(first, tp_count)
+    # Each true positive adds the recalls between the one before and itself; the first begins at recall 0.
     covered = np.searchsorted(RECALL_THRESHOLDS, number / objects[group], side="right")
     gained = covered - np.where(number > 1, np.concatenate([[0], covered])[:-1], 0)
     area = np.bincount(group, weights=curve[:-1] * gained, minlength=len(objects))
@@ -116,30 +121,13 @@ def average_precisions(
 
 
 def mean(values: NDArray[np.float64]) -> float | None:
-    """Mean of the entries that say something, those that are not -1; `None` if there is none."""
+    """Return the mean of the entries that are not -1, `None` if there is none."""
     values = values[values > -1]
     return float(np.mean(values)) if values.size else None
 
 
-def _envelope(
-    total: NDArray[np.int64], group: NDArray[np.int64], groups: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Highest precision at or after each found object (with a 0 behind); where groups begin and how long they are."""
-    hits = np.bincount(group, minlength=groups)
-    first = np.cumsum(hits) - hits
-    number = np.arange(1, len(total) + 1) - np.repeat(first, hits)
-    # The tiny summand is the reference programs', who divide where nothing was counted yet, and changes the last bit.
-    precision = number / (total + np.spacing(1))
-    step = 1
-    while step < hits.max(initial=0):
-        together = group[step:] == group[:-step]
-        precision[:-step] = np.maximum(precision[:-step], np.where(together, precision[step:], 0.0))
-        step *= 2
-    return np.append(precision, 0.0), first, hits
-
-
-def hits_for_recall(objects: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(classes, recalls) how many objects must be found for a recall: the least k ≥ 1 with k / objects ≥ recall."""
+def tp_for_recall(objects: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many true positives a recall needs: the least k ≥ 1 with k / objects ≥ recall, (classes, recalls)."""
     count = np.maximum(objects, 1)[:, None]
     needed = np.ceil(RECALL_THRESHOLDS * count).astype(np.int64)
     # Where the product was rounded, the quotient decides.
@@ -148,8 +136,25 @@ def hits_for_recall(objects: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.maximum(needed, 1)
 
 
+def _envelope(
+    total: NDArray[np.int64], group: NDArray[np.int64], groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the highest precision at or after each true positive and a final 0; starts and sizes of the groups."""
+    tp_count = np.bincount(group, minlength=groups)
+    first = np.cumsum(tp_count) - tp_count
+    number = np.arange(1, len(total) + 1) - np.repeat(first, tp_count)
+    # The tiny summand is that of the reference programs, which divide by zero otherwise, and changes the last bit.
+    precision = number / (total + np.spacing(1))
+    step = 1
+    while step < tp_count.max(initial=0):
+        together = group[step:] == group[:-step]
+        precision[:-step] = np.maximum(precision[:-step], np.where(together, precision[step:], 0.0))
+        step *= 2
+    return np.append(precision, 0.0), first, tp_count
+
+
 def _running_sum(values: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Sum of the values of the same group up to each of them; groups are non-decreasing."""
+    """Return the sum of the values of the same group up to each of them; groups are non-decreasing."""
     total = np.cumsum(values)
     counts = np.bincount(group, minlength=groups)
     return total - np.concatenate([[0], total])[np.cumsum(counts) - counts][group]

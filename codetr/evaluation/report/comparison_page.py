@@ -1,4 +1,4 @@
-"""What a comparison is shown as: a plot of differences, and a page."""
+"""Files of a comparison: numbers, a plot of differences, and a page."""
 
 from __future__ import annotations
 
@@ -8,67 +8,73 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from codetr.core.files import atomic_directory, write_json, write_text
-from codetr.evaluation.comparison.bootstrap import LEAST_IMAGES
-from codetr.evaluation.comparison.compare import Comparison, Row
+from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
+from codetr.evaluation.comparison.compare import EvaluationComparison, Row
 from codetr.visual.html import data_uri, page_environment
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _BETTER, _WORSE = "#2f9e5f", "#d64545"
 PARTS = ("compare.json", "differences.png", "report.html")
-"""What is in the folder of a comparison."""
+"""The files in the folder of a comparison."""
 
 
-def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write the numbers, the plot and the page; the folder appears, or replaces an earlier one, as a whole."""
+def write_comparison(folder: Path, comparison: EvaluationComparison) -> None:
+    """Write the numbers, the plot and the page; the folder appears, or replaces an earlier one, atomically."""
     with atomic_directory(folder) as unfinished:
         write_json(unfinished / PARTS[0], comparison.to_json())
-        plot = plot_differences(comparison)
+        plot = plot_differences(comparison.summary, comparison.significant, comparison.confidence)
         (unfinished / PARTS[1]).write_bytes(plot)
         write_text(unfinished / PARTS[2], render_comparison(comparison, plot))
 
 
-def plot_differences(comparison: Comparison) -> bytes:
-    """A PNG: every difference of the summary with its interval, and those of the classes that are clear."""
-    summary = [row for row in comparison.summary if row.difference.low is not None]
-    clear = [row for row in comparison.clear if row.difference.low is not None][:MOST_BARS]
-    groups = [("Summary", summary), ("AP of classes that clearly differ", clear)]
-    shown = [(title, rows) for title, rows in groups if rows]
+def plot_differences(summary: list[Row], classes: list[Row], confidence: float) -> bytes:
+    """Return a PNG of every difference of the summary, and of classes, with its interval.
+
+    Args:
+        summary: the metrics of the summary.
+        classes: classes; as many as can be read are drawn.
+        confidence: of the intervals.
+    """
+    groups = [
+        ("Summary", [row for row in summary if row.difference.low is not None]),
+        ("AP of classes with significant differences", [row for row in classes if row.difference.low is not None]),
+    ]
+    shown = [(title, rows[:MOST_BARS]) for title, rows in groups if rows]
     height = sum(0.32 * len(rows) + 1.1 for _, rows in shown) or 1.0
     figure = Figure(figsize=(9, height), layout="constrained")
     if shown:
-        axes = figure.subplots(len(shown), 1, squeeze=False, height_ratios=[len(rows) + 2 for _, rows in shown])
-        for own, (title, rows) in zip(axes[:, 0], shown, strict=True):
-            own.axvline(0, color=SOFT, lw=1)
-            for place, row in enumerate(rows):
+        grid = figure.subplots(len(shown), 1, squeeze=False, height_ratios=[len(rows) + 2 for _, rows in shown])
+        for axes, (title, rows) in zip(grid[:, 0], shown, strict=True):
+            axes.axvline(0, color=SOFT, lw=1)
+            for position, row in enumerate(rows):
                 value, low, high = (getattr(row.difference, name) or 0.0 for name in ("value", "low", "high"))
                 colour = _colour(row)
-                own.plot([low, high], [place, place], color=colour, lw=2.2, solid_capstyle="round")
-                own.plot([value], [place], "o", color=colour, ms=5)
-            name_ticks(own.yaxis, range(len(rows)), [row.name for row in rows], fontsize=9)
-            own.set_ylim(len(rows) - 0.4, -0.6)
-            interval = f"{100 * comparison.confidence:g} % interval"
-            style_axes(own, title, f"second model less the first, with its {interval}", "")
+                axes.plot([low, high], [position, position], color=colour, lw=2.2, solid_capstyle="round")
+                axes.plot([value], [position], "o", color=colour, ms=5)
+            name_ticks(axes.yaxis, range(len(rows)), [row.name for row in rows], fontsize=9)
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            style_axes(axes, title, f"second minus first model, with {100 * confidence:g} % confidence interval", "")
     buffer = io.BytesIO()
     save(figure, buffer)
     return buffer.getvalue()
 
 
-def render_comparison(comparison: Comparison, plot: bytes) -> str:
-    """The page as HTML."""
+def render_comparison(comparison: EvaluationComparison, plot: bytes) -> str:
+    """Return the page as HTML."""
     environment = page_environment("codetr.evaluation.report")
     environment.filters["number"] = lambda value: "\u2013" if value is None else f"{value:.3f}"
-    environment.filters["chance"] = chance
+    environment.filters["p_value"] = p_value
     environment.filters["signed"] = lambda value: "\u2013" if value is None else f"{value:+.3f}"
     return environment.get_template("comparison.html").render(
         comparison=comparison,
         plot=data_uri("png", plot),
-        clear=comparison.clear,
-        least=LEAST_IMAGES,
+        significant=comparison.significant,
+        min_images=MIN_IMAGES,
     )
 
 
-def chance(p: float | None) -> str:
-    """A p-value as text."""
+def p_value(p: float | None) -> str:
+    """Return a p-value as text."""
     return "\u2013" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 

@@ -6,45 +6,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetr.data.lvis import FREQUENCIES
-from codetr.evaluation.analysis.explain import MOST_PAIRS, Analysis, confused_pairs, errors_record
+from codetr.evaluation.analysis.explain import MAX_PAIRS, Analysis, confused_pairs, errors_record
 from codetr.evaluation.analysis.tide import TYPES
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.report.overlays import Overlay
 from codetr.visual.html import data_uri, page_environment
 
-_SUFFIXES = {"s": "small", "m": "medium", "l": "large", "r": "rare classes", "c": "common", "f": "frequent"}
 _KINDS = {".png": "png", ".jpg": "jpeg"}
-
+_MAX_CAPTIONS = 20
 
 MEANINGS = {
-    "classification": "In the right place, but of another class than the object there",
-    "localisation": "The right class, but the box fits badly: IoU between 0.10 and 0.50",
-    "both": "Near an object of another class, and the box fits badly",
-    "duplicate": "An object that a detection with a higher score has found already",
-    "background": "No object near: overlaps none by more than 0.10",
-    "missed": "An object that no detection finds, not even one of a wrong class or in a wrong place",
+    "classification": "Correct box, wrong class: IoU of 0.50 or more with an object of another class",
+    "localisation": "Correct class, inaccurate box: IoU between 0.10 and 0.50",
+    "both": "Wrong class and inaccurate box",
+    "duplicate": "Object already matched by a detection with a higher score",
+    "background": "No object: IoU of at most 0.10 with any",
+    "missed": "Object without a detection, not even one of a wrong class or with an inaccurate box",
 }
-"""What the types of mistakes are."""
-
-_MOST_CAPTIONS = 20
+"""The types of errors."""
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """What the page shows.
 
     Attributes:
-        title: headline, e.g. the recipe's name.
+        title: headline, such as the name of the recipe.
         split: name of the split that was evaluated.
-        analysis: what explains the numbers of the boxes.
+        analysis: what explains the metrics of the boxes.
         plots: caption and file of every plot.
         best: the best images.
         worst: the worst images.
-        mistakes: for each type of mistake, examples of it.
+        errors: for each type of error, examples of it.
         pictures: how many images were drawn; the page may show fewer.
         lineage: label and value of everything the evaluation was made from.
-        masks: the numbers of the masks, None where masks were not measured.
-        without_segmentation: how many objects kept masks from being measured, because they have no segmentation.
+        masks: the metrics of the masks, None if there are none.
+        without_segmentation: objects without a segmentation, if mask metrics are missing because of them.
     """
 
     title: str
@@ -53,7 +50,7 @@ class Report:
     plots: list[tuple[str, Path]]
     best: list[Overlay]
     worst: list[Overlay]
-    mistakes: list[tuple[str, list[Overlay]]]
+    errors: list[tuple[str, list[Overlay]]]
     pictures: int
     lineage: list[tuple[str, str]]
     masks: Metrics | None = None
@@ -66,8 +63,8 @@ class Column:
 
     Attributes:
         heading: its name.
-        view: the part of the table it belongs to: "all", "metrics", "sizes" or "mistakes".
-        cells: what it is sorted by and what is shown, for every class.
+        view: the part of the table it belongs to: "all", "metrics", "sizes" or "errors".
+        cells: sort key and text, for every class.
     """
 
     heading: str
@@ -75,31 +72,29 @@ class Column:
     cells: list[tuple[float, str]]
 
 
-def render_report(report: Report) -> str:
-    """The page as HTML."""
+def render_report(report: EvaluationReport) -> str:
+    """Return the page as HTML."""
     environment = page_environment("codetr.evaluation.report")
     environment.filters["number"] = number
     environment.filters["data_uri"] = lambda path: data_uri(_KINDS[path.suffix], path.read_bytes())
-    environment.filters["label"] = label
-    metrics = report.analysis.metrics
     return environment.get_template("report.html").render(
         report=report,
-        metrics=metrics,
+        metrics=report.analysis.metrics,
         masks=report.masks,
         analysis=report.analysis,
         columns=columns(report.analysis, report.masks),
         errors=errors_record(report.analysis),
         meanings=MEANINGS,
         pairs=confused_pairs(report.analysis),
-        most_pairs=MOST_PAIRS,
-        most_captions=_MOST_CAPTIONS,
+        max_pairs=MAX_PAIRS,
+        max_captions=_MAX_CAPTIONS,
         frequencies=FREQUENCIES,
     )
 
 
 def columns(analysis: Analysis, masks: Metrics | None) -> list[Column]:
-    """The table of classes, without the first column, their names."""
-    metrics, used = analysis.metrics, analysis.used
+    """Return the table of classes, without the first column, their names."""
+    metrics, calibration = analysis.metrics, analysis.calibration_at_threshold
     classes = metrics.classes
 
     def ratios(heading: str, view: str, values: list[float | None]) -> Column:
@@ -137,28 +132,15 @@ def columns(analysis: Analysis, masks: Metrics | None) -> list[Column]:
         ratios("AP large", "sizes", [entry.APl for entry in classes]),
         counts("Large", "sizes", [entry.large for entry in classes]),
     ]
-    mistakes = analysis.errors.counts(metrics.operating_point.score)
-    result += [counts(name.capitalize(), "mistakes", mistakes[:, k].tolist()) for k, name in enumerate(TYPES)]
-    gaps = [
-        (round(gap, 5), f"{gap:+.3f}") if count else (-2.0, "\u2013")
-        for gap, count in zip(used.class_gap.tolist(), used.class_count.tolist(), strict=True)
+    errors = analysis.errors.counts(metrics.operating_point.score)
+    result += [counts(name.capitalize(), "errors", errors[:, k].tolist()) for k, name in enumerate(TYPES)]
+    overconfidence = [
+        (round(value, 5), f"{value:+.3f}") if count else (-2.0, "\u2013")
+        for value, count in zip(calibration.overconfidence.tolist(), calibration.class_count.tolist(), strict=True)
     ]
-    return [*result, Column("Too sure by", "mistakes", gaps)]
+    return [*result, Column("Overconfidence", "errors", overconfidence)]
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with fixed digits; a dash where there is nothing to measure."""
+    """Return a number with fixed digits, a dash where there is nothing to measure."""
     return "\u2013" if value is None else f"{value:.{digits}f}"
-
-
-def label(name: str) -> str:
-    """What a metric's short name means: `APs` is "AP, small", `AR@300` is "AR, 300 detections per image"."""
-    kind, rest = name[:2], name[2:]
-    size, _, limit = rest.partition("@")
-    if size in _SUFFIXES:
-        return f"{kind}, {_SUFFIXES[size]}"
-    if rest and kind == "AP":
-        return f"{kind}, IoU 0.{rest}"
-    if count := limit or size:
-        return f"{kind}, {count} detection{'' if count == '1' else 's'} per image"
-    return name

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from codetr.evaluation.analysis.calibration import BINS, calibrate
 from codetr.evaluation.analysis.explain import Analysis
 from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
+from codetr.evaluation.metrics.metric_spec import IOU50, IOU75
 from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.visual.drawing import class_colour, elide
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, show_literally, style_axes
 
-_RIGHT, _WRONG = "#2a9d5c", "#d64545"
-_IOU_COLOURS = {0: "#2667c9", 5: "#7a4fd0"}
-_MOST_CURVES = 10
+_TP, _FP = "#2a9d5c", "#d64545"
+_IOU_COLOURS = {IOU50: "#2667c9", IOU75: "#7a4fd0"}
+_MAX_CURVES = 10
 
 
 def plot_precision_recall(metrics: Metrics, path: Path) -> None:
-    """Precision over recall: the mean over classes at several IoU thresholds, and every class at IoU 0.50."""
+    """Plot precision over recall: the mean over classes at several IoU thresholds, and every class at IoU 0.50."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     mean_axes, class_axes = figure.subplots(1, 2)
     present = [k for k, entry in enumerate(metrics.classes) if entry.AP is not None]
@@ -37,17 +38,17 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
         mean_axes.legend(loc="lower left", frameon=False, fontsize=9)
     _style(mean_axes, "Mean over classes", "recall", "precision")
 
-    many = len(present) > _MOST_CURVES
+    many = len(present) > _MAX_CURVES
     for k in present:
-        entry, curve = metrics.classes[k], metrics.precision[0, :, k]
+        entry, curve = metrics.classes[k], metrics.precision[IOU50, :, k]
         if many:
             class_axes.plot(RECALL_THRESHOLDS, curve, color=SOFT, lw=0.7, alpha=0.5)
         else:
             label = f"{elide(entry.name, 24)}: AP50 {entry.AP50:.3f}"
             class_axes.plot(RECALL_THRESHOLDS, curve, color=_rgb(k), lw=1.8, label=f"\u200b{label}")
     if many:
-        curve = metrics.precision[0][:, present].mean(axis=-1)
-        class_axes.plot(RECALL_THRESHOLDS, curve, color=_IOU_COLOURS[0], lw=2.5, label="mean over classes")
+        curve = metrics.precision[IOU50][:, present].mean(axis=-1)
+        class_axes.plot(RECALL_THRESHOLDS, curve, color=_IOU_COLOURS[IOU50], lw=2.5, label="mean over classes")
     if present:
         legend = class_axes.legend(loc="lower left", frameon=False, fontsize=9)
         show_literally(legend.get_texts())
@@ -56,7 +57,7 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
 
 
 def plot_classes(metrics: Metrics, path: Path) -> None:
-    """A bar of AP and one of AP50 for every class; with many classes only the best and the worst."""
+    """Plot a bar of AP and one of AP50 for every class; of many classes only the best and the worst."""
     ranked = sorted(
         (entry for entry in metrics.classes if entry.AP is not None), key=lambda entry: (-(entry.AP or 0), entry.name)
     )
@@ -65,15 +66,15 @@ def plot_classes(metrics: Metrics, path: Path) -> None:
     shown = ranked if not left_out else [*ranked[:half], *ranked[-half:]]
     figure = Figure(figsize=(11, 1.3 + 0.27 * max(len(shown), 3)), layout="constrained")
     axes = figure.subplots()
-    # A gap stands for the classes left out.
+    # A gap replaces the classes left out.
     rows = [row + (1.5 if left_out and row >= half else 0) for row in range(len(shown))]
     axes.barh(rows, [entry.AP50 or 0 for entry in shown], height=0.72, color="#cfdcf2", label="AP50")
-    axes.barh(rows, [entry.AP or 0 for entry in shown], height=0.72, color=_IOU_COLOURS[0], label="AP")
+    axes.barh(rows, [entry.AP or 0 for entry in shown], height=0.72, color=_IOU_COLOURS[IOU50], label="AP")
     for row, entry in zip(rows, shown, strict=True):
         numbers = f"{entry.AP:.3f}   {entry.ground_truths} object{'s' if entry.ground_truths > 1 else ''}"
         axes.text((entry.AP50 or 0) + 0.008, row, numbers, va="center", fontsize=8, color=INK)
     if left_out:
-        axes.text(0.008, half + 0.25, f"… {left_out} classes between …", va="center", fontsize=8, color=SOFT)
+        axes.text(0.008, half + 0.25, f"… {left_out} more classes …", va="center", fontsize=8, color=SOFT)
     name_ticks(axes.yaxis, rows, [entry.name for entry in shown], fontsize=8)
     axes.set_ylim(max(rows, default=0) + 0.7, -0.7)
     _style(axes, "AP by class", "", "")
@@ -85,21 +86,20 @@ def plot_classes(metrics: Metrics, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_scores(metrics: Metrics, path: Path) -> None:
-    """What a score means: precision, recall and F1 over the threshold, and how often a score is right."""
+def plot_calibration(metrics: Metrics, path: Path) -> None:
+    """Plot precision, recall and F1 over the score threshold, and the reliability diagram: precision by score."""
     matches = metrics.matches
-    right, wrong = matches.true_positives[0], matches.false_positives[0]
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     threshold_axes, score_axes = figure.subplots(1, 2)
 
-    objects = int(matches.truth_count.sum())
+    objects = int(matches.gt_group_count.sum())
     levels = np.linspace(0, 1, 201)
-    tp = _at_least(matches.score[right], levels)
-    fp = _at_least(matches.score[wrong], levels)
+    tp = _at_least(matches.score[matches.tp[IOU50]], levels)
+    fp = _at_least(matches.score[matches.fp[IOU50]], levels)
     if objects and tp[0] + fp[0]:
         with np.errstate(invalid="ignore"):
-            threshold_axes.plot(levels, tp / (tp + fp), color=_IOU_COLOURS[0], lw=2, label="precision")
-        threshold_axes.plot(levels, tp / objects, color=_RIGHT, lw=2, label="recall")
+            threshold_axes.plot(levels, tp / (tp + fp), color=_IOU_COLOURS[IOU50], lw=2, label="precision")
+        threshold_axes.plot(levels, tp / objects, color=_TP, lw=2, label="recall")
         threshold_axes.plot(levels, 2 * tp / (tp + fp + objects), color=INK, lw=2.5, label="F1")
         point = metrics.operating_point
         threshold_axes.axvline(point.score, color=SOFT, lw=1, ls="--")
@@ -113,35 +113,38 @@ def plot_scores(metrics: Metrics, path: Path) -> None:
             ha="left" if right_side else "right",
             fontsize=9,
             color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
         )
         threshold_axes.legend(loc="upper right", frameon=False, fontsize=9)
-    _style(threshold_axes, "Choosing a threshold (IoU 0.50)", "score threshold", "")
+    _style(threshold_axes, "Score threshold (IoU 0.50)", "score threshold", "")
 
     calibration = calibrate(matches)
     filled = calibration.count > 0
-    centres, share = ((np.arange(BINS) + 0.5) / BINS)[filled], calibration.right[filled]
-    score_axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="score = share that is right")
+    centres, precision = ((np.arange(BINS) + 0.5) / BINS)[filled], calibration.precision[filled]
+    score_axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--", label="perfect calibration")
     width = 0.88 / BINS
-    score_axes.bar(centres, share, width=width, color=_RIGHT, label="right")
-    score_axes.bar(centres, 1 - share, bottom=share, width=width, color=_WRONG, alpha=0.25, label="wrong")
+    score_axes.bar(centres, precision, width=width, color=_TP, label="true positives")
+    score_axes.bar(
+        centres, 1 - precision, bottom=precision, width=width, color=_FP, alpha=0.25, label="false positives"
+    )
     for centre, count in zip(centres, calibration.count[filled], strict=True):
         score_axes.text(centre, 1.015, _short(int(count)), ha="center", fontsize=6.5, color=INK)
     score_axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=9)
-    _style(score_axes, "How often a score is right (counts above)", "score", "share of detections")
+    _style(score_axes, "Calibration (number of detections above)", "score", "precision")
     _save(figure, path)
 
 
 def plot_confusion(analysis: Analysis, path: Path) -> bool:
-    """Which class is taken for which, as shares of the objects of each row; of many classes the most confused.
+    """Plot the confusion matrix as shares of the objects of each row; of many classes the most confused.
 
     Returns:
-        Whether there is anything to draw: two classes, and of many some that are confused.
+        Whether there is anything to draw: at least two classes, and of many at least one that is confused.
     """
     labels = analysis.confusion.most_confused(MOST_BARS)
     if len(labels) < 2:
         return False
     table = analysis.confusion.matrix(labels)
-    # Background as an object has no number of its own: its row is of the detections of each class.
+    # There is no number of background objects: its row is of the detections of each class.
     whole = np.array([analysis.metrics.classes[k].ground_truths for k in labels.tolist()] + [table[-1].sum()])
     shares = table / np.maximum(whole, 1)[:, None]
     side = min(3.2 + 0.34 * len(labels), 11)
@@ -156,14 +159,14 @@ def plot_confusion(analysis: Analysis, path: Path) -> bool:
             colour = "white" if shares[row, column] > 0.55 else INK
             count = str(table[row, column]) if table[row, column] < 10_000 else _short(int(table[row, column]))
             axes.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
-    style_axes(axes, "Objects (rows) and what they are detected as (columns)", "detected as", "object")
+    style_axes(axes, "Confusion matrix", "detected class", "annotated class")
     axes.grid(False)
     _save(figure, path)
     return True
 
 
 def _at_least(scores: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(levels,) number of scores not below each level."""
+    """Return the number of scores not below each level, (levels,)."""
     return len(scores) - np.searchsorted(np.sort(scores), levels, side="left")
 
 

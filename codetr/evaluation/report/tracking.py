@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codetr.evaluation.analysis.explain import Analysis, calibration_record, confused_pairs, errors_record
 from codetr.evaluation.metrics.operating_point import ImageMetrics
@@ -13,8 +15,8 @@ from codetr.tracking import BoxedImage, TrackedBox, Tracker
 
 
 def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
-    """Hand the numbers, what explains them, the telling images and the finished folder to the tracker."""
-    tracker.summary(evaluated.measured.flat)
+    """Log the metrics, their analysis, the best and worst images, and the finished folder."""
+    tracker.summary(evaluated.results.flat)
     classes = evaluated.classes
     tracker.table("classes", list(classes[0]), [list(row.values()) for row in classes])
     track_analysis(tracker, evaluated.analysis)
@@ -26,13 +28,13 @@ def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -
 
 
 def track_analysis(tracker: Tracker, analysis: Analysis) -> None:
-    """Mistakes, confusion and calibration, as tables and charts."""
+    """Log errors, confusion and calibration as tables and charts."""
     errors, calibration = errors_record(analysis), calibration_record(analysis)
     costs = {f"dAP50/{row['type']}": row["dAP50"] for row in errors["types"]}
     tracker.summary({**costs, "ece": calibration["ece"], "ece_at_threshold": calibration["ece_at_threshold"]})
     tables = {
-        "mistakes/types": errors["types"],
-        "mistakes/classes": errors["classes"],
+        "errors/types": errors["types"],
+        "errors/classes": errors["classes"],
         "calibration/scores": calibration["bins"],
         "calibration/classes": calibration["classes"],
     }
@@ -42,27 +44,29 @@ def track_analysis(tracker: Tracker, analysis: Analysis) -> None:
     pairs = confused_pairs(analysis)
     tracker.table("confusion", ["object", "detected_as", "count", "share"], [list(pair) for pair in pairs])
     costs_by_type = [[row["type"], row["dAP50"]] for row in errors["types"]]
-    tracker.chart("mistakes/cost", "bar", ("type", "dAP50"), costs_by_type, "What mistakes cost in AP50")
-    bins = [[row["score"], row["right"]] for row in calibration["bins"]]
-    tracker.chart("calibration/reliability", "line", ("score", "right"), bins, "Share that is right, by score")
+    tracker.chart("errors/cost", "bar", ("type", "dAP50"), costs_by_type, "Error breakdown (TIDE, ΔAP50)")
+    bins = [[row["score"], row["precision"]] for row in calibration["bins"]]
+    tracker.chart("calibration/reliability", "line", ("score", "precision"), bins, "Calibration: precision by score")
 
 
 def boxed_image(evaluated: Evaluated, image: ImageMetrics) -> BoxedImage:
-    """An image with its objects and the detections at the operating point, as layers of a viewer."""
-    labels = {category_id: label for label, category_id in enumerate(evaluated.split.category_ids)}
-    truth, detections = evaluated.of_image(image.image_id)
+    """Return an image with its objects and the detections at the operating point, as layers of a viewer."""
+    truth, predictions = evaluated.truth, evaluated.predictions
+    position, threshold = truth.position(image.image_id), evaluated.metrics.operating_point.score
 
-    def box(entry: dict[str, Any]) -> TrackedBox:
-        x, y, width, height = entry["bbox"]
-        return TrackedBox((x, y, x + width, y + height), labels[entry["category_id"]], entry.get("score"))
+    def box(box_xywh: NDArray[np.float64], label: int, score: float | None = None) -> TrackedBox:
+        x, y, width, height = box_xywh.tolist()
+        return TrackedBox((x, y, x + width, y + height), label, score)
 
-    threshold = evaluated.metrics.operating_point.score
+    objects = np.flatnonzero(truth.image == position).tolist()
+    rows = np.flatnonzero((predictions.image == position) & (predictions.score >= threshold)).tolist()
+    boxes_xywh = predictions.boxes()
     return BoxedImage(
         evaluated.pixels(image.image_id),
-        evaluated.split.names,
+        truth.names,
         {
-            "truth": [box(entry) for entry in truth["annotations"]],
-            "predictions": [box(entry) for entry in detections if entry["score"] >= threshold],
+            "truth": [box(truth.boxes_xywh[k], int(truth.label[k])) for k in objects],
+            "predictions": [box(boxes_xywh[k], int(predictions.label[k]), float(predictions.score[k])) for k in rows],
         },
-        caption=f"{image.file_name}: {image.tp} right, {image.fp} wrong, {image.fn} missed",
+        caption=f"{image.file_name}: {image.tp} true positives, {image.fp} false positives, {image.fn} missed",
     )

@@ -1,4 +1,4 @@
-"""The files of an evaluation: numbers, plots, pictures and the report."""
+"""Write the files of an evaluation: numbers, plots, pictures and the report."""
 
 from __future__ import annotations
 
@@ -11,62 +11,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.files import sha256_json, write_json, write_text
-from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.evaluation.analysis.explain import Analysis, analyse, calibration_record, confusion_record, errors_record
-from codetr.evaluation.comparison.match_table import MASK_OUTCOMES, OUTCOMES, Outcomes
-from codetr.evaluation.evaluate import Measured
+from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
+from codetr.evaluation.evaluate import EvaluationMetrics
 from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
+from codetr.evaluation.metrics.metric_spec import IOU50, IOU75
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
 from codetr.evaluation.metrics.summary import Metrics
-from codetr.evaluation.report.overlays import Album, fitting
-from codetr.evaluation.report.page import Report, render_report
+from codetr.evaluation.report.overlays import Album, within_byte_budget
+from codetr.evaluation.report.page import EvaluationReport, render_report
 from codetr.evaluation.report.pictures import choose, compare
-from codetr.evaluation.report.plots import plot_classes, plot_confusion, plot_precision_recall, plot_scores
+from codetr.evaluation.report.plots import plot_calibration, plot_classes, plot_confusion, plot_precision_recall
 from codetr.evaluation.tables.coco_json import write_predictions
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 
 if TYPE_CHECKING:
     from codetr.data.dataset.split import Split
 
 
 PICTURE_BYTES = 5 << 19
-"""Of the report's best images, and as many of its worst, so that it stays below 10 MB."""
+"""Budget of the report's best images, and as much for its worst, so that it stays below 10 MB."""
 
-_MOST_MISTAKES = 4
-"""Examples of a type of mistake."""
+_MAX_EXAMPLES = 4
+"""Examples of a type of error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A detector's predictions on a split, and what they are compared with.
+    """A detector's predictions on a split, and their metrics.
 
     Attributes:
         split: the images.
-        truth: what they are compared with.
+        truth: ground truth.
         predictions: the detections.
-        measured: the comparison.
+        results: the metrics of boxes and masks.
     """
 
     split: Split
     truth: GroundTruth
-    predictions: Predictions
-    measured: Measured
+    predictions: PredictionTable
+    results: EvaluationMetrics
 
     @property
     def metrics(self) -> Metrics:
-        """The comparison of boxes, by which images are ranked and a score threshold is chosen."""
-        return self.measured.boxes
+        """The metrics of the boxes, by which images are ranked and a score threshold is chosen."""
+        return self.results.boxes
 
     @cached_property
     def analysis(self) -> Analysis:
-        """What explains the comparison of boxes."""
+        """What explains the metrics of the boxes."""
         return analyse(self.truth, self.predictions, self.metrics)
 
     @property
     def classes(self) -> list[dict[str, Any]]:
-        """Every class with its numbers by name; where masks were measured, `mask_AP` and the like too."""
+        """Every class with its metrics by name; with masks, `mask_AP` and others too."""
         name = self.metrics.recall_name
         rows = []
         for entry in self.metrics.classes:
@@ -74,8 +74,8 @@ class Evaluated:
             if not self.metrics.federated:
                 del row["frequency"]
             rows.append(row)
-        if self.measured.masks is not None:
-            for row, entry in zip(rows, self.measured.masks.classes, strict=True):
+        if self.results.masks is not None:
+            for row, entry in zip(rows, self.results.masks.classes, strict=True):
                 row |= {"mask_AP": entry.AP, "mask_AP50": entry.AP50, "mask_AP75": entry.AP75, f"mask_{name}": entry.AR}
         return rows
 
@@ -91,13 +91,13 @@ class Evaluated:
         image_ids, category_ids = truth.image_ids.tolist(), truth.category_ids.tolist()
         images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
         objects = [
-            [image_ids[image], category_ids[label], box, area, int(crowd)]
-            for image, label, box, area, crowd in zip(
+            [image_ids[image], category_ids[label], box, area, int(iscrowd)]
+            for image, label, box, area, iscrowd in zip(
                 truth.image.tolist(),
                 truth.label.tolist(),
                 truth.boxes_xywh.tolist(),
                 truth.area.tolist(),
-                truth.crowd.tolist(),
+                truth.iscrowd.tolist(),
                 strict=True,
             )
         ]
@@ -107,7 +107,7 @@ class Evaluated:
             "objects": sorted(objects),
         }
         if truth.federated:
-            content["ignored"] = sorted(objects[k][:3] for k in np.flatnonzero(truth.ignored))
+            content["ignored"] = sorted(objects[k][:3] for k in np.flatnonzero(truth.ignore))
             verified: list[list[Any]] = [[image_id, [], []] for image_id in image_ids]
             for part, keys in ((1, truth.negative), (2, truth.not_exhaustive)):
                 for key in keys.tolist():
@@ -116,38 +116,10 @@ class Evaluated:
             content["verified"] = verified
         return sha256_json(content)
 
-    def of_image(self, image_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The COCO or LVIS ground truth of one image alone, and its predictions."""
-        truth, classes = self.truth, len(self.truth.category_ids)
-        position = int(np.searchsorted(truth.image_ids, image_id))
-        image: dict[str, Any] = {"id": image_id, "file_name": truth.file_names[position]}
-        if truth.federated:
-            # An image without these lists is judged by LVIS's rules, too, if others of the split have them.
-            for name, keys in ((NEGATIVE, truth.negative), (NOT_EXHAUSTIVE, truth.not_exhaustive)):
-                image[name] = truth.category_ids[keys[keys // classes == position] % classes].tolist()
-        annotations = []
-        for k in np.flatnonzero(truth.image == position).tolist():
-            annotation = {
-                "image_id": image_id,
-                "category_id": int(truth.category_ids[truth.label[k]]),
-                "bbox": truth.boxes_xywh[k].tolist(),
-                "area": float(truth.area[k]),
-                "iscrowd": int(truth.crowd[k]),
-                "ignore": int(truth.ignored[k]),
-                "segmentation": truth.segmentations[k],
-            }
-            annotations.append(annotation)
-        categories = [{"id": k, "name": name} for k, name in zip(truth.category_ids.tolist(), truth.names, strict=True)]
-        rows = np.flatnonzero(self.predictions.image == position)
-        return (
-            {"images": [image], "annotations": annotations, "categories": categories},
-            self.predictions.to_coco(truth, rows),
-        )
-
     def pixels(self, image_id: int) -> NDArray[np.uint8]:
-        """(height, width, 3) RGB of an image."""
-        (position,) = np.flatnonzero(self.split.image_ids == image_id)
-        return self.split.record(int(position)).read()
+        """Return an image, (height, width, 3) RGB."""
+        (index,) = np.flatnonzero(self.split.image_ids == image_id)
+        return self.split.record(int(index)).read()
 
 
 def write_evaluation(
@@ -162,47 +134,46 @@ def write_evaluation(
         lineage: label and value of everything the evaluation was made from, for the report.
         count: how many of the best and how many of the worst images to draw.
     """
-    metrics = evaluated.metrics
+    metrics, results, analysis = evaluated.metrics, evaluated.results, evaluated.analysis
     write_predictions(folder / "predictions.json", evaluated.predictions, evaluated.truth)
-    for name, measured in ((OUTCOMES, evaluated.measured.boxes), (MASK_OUTCOMES, evaluated.measured.masks)):
-        if measured is not None:
-            Outcomes.of(measured.matching, evaluated.truth).write(folder / name)
-    write_json(folder / "metrics.json", evaluated.measured.flat)
+    for name, part in ((MATCHES, results.boxes), (MASK_MATCHES, results.masks)):
+        if part is not None:
+            MatchTable.of(part.matching, evaluated.truth).write(folder / name)
+    write_json(folder / "metrics.json", results.flat)
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
     write_json(folder / "pr_curve.json", curve_points(metrics))
-    analysis = evaluated.analysis
     write_json(folder / "errors.json", errors_record(analysis))
     write_json(folder / "confusion.json", confusion_record(analysis))
     write_json(folder / "calibration.json", calibration_record(analysis))
     choice = choose(metrics, count)
     album = Album(evaluated.truth, evaluated.predictions, analysis, evaluated.pixels)
-    masked = evaluated.measured.masks is not None
+    has_masks = results.masks is not None
     worst, best = (
-        (album.whole(image, path if masked else None) for image, path in zip(images, paths, strict=True))
+        (album.whole(image, path if has_masks else None) for image, path in zip(images, paths, strict=True))
         for images, paths in (
             (choice.worst, draw_pictures(folder / "pictures", "worst", choice.worst, evaluated)),
             (choice.best, draw_pictures(folder / "pictures", "best", choice.best, evaluated)),
         )
     )
-    report = Report(
+    report = EvaluationReport(
         title=title,
         split=evaluated.split.name,
         analysis=analysis,
-        plots=draw_plots(folder / "plots", evaluated.measured, analysis),
-        best=fitting(best, PICTURE_BYTES),
-        worst=fitting(worst, PICTURE_BYTES),
-        mistakes=album.mistakes(min(count, _MOST_MISTAKES)),
+        plots=draw_plots(folder / "plots", results, analysis),
+        best=within_byte_budget(best, PICTURE_BYTES),
+        worst=within_byte_budget(worst, PICTURE_BYTES),
+        errors=album.examples_of_errors(min(count, _MAX_EXAMPLES)),
         pictures=len(choice.best) + len(choice.worst),
         lineage=lineage,
-        masks=evaluated.measured.masks,
-        without_segmentation=evaluated.measured.without_segmentation,
+        masks=results.masks,
+        without_segmentation=results.without_segmentation,
     )
     write_text(folder / "report.html", render_report(report))
 
 
 def curve_points(metrics: Metrics) -> list[dict[str, float | None]]:
-    """The precision-recall curve, mean over classes, as one record per recall: for tools that draw plots from data.
+    """Return the precision-recall curve, mean over classes, as one record per recall: for tools that plot data.
 
     `precision` is the mean over IoU 0.50 to 0.95, `precision50` and `precision75` are those at one IoU.
     """
@@ -212,42 +183,48 @@ def curve_points(metrics: Metrics) -> list[dict[str, float | None]]:
     for r, recall in enumerate(RECALL_THRESHOLDS):
         point: dict[str, float | None] = {"recall": round(float(recall), 2)}
         point["precision"] = float(curves[:, r].mean()) if present else None
-        for t in (0, 5):
+        for t in (IOU50, IOU75):
             point[f"precision{round(100 * IOU_THRESHOLDS[t])}"] = float(curves[t, r].mean()) if present else None
         points.append(point)
     return points
 
 
-def draw_plots(folder: Path, measured: Measured, analysis: Analysis) -> list[tuple[str, Path]]:
-    """Draw every plot into `folder`; returns captions and files."""
-    metrics = measured.boxes
+def draw_plots(folder: Path, results: EvaluationMetrics, analysis: Analysis) -> list[tuple[str, Path]]:
+    """Draw every plot into `folder` and return their captions and files."""
+    metrics = results.boxes
     plots = [
         ("Precision over recall", folder / "precision_recall.png", plot_precision_recall),
-        ("AP and AP50 of the classes", folder / "classes.png", plot_classes),
-        ("What a score means", folder / "scores.png", plot_scores),
+        ("AP and AP50 by class", folder / "classes.png", plot_classes),
+        ("Score threshold and calibration", folder / "calibration.png", plot_calibration),
     ]
     for _, path, draw in plots:
         draw(metrics, path)
     drawn = [(caption, path) for caption, path, _ in plots]
-    if measured.masks is not None:
+    if results.masks is not None:
         path = folder / "mask_precision_recall.png"
-        plot_precision_recall(measured.masks, path)
+        plot_precision_recall(results.masks, path)
         drawn.insert(1, ("Precision over recall of masks", path))
     path = folder / "confusion.png"
     if plot_confusion(analysis, path):
-        drawn.append(("Which class is taken for which", path))
+        drawn.append(("Confusion matrix", path))
     return drawn
 
 
 def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated: Evaluated) -> list[Path]:
     """Draw images with ground truth and detections as `<kind>_<rank>_<image id>.jpg` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    threshold = evaluated.metrics.operating_point.score
     drawn = []
     for rank, image in enumerate(images, start=1):
-        truth, detections = evaluated.of_image(image.image_id)
+        picture = compare(
+            evaluated.pixels(image.image_id),
+            evaluated.truth.position(image.image_id),
+            evaluated.truth,
+            evaluated.predictions,
+            evaluated.metrics.matches,
+            evaluated.metrics.operating_point.score,
+            masks=evaluated.results.masks is not None,
+        )
         path = folder / f"{kind}_{rank:02d}_{image.image_id}.jpg"
-        pixels, masks = evaluated.pixels(image.image_id), evaluated.measured.masks is not None
-        compare(pixels, truth, detections, threshold, masks=masks).save(path, quality=88)
+        picture.save(path, quality=88)
         drawn.append(path)
     return drawn

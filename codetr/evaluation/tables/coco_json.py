@@ -1,4 +1,4 @@
-"""Annotation and result files in COCO format: reading what may be broken, with errors that name entry and field."""
+"""Read annotation and result files in COCO format; errors name the entry and the field."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from codetr.core.files import atomic_file, read_json
 from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
 from codetr.evaluation.tables.ground_truth import GroundTruth, is_federated
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
+
+ROWS = 1 << 14
+"""Results that are written together."""
 
 _SHOWN = 5
-_ROWS = 1 << 14
-_REACH = 1e100
-"""Of coordinates; the area of a box beyond it may be infinite, and what it overlaps no number."""
+_MAX_COORDINATE = 1e100
+"""The area of a box beyond it may be infinite, and its IoU not a number."""
 
 
 def read_ground_truth(path: Path) -> dict[str, Any]:
-    """Read a COCO annotation file as it stands, to be measured against.
+    """Read a COCO annotation file as ground truth.
 
-    Unlike `codetr prepare`, which repairs, drops and reports, this takes a file that is sound or refuses it.
+    Unlike `codetr prepare`, which repairs, drops and reports entries, this refuses a file with invalid entries.
 
     Raises:
-        UserError: not an object with images, annotations and categories, or entries without the fields that the
+        UserError: the file is not an object with images, annotations and categories, or entries lack fields that the
             metrics need. Lists the first of them.
     """
     values = read_json(path)
@@ -40,7 +42,7 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
     for name in lists:
         for number, entry in enumerate(values[name]):
             if not isinstance(entry, dict) or not _is_id(entry.get("id", 0 if name == "annotations" else None)):
-                problems.append(f"{name}[{number}]: is no object with an integer id")
+                problems.append(f"{name}[{number}]: is not an object with an integer id")
             elif name == "categories" and not isinstance(entry.get("name"), str):
                 problems.append(f"{name}[{number}].name: is missing")
             elif name == "annotations":
@@ -59,7 +61,7 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
 
 
 def _object_problems(annotation: dict[str, Any]) -> list[str]:
-    """What keeps an annotation from being measured against, as `field: problem` texts."""
+    """Return the problems of an annotation as `field: problem` texts."""
     problems = [
         f"{field}: {_shown(annotation.get(field))} is not an integer"
         for field in ("image_id", "category_id")
@@ -67,7 +69,7 @@ def _object_problems(annotation: dict[str, Any]) -> list[str]:
     ]
     box = annotation.get("bbox")
     if not _is_box(box):
-        problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_REACH:g}")
+        problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_MAX_COORDINATE:g}")
     if "area" in annotation and not _is_number(annotation["area"]):
         problems.append(f"area: {_shown(annotation['area'])} is not a number")
     if annotation.get("iscrowd", 0) not in (0, 1):
@@ -76,7 +78,7 @@ def _object_problems(annotation: dict[str, Any]) -> list[str]:
 
 
 def _verified_problems(image: dict[str, Any]) -> list[str]:
-    """What is wrong with LVIS's lists of an image."""
+    """Return the problems of LVIS's lists of an image as `field: problem` texts."""
     return [
         f"{field}: {_shown(image[field])} is not a list of integers"
         for field in (NEGATIVE, NOT_EXHAUSTIVE)
@@ -87,29 +89,27 @@ def _verified_problems(image: dict[str, Any]) -> list[str]:
 def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
     """Read a COCO result file that belongs to a ground truth.
 
-    Ids written as whole floats (`1.0`) become integers; everything else is taken as it stands. An empty list is a
-    result: a detector that found nothing.
+    Ids written as whole floats (`1.0`) become integers; everything else stays as it is. An empty list is valid: a
+    detector that detected nothing.
 
     Args:
         path: JSON list of `{image_id, category_id, bbox [x, y, w, h] pixels, score in [0, 1]}`, with a mask as
-            `segmentation` {size [height, width], counts} beside the box or instead of it, in all entries alike, and a
-            `mask_score` in [0, 1] if masks have scores of their own.
-        ground_truth: COCO annotations; every prediction must be of one of its images and categories.
+            `segmentation` {size [height, width], counts} in addition to the box or instead of it, the same in all
+            entries, and a `mask_score` in [0, 1] if masks have separate scores.
+        ground_truth: COCO annotations; every prediction must belong to one of their images and categories.
 
     Raises:
-        UserError: not a list, or entries with missing fields, unknown ids, boxes that are not four numbers
-            or have negative sizes, masks of another form, scores that are not numbers in [0, 1]. Lists the first of
-            them.
+        UserError: the file is not a list, or entries have missing fields, unknown ids, boxes that are not four numbers
+            or have negative sizes, masks of another form, or scores that are not numbers in [0, 1]. Lists the first
+            of them.
     """
     values = read_json(path)
     if not isinstance(values, list):
         problem = f"holds a {type(values).__name__}, expected a list"
         hint = "A COCO result file is a list of objects with image_id, category_id, bbox and score."
         if isinstance(values, dict) and {"recipe", "classes", "threshold"} <= values.keys():
-            problem = "is of `codetr predict`, which knows files and classes, not the ids of an annotation file"
-            hint = (
-                "`codetr prepare` the annotations and `codetr evaluate` the model; its predictions.json can be scored."
-            )
+            problem = "was written by `codetr predict`, which names files and classes and has no ids of annotations"
+            hint = "Run `codetr prepare` and `codetr evaluate`: the predictions.json of an evaluation can be scored."
         elif isinstance(values, dict) and "annotations" in values:
             problem = "is an annotation file, expected a list of results"
         raise UserError(problem, where=str(path), hint=hint)
@@ -120,9 +120,9 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
         if not isinstance(value, dict):
             problems.append(f"[{number}]: is a {type(value).__name__}, expected an object")
             continue
-        found = _problems(value, image_ids, category_ids)
-        problems.extend(f"[{number}].{problem}" for problem in found)
-        if not found:
+        entry_problems = _problems(value, image_ids, category_ids)
+        problems.extend(f"[{number}].{problem}" for problem in entry_problems)
+        if not entry_problems:
             ids = {"image_id": int(value["image_id"]), "category_id": int(value["category_id"])}
             predictions.append({**value, **ids})
     if predictions and len({"bbox" in entry for entry in predictions}) > 1:
@@ -132,12 +132,14 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
     return predictions
 
 
-def write_predictions(path: Path, predictions: Predictions, truth: GroundTruth) -> None:
-    """Write predictions as a COCO result file, a few at a time, atomically."""
+def write_predictions(
+    path: Path, predictions: PredictionTable, truth: GroundTruth, *, rows_at_once: int = ROWS
+) -> None:
+    """Write predictions as a COCO result file, `rows_at_once` at a time, atomically."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         stream.write("[")
-        for start in range(0, len(predictions), _ROWS):
-            rows = np.arange(start, min(start + _ROWS, len(predictions)))
+        for start in range(0, len(predictions), rows_at_once):
+            rows = np.arange(start, min(start + rows_at_once, len(predictions)))
             entries = json.dumps(predictions.to_coco(truth, rows), allow_nan=False)
             stream.write((", " if start else "") + entries[1:-1])
         stream.write("]\n")
@@ -150,16 +152,16 @@ def check_masks(
     truth_file: str = "annotations",
     results_file: str = "results",
 ) -> None:
-    """Check every mask before pycocotools' C code sees it, which trusts lengths and sizes and would write past them.
+    """Check every mask before pycocotools' C code reads it, which trusts lengths and sizes and would write past them.
 
     Args:
         ground_truth: COCO annotations; their images need height and width.
         predictions: COCO results.
-        truth_file: what to call the first in errors.
-        results_file: what to call the second.
+        truth_file: name of the annotation file in errors.
+        results_file: name of the result file in errors.
 
     Raises:
-        UserError: images without a size, or masks that are missing or do not fit theirs. Lists the first of them.
+        UserError: images without a size, or masks that are missing or do not fit their image. Lists the first of them.
     """
     sizes: dict[int, tuple[int, int]] = {}
     problems = []
@@ -170,13 +172,13 @@ def check_masks(
         else:
             problems.append(f"images[{number}]: has no height and width, which masks need")
     problems += _mask_problems("annotations", ground_truth["annotations"], sizes)
-    for where, found in ((truth_file, problems), (results_file, _mask_problems("", predictions, sizes))):
-        if found:
-            raise UserError(listed(found, _SHOWN, "; "), where=where)
+    for where, listing in ((truth_file, problems), (results_file, _mask_problems("", predictions, sizes))):
+        if listing:
+            raise UserError(listed(listing, _SHOWN, "; "), where=where)
 
 
 def _mask_problems(name: str, entries: list[dict[str, Any]], sizes: dict[int, tuple[int, int]]) -> list[str]:
-    """What is wrong with the masks of a list of the file; entries of images without a size are left out."""
+    """Return the problems of the masks of a list of entries; entries of images without a size are not checked."""
     problems = []
     for number, entry in enumerate(entries):
         if entry["image_id"] not in sizes:
@@ -197,18 +199,18 @@ def _mask_problems(name: str, entries: list[dict[str, Any]], sizes: dict[int, tu
 
 
 def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]) -> list[str]:
-    """What is wrong with one entry, as `field: problem` texts."""
+    """Return the problems of one result as `field: problem` texts."""
     problems = []
-    for field, known, what in (
-        ("image_id", image_ids, "image"),
-        ("category_id", category_ids, "category"),
+    for field, known, plural in (
+        ("image_id", image_ids, "images"),
+        ("category_id", category_ids, "categories"),
     ):
         if field not in entry:
             problems.append(f"{field}: is missing")
         elif not _is_number(entry[field]) or entry[field] != int(entry[field]):
             problems.append(f"{field}: {_shown(entry[field])} is not an integer")
         elif int(entry[field]) not in known:
-            problems.append(f"{field}: {_shown(entry[field])} is no {what} of the ground truth")
+            problems.append(f"{field}: {_shown(entry[field])} is not an id of the ground truth's {plural}")
     score = entry.get("score")
     if "score" not in entry:
         problems.append("score: is missing")
@@ -219,26 +221,28 @@ def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]
     if "bbox" in entry:
         box = entry["bbox"]
         if not _is_box(box):
-            problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_REACH:g}")
+            problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_MAX_COORDINATE:g}")
         elif box[2] < 0 or box[3] < 0:
             problems.append(f"bbox: {_shown(box)} has a negative width or height (boxes are [x, y, width, height])")
     elif "segmentation" not in entry:
         problems.append("bbox: is missing")
     if "segmentation" in entry and not _is_mask(entry["segmentation"]):
         problems.append(
-            f"segmentation: {_shown(entry['segmentation'])} is no compressed run-length code {{size, counts}}"
+            f"segmentation: {_shown(entry['segmentation'])} is not a compressed run-length code {{size, counts}}"
         )
     return problems
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    # NaN compares false, and an integer too large for a float is as useless as infinity.
+    # NaN compares false; an integer too large for a float would become infinity.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_box(value: object) -> bool:
     return (
-        isinstance(value, list) and len(value) == 4 and all(_is_number(side) and abs(side) < _REACH for side in value)
+        isinstance(value, list)
+        and len(value) == 4
+        and all(_is_number(side) and abs(side) < _MAX_COORDINATE for side in value)
     )
 
 
@@ -255,5 +259,5 @@ def _shown(value: object) -> str:
 
 
 def _is_id(value: Any) -> bool:
-    """Whether it is an integer that fits into 64 bits with room to count on."""
+    """Return whether it is an integer of at most 62 bits, so that arithmetic on it does not overflow 64."""
     return type(value) is int and abs(value) < 1 << 62

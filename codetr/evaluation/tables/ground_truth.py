@@ -1,8 +1,8 @@
-"""Ground truth and predictions as flat NumPy arrays, which is what the metrics are computed from.
+"""Ground truth as flat NumPy arrays, which is what the metrics are computed from.
 
-A list with a dictionary for each of six million detections takes more memory than everything that is computed from
-it; here a detection is a row in a few arrays. Images and classes are positions in ascending order of their ids: the
-reference programs visit them in this order, and with equal scores the earlier one counts as the better.
+Of a prepared dataset these are the arrays of its index under the names of COCO's fields, mapped and not copied.
+Images and classes are positions in ascending order of their ids: the reference programs visit them in this order, and
+of equal scores the earlier detection ranks higher.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class GroundTruth:
         category_ids: (classes,) ascending.
         file_names: of the images.
         names: of the classes.
-        sizes: (images, 2) height and width; 0 where the annotation file does not say.
+        sizes: (images, 2) height and width in pixels; 0 where the annotation file does not say.
         image: (objects,) position of the object's image.
         label: (objects,) position of its class.
         boxes_xywh: (objects, 4) x, y, width, height in pixels.
         area: (objects,) square pixels.
-        crowd: (objects,) bool.
-        ignored: (objects,) bool, marked with `ignore`, which LVIS's metrics heed and COCO's do not.
+        iscrowd: (objects,) bool.
+        ignore: (objects,) bool, the field `ignore`, which LVIS's metrics use and COCO's do not.
         segmentations: polygons or run-length code of every object, None where it has none.
-        has_segmentation: (objects,) bool, has a segmentation.
-        federated: whether only some classes of each image are verified; the next three say more then.
+        has_segmentation: (objects,) bool.
+        federated: whether only some classes of each image are verified, as in LVIS.
         negative: (n,) image × classes + class of classes that are verified to be absent, ascending.
         not_exhaustive: (n,) the same of classes whose objects are not all annotated.
         frequency: of every class one of `FREQUENCIES`, or None.
@@ -48,13 +48,13 @@ class GroundTruth:
     category_ids: NDArray[np.int64]
     file_names: Sequence[str]
     names: Sequence[str]
-    sizes: NDArray[np.int64]
+    sizes: NDArray[np.integer[Any]]
     image: NDArray[np.int64]
     label: NDArray[np.int64]
     boxes_xywh: NDArray[np.float64]
     area: NDArray[np.float64]
-    crowd: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
+    iscrowd: NDArray[np.bool_]
+    ignore: NDArray[np.bool_]
     segmentations: Sequence[Any]
     has_segmentation: NDArray[np.bool_]
     federated: bool
@@ -64,7 +64,10 @@ class GroundTruth:
 
     @classmethod
     def of_coco(cls, ground_truth: dict[str, Any]) -> Self:
-        """From a COCO or LVIS annotation file as read from JSON. Objects of unlisted images or classes do not count."""
+        """Return the objects of a COCO or LVIS annotation file as read from JSON.
+
+        Objects of images or classes that the file does not list are dropped.
+        """
         images = {int(entry["id"]): entry for entry in ground_truth["images"]}
         categories = {int(entry["id"]): entry for entry in ground_truth["categories"]}
         image_ids, category_ids = (np.array(sorted(ids), np.int64) for ids in (images, categories))
@@ -73,7 +76,7 @@ class GroundTruth:
             for entry in ground_truth["annotations"]
             if entry["image_id"] in images and entry["category_id"] in categories
         ]
-        boxes = boxes_table(annotations)
+        boxes_xywh = boxes_table(annotations)
         given = np.array([entry.get("area", np.nan) for entry in annotations], np.float64)
         ordered = [images[identifier] for identifier in image_ids.tolist()]
         return cls(
@@ -84,88 +87,96 @@ class GroundTruth:
             sizes=np.array([[_side(entry.get(name)) for name in ("height", "width")] for entry in ordered], np.int64),
             image=positions(_integers([entry["image_id"] for entry in annotations]), image_ids),
             label=positions(_integers([entry["category_id"] for entry in annotations]), category_ids),
-            boxes_xywh=boxes,
-            area=np.where(np.isnan(given), boxes[:, 2] * boxes[:, 3], given),
-            crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool),
-            ignored=np.array([bool(entry.get("ignore", 0)) for entry in annotations], bool),
+            boxes_xywh=boxes_xywh,
+            area=np.where(np.isnan(given), boxes_xywh[:, 2] * boxes_xywh[:, 3], given),
+            iscrowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool),
+            ignore=np.array([bool(entry.get("ignore", 0)) for entry in annotations], bool),
             segmentations=[entry.get("segmentation") for entry in annotations],
             has_segmentation=np.array([bool(entry.get("segmentation")) for entry in annotations], bool),
             federated=is_federated(ground_truth),
-            negative=_listed(ordered, NEGATIVE, category_ids),
-            not_exhaustive=_listed(ordered, NOT_EXHAUSTIVE, category_ids),
-            frequency=tuple(_group(categories[identifier].get("frequency")) for identifier in category_ids.tolist()),
+            negative=_class_keys(ordered, NEGATIVE, category_ids),
+            not_exhaustive=_class_keys(ordered, NOT_EXHAUSTIVE, category_ids),
+            frequency=tuple(
+                _frequency(categories[identifier].get("frequency")) for identifier in category_ids.tolist()
+            ),
         )
 
     @classmethod
     def of_split(cls, split: Split) -> Self:
-        """The same of a split of a prepared dataset, as `of_coco(split.to_coco())` but from its arrays."""
-        arrays = split.arrays
+        """Return the objects of a split of a prepared dataset, equal to `of_coco(split.to_coco())`.
+
+        Boxes, areas and flags are the arrays of the index itself.
+        """
+        arrays = {name: np.asarray(array) for name, array in split.arrays.items()}
         order = np.argsort(split.image_ids, kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
+        position = np.empty(len(order), np.int64)
+        position[order] = np.arange(len(order))
         category_ids = np.array(split.category_ids, np.int64)
-        listed = {}
-        for name in ("negative", "not_exhaustive"):
-            listed[name] = np.zeros(0, np.int64)
-            if split.federated:
-                image = np.repeat(place, np.diff(arrays[f"{name}_offsets"]))
+        listed = dict.fromkeys(("negative", "not_exhaustive"), np.zeros(0, np.int64))
+        if split.federated:
+            for name in listed:
+                image = np.repeat(position, np.diff(arrays[f"{name}_offsets"]))
                 listed[name] = np.unique(image * len(category_ids) + arrays[f"{name}_labels"])
         return cls(
-            image_ids=np.array(split.image_ids[order]),
+            image_ids=arrays["image_ids"][order],
             category_ids=category_ids,
             file_names=[split.relative_path(int(i)) for i in order],
             names=split.names,
-            sizes=np.array(split.sizes[order], np.int64),
-            image=np.repeat(place, np.diff(arrays["object_offsets"])),
-            label=np.array(split.labels, np.int64),
-            boxes_xywh=np.array(arrays["boxes"]),
-            area=np.array(arrays["areas"]),
-            crowd=np.array(arrays["crowds"]),
-            ignored=np.array(arrays["ignored"]) if split.federated else np.zeros(len(split.labels), bool),
+            sizes=arrays["sizes"][order],
+            image=np.repeat(position, np.diff(arrays["object_offsets"])),
+            label=arrays["labels"].astype(np.int64),  # image × classes + class is beyond the 32 bits of the index
+            boxes_xywh=arrays["boxes"],
+            area=arrays["areas"],
+            iscrowd=arrays["crowds"],
+            ignore=arrays["ignored"] if split.federated else np.zeros(len(split.labels), bool),
             segmentations=SplitSegmentations(split),
             has_segmentation=np.diff(arrays["segmentation_offsets"]) > 0,
             federated=split.federated,
             negative=listed["negative"],
             not_exhaustive=listed["not_exhaustive"],
-            frequency=tuple(known.group for known in split.frequencies),
+            frequency=tuple(frequency.group for frequency in split.frequencies),
         )
+
+    def position(self, image_id: int) -> int:
+        """Return the position of an image."""
+        return int(np.searchsorted(self.image_ids, image_id))
 
 
 def is_federated(ground_truth: dict[str, Any]) -> bool:
-    """Whether a ground truth says which classes of an image are verified, as LVIS does."""
+    """Return whether a ground truth says which classes of an image are verified, as LVIS does."""
     return any(NEGATIVE in entry or NOT_EXHAUSTIVE in entry for entry in ground_truth["images"])
 
 
 def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each id stands in the ascending `known`; -1 for those that do not."""
+    """Return the position of each id in the ascending `known`, -1 for those that are not in it."""
     if not len(known):
         return np.full(len(ids), -1, np.int64)
-    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.where(known[place] == ids, place, -1)
+    position = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[position] == ids, position, -1)
+
+
+def boxes_table(entries: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Return the `bbox` of every entry, (entries, 4) x, y, width, height in pixels."""
+    numbers: Iterable[float] = chain.from_iterable(entry["bbox"] for entry in entries)
+    return np.fromiter(numbers, np.float64, 4 * len(entries)).reshape(-1, 4)
 
 
 def _integers(values: Sequence[int | None]) -> NDArray[np.int64]:
     return np.array([value or 0 for value in values], np.int64)
 
 
-def _group(value: Any) -> str | None:
-    """How frequent a class is; what is none of LVIS's groups is no group."""
+def _frequency(value: Any) -> str | None:
+    """Return the frequency of a class, None for what is none of LVIS's groups."""
     return value if value in tuple(FREQUENCIES) else None
 
 
 def _side(value: Any) -> int:
-    """A side of an image; 0 if it is none, which only masks mind."""
+    """Return a side of an image, 0 if it is not a size; only masks need it."""
     return value if type(value) is int and 0 < value < 1 << 31 else 0
 
 
-def boxes_table(entries: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
-    """Return the `bbox` of every entry, (entries, 4) xywh pixels."""
-    numbers: Iterable[float] = chain.from_iterable(entry["bbox"] for entry in entries)
-    return np.fromiter(numbers, np.float64, 4 * len(entries)).reshape(-1, 4)
-
-
-def _listed(images: Sequence[dict[str, Any]], name: str, category_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Keys image × classes + class of what the images list under `name`, ascending."""
+def _class_keys(images: Sequence[dict[str, Any]], name: str, category_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return image × classes + class of the classes that images list under `name`, ascending."""
     lists = [entry.get(name) or [] for entry in images]
     image = np.repeat(np.arange(len(lists)), [len(entries) for entries in lists])
     label = positions(np.fromiter(chain.from_iterable(lists), np.int64), category_ids)

@@ -1,4 +1,4 @@
-"""Segmentations of millions of objects and detections, kept as bytes and made into Python objects one at a time."""
+"""Segmentations of millions of objects and detections, stored as bytes and decoded to Python objects one at a time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from codetr.data.dataset.split import Split
 
 
 class RunLengths(Sequence[dict[str, Any]]):
-    """Compressed run-length codes, `{size [height, width], counts str}` each.
+    """Compressed run-length codes, each `{size [height, width], counts str}`.
 
     Args:
-        text: uint8, the counts of all of them, in any order.
-        starts: (codes,) where the counts of each begin.
+        text: uint8, the counts of all codes, in any order.
+        starts: (codes,) where the counts of each code begin.
         stops: (codes,) where they end.
         sizes: (codes, 2) height and width of their images.
     """
@@ -28,7 +28,7 @@ class RunLengths(Sequence[dict[str, Any]]):
 
     @classmethod
     def of(cls, codes: Sequence[dict[str, Any]]) -> Self:
-        """From a list of them."""
+        """Pack a list of codes."""
         counts = [code["counts"].encode() for code in codes]
         stops = np.cumsum([len(part) for part in counts], dtype=np.int64)
         starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)[: len(counts)]
@@ -36,8 +36,8 @@ class RunLengths(Sequence[dict[str, Any]]):
         return cls(np.frombuffer(b"".join(counts), np.uint8), starts, stops, sizes)
 
     @classmethod
-    def joined(cls, parts: Iterable[RunLengths]) -> Self:
-        """Several one after the other."""
+    def concatenated(cls, parts: Iterable[RunLengths]) -> Self:
+        """Concatenate several sequences of codes."""
         several = list(parts)
         begins = np.cumsum([0, *(len(part.text) for part in several)])
         return cls(
@@ -51,7 +51,7 @@ class RunLengths(Sequence[dict[str, Any]]):
         return len(self.starts)
 
     def __getitem__(self, k: Any) -> Any:
-        """The code at a position; of an array of positions, these codes in this order."""
+        """Return the code at an index; for an array of indices, these codes in this order."""
         if isinstance(k, np.ndarray):
             return RunLengths(self.text, self.starts[k], self.stops[k], self.sizes[k])
         counts = self.text[self.starts[k] : self.stops[k]].tobytes().decode()
@@ -59,7 +59,7 @@ class RunLengths(Sequence[dict[str, Any]]):
 
 
 class SplitSegmentations(Sequence[Any]):
-    """The segmentations of all objects of a split, in its order: polygons, run-length code, or None each."""
+    """The segmentations of all objects of a split, in its order: polygons, a run-length code, or None each."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
@@ -68,6 +68,6 @@ class SplitSegmentations(Sequence[Any]):
         return len(self._split.labels)
 
     def __getitem__(self, k: Any) -> Any:
-        if not 0 <= k < len(self):  # What ends a loop over them.
+        if not 0 <= k < len(self):  # ends a loop over the sequence
             raise IndexError(k)
         return self._split.segmentation(int(k))

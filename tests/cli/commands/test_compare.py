@@ -1,4 +1,4 @@
-"""The command compare: folders and files, what it prints and writes, and what it refuses."""
+"""`codetr compare`: folders and files, what it prints and writes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
     """An annotation file and two result files."""
     ground_truth, found = random_set(0)
     values = (ground_truth, found, found[::2])
-    paths = tuple(tmp_path / name for name in ("truth.json", "old.json", "new.json"))
+    paths = (tmp_path / "truth.json", tmp_path / "old.json", tmp_path / "new.json")
     for path, value in zip(paths, values, strict=True):
         path.write_text(json.dumps(value))
     return paths
 
 
-def test_folders_of_evaluations_are_compared(capsys, folder, tmp_path):
+def test_folders_of_evaluations_are_compared(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
     code, out, _ = call(capsys, "compare", folder / "old", folder / "new", "--resamples", 20, "-o", tmp_path / "out")
     assert code == 0
     assert out.splitlines()[0].split() == ["old", "new", "difference", "p"]
@@ -55,21 +55,23 @@ def test_folders_of_evaluations_are_compared(capsys, folder, tmp_path):
     assert again == 0, "an earlier comparison is replaced"
 
 
-def test_result_files_are_compared(capsys, files):
+def test_result_files_are_compared(capsys: pytest.CaptureFixture[str], files: tuple[Path, Path, Path]) -> None:
     truth, old, new = files
     code, out, _ = call(capsys, "compare", old, new, "--annotations", truth, "--resamples", 50)
     assert code == 0
-    assert "12 images, 50 sets drawn, intervals of 95 %" in out
+    assert "12 images, 50 bootstrap samples, 95 % confidence intervals" in out
 
 
-def test_what_cannot_be_compared_is_said(capsys, folder, files, tmp_path):
+def test_what_cannot_be_compared_is_refused(
+    capsys: pytest.CaptureFixture[str], folder: Path, files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     """Each names the folder or file and what to do; none is a traceback, and none writes anything."""
     truth, old, new = files
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("")
     for arguments, message in (
-        ((folder / "old", folder / "elsewhere"), "measured on different images or annotations"),
-        ((folder / "old", folder / "new", "--masks"), "no masks were measured in this evaluation"),
+        ((folder / "old", folder / "elsewhere"), "the evaluations are of different images or annotations"),
+        ((folder / "old", folder / "new", "--masks"), "this evaluation has no mask metrics"),
         ((folder / "old", folder / "model"), "is a folder of kind 'model'"),
         ((old, new), "--annotations instances_val2017.json"),
         ((old, folder / "old", "--annotations", truth), "is a folder, expected a COCO result file"),

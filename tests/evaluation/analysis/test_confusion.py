@@ -1,4 +1,4 @@
-"""Who is taken for whom, by hand and against the counts of the metrics."""
+"""The confusion matrix, by hand and compared with the counts of the metrics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from codetr.evaluation.analysis.confusion import Confusion, find_confusion
 from codetr.evaluation.analysis.tide import find_errors
 from codetr.evaluation.metrics.coco import RULES, evaluate_coco
+from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import match
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.evaluation_sets import detection, random_set, truth
 
 BOX = [0.0, 0.0, 100.0, 100.0]
@@ -21,12 +22,12 @@ NEAR = [10.0, 0.0, 100.0, 100.0]
 
 def confusion_of(ground_truth: dict[str, Any], results: list[dict[str, Any]], score: float) -> Confusion:
     objects = GroundTruth.of_coco(ground_truth)
-    predictions = Predictions.of_coco(results, objects)
-    matching = match(objects, predictions, RULES, "bbox")
-    return find_confusion(objects, predictions, matching, find_errors(objects, predictions, matching), score)
+    predictions = PredictionTable.of_coco(results, objects)
+    matches = Matches.of(match(objects, predictions, RULES, "bbox"), objects)
+    return find_confusion(objects, predictions, find_errors(objects, predictions, matches), score)
 
 
-def test_right_confused_missed_and_invented() -> None:
+def test_correct_confused_missed_and_background() -> None:
     """Rows are objects, columns detections, the last of both the background."""
     objects = truth([(1, 1, BOX), (1, 2, [150.0, 50.0, 80.0, 80.0]), (2, 1, BOX), (2, 2, [150.0, 50.0, 80.0, 80.0])])
     results = [
@@ -39,8 +40,8 @@ def test_right_confused_missed_and_invented() -> None:
     assert confusion_of(objects, results, 0.1).matrix(np.arange(2)).tolist() == [[2, 0, 0], [1, 0, 1], [0, 1, 0]]
 
 
-def test_who_is_right_keeps_its_object() -> None:
-    """The diagonal must be what counts as found elsewhere, even if another class is detected with a higher score."""
+def test_a_true_positive_keeps_its_object() -> None:
+    """The diagonal must equal the true positives, even if another class is detected with a higher score."""
     results = [detection(1, 2, BOX, 0.9), detection(1, 1, NEAR, 0.6)]
     assert confusion_of(truth([(1, 1, BOX)]), results, 0.5).matrix(np.arange(2)).tolist() == [
         [1, 0, 0],
@@ -70,12 +71,12 @@ def test_sums_are_the_counts_of_the_metrics(seed: int) -> None:
 
 
 def test_the_most_confused_of_many_classes() -> None:
-    """A matrix of 1,203 classes cannot be read; that of those that are mixed up can."""
+    """A matrix of 1,203 classes cannot be read; that of the confused ones can."""
     confusion = Confusion(
         0.5,
         1203,
-        truth=np.array([3, 3, 700, 900, 1203]),
-        found=np.array([3, 8, 8, 1203, 5]),
+        gt_label=np.array([3, 3, 700, 900, 1203]),
+        dt_label=np.array([3, 8, 8, 1203, 5]),
         count=np.array([50, 2, 4, 99, 99]),
     )
     assert confusion.pairs().tolist() == [[700, 8, 4], [3, 8, 2]]

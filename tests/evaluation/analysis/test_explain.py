@@ -1,4 +1,4 @@
-"""Numbers by size and frequency, and the records that are written: they must tell the story of the metrics."""
+"""Metrics by size and frequency, and the written records: they must agree with the metrics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from codetr.evaluation.analysis.explain import (
 )
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.evaluation_sets import detection, random_set, truth
 
 
 def analysis_of(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Analysis:
     objects = GroundTruth.of_coco(ground_truth)
-    predictions = Predictions.of_coco(results, objects)
+    predictions = PredictionTable.of_coco(results, objects)
     return analyse(objects, predictions, evaluate_results(objects, predictions))
 
 
@@ -39,7 +39,7 @@ def federated(classes: int) -> dict[str, Any]:
 
 
 def test_the_records_agree_with_the_metrics() -> None:
-    """Who reads one file must not come to another conclusion than who reads the other."""
+    """Two files of one evaluation must not contradict each other."""
     analysis = analysis_of(*random_set(0))
     errors, metrics = errors_record(analysis), analysis.metrics
     assert errors["AP50"] == pytest.approx(metrics.summary["AP50"])
@@ -51,7 +51,7 @@ def test_the_records_agree_with_the_metrics() -> None:
     assert right == sum(entry.tp for entry in metrics.images)
     assert sum(row["count"] for row in entries if row["detected_as"] is not None) == right + wrong
     calibration = calibration_record(analysis)
-    counted = int((~metrics.matches.ignored[0]).sum())
+    counted = int((metrics.matches.tp[0] | metrics.matches.fp[0]).sum())
     assert sum(row["count"] for row in calibration["bins"]) == counted
     assert sum(row["count"] for row in calibration["classes"]) == counted
     for record in (errors, calibration, confusion_record(analysis)):
@@ -67,17 +67,17 @@ def test_sizes_and_classes_add_up() -> None:
         assert np.mean([value for value in values if value is not None]) == pytest.approx(group.AP)
         assert sum(getattr(entry, group.name) for entry in metrics.classes) == group.objects
     assert sum(group.objects for group in analysis.sizes) == metrics.flat["ground_truths"]
-    found = sum((group.found or 0) * group.objects for group in analysis.sizes)
+    found = sum((group.recall or 0) * group.objects for group in analysis.sizes)
     assert found == pytest.approx(sum(entry.tp for entry in metrics.images))
 
 
 def test_frequencies_are_those_of_the_classes() -> None:
     results = [detection(1, k, [0, 0, 100, 100], 0.9) for k in (1, 2)]
     rare, common, frequent = analysis_of(federated(7), results).frequencies
-    assert (rare.name, rare.classes, rare.objects, rare.found) == ("rare", 3, 3, pytest.approx(1 / 3))
+    assert (rare.name, rare.classes, rare.objects, rare.recall) == ("rare", 3, 3, pytest.approx(1 / 3))
     assert (common.name, common.classes, common.AP) == ("common", 2, pytest.approx(0.5))
     # Objects that something of another class lies on are covered by that mistake, had it been made; nothing lies here.
-    assert (frequent.name, frequent.objects, frequent.found, frequent.missed) == ("frequent", 2, 0.0, 2)
+    assert (frequent.name, frequent.objects, frequent.recall, frequent.missed) == ("frequent", 2, 0.0, 2)
     assert analysis_of(truth([(1, 1, [0, 0, 9, 9])]), []).frequencies == []
 
 

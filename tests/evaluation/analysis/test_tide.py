@@ -1,4 +1,4 @@
-"""Types of mistakes and what they cost: by hand, and against pycocotools on detections that are repaired."""
+"""Types of errors and their costs: by hand, and compared with pycocotools on repaired detections."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from codetr.evaluation.analysis.tide import (
     find_errors,
 )
 from codetr.evaluation.metrics.coco import RULES, evaluate_coco
+from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import Rules, match
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.drawn_predictions import Pair, pairs
 from tests.support.evaluation_sets import detection, random_set, truth
 from tests.support.reference_metrics import pycocotools_run
@@ -33,19 +34,18 @@ BOX = [0.0, 0.0, 100.0, 100.0]
 def errors_of(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], rules: Rules = RULES
 ) -> tuple[Errors, Costs, list[str | None]]:
-    """Errors, costs, and the type of every result (None for those that are right or do not count)."""
+    """Return errors, costs, and the type of every result (None for true positives and ignored ones)."""
     objects = GroundTruth.of_coco(ground_truth)
-    predictions = Predictions.of_coco(results, objects)
-    matching = match(objects, predictions, rules, "bbox")
-    errors = find_errors(objects, predictions, matching)
+    predictions = PredictionTable.of_coco(results, objects)
+    errors = find_errors(objects, predictions, Matches.of(match(objects, predictions, rules, "bbox"), objects))
     names: list[str | None] = [None] * len(results)
-    for row, kind in zip(matching.detection.tolist(), errors.kind.tolist(), strict=True):
+    for row, kind in zip(errors.matches.dt_index.tolist(), errors.kind.tolist(), strict=True):
         names[row] = TYPES[kind] if kind >= 0 else None
     return errors, find_costs(errors), names
 
 
 def beside(share: float) -> list[float]:
-    """A box whose overlap with `BOX` is `share`: as large, moved to the right."""
+    """Return a box whose IoU with `BOX` is `share`: as large, moved to the right."""
     return [100 * (1 - share) / (1 + share), 0.0, 100.0, 100.0]
 
 
@@ -82,12 +82,12 @@ def test_the_second_detection_of_an_object_is_a_duplicate() -> None:
     assert costs.types["duplicate"] == 0.0
 
 
-def test_an_object_in_another_image_does_not_matter() -> None:
+def test_objects_of_other_images_are_not_compared() -> None:
     _, _, names = errors_of(truth([(2, 1, BOX)]), [detection(1, 1, BOX, 0.9)])
     assert names == ["background"]
 
 
-def test_the_order_in_which_types_are_looked_for() -> None:
+def test_the_order_of_error_types() -> None:
     """Where several fit: localisation before classification before duplicate, as in the paper's program."""
     objects = truth([(1, 1, BOX), (1, 2, beside(0.45))])
     badly_placed = detection(1, 1, beside(0.45), 0.5)  # on the object of class 2, near that of class 1
@@ -97,8 +97,8 @@ def test_the_order_in_which_types_are_looked_for() -> None:
     assert errors_of(objects, again)[2] == [None, "classification"]
 
 
-def test_what_does_not_count_in_the_metric_is_no_mistake() -> None:
-    """A detection in a crowd is neither right nor wrong, and a crowd is no object that could be missed."""
+def test_ignored_detections_are_not_errors() -> None:
+    """A detection in a crowd region is ignored, and a crowd region is not an object that could be missed."""
     objects = truth([(1, 1, BOX)], iscrowd=1)
     errors, costs, names = errors_of(objects, [detection(1, 1, [10.0, 10.0, 20.0, 20.0], 0.9)])
     assert names == [None]
@@ -106,8 +106,8 @@ def test_what_does_not_count_in_the_metric_is_no_mistake() -> None:
     assert costs.AP50 is None
 
 
-def test_in_a_federated_dataset_only_what_is_verified_is_judged() -> None:
-    """Classes that nobody looked for in an image cannot be wrong there, nor those of which not all are annotated."""
+def test_in_a_federated_dataset_only_verified_classes_have_errors() -> None:
+    """Detections of unverified classes are not errors, nor those of classes that are not exhaustively annotated."""
     objects = truth([(1, 1, BOX), (2, 1, BOX)], classes=4)
     objects["images"][0] |= {"neg_category_ids": [2], "not_exhaustive_category_ids": [1]}
     objects["images"][1] |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
@@ -161,7 +161,7 @@ def test_costs_by_hand() -> None:
 
 
 def test_one_object_is_repaired_once() -> None:
-    """Three mistakes about one object: the one with the highest score finds it, whatever its type."""
+    """Three errors about one object: the one with the highest score matches it, whatever its type."""
     objects = truth([(1, 1, BOX)])
     results = [
         detection(1, 1, beside(0.4), 0.9),
@@ -184,43 +184,41 @@ def test_nothing_at_all() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(pairs())
-def test_every_mistake_has_one_type_and_the_sums_agree(pair: Pair) -> None:
+def test_every_error_has_one_type_and_the_sums_agree(pair: Pair) -> None:
     """A detection without a type, or with two, would make the shares in the report wrong."""
     metrics = evaluate_coco(*pair)
     errors, costs, _ = errors_of(*pair)
-    wrong = metrics.matches.false_positives[0]
+    wrong = metrics.matches.fp[0]
     np.testing.assert_array_equal(errors.kind >= 0, wrong)
-    np.testing.assert_array_equal(errors.right, metrics.matches.true_positives[0])
+    np.testing.assert_array_equal(errors.matches.tp, metrics.matches.tp)
     for score in (-np.inf, metrics.operating_point.score):
         counts = errors.counts(score)
-        assert counts[:, :MISSED].sum() == (wrong & (errors.score >= score)).sum()
-        covered = np.isin(errors.kind, (CLASSIFICATION, LOCALISATION)) & (errors.score >= score)
-        about = np.unique(errors.about[covered])
-        unfound = errors.found_at < max(score, -1e300)
-        assert counts[:, MISSED].sum() == unfound.sum() - unfound[about].sum()
+        assert counts[:, :MISSED].sum() == (wrong & (errors.matches.score >= score)).sum()
+        covered = np.isin(errors.kind, (CLASSIFICATION, LOCALISATION)) & (errors.matches.score >= score)
+        related = np.unique(errors.related_gt[covered])
+        undetected = errors.gt_score < max(score, -1e300)
+        assert counts[:, MISSED].sum() == undetected.sum() - undetected[related].sum()
     assert pytest.approx(metrics.summary["AP50"]) == costs.AP50
 
 
 def repaired(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], errors: Errors, names: list[str | None], kind: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The set with all mistakes of a type repaired, one after the other from the highest score."""
+    """Return the set with all errors of a type repaired, one after the other from the highest score."""
     ground_truth, kept = copy.deepcopy(ground_truth), []
-    annotations = [ground_truth["annotations"][k] for k in errors.sought.tolist()]
+    annotations = [ground_truth["annotations"][k] for k in errors.gt_index.tolist()]
     if kind == "missed":
         gone = [entry for entry, missed in zip(annotations, errors.missed().tolist(), strict=True) if missed]
         ground_truth["annotations"] = [entry for entry in ground_truth["annotations"] if entry not in gone]
         return ground_truth, results
-    objects = GroundTruth.of_coco(ground_truth)
-    matching = match(objects, Predictions.of_coco(results, objects), RULES, "bbox")
-    about = dict(zip(matching.detection.tolist(), errors.about.tolist(), strict=True))
-    taken = {k for k, score in enumerate(errors.found_at.tolist()) if score > -1}
+    related = dict(zip(errors.matches.dt_index.tolist(), errors.related_gt.tolist(), strict=True))
+    matched = {k for k, score in enumerate(errors.gt_score.tolist()) if score > -1}
     for row in sorted(range(len(results)), key=lambda row: -results[row]["score"]):
-        if names[row] in ("classification", "localisation") and about[row] not in taken:
-            taken.add(about[row])
+        if names[row] in ("classification", "localisation") and related[row] not in matched:
+            matched.add(related[row])
             if names[row] == kind:
-                thing = annotations[about[row]]
-                kept.append({**results[row], "bbox": thing["bbox"], "category_id": thing["category_id"]})
+                annotation = annotations[related[row]]
+                kept.append({**results[row], "bbox": annotation["bbox"], "category_id": annotation["category_id"]})
                 continue
         if names[row] != kind:
             kept.append(results[row])
@@ -229,8 +227,8 @@ def repaired(
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_cost_is_what_pycocotools_says_once_the_mistakes_are_gone(kind: str, seed: int) -> None:
-    """The oracles of the paper, made true: detections are put right or taken out and measured again."""
+def test_a_cost_is_the_gain_of_pycocotools_once_the_errors_are_repaired(kind: str, seed: int) -> None:
+    """The oracles of the paper, applied: detections are corrected or removed and measured again."""
     ground_truth, results = random_set(seed)
     # Each score once: with equal ones the order, in which images follow, decides, and it changes with the classes.
     results = [*results[:80], *(entry for entry in results[:80] if entry["score"] > 0.5)]

@@ -1,15 +1,19 @@
-"""Predictions on their way through files: all of them arrive, once, whatever an earlier run left there."""
+"""Predictions exchanged through files: each arrives exactly once, whatever an earlier run left there."""
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from codetr.core.array_files import write_arrays
 from codetr.core.errors import UserError
-from codetr.evaluation.collect.parts import Writer, begin, gather
+from codetr.evaluation.collect.parts import PartWriter, begin, gather
 from codetr.inference.coco_results import ExportedDetections
 
 NOTHING = ExportedDetections(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
@@ -17,21 +21,21 @@ NOTHING = ExportedDetections(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0
 
 def write(folder: Path, *batches: int, masks: bool = False) -> Path:
     """A file with these batches, of an image with one detection each; its path."""
-    writer = Writer(folder)
+    writer = PartWriter(folder)
     for k in batches:
         more: tuple[Any, ...] = (np.array([0.5]), [{"size": [4, 5], "counts": "d0"}]) if masks else ()
         writer.add(k, [(k, ExportedDetections(np.array([k]), np.array([[k, 0, 1, 1.5]]), np.array([0.1 * k]), *more))])
     writer.flush()
-    return folder / f"batch-{batches[0]:08d}.npz"
+    return folder / f"batch-{batches[0]:08d}.safetensors"
 
 
 def work(folder: Path, lines: list[str] | None = None, batches: int = 6) -> set[int]:
-    return begin(folder, "key", batches, [].append if lines is None else lines.append)
+    return begin(folder, "key", batches, print if lines is None else lines.append)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """In which batches 0 and 1, and batches 2 and 3 are done."""
+    """Return a folder in which batches 0 and 1, and 2 and 3 are done."""
     work(tmp_path / "work")
     write(tmp_path / "work", 0, 1)
     write(tmp_path / "work", 2, 3)
@@ -39,11 +43,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
-    """A code that is cut at the wrong place is another mask, or none."""
+    """A code cut at another position is another mask, or not a mask."""
     codes = [{"size": [4, 5], "counts": counts} for counts in ("04`0", "d0", "52:1")]
     boxes, scores, one = np.arange(12.0).reshape(3, 4), np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.3])
     work(tmp_path / "work")
-    writer = Writer(tmp_path / "work")
+    writer = PartWriter(tmp_path / "work")
     labels = np.array([1, 0, 1])
     writer.add(1, [(1, ExportedDetections(labels[:1], boxes[:1], scores[:1], one[:1], codes[:1]))])
     writer.flush()
@@ -57,7 +61,7 @@ def test_masks_come_back_from_the_files_as_they_were(tmp_path: Path) -> None:
     assert found.mask_score.tolist() == [0.2, 0.3, 0.1]
 
 
-def test_what_is_there_is_not_done_again(folder: Path) -> None:
+def test_finished_batches_are_not_computed_again(folder: Path) -> None:
     lines: list[str] = []
     assert work(folder, lines) == {0, 1, 2, 3}
     assert lines == []
@@ -67,12 +71,12 @@ def test_what_is_there_is_not_done_again(folder: Path) -> None:
 
 
 def test_files_are_written_before_they_get_large(tmp_path: Path) -> None:
-    """What is too large to be trusted could not be read again, and a fast processor has a lot in half a minute."""
+    """A fast processor collects more in half a minute than memory should hold."""
     work(tmp_path / "work")
-    writer = Writer(tmp_path / "work")
+    writer = PartWriter(tmp_path / "work")
     for batch in range(6):
         writer.add(batch, [(k, NOTHING) for k in range(100 * batch, 100 * batch + 100)])
-    assert len(list((tmp_path / "work").glob("batch-*.npz"))) == 2
+    assert len(list((tmp_path / "work").glob("batch-*.safetensors"))) == 2
 
 
 @pytest.mark.parametrize("batches", [(0, 2), (0, 1, 1), (0, 1, 3)])
@@ -80,7 +84,7 @@ def test_a_missing_or_repeated_batch_is_an_error(tmp_path: Path, batches: tuple[
     """Metrics over fewer images, or over one image twice, look like any other metrics."""
     work(tmp_path / "work", batches=3)
     for n, batch in enumerate(batches):
-        write(tmp_path / "work", batch).rename(tmp_path / "work" / f"batch-{n:08d}-of.npz")
+        write(tmp_path / "work", batch).rename(tmp_path / "work" / f"batch-{n:08d}-of.safetensors")
     with pytest.raises(UserError, match="expected 3"):
         gather(tmp_path / "work", 3)
     # Nor does it keep the next run from its end.
@@ -105,24 +109,23 @@ def directory(path: Path) -> None:
 
 
 def changed(path: Path, **arrays: Any) -> None:
-    with np.load(path) as file:
-        own = {name: file[name] for name in file.files}
-    np.savez(path, **{**own, **arrays})
+    write_arrays(path, {**load_file(path), **arrays})
 
 
-def of(batches: Any) -> Any:
+def of(batches: np.ndarray) -> Callable[[Path], None]:
     return lambda path: changed(path, batches=batches)
 
 
-SPOILT = {
+SPOILT: dict[str, Callable[[Path], Any]] = {
     "cut": cut,
     "empty": lambda path: path.write_bytes(b""),
     "array": array,
     "folder": directory,
-    "another archive": lambda path: np.savez(path, images=np.arange(2)),
+    "other arrays": lambda path: write_arrays(path, {"images": np.arange(2)}),
+    "another archive": lambda path: np.savez(path.open("wb"), images=np.arange(2)),
     "no batch": of(np.zeros(0, np.int64)),
-    "text": of(np.array(["2", "3"])),
-    "0-d": of(np.int64(2)),
+    "floats": of(np.array([2.0, 3.0])),
+    "0-d": of(np.array(2)),
     "a batch twice": of(np.array([2, 2])),
     "done by another": of(np.array([2, 1])),
     "beyond the last": of(np.array([2, 6])),
@@ -132,45 +135,45 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_file_that_cannot_be_used_is_done_again(folder: Path, kind: str) -> None:
-    """Whoever starts the same command again gets an evaluation, not the same complaint for ever."""
-    SPOILT[kind](folder / "batch-00000002.npz")
+def test_an_invalid_file_is_computed_again(folder: Path, kind: str) -> None:
+    """Running the same command again must give an evaluation, not the same error each time."""
+    SPOILT[kind](folder / "batch-00000002.safetensors")
     lines: list[str] = []
     assert work(folder, lines) == {0, 1}
     assert len(lines) == 1
-    assert "batch-00000002.npz" in lines[0]
+    assert "batch-00000002.safetensors" in lines[0]
     assert "detected again" in lines[0]
     write(folder, 2, 3, 4, 5)
     assert gather(folder, 6).image.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_a_killed_run_was_writing_goes(folder: Path) -> None:
-    (folder / ".batch-00000004.npz.abc.tmp").write_bytes(b"PK")
+def test_unfinished_files_of_a_killed_run_are_removed(folder: Path) -> None:
+    (folder / ".batch-00000004.safetensors.abc.tmp").write_bytes(b"PK")
     assert work(folder) == {0, 1, 2, 3}
     assert len(list(folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize("run", [b"", b"{", b"[" * 100_000, b"[1]", b'"key"', b'{"key": "another"}', b"\xff"])
-def test_files_of_nobody_knows_which_run_are_not_taken(folder: Path, run: bytes) -> None:
-    """Detections of other weights, among those of these, are in no metric to be seen."""
+def test_files_of_an_unknown_run_are_not_used(folder: Path, run: bytes) -> None:
+    """Detections of other weights, mixed with these, cannot be noticed in any metric."""
     (folder / "run.json").write_bytes(run)
     lines: list[str] = []
     assert work(folder, lines) == set()
     assert [path.name for path in folder.iterdir()] == ["run.json"]
-    assert "all images are detected again" in lines[0]
+    assert "starting from the beginning" in lines[0]
 
 
 @pytest.mark.parametrize("key", ["key", None])
-def test_a_file_in_the_place_of_the_folder_does_not_stay(tmp_path: Path, key: str | None) -> None:
+def test_a_file_instead_of_the_folder_is_replaced(tmp_path: Path, key: str | None) -> None:
     (tmp_path / "work").write_text("what")
-    assert begin(tmp_path / "work", key, 1, [].append) == set()
+    assert begin(tmp_path / "work", key, 1, print) == set()
     write(tmp_path / "work", 0)
     assert len(gather(tmp_path / "work", 1)) == 1
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file/work: cannot be made"):
+    with pytest.raises(UserError, match="file/work: cannot be created"):
         work(tmp_path / "file" / "work")
 
 
@@ -179,7 +182,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     [
         (False, {"score": np.zeros(3)}),
         (False, {"boxes_xywh": np.zeros((2, 3))}),
-        (False, {"label": np.array(["a", "b"])}),
+        (False, {"label": np.zeros(2)}),
         (True, {"mask_score": np.zeros(1)}),
         (True, {"stops": np.array([2, 99])}),
         (True, {"starts": np.array([-1, 2])}),
@@ -187,22 +190,22 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     ],
     ids=["score", "boxes", "label", "mask_score", "stops", "starts", "sizes"],
 )
-def test_arrays_that_do_not_fit_are_named_and_done_again_by_the_next_run(
+def test_inconsistent_arrays_are_named_and_computed_again_by_the_next_run(
     tmp_path: Path, masks: bool, damage: dict[str, np.ndarray]
 ) -> None:
     folder = tmp_path / "work"
     work(folder)
     path = write(folder, 0, 1, masks=masks)
     changed(path, **damage)
-    with pytest.raises(UserError, match=r"batch-00000000\.npz"):
+    with pytest.raises(UserError, match=r"batch-00000000\.safetensors"):
         gather(folder, 2)
     lines: list[str] = []
     assert work(folder, lines) == set()
-    assert "batch-00000000.npz" in lines[0]
+    assert "batch-00000000.safetensors" in lines[0]
     assert not path.exists()
 
 
-def test_masks_beside_none_are_refused(tmp_path: Path) -> None:
+def test_masks_in_some_files_only_are_refused(tmp_path: Path) -> None:
     work(tmp_path / "work")
     write(tmp_path / "work", 0, masks=True)
     write(tmp_path / "work", 1)
@@ -210,24 +213,25 @@ def test_masks_beside_none_are_refused(tmp_path: Path) -> None:
         gather(tmp_path / "work", 2)
 
 
-def test_a_folder_that_was_removed_is_not_made_again(folder: Path) -> None:
-    """The process that removes it has ended: it would stay for ever, with part of the detections."""
-    writer = Writer(folder)
+def test_a_removed_folder_is_not_created_again(folder: Path) -> None:
+    """The process that removes it has ended: it would remain, with part of the detections."""
+    writer = PartWriter(folder)
     writer.add(4, [])
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(UserError, match="work: is not there"):
+    with pytest.raises(UserError, match="work: the folder does not exist any more"):
         writer.flush()
     assert not folder.exists()
 
 
-def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A traceback would hide whose disk it is."""
-
-    def full(*arguments: object, **options: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    writer = Writer(folder)
+def test_a_full_disk_is_named(folder: Path) -> None:
+    """A traceback would hide which disk it is. A limit of the size of files fails like a full disk."""
+    writer = PartWriter(folder)
     writer.add(4, [])
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(UserError, match="work: cannot be written to: No space left on device"):
-        writer.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UserError, match="work: cannot be written to: File too large"):
+            writer.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(list(folder.glob("batch-*"))) == 2

@@ -1,4 +1,4 @@
-"""Predictions over a split: coordinates, ids, numbers, and shards put together."""
+"""Predictions over a split: coordinates, ids, values, and the parts of several processes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from codetr.data.dataset.split import Split
 from codetr.data.loading.collate import collate
 from codetr.data.transforms.preprocess import preprocess_image
 from codetr.distributed.processes import Processes
-from codetr.evaluation.collect import parts
 from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.evaluate import validate
 from codetr.evaluation.tables import coco_json
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.coco_results import coco_results
 from codetr.inference.predictor import Model, Predictor
 from codetr.models.structures import Detections, ImageBatch
@@ -123,15 +122,12 @@ class Breaking(Model):
         return super().run(batch)
 
 
-def run(predictor: Predictor, split: Split, work: Path, key: str | None) -> Predictions | None:
-    return predict_split(predictor, split, group=ALONE, batch_size=1, workers=0, work=work, key=key)
+def run(predictor: Predictor, split: Split, work: Path, key: str | None) -> PredictionTable | None:
+    return predict_split(predictor, split, group=ALONE, batch_size=1, workers=0, work=work, key=key, part_seconds=0.0)
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(
-    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Hours of a large dataset would be lost; and what is taken over must be what would have been computed."""
-    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+def test_an_interrupted_evaluation_resumes(split: Split, model: Path, tmp_path: Path) -> None:
+    """Hours of work would be lost; and the detections that are kept must be those that would be computed."""
     whole = run(Model(*load_model(model)), split, tmp_path / "whole", None)
     work = tmp_path / "work"
     first, second, other = Breaking(model, 2), Breaking(model, 9), Breaking(model, 9)
@@ -176,31 +172,30 @@ assert not Path({work!r}).exists()
 
 
 @pytest.mark.parametrize("name", ["begin", "gather"])
-def test_what_stops_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
-    """The others would wait for it, and for an hour where it has not ended; the user would read of them, not of it."""
+def test_an_error_of_the_first_process_stops_all(dataset: Path, model: Path, tmp_path: Path, name: str) -> None:
+    """The others would wait for up to an hour, and the user would read their time-out instead of the error."""
     values = {"model": str(model), "dataset": str(dataset), "work": str(tmp_path / "work")}
     run_on_ranks(TWO_RANKS.format(name=name, **values), 2, tmp_path / "run.py")
 
 
-def test_spoilt_files_of_an_earlier_run_are_done_again(
-    split: Split, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_damaged_files_of_an_earlier_run_are_computed_again(
+    split: Split, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Complained of at every start, they would have to be found and removed by hand."""
-    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+    """Refused at every start, they would have to be found and removed by hand."""
     whole = run(Model(*load_model(model)), split, tmp_path / "work", "this")
-    path = tmp_path / "work" / "batch-00000001.npz"
+    path = tmp_path / "work" / "batch-00000001.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     again = Breaking(model, 9)
     resumed = run(again, split, tmp_path / "work", "this")
     assert again.seen == split.image_ids[1:2].tolist()
     assert whole is not None
     assert resumed is not None
-    assert np.array_equal(resumed.boxes_xywh, whole.boxes_xywh)
-    assert "batch-00000001.npz" in capsys.readouterr().err
+    assert np.array_equal(resumed.boxes(), whole.boxes())
+    assert "batch-00000001.safetensors" in capsys.readouterr().err
 
 
 def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) -> None:
-    """Two ways to one ground truth: a difference would be another AP in `evaluate` than in `score`."""
+    """A difference would be another AP in `evaluate` than in `score`."""
     for federated in (False, True):
         opened = Split.open(write_dataset(tmp_path / str(federated), 4, federated=federated), "val")
         found, expected = GroundTruth.of_split(opened), GroundTruth.of_coco(opened.to_coco())
@@ -212,11 +207,11 @@ def test_ground_truth_from_the_index_is_that_of_the_annotations(tmp_path: Path) 
                 assert ours == theirs or list(ours) == list(theirs), field.name
 
 
-def test_predictions_are_written_as_json_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is put together from pieces."""
-    monkeypatch.setattr(coco_json, "_ROWS", 2)
+def test_predictions_are_written_as_json_would_be(tmp_path: Path) -> None:
+    """The file is written in several parts."""
     ground_truth, found = random_set(0)
     arrays = GroundTruth.of_coco(ground_truth)
     for entries in (found, []):
-        coco_json.write_predictions(tmp_path / "predictions.json", Predictions.of_coco(entries, arrays), arrays)
+        table = PredictionTable.of_coco(entries, arrays)
+        coco_json.write_predictions(tmp_path / "predictions.json", table, arrays, rows_at_once=2)
         assert json.loads((tmp_path / "predictions.json").read_text()) == entries

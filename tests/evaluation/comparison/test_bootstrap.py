@@ -1,23 +1,23 @@
-"""Intervals: that they hold what they promise, and what they say where there is nothing to say."""
+"""Confidence intervals: their coverage, and cases without an interval."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from codetr.evaluation.comparison.bootstrap import LEAST_IMAGES, Estimate, compare_estimates, draw_sets, estimate
+from codetr.evaluation.comparison.bootstrap import MIN_IMAGES, Estimate, compare_estimates, draw_sets, estimate
 
 NOTHING = np.full(51, np.nan)
 MANY = np.array([5000])
 
 
 def beside(value: float, drawn: np.ndarray) -> np.ndarray:
-    """What was measured on the test set, and on drawn sets."""
+    """Return the value of the test set, followed by those of the samples."""
     return np.concatenate([[value], drawn])
 
 
 def apart(values: np.ndarray, images: np.ndarray, confidence: float = 0.95) -> tuple[Estimate, float | None]:
-    """Of a model that is better than another by `values`."""
+    """Compare a model with another that is better by `values`."""
     return compare_estimates(np.zeros_like(values), values, images, confidence)
 
 
@@ -34,10 +34,10 @@ def test_sets_are_as_large_as_the_test_set_and_drawn_from_a_seed() -> None:
 
 @pytest.mark.parametrize(
     ("images", "sets", "confidence"),
-    [(LEAST_IMAGES, 300, 0.9), (LEAST_IMAGES, 300, 0.99), (10, 300, 0.9), (60, 300, 0.9), (60, 10, 0.9)],
+    [(MIN_IMAGES, 300, 0.9), (MIN_IMAGES, 300, 0.99), (10, 300, 0.9), (60, 300, 0.9), (60, 10, 0.9)],
 )
 def test_intervals_of_a_mean_hold_the_truth_as_often_as_they_say(images: int, sets: int, confidence: float) -> None:
-    """Of a mean it is known how far it scatters: an interval of 90 % must miss it in one of ten experiments.
+    """The spread of a mean is known: an interval of 90 % must miss it in one of ten experiments.
 
     Plain percentiles miss it in more than two of ten where there are five images, and can reach no further than the
     farthest of the sets.
@@ -78,8 +78,8 @@ def test_intervals_of_a_mean_over_classes_hold_the_truth(images: list[int]) -> N
     assert 0.86 < held / 400 < 0.975
 
 
-def test_one_class_in_few_images_does_not_take_all_away() -> None:
-    """More data would be worse than less: with one image of a new class nothing were known of the mean of all."""
+def test_one_rare_class_does_not_remove_the_interval_of_the_mean() -> None:
+    """One image of a new class must not remove the interval of the mean over all."""
     values = beside(0.4, np.random.default_rng(0).normal(0.4, 0.01, 200))
     widths = []
     for rare in ([], [1], [2], [3], [4], [5]):
@@ -89,9 +89,9 @@ def test_one_class_in_few_images_does_not_take_all_away() -> None:
     assert max(widths) < 2.5 * widths[0]
 
 
-@pytest.mark.parametrize("images", [LEAST_IMAGES, 10, 60])
+@pytest.mark.parametrize("images", [MIN_IMAGES, 10, 60])
 def test_p_values_of_equal_models_are_spread_evenly(images: int) -> None:
-    """If small ones were more frequent, equal models would be told apart more often than they should."""
+    """If small ones were more frequent, equal models would differ significantly too often."""
     random = np.random.default_rng(101)
     found = []
     for experiment in range(500):
@@ -105,13 +105,13 @@ def test_p_values_of_equal_models_are_spread_evenly(images: int) -> None:
 
 
 @pytest.mark.parametrize("differing", [1, 2, 3, 12])
-def test_models_that_differ_in_few_images_are_not_told_apart_by_the_draws(differing: int) -> None:
-    """Half of the sets have none of those images: whether percentiles called it a difference, the seed would decide."""
+def test_models_that_differ_in_few_images_do_not_differ_significantly_by_chance(differing: int) -> None:
+    """Half of the samples have none of those images: with percentiles, the seed would decide on significance."""
     values = np.zeros(500)
     values[:differing] = 1
     for seed in range(4):
         interval, p = apart(values @ draw_sets(500, 1000, seed) / 500, np.array([500]))
-        if differing < LEAST_IMAGES:
+        if differing < MIN_IMAGES:
             assert (interval.low, p) == (None, None)
         else:
             assert p is not None
@@ -165,23 +165,23 @@ def test_p_agrees_with_the_interval_and_goes_beyond_the_number_of_sets(images: i
         (np.full(50, 0.3), [5000]),
         (np.full(50, 0.3) + 1e-16 * np.arange(50), [5000]),
         (NOTHING, [5000]),
-        (np.linspace(0.2, 0.4, 50), [LEAST_IMAGES - 1]),
+        (np.linspace(0.2, 0.4, 50), [MIN_IMAGES - 1]),
         (np.linspace(0.2, 0.4, 50), [2, 2]),
         (np.linspace(0.2, 0.4, 1), [5000]),
         (NOTHING, []),
     ],
     ids=["equal", "rounding", "nothing", "few", "few of each", "one set", "no class"],
 )
-def test_what_tells_nothing_has_no_interval(drawn: np.ndarray, images: list[int]) -> None:
-    """A class in a single image has one AP in every set: that is no certainty."""
+def test_uninformative_samples_give_no_interval(drawn: np.ndarray, images: list[int]) -> None:
+    """A class in a single image has one AP in every sample, which is not certainty."""
     values, own = beside(0.3, drawn), np.array(images, np.int64)
     assert estimate(values, own, 0.95) == Estimate(0.3, None, None)
     assert apart(values, own) == (Estimate(0.3, None, None), None)
 
 
-def test_nothing_measured_is_nothing_and_equal_is_equal() -> None:
-    """A p of 1 where nothing is known would count as one more class that was compared."""
+def test_missing_and_equal_values() -> None:
+    """A p of 1 where nothing is known would count as one more compared class."""
     assert estimate(NOTHING, MANY, 0.95) == Estimate(None, None, None)
     assert apart(NOTHING, MANY) == (Estimate(None, None, None), None)
     assert apart(np.zeros(50), MANY) == (Estimate(0.0, None, None), 1.0)
-    assert apart(np.zeros(50), np.array([LEAST_IMAGES - 1])) == (Estimate(0.0, None, None), None)
+    assert apart(np.zeros(50), np.array([MIN_IMAGES - 1])) == (Estimate(0.0, None, None), None)

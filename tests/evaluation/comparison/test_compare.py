@@ -1,54 +1,57 @@
-"""Comparing two models: what is the same, what differs, what cannot be compared; its files."""
+"""Comparing two models: equal, different and incomparable ones; the files of a comparison."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.evaluation.comparison.compare import Comparison, compare
-from codetr.evaluation.comparison.match_table import Outcomes
+from codetr.evaluation.comparison.compare import EvaluationComparison, compare
+from codetr.evaluation.comparison.match_table import MatchTable
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.report.comparison_page import PARTS, write_comparison
+from codetr.evaluation.report.comparison_page import PARTS, plot_differences, write_comparison
 from tests.support.evaluation_sets import random_set, sides
 
 
-def outcomes(seed: int, **changes: object) -> Outcomes:
-    """Of detections on the same ground truth whatever the seed, which is of the shifts of their boxes."""
+def table(seed: int, **changes: Any) -> MatchTable:
+    """Matches on the same ground truth; the seed shifts the boxes of the detections."""
     ground_truth, found = random_set(0, images=40)
     draw = np.random.default_rng(seed)
     for entry in found if seed else ():
         entry["bbox"] = (np.array(entry["bbox"]) + draw.normal(0, 9, 4) * [1, 1, 0, 0]).tolist()
     truth, predictions = sides(ground_truth, found)
-    return dataclasses.replace(Outcomes.of(evaluate_results(truth, predictions).matching, truth), **changes)
+    return dataclasses.replace(MatchTable.of(evaluate_results(truth, predictions).matching, truth), **changes)
 
 
-def compared(first: Outcomes, second: Outcomes) -> Comparison:
+def compared(first: MatchTable, second: MatchTable) -> EvaluationComparison:
     return compare((first, second), ("old", "new"), sets=200, confidence=0.95, seed=0)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    """Drawn for each model by itself, the sets would make a difference of their own."""
-    same = compared(outcomes(0), outcomes(0))
+    """Samples drawn separately for each model would add a difference between them."""
+    same = compared(table(0), table(0))
     for row in same.summary + same.classes:
         assert row.first == row.second
         assert row.difference.value in (0.0, None)
         assert row.p in (1.0, None)
-    assert same.clear == []
+    assert same.significant == []
 
 
-def test_worse_boxes_are_clearly_worse_and_the_other_way_round() -> None:
-    worse, better = compared(outcomes(0), outcomes(1)), compared(outcomes(1), outcomes(0))
+def test_worse_boxes_are_significantly_worse_and_vice_versa() -> None:
+    worse, better = compared(table(0), table(1)), compared(table(1), table(0))
     assert [row.name for row in worse.summary[:3]] == ["AP", "AP50", "AP75"]
     there, back = worse.summary[2].difference, better.summary[2].difference
     assert (there.high or 0) < 0 < (back.low or 0)
     assert there.value == -(back.value or 0)
-    assert worse.summary[2].p == better.summary[2].p < 0.05
+    assert worse.summary[2].p == better.summary[2].p
+    assert (worse.summary[2].p or 1) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -59,43 +62,42 @@ def test_worse_boxes_are_clearly_worse_and_the_other_way_round() -> None:
         ({"names": tuple("abcd")}, "names of classes"),
         ({"frequency": ("r", None, None, "f")}, "frequencies of classes"),
         ({"federated": True}, "metrics"),
-        ({"sought": np.zeros((4, 60), bool)}, "objects to be found"),
+        ({"gt_counts": np.zeros((4, 60), bool)}, "ignored objects"),
     ],
 )
-def test_models_that_were_measured_on_something_else_are_not_compared(changes: dict[str, object], what: str) -> None:
+def test_models_that_were_measured_on_something_else_are_not_compared(changes: dict[str, Any], what: str) -> None:
     with pytest.raises(UserError, match=f"different {what}"):
-        compared(outcomes(0), outcomes(1, **changes))
+        compared(table(0), table(1, **changes))
 
 
-def test_a_number_is_of_the_images_that_have_objects_it_is_about() -> None:
+def test_a_metric_counts_the_images_with_objects_it_is_about() -> None:
     """The fewer images, the wider the interval: small objects in three images must not be counted as if in all."""
-    own = outcomes(0)
-    rows = {row.name: row for row in compared(own, outcomes(1)).summary}
+    own = table(0)
+    rows = {row.name: row for row in compared(own, table(1)).summary}
     for name, area in (("AP", 0), ("AR10", 0), ("APs", 1), ("ARl", 3)):
-        assert rows[name].images == len(np.unique(own.object_image[own.sought[area]])), name
+        assert rows[name].images == len(np.unique(own.gt_image[own.gt_counts[area]])), name
     groups = ("r", "c", "f", "f")
     rare = dataclasses.replace(own, frequency=groups, federated=True)
     rows = {row.name: row for row in compared(rare, rare).summary}
-    assert rows["APr"].images == len(np.unique(own.object_image[own.sought[0] & (own.object_label == 0)]))
-    assert rows["APf"].images == len(np.unique(own.object_image[own.sought[0] & (own.object_label >= 2)]))
-    assert rows["ARs@300"].images == len(np.unique(own.object_image[own.sought[1]]))
+    assert rows["APr"].images == len(np.unique(own.gt_image[own.gt_counts[0] & (own.gt_label == 0)]))
+    assert rows["APf"].images == len(np.unique(own.gt_image[own.gt_counts[0] & (own.gt_label >= 2)]))
+    assert rows["ARs@300"].images == len(np.unique(own.gt_image[own.gt_counts[1]]))
 
 
-def test_names_are_no_formulas_and_no_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_no_formulas_and_no_markup() -> None:
     """A class called "$5" or "$x" must not stop the plot, nor a very long name fill it."""
     names = ("$x^$", "$5 and $6^$", "x" * 5000, "[b]")
-    monkeypatch.setattr(Comparison, "clear", property(lambda self: self.classes))
-    comparison = compared(outcomes(0, names=names), outcomes(1, names=names))
-    assert any(row.difference.low is not None for row in comparison.clear)
-    write_comparison(tmp_path / "out", comparison)
-    width, height = Image.open(tmp_path / "out" / "differences.png").size
+    comparison = compared(table(0, names=names), table(1, names=names))
+    assert any(row.difference.low is not None for row in comparison.classes)
+    plot = plot_differences(comparison.summary, comparison.classes, comparison.confidence)
+    width, height = Image.open(io.BytesIO(plot)).size
     assert width < 1200
     assert height < 1200
 
 
-def test_files_tell_the_same_and_names_are_escaped(tmp_path: Path) -> None:
+def test_files_agree_and_names_are_escaped(tmp_path: Path) -> None:
     comparison = compare(
-        (outcomes(0, names=("<b>a", "b", "c", "d")), outcomes(1, names=("<b>a", "b", "c", "d"))),
+        (table(0, names=("<b>a", "b", "c", "d")), table(1, names=("<b>a", "b", "c", "d"))),
         ("<i>old", "new"),
         sets=50,
         confidence=0.9,

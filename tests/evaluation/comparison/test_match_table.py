@@ -1,11 +1,9 @@
-"""The file of outcomes: it comes back as it was written, and nothing else does."""
+"""The file of matches: it is read as it was written, and anything else is refused."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load
 
+from codetr.core.array_files import write_arrays
 from codetr.core.errors import UserError
-from codetr.evaluation.comparison.match_table import MOST_RANK, Outcomes
-from codetr.evaluation.comparison.resampled_metrics import weighted_values
+from codetr.evaluation.comparison.match_table import MAX_RANK, MatchTable
+from codetr.evaluation.comparison.resampled_metrics import resampled_metrics
 from codetr.evaluation.evaluate import evaluate_results
 from tests.support.evaluation_sets import random_set, sides
 
 
-def outcomes(*, federated: bool = False, **changes: Any) -> Outcomes:
+def table(*, federated: bool = False, **changes: Any) -> MatchTable:
     ground_truth, found = random_set(0)
     if federated:
         for image in ground_truth["images"]:
@@ -29,54 +29,54 @@ def outcomes(*, federated: bool = False, **changes: Any) -> Outcomes:
         for category, group in zip(ground_truth["categories"], "rcf", strict=False):
             category["frequency"] = group
     truth, predictions = sides(ground_truth, found)
-    return dataclasses.replace(Outcomes.of(evaluate_results(truth, predictions).matching, truth), **changes)
+    return dataclasses.replace(MatchTable.of(evaluate_results(truth, predictions).matching, truth), **changes)
 
 
-def equal(one: Outcomes, other: Outcomes) -> bool:
-    fields = [field.name for field in dataclasses.fields(Outcomes)]
+def equal(one: MatchTable, other: MatchTable) -> bool:
+    fields = [field.name for field in dataclasses.fields(MatchTable)]
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in fields)
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("sound") / "outcomes.npz"
-    outcomes().write(path)
+    path = tmp_path_factory.mktemp("sound") / "matches.safetensors"
+    table().write(path)
     return path.read_bytes()
 
 
-def contents(archive: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(archive)) as file:
-        return {name: file[name] for name in file.files}
+def contents(file: bytes) -> dict[str, np.ndarray]:
+    return load(file)
 
 
 @pytest.mark.parametrize("federated", [False, True])
-def test_outcomes_come_back_from_their_file(tmp_path: Path, federated: bool) -> None:
+def test_tables_are_read_as_they_were_written(tmp_path: Path, federated: bool) -> None:
     """Bits that are shifted by one are other detections."""
-    original = outcomes(federated=federated)
+    original = table(federated=federated)
     assert original.frequency == (("r", "c", "f", None) if federated else (None,) * 4)
-    original.write(tmp_path / "a.npz")
-    original.write(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert equal(Outcomes.read(tmp_path / "a.npz"), original)
+    original.write(tmp_path / "a.safetensors")
+    original.write(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert equal(MatchTable.read(tmp_path / "a.safetensors"), original)
 
 
-def test_a_long_class_name_is_long_alone(tmp_path: Path) -> None:
+def test_a_long_class_name_takes_its_length_once(tmp_path: Path) -> None:
     """In an array of texts all are as long as the longest: 1,200 classes of LVIS would take 480 MB for this one."""
     names = ("n" * 100_000, "Größe", "\U0001f600", "")
-    outcomes(names=names).write(tmp_path / "a.npz")
-    assert Outcomes.read(tmp_path / "a.npz").names == names
-    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
-        assert max(entry.file_size for entry in archive.infolist()) < 101_000
+    table().write(tmp_path / "short.safetensors")
+    table(names=names).write(tmp_path / "a.safetensors")
+    assert MatchTable.read(tmp_path / "a.safetensors").names == names
+    assert (tmp_path / "a.safetensors").stat().st_size < (tmp_path / "short.safetensors").stat().st_size + 101_000
 
 
 def test_frequencies_count_by_the_rules_of_lvis_alone(tmp_path: Path) -> None:
     """A COCO file may have them, and groups that LVIS does not know; neither can be averaged over."""
     ground_truth, found = random_set(0)
-    for category, group in zip(ground_truth["categories"], ["r", "x", [], None], strict=True):
+    groups: list[Any] = ["r", "x", [], None]
+    for category, group in zip(ground_truth["categories"], groups, strict=True):
         category["frequency"] = group
     truth, predictions = sides(ground_truth, found)
     assert truth.frequency == ("r", None, None, None)
-    assert Outcomes.of(evaluate_results(truth, predictions).matching, truth).frequency == (None,) * 4
+    assert MatchTable.of(evaluate_results(truth, predictions).matching, truth).frequency == (None,) * 4
 
 
 def classes(**changes: Any) -> np.ndarray:
@@ -90,12 +90,12 @@ def classes(**changes: Any) -> np.ndarray:
         {"image": np.array([5, 99], np.int32)},
         {"label": np.zeros(1)},
         {"label": np.zeros(1, np.int32)},
-        {"object_label": np.zeros(60, np.int32) + 4},
-        {"object_image": np.zeros(60, np.int32) - 1},
+        {"gt_label": np.zeros(60, np.int32) + 4},
+        {"gt_image": np.zeros(60, np.int32) - 1},
         {"candidates": np.array([10**6], np.int32)},
-        {"hit": np.zeros(3, np.uint8)},
-        {"hit": np.zeros((4, 10, 1), np.uint8)},
-        {"rank": np.array([{}], object)},
+        {"tp": np.zeros(3, np.uint8)},
+        {"tp": np.zeros((4, 10, 1), np.uint8)},
+        {"rank": np.zeros((2, 2), np.uint8)},
         {"category_ids": np.zeros((4, 4))},
         {"category_ids": np.array([1, 2, 2, 3])},
         {"category_ids": np.array([2, 1, 3, 4])},
@@ -113,31 +113,33 @@ def classes(**changes: Any) -> np.ndarray:
     ],
     ids=lambda damage: next(iter(damage)),
 )
-def test_a_file_that_was_tampered_with_is_refused(tmp_path: Path, sound: bytes, damage: dict[str, np.ndarray]) -> None:
-    """Positions that lead outside would fail deep inside, or, pickled, run what somebody else wrote."""
-    np.savez(tmp_path / "b.npz", **{**contents(sound), **damage})
-    with pytest.raises(UserError, match=r"b\.npz: cannot be read.*`codetr evaluate`"):
-        Outcomes.read(tmp_path / "b.npz")
+def test_a_file_with_invalid_arrays_is_refused(tmp_path: Path, sound: bytes, damage: dict[str, np.ndarray]) -> None:
+    """Indices out of range would fail later, where the error does not name the file."""
+    write_arrays(tmp_path / "b.safetensors", {**contents(sound), **damage})
+    with pytest.raises(UserError, match=r"b\.safetensors: cannot be read.*`codetr evaluate`"):
+        MatchTable.read(tmp_path / "b.safetensors")
 
 
-def test_ranks_and_outcomes_that_cannot_be_are_refused(tmp_path: Path, sound: bytes) -> None:
+def test_impossible_ranks_and_matches_are_refused(tmp_path: Path, sound: bytes) -> None:
     arrays = contents(sound)
-    np.savez(tmp_path / "rank.npz", **{**arrays, "rank": arrays["rank"] * 0 + MOST_RANK + 1})
-    np.savez(tmp_path / "both.npz", **{**arrays, "excused": arrays["hit"]})
-    np.savez(tmp_path / "more.npz", **{**arrays, "sought": arrays["sought"] * 0})
+    write_arrays(tmp_path / "rank.safetensors", {**arrays, "rank": arrays["rank"] * 0 + MAX_RANK + 1})
+    write_arrays(tmp_path / "both.safetensors", {**arrays, "matched_ignored": arrays["tp"]})
+    write_arrays(tmp_path / "more.safetensors", {**arrays, "gt_counts": arrays["gt_counts"] * 0})
     for name in ("rank", "both", "more"):
-        with pytest.raises(UserError, match=f"{name}.npz"):
-            Outcomes.read(tmp_path / f"{name}.npz")
+        with pytest.raises(UserError, match=f"{name}.safetensors"):
+            MatchTable.read(tmp_path / f"{name}.safetensors")
 
 
-def test_a_file_of_an_earlier_form_is_to_be_written_anew(tmp_path: Path, sound: bytes) -> None:
-    """It had names as an array of texts."""
-    arrays = contents(sound)
+def test_a_file_of_an_earlier_version_is_refused(tmp_path: Path, sound: bytes) -> None:
+    """It was a NumPy archive, or has other arrays; the error says what to do."""
+    arrays: dict[str, Any] = contents(sound)
+    with (tmp_path / "npz.safetensors").open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
     del arrays["classes"]
-    earlier = {"names": np.array(["a", "bc", "d", "e"]), "frequency": np.array(["-"] * 4), "federated": np.array(False)}
-    np.savez_compressed(tmp_path / "a.npz", **arrays, **earlier)
-    with pytest.raises(UserError, match=r"a\.npz.*`codetr evaluate` writes it anew"):
-        Outcomes.read(tmp_path / "a.npz")
+    write_arrays(tmp_path / "names.safetensors", arrays)
+    for name in ("npz", "names"):
+        with pytest.raises(UserError, match=rf"{name}\.safetensors: cannot be read.*run `codetr evaluate` again"):
+            MatchTable.read(tmp_path / f"{name}.safetensors")
 
 
 MANY = settings(
@@ -159,19 +161,19 @@ def test_a_file_with_damaged_bytes_is_read_as_it_was_or_refused(
     if data.draw(st.integers(0, 3)) == 0:
         start, stop = sorted(data.draw(st.tuples(places, places)))
         del content[start:stop]
-    path = tmp_path / "outcomes.npz"
+    path = tmp_path / "matches.safetensors"
     path.write_bytes(content)
     try:
-        found = Outcomes.read(path)
+        found = MatchTable.read(path)
     except UserError:
         return
-    assert equal(found, outcomes())
+    assert equal(found, table())
 
 
 @MANY
 @given(st.data())
 def test_whatever_is_read_can_be_measured(tmp_path: Path, sound: bytes, data: st.DataObject) -> None:
-    """Values of the right form that were changed on purpose, so that no checksum tells."""
+    """Values of the right type that were changed on purpose, so that the checksum matches."""
     arrays = {name: array.copy() for name, array in contents(sound).items()}
     name = data.draw(st.sampled_from(sorted(arrays)))
     array = arrays[name]
@@ -180,10 +182,10 @@ def test_whatever_is_read_can_be_measured(tmp_path: Path, sound: bytes, data: st
     for _ in range(data.draw(st.integers(1, 3))):
         array.ravel()[data.draw(st.integers(0, array.size - 1))] = data.draw(values)
     arrays[name] = data.draw(st.sampled_from([array, array[:-1], array[:0], np.concatenate([array, array])]))
-    np.savez(tmp_path / "outcomes.npz", **arrays)
+    write_arrays(tmp_path / "matches.safetensors", arrays)
     try:
-        found = Outcomes.read(tmp_path / "outcomes.npz")
+        found = MatchTable.read(tmp_path / "matches.safetensors")
     except UserError:
         return
     with np.errstate(all="raise", under="ignore", invalid="ignore"):
-        weighted_values(found, np.ones((len(found.image_ids), 2), np.int32))
+        resampled_metrics(found, np.ones((len(found.image_ids), 2), np.int32))

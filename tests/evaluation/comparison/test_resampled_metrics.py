@@ -1,4 +1,4 @@
-"""Metrics of weighted sets of images, against the engine on sets in which images really occur several times."""
+"""Metrics of weighted sets of images, compared with metrics of sets in which images are repeated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetr.evaluation.comparison.match_table import Outcomes
-from codetr.evaluation.comparison.resampled_metrics import Weights, summary_names, weighted_values
+from codetr.evaluation.comparison.match_table import MatchTable
+from codetr.evaluation.comparison.resampled_metrics import Weights, metric_table, resampled_metrics
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.metrics.matching import IouType
 from codetr.evaluation.metrics.summary import Metrics
@@ -23,15 +23,15 @@ def measured(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], io
     return evaluate_results(*sides(ground_truth, predictions), iou_type)
 
 
-def outcomes_of(ground_truth: dict[str, Any], metrics: Metrics) -> Outcomes:
-    return Outcomes.of(metrics.matching, GroundTruth.of_coco(ground_truth))
+def table_of(ground_truth: dict[str, Any], metrics: Metrics) -> MatchTable:
+    return MatchTable.of(metrics.matching, GroundTruth.of_coco(ground_truth))
 
 
-def assert_equal(outcomes: Outcomes, weights: Weights, expected: list[Metrics]) -> None:
-    """Every number of every set, and the AP of every class, is the engine's."""
-    values = weighted_values(outcomes, weights)
+def assert_equal(table: MatchTable, weights: Weights, expected: list[Metrics]) -> None:
+    """Assert that every metric of every set, and the AP of every class, is that of the evaluation."""
+    values = resampled_metrics(table, weights)
     for column, metrics in enumerate(expected):
-        assert list(metrics.summary) == list(summary_names(metrics.federated)) == list(values.summary)
+        assert list(metrics.summary) == list(metric_table(table)) == list(values.summary)
         for name, value in metrics.summary.items():
             assert values.summary[name][column] == pytest.approx(
                 np.nan if value is None else value, abs=1e-12, nan_ok=True
@@ -48,8 +48,10 @@ def ranked(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> l
 
 
 def replicated(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], weights: list[int]) -> Pair:
-    """The set with every image as often as its weight says, under ids of their own."""
-    images, annotations, found = [], [], []
+    """Return the set with every image as often as its weight says, each with a new id."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for entry, weight in zip(sorted(ground_truth["images"], key=lambda entry: entry["id"]), weights, strict=True):
         for _ in range(weight):
             number = len(images) + 1
@@ -75,7 +77,7 @@ def federate(ground_truth: dict[str, Any], seed: int) -> None:
 
 @pytest.mark.parametrize("federated", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_replicated_images_give_the_engines_numbers(seed: int, federated: bool) -> None:
+def test_weights_give_the_metrics_of_repeated_images(seed: int, federated: bool) -> None:
     """Crowds, ignored objects, limits of detections: a resample's AP must be the AP of the resampled set."""
     ground_truth, predictions = random_set(seed)
     if federated:
@@ -89,12 +91,12 @@ def test_replicated_images_give_the_engines_numbers(seed: int, federated: bool) 
     weights[:, 0] = 1
     weights[:, 1] = np.arange(12) == 3  # one image alone
     expected = [measured(*replicated(ground_truth, predictions, column)) for column in weights.T.tolist()]
-    assert_equal(outcomes_of(ground_truth, measured(ground_truth, predictions)), weights, expected)
+    assert_equal(table_of(ground_truth, measured(ground_truth, predictions)), weights, expected)
 
 
 @pytest.mark.parametrize("federated", [False, True])
 @given(data=st.data())
-def test_drawn_sets_give_the_engines_numbers(federated: bool, data: st.DataObject) -> None:
+def test_weights_give_the_metrics_of_drawn_sets(federated: bool, data: st.DataObject) -> None:
     """Ties, sizes on the edge of two ranges, objects that do not count: whatever small set there is."""
     ground_truth, predictions = data.draw(pairs(federated=federated))
     predictions = ranked(ground_truth, predictions)
@@ -103,29 +105,28 @@ def test_drawn_sets_give_the_engines_numbers(federated: bool, data: st.DataObjec
     metrics = measured(ground_truth, predictions)
     copies = replicated(ground_truth, predictions, column)
     expected = [measured(*copies) if any(column) else None, metrics]
-    outcomes = outcomes_of(ground_truth, metrics)
+    table = table_of(ground_truth, metrics)
     if expected[0] is None:
-        assert all(np.isnan(value[0]) for value in weighted_values(outcomes, weights).summary.values())
+        assert all(np.isnan(value[0]) for value in resampled_metrics(table, weights).summary.values())
         weights, expected = weights[:, 1:], expected[1:]
-    assert_equal(outcomes, weights, [entry for entry in expected if entry is not None])
+    assert_equal(table, weights, [entry for entry in expected if entry is not None])
 
 
 @pytest.mark.parametrize("federated", [False, True])
 @given(data=st.data())
 def test_weights_of_one_give_the_summary_with_ties(federated: bool, data: st.DataObject) -> None:
-    """Detections of equal scores keep the order in which the engine ranks them, masks too."""
+    """Detections of equal scores keep their ranking, masks too."""
     ground_truth, predictions = data.draw(pairs(federated=federated, masks=True))
     metrics = measured(ground_truth, predictions, "segm")
-    assert_equal(outcomes_of(ground_truth, metrics), np.ones((2, 1), np.int32), [metrics])
+    assert_equal(table_of(ground_truth, metrics), np.ones((2, 1), np.int32), [metrics])
 
 
-def test_blocks_of_sets_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_sets_do_not_change_numbers() -> None:
     """Large sets are computed some columns at a time; a column must not depend on its neighbours."""
     ground_truth, predictions = random_set(1)
-    outcomes = outcomes_of(ground_truth, measured(ground_truth, predictions))
+    table = table_of(ground_truth, measured(ground_truth, predictions))
     weights = np.random.default_rng(0).integers(0, 3, (12, 40)).astype(np.int32)
-    whole = weighted_values(outcomes, weights)
-    monkeypatch.setattr("codetr.evaluation.comparison.resampled_metrics._BLOCK", 1)
-    parts = weighted_values(outcomes, weights)
+    whole = resampled_metrics(table, weights)
+    parts = resampled_metrics(table, weights, max_values=1)
     for name in whole.summary:
         np.testing.assert_array_equal(whole.summary[name], parts.summary[name])

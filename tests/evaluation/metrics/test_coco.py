@@ -1,4 +1,4 @@
-"""Metrics on hand-made sets, where the right numbers can be worked out on paper or asked of pycocotools directly."""
+"""Metrics on small sets, compared with numbers computed by hand or by pycocotools."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from codetr.core.errors import UserError
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco, wrong_and_found
+from codetr.evaluation.metrics.coco import evaluate_coco
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from tests.support.evaluation_sets import detection, random_set, truth
 
 
@@ -30,7 +32,7 @@ def test_summary_and_classes_are_those_of_pycocotools(seed: int) -> None:
         evaluation.accumulate()
         evaluation.summarize()
     metrics = evaluate_coco(ground_truth, predictions)
-    assert [metrics.summary[name] for name in SUMMARY_NAMES] == evaluation.stats.tolist()
+    assert [metrics.summary[name] for name in COCO_METRICS] == evaluation.stats.tolist()
     precision = evaluation.eval["precision"]
     assert [entry.AP for entry in metrics.classes] == [precision[:, :, k, 0, 2].mean() for k in range(4)]
     assert [entry.AP50 for entry in metrics.classes] == [precision[0, :, k, 0, 2].mean() for k in range(4)]
@@ -53,7 +55,7 @@ def test_no_predictions_is_a_result_of_zero() -> None:
     assert metrics.operating_point.recall == 0.0
 
 
-def test_nothing_to_measure_is_none_and_never_nan() -> None:
+def test_missing_metrics_are_none_and_never_nan() -> None:
     """-1 averaged into a metric, or NaN in a JSON file, would be read as a number or not at all."""
     metrics = evaluate_coco(truth([(1, 1, [10, 10, 50, 50])]), [detection(1, 1, [10, 10, 50, 50], 0.9)])
     assert metrics.summary["APs"] is None  # no object is small
@@ -82,20 +84,9 @@ def test_annotation_id_zero_and_repeated_ids_count() -> None:
     assert metrics.images[0].tp == 2
 
 
-def test_wrong_and_found_name_the_detections_and_objects() -> None:
-    """The pictures draw wrong detections and missed objects dashed; the wrong ones would mislead."""
-    ground_truth = truth([(1, 1, [0, 0, 50, 50]), (1, 2, [100, 100, 40, 40])])
-    predictions = [
-        detection(1, 2, [0, 0, 50, 50], 0.9),  # wrong class
-        detection(1, 1, [2, 0, 50, 50], 0.8),  # right
-        detection(1, 1, [0, 2, 50, 50], 0.7),  # a second detection of the same object
-    ]
-    assert wrong_and_found(ground_truth, predictions) == ({0, 2}, {0})
-
-
-def test_masks_are_not_made_up_from_boxes() -> None:
-    """pycocotools takes the box of a detection without a mask for its mask, and gives a mask AP of boxes."""
-    segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
+def test_masks_are_not_derived_from_boxes() -> None:
+    """pycocotools uses the box of a detection without a mask as its mask, and returns a mask AP of boxes."""
+    segmentation: dict[str, Any] = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     with pytest.raises(UserError, match="predictions: 1 of 1 have no segmentation"):
         evaluate_coco(
             truth([(1, 1, [10, 10, 50, 50])], **segmentation), [detection(1, 1, [10, 10, 50, 50], 0.9)], "segm"

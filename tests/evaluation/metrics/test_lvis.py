@@ -1,4 +1,4 @@
-"""LVIS's rules one by one, on sets where the right numbers can be worked out on paper."""
+"""LVIS's rules one by one, on sets whose metrics can be computed by hand."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from codetr.core.errors import UserError
 from codetr.core.files import write_json
 from codetr.data.segmentation import encode_mask
 from codetr.evaluation.analysis.explain import analyse
-from codetr.evaluation.evaluate import evaluate_results, measure
-from codetr.evaluation.metrics.coco import wrong_and_found
+from codetr.evaluation.evaluate import evaluate_predictions, evaluate_results
 from codetr.evaluation.metrics.lvis import evaluate_lvis
-from codetr.evaluation.report.page import Report, render_report
+from codetr.evaluation.report.page import EvaluationReport, render_report
 from codetr.evaluation.tables.coco_json import read_ground_truth
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.evaluation_sets import detection, sides, truth
 from tests.support.paths import ROOT
 
@@ -50,8 +49,8 @@ def ap(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], **limit:
     return evaluate_lvis(ground_truth, predictions, **limit).summary["AP"]
 
 
-def test_detections_of_classes_that_were_not_looked_for_are_dropped() -> None:
-    """Nobody knows whether they are right; counted as wrong, good detectors would lose."""
+def test_detections_of_unverified_classes_are_dropped() -> None:
+    """They may be correct; counted as false positives, they would lower the AP of good detectors."""
     objects = [(1, 1, BOX)]
     assert ap(federated(objects), [RIGHT, WRONG]) == pytest.approx(1)
     assert ap(federated(objects, negative={2: [1]}), [RIGHT, WRONG]) == pytest.approx(HALF)
@@ -59,7 +58,7 @@ def test_detections_of_classes_that_were_not_looked_for_are_dropped() -> None:
 
 
 def test_false_positives_of_classes_that_are_not_exhaustively_annotated_are_ignored() -> None:
-    """The object they found may be there without an annotation; whoever finds an annotated one counts."""
+    """Their objects may be there without an annotation; detections that match an annotated one count."""
     twice = [RIGHT, detection(1, 1, ELSEWHERE, 0.9)]
     assert ap(federated([(1, 1, BOX)]), twice) == pytest.approx(HALF)
     assert ap(federated([(1, 1, BOX)], not_exhaustive={1: [1]}), twice) == pytest.approx(1)
@@ -67,18 +66,18 @@ def test_false_positives_of_classes_that_are_not_exhaustively_annotated_are_igno
 
 
 def test_the_limit_is_for_an_image_and_comes_before_everything_else() -> None:
-    """Detections that will be dropped take places too, or a detector could guess without end."""
+    """Detections that will be dropped count towards it, or a detector could guess without limit."""
     guesses = [detection(1, 2, ELSEWHERE, 0.9)] * 300
     assert ap(federated([(1, 1, BOX)]), [*guesses[1:], RIGHT]) == pytest.approx(1)
     assert ap(federated([(1, 1, BOX)]), [*guesses, RIGHT]) == 0
-    assert ap(federated([(1, 1, BOX)]), [*guesses, RIGHT], most=None) == pytest.approx(1)
-    assert ap(federated([(1, 1, BOX)]), [RIGHT, *guesses], most=1) == 0
+    assert ap(federated([(1, 1, BOX)]), [*guesses, RIGHT], max_dets=None) == pytest.approx(1)
+    assert ap(federated([(1, 1, BOX)]), [RIGHT, *guesses], max_dets=1) == 0
 
 
 def test_of_equal_scores_the_earlier_detection_is_within_the_limit() -> None:
     equal = [detection(1, 1, BOX, 0.5), detection(1, 1, ELSEWHERE, 0.5)]
-    assert ap(federated([(1, 1, BOX)]), equal, most=1) == pytest.approx(1)
-    assert ap(federated([(1, 1, BOX)]), equal[::-1], most=1) == 0
+    assert ap(federated([(1, 1, BOX)]), equal, max_dets=1) == pytest.approx(1)
+    assert ap(federated([(1, 1, BOX)]), equal[::-1], max_dets=1) == 0
 
 
 def test_there_are_no_crowds() -> None:
@@ -87,7 +86,7 @@ def test_there_are_no_crowds() -> None:
     metrics = evaluate_lvis(ground_truth, [RIGHT, detection(1, 1, BOX, 0.4)])
     assert metrics.summary["AP"] == pytest.approx(1)
     assert metrics.classes[0].precision == 1  # at the operating point, without the second
-    assert metrics.matches.false_positives[0].sum() == 1
+    assert metrics.matches.fp[0].sum() == 1
 
 
 def test_the_size_of_an_object_is_what_the_file_says() -> None:
@@ -100,7 +99,7 @@ def test_the_size_of_an_object_is_what_the_file_says() -> None:
 
 
 def test_the_size_of_a_detection_is_that_of_its_box_if_it_has_one() -> None:
-    """It decides in which size range a wrong detection counts."""
+    """It decides in which size range a false positive counts."""
     segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]], "area": 500.0}
     mask = {"segmentation": {"size": [200, 300], "counts": _code()}}  # 2,500 pixels: medium
     wrong = {**detection(2, 1, [0.0, 0.0, 20.0, 20.0], 0.9), **mask}  # 400: small
@@ -117,7 +116,7 @@ def _code() -> str:
     return encode_mask(mask)["counts"]
 
 
-def test_every_group_of_classes_has_its_ap() -> None:
+def test_every_frequency_has_its_ap() -> None:
     """The AP of rare classes is what LVIS was made to show."""
     objects = [(1, k, BOX) for k in (1, 2, 3)]
     metrics = evaluate_lvis(federated(objects), [detection(1, 1, BOX, 0.9), detection(1, 3, ELSEWHERE, 0.9)])
@@ -130,10 +129,10 @@ def test_every_group_of_classes_has_its_ap() -> None:
     assert [unknown[name] for name in ("AP", "APr", "APc", "APf")] == [0, None, None, None]
 
 
-def test_the_ground_truth_decides_whose_metrics_are_given() -> None:
-    """COCO's AP of a federated dataset is no one's number, and its main metric is still called AP for the gate."""
+def test_the_ground_truth_decides_between_coco_and_lvis_metrics() -> None:
+    """COCO's AP of a federated dataset cannot be compared; its main metric is still named AP for the gate."""
     predictions = [RIGHT, WRONG]
-    assert list(measure(*sides(federated([(1, 1, BOX)]), predictions), masks=False).flat)[:13] == [
+    assert list(evaluate_predictions(*sides(federated([(1, 1, BOX)]), predictions), masks=False).flat)[:13] == [
         *("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"),
         *("AR@300", "ARs@300", "ARm@300", "ARl@300"),
     ]
@@ -144,17 +143,12 @@ def test_masks_are_measured_by_the_same_rules() -> None:
     segmentation = {"segmentation": [[10, 10, 60, 10, 60, 60, 10, 60]]}
     mask = {"segmentation": {"size": [200, 300], "counts": _code()}}
     found = [{**RIGHT, **mask}, {**WRONG, **mask}]
-    measured = measure(*sides(federated([(1, 1, BOX)], **segmentation), found), masks=True)
+    measured = evaluate_predictions(*sides(federated([(1, 1, BOX)], **segmentation), found), masks=True)
     assert measured.flat["mask_AP"] == pytest.approx(1)
     assert measured.flat["mask_APr"] == pytest.approx(1)
 
 
-def test_unverified_detections_are_not_drawn_as_wrong() -> None:
-    found = [RIGHT, detection(1, 2, ELSEWHERE, 0.9), detection(1, 3, ELSEWHERE, 0.9), detection(1, 1, ELSEWHERE, 0.4)]
-    assert wrong_and_found(federated([(1, 1, BOX)], negative={1: [3]}), found) == ({2, 3}, {0})
-
-
-def test_numbers_of_an_image_leave_unverified_detections_out() -> None:
+def test_metrics_of_an_image_exclude_unverified_detections() -> None:
     metrics = evaluate_lvis(federated([(1, 1, BOX)]), [RIGHT, WRONG])
     assert [(entry.tp, entry.fp, entry.fn, entry.AP) for entry in metrics.images] == [
         (1, 0, 0, pytest.approx(1)),
@@ -162,11 +156,11 @@ def test_numbers_of_an_image_leave_unverified_detections_out() -> None:
     ]
 
 
-def test_the_report_tells_whose_metrics_it_shows() -> None:
+def test_the_report_names_the_metrics_it_shows() -> None:
     ground_truth = federated([(1, k, BOX) for k in (1, 2)])
     objects = GroundTruth.of_coco(ground_truth)
-    analysis = analyse(objects, Predictions.of_coco([RIGHT], objects), evaluate_lvis(ground_truth, [RIGHT]))
-    html = render_report(Report("a recipe", "val", analysis, [], [], [], [], 0, []))
+    analysis = analyse(objects, PredictionTable.of_coco([RIGHT], objects), evaluate_lvis(ground_truth, [RIGHT]))
+    html = render_report(EvaluationReport("a recipe", "val", analysis, [], [], [], [], 0, []))
     for expected in ("LVIS metrics", "AP, rare classes", "AR, 300 detections per image", "AR, small", ">common<"):
         assert expected in html
     assert "AR, 10" not in html
@@ -186,5 +180,5 @@ def test_broken_lists_are_refused(field: str, tmp_path: Path) -> None:
 def test_the_numbers_are_those_that_the_package_lvis_gave(kind: Literal["bbox", "segm"], most: int) -> None:
     """To the last bit, on drawn images with ties, duplicates, unverified classes and more detections than count."""
     golden = json.loads(GOLDEN.read_text())
-    found = evaluate_lvis(golden["ground_truth"], golden["predictions"], kind, most=most).summary
+    found = evaluate_lvis(golden["ground_truth"], golden["predictions"], kind, max_dets=most).summary
     assert {name.split("@")[0]: value for name, value in found.items()} == golden["results"][f"{kind} {most}"]

@@ -1,7 +1,8 @@
-"""All choices of all detections, against the programs that define them."""
+"""All matches of all detections, compared with the reference programs."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 import numpy as np
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from pycocotools.cocoeval import COCOeval
 
 from codetr.data.segmentation import encode_mask
-from codetr.evaluation.metrics.coco import SUMMARY_NAMES, evaluate_coco
+from codetr.evaluation.metrics.coco import RULES, evaluate_coco, to_arrays
 from codetr.evaluation.metrics.lvis import evaluate_lvis
+from codetr.evaluation.metrics.matching import MAX_PAIRS, Matching, match
+from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.drawn_predictions import Pair, pairs
 from tests.support.evaluation_sets import random_set
 from tests.support.reference_metrics import lvis_run, plain_lvis, pycocotools_run
@@ -24,17 +27,21 @@ EXAMPLES = settings(max_examples=80, deadline=None)
 
 def assert_equal(metrics: Metrics, run: COCOeval) -> None:
     """Every number and the outcome of every detection, to the last bit."""
-    assert [metrics.summary[name] for name in SUMMARY_NAMES] == [None if v == -1 else v for v in run.stats.tolist()]
+    assert [metrics.summary[name] for name in COCO_METRICS] == [None if v == -1 else v for v in run.stats.tolist()]
     expected = run.eval["precision"][:, :, :, 0, 2]
     np.testing.assert_array_equal(np.nan_to_num(metrics.precision, nan=-1.0), expected)
     images, ranges = len(run.params.imgIds), len(run.params.areaRng)
     whole = [entry for n, entry in enumerate(run.evalImgs) if n // images % ranges == 0 and entry is not None]
     matches = metrics.matches
     assert matches.score.tolist() == [score for entry in whole for score in entry["dtScores"]]
-    for name, ours in (("dtMatches", matches.right), ("dtIgnore", matches.ignored)):
-        np.testing.assert_array_equal(ours, np.concatenate([entry[name] > 0 for entry in whole], axis=1))
+    matched, ignored = (
+        np.concatenate([entry[name] > 0 for entry in whole], axis=1) for name in ("dtMatches", "dtIgnore")
+    )
+    np.testing.assert_array_equal(matches.tp, matched & ~ignored)
+    np.testing.assert_array_equal(matches.fp, ~matched & ~ignored)
+    np.testing.assert_array_equal(matches.dt_matches >= 0, matched[0])
     objects = [entry["gtIgnore"] for entry in whole]
-    assert matches.truth_count.sum() == sum(np.count_nonzero(np.asarray(entry) == 0) for entry in objects)
+    assert matches.gt_group_count.sum() == sum(np.count_nonzero(np.asarray(entry) == 0) for entry in objects)
 
 
 @EXAMPLES
@@ -58,16 +65,16 @@ def test_many_detections_are_matched_as_by_pycocotools(seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_blocks_do_not_change_anything(kind: Literal["bbox", "segm"], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded by looking at few pairs at once; which are together must not matter."""
+def test_the_number_of_pairs_at_once_does_not_change_matches(kind: Literal["bbox", "segm"]) -> None:
+    """Comparing few pairs at once bounds the memory; which pairs are compared together must not change the result."""
     ground_truth, predictions = random_set(1)
     if kind == "segm":
         for entry in (*ground_truth["annotations"], *predictions):
             entry["segmentation"] = rectangle(entry["bbox"])
-    whole = evaluate_coco(ground_truth, predictions, kind)
-    monkeypatch.setattr("codetr.evaluation.metrics.iou._BLOCK", 7)
-    monkeypatch.setattr("codetr.evaluation.metrics.matching._BLOCK", 3)
-    assert evaluate_coco(ground_truth, predictions, kind).summary == whole.summary
+    truth, table = to_arrays(ground_truth, predictions, kind)
+    at_once, few = (match(truth, table, RULES, kind, max_pairs=pairs) for pairs in (MAX_PAIRS, 3))
+    for field in dataclasses.fields(Matching):
+        np.testing.assert_array_equal(getattr(few, field.name), getattr(at_once, field.name))
 
 
 def rectangle(box: list[float]) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def rectangle(box: list[float]) -> dict[str, Any]:
 def test_arrays_are_measured_like_results() -> None:
     """A caller with detections in arrays must not need to write dictionaries first."""
     ground_truth, predictions = random_set(2)
-    found = Predictions.of_coco(predictions, GroundTruth.of_coco(ground_truth))
+    found = PredictionTable.of_coco(predictions, GroundTruth.of_coco(ground_truth))
     assert evaluate_coco(ground_truth, found).flat == evaluate_coco(ground_truth, predictions).flat
 
 
@@ -94,7 +101,7 @@ def test_boxes_are_matched_by_the_rules_of_lvis(pair: Pair) -> None:
 @given(pairs(federated=True))
 def test_the_limit_of_lvis_is_for_an_image(pair: Pair) -> None:
     """Two detections of an image, whatever their classes, and before unverified ones are dropped."""
-    assert evaluate_lvis(*pair, most=2).summary == pytest.approx(plain_lvis(*pair, most=2), abs=1e-12)
+    assert evaluate_lvis(*pair, max_dets=2).summary == pytest.approx(plain_lvis(*pair, most=2), abs=1e-12)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,4 +1,4 @@
-"""Numbers per image and at the operating point, against direct counting."""
+"""Metrics per image and at the operating point, compared with direct counting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_operating_point_has_the_best_f1_of_all_thresholds() -> None:
 
     def at(threshold: float) -> tuple[float, float, float]:
         taken = matches.score >= threshold
-        tp, fp = (int((taken & kind[0]).sum()) for kind in (matches.true_positives, matches.false_positives))
+        tp, fp = (int((taken & kind[0]).sum()) for kind in (matches.tp, matches.fp))
         return tp / (tp + fp), tp / objects, 2 * tp / (tp + fp + objects)
 
     point = metrics.operating_point
@@ -33,8 +33,8 @@ def test_leaving_out_low_scores_does_not_change_other_matches() -> None:
     metrics = evaluate_coco(ground_truth, predictions)
     cut = [entry for entry in predictions if entry["score"] >= metrics.operating_point.score]
     again = evaluate_coco(ground_truth, cut).matches
-    tp = np.bincount(again.detection_image[again.true_positives[0]], minlength=len(metrics.images))
-    fp = np.bincount(again.detection_image[again.false_positives[0]], minlength=len(metrics.images))
+    tp = np.bincount(again.image[again.tp[0]], minlength=len(metrics.images))
+    fp = np.bincount(again.image[again.fp[0]], minlength=len(metrics.images))
     assert [entry.tp for entry in metrics.images] == tp.tolist()
     assert [entry.fp for entry in metrics.images] == fp.tolist()
 
@@ -50,7 +50,7 @@ def test_counts_add_up_to_the_whole_set() -> None:
 
 
 def test_ap_of_an_image_is_that_of_a_set_with_this_image_alone() -> None:
-    """The numbers per image are compared between models image by image, so each must stand for itself."""
+    """The metrics of an image must not depend on other images: models are compared image by image."""
     ground_truth, predictions = random_set(4, images=5)
     metrics = evaluate_coco(ground_truth, predictions)
     for entry in metrics.images:
@@ -72,7 +72,7 @@ def test_images_come_in_the_order_of_their_ids() -> None:
 
 
 def test_average_precision_of_a_known_ranking() -> None:
-    """Right, wrong, right with two objects: precision 1 up to recall 1/2, then 2/3; 51 and 50 of 101 recalls."""
+    """TP, FP, TP with two objects: precision 1 up to recall 1/2, then 2/3; 51 and 50 of 101 recalls."""
     ranking, none_found, second = 0, 1, 2
     total, group = np.array([1, 3, 1, 2]), np.array([ranking, ranking, second, second])
     found = average_precisions(total, group, np.array([2, 1, 2]))

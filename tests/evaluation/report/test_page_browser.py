@@ -1,4 +1,4 @@
-"""The report in a browser: what its slider, filters and sorting do, and that it is small and whole at LVIS's size."""
+"""The report in a browser: slider, filters and sorting, and its size and completeness for LVIS."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from codetr.evaluation.analysis.explain import analyse
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.report.overlays import Album, fitting
-from codetr.evaluation.report.page import Report, render_report
+from codetr.evaluation.report.overlays import Album, within_byte_budget
+from codetr.evaluation.report.page import EvaluationReport, render_report
 from codetr.evaluation.report.pictures import choose
 from codetr.evaluation.report.writer import PICTURE_BYTES
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from codetr.evaluation.tables.predictions import Predictions
+from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.browser import Browser, installed
 from tests.support.evaluation_sets import detection, truth
 
@@ -50,7 +50,7 @@ def album() -> Album:
             for box in draw.uniform(10, 250, (290, 4))
         ]
     found = GroundTruth.of_coco(ground_truth)
-    predictions = Predictions.of_coco(results, found)
+    predictions = PredictionTable.of_coco(results, found)
     analysis = analyse(found, predictions, evaluate_results(found, predictions))
     return Album(found, predictions, analysis, lambda _: draw.integers(0, 255, (480, 640, 3), dtype=np.uint8))
 
@@ -58,8 +58,12 @@ def album() -> Album:
 @pytest.fixture(scope="module")
 def page(album: Album, tmp_path_factory: pytest.TempPathFactory) -> Path:
     choice = choose(album.analysis.metrics, 40)
-    best, worst = (fitting(map(album.whole, images), PICTURE_BYTES) for images in (choice.best, choice.worst))
-    report = Report("many", "val", album.analysis, [], best, worst, album.mistakes(4), 80, [("model", "sha256:0")])
+    best, worst = (
+        within_byte_budget(map(album.whole, images), PICTURE_BYTES) for images in (choice.best, choice.worst)
+    )
+    report = EvaluationReport(
+        "many", "val", album.analysis, [], best, worst, album.examples_of_errors(4), 80, [("model", "sha256:0")]
+    )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_report(report), encoding="utf-8")
     return path
@@ -74,17 +78,17 @@ def browser(page: Path, tmp_path: Path) -> Iterator[Browser]:
 
 
 def counts(browser: Browser) -> list[list[int]]:
-    """Right, wrong and missed of every example, as its tags say."""
+    """Return TP, FP and missed of every example, as its tags say."""
     return browser.evaluate(
         "[...document.querySelectorAll('.example')].map(figure =>"
-        " ['right', 'wrong', 'missed'].map(name => Number(figure.querySelector(`[data-count=${name}]`).textContent)))"
+        " ['tp', 'fp', 'missed'].map(name => Number(figure.querySelector(`[data-count=${name}]`).textContent)))"
     )
 
 
 def drawn(browser: Browser) -> list[list[int]]:
     """The same as boxes that can be seen."""
     return browser.evaluate(
-        "[...document.querySelectorAll('.example')].map(figure => ['right', 'wrong', 'missed'].map(name =>"
+        "[...document.querySelectorAll('.example')].map(figure => ['tp', 'fp', 'missed'].map(name =>"
         " [...figure.querySelectorAll('g.' + name)].filter(mark => getComputedStyle(mark).display !== 'none').length))"
     )
 
@@ -140,7 +144,7 @@ def test_the_slider_listens_to_the_keyboard(browser: Browser) -> None:
 def test_kinds_of_boxes_can_be_switched_off(browser: Browser) -> None:
     """Counts stay: they are of the picture and not of what is looked at."""
     before = counts(browser)
-    browser.evaluate("document.querySelector('[data-show=wrong]').click()")
+    browser.evaluate("document.querySelector('[data-show=fp]').click()")
     assert all(entry[1] == 0 for entry in drawn(browser))
     assert [entry[0] for entry in drawn(browser)] == [entry[0] for entry in before]
     assert counts(browser) == before
@@ -165,12 +169,12 @@ def test_classes_are_sorted_and_columns_chosen(browser: Browser) -> None:
         "[...document.querySelectorAll('#classes th button')].find(b => b.textContent === 'Background').click()"
     )
     assert browser.evaluate(values) == sorted(before, reverse=True)
-    browser.evaluate("document.querySelector('#classes button[data-view=mistakes]').click()")
+    browser.evaluate("document.querySelector('#classes button[data-view=errors]').click()")
     shown = browser.evaluate(
         "[...document.querySelectorAll('#classes th')].filter(h => h.offsetWidth).map(h => h.textContent.trim())"
     )
-    mistakes = ["Classification", "Localisation", "Both", "Duplicate", "Background", "Missed", "Too sure by"]
-    assert shown == ["Class", "AP", "Objects", "Frequency", *mistakes]
+    errors = ["Classification", "Localisation", "Both", "Duplicate", "Background", "Missed", "Overconfidence"]
+    assert shown == ["Class", "AP", "Objects", "Frequency", *errors]
 
 
 @pytest.mark.parametrize("width", [1280, 420])

@@ -1,4 +1,4 @@
-"""Result files that are broken, each in one way."""
+"""Invalid result files, each with one defect."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def read(folder: Path, content: object) -> list[dict[str, Any]]:
         ({"bbox": [1, 2, -3, 4]}, "negative width"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, r"\[1\]\.segmentation"),
         ({"segmentation": {"size": [10], "counts": "x"}}, r"\[1\]\.segmentation"),
-        ({"image_id": 99}, r"\[1\]\.image_id: 99 is no image"),
+        ({"image_id": 99}, r"\[1\]\.image_id: 99 is not an id of the ground truth's images"),
         ({"image_id": "1"}, r"\[1\]\.image_id: '1'"),
-        ({"category_id": 55}, r"\[1\]\.category_id: 55 is no category"),
+        ({"category_id": 55}, r"\[1\]\.category_id: 55 is not an id of the ground truth's categories"),
         ({"category_id": 1.5}, r"\[1\]\.category_id: 1\.5"),
     ],
 )
@@ -66,12 +66,12 @@ def test_something_other_than_a_list_is_refused(tmp_path: Path, content: object)
     ("content", "message"),
     [
         ({"annotations": [GOOD], "images": []}, "is an annotation file, expected a list"),
-        (asdict(PredictedFiles("tiny", ["a"], 0.3)), r"is of `codetr predict`.*codetr evaluate"),
+        (asdict(PredictedFiles("tiny", ["a"], 0.3)), r"was written by `codetr predict`.*codetr evaluate"),
     ],
     ids=["annotations", "predict"],
 )
-def test_another_file_of_ours_is_told_by_its_name(tmp_path: Path, content: object, message: str) -> None:
-    """Both are called predictions.json, or are given in the wrong order."""
+def test_a_file_of_another_command_is_named(tmp_path: Path, content: object, message: str) -> None:
+    """Both are named predictions.json, or the arguments are swapped."""
     with pytest.raises(UserError, match=message):
         read(tmp_path, content)
 
@@ -101,7 +101,7 @@ def test_whole_floats_are_ids_and_an_empty_list_is_a_result(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("part", "change", "named"),
     [
-        ("images", {"id": None}, r"images\[0\]: is no object with an integer id"),
+        ("images", {"id": None}, r"images\[0\]: is not an object with an integer id"),
         ("categories", {"name": None}, r"categories\[0\]\.name"),
         ("annotations", {"bbox": None}, r"annotations\[0\]\.bbox: None"),
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, r"annotations\[0\]\.bbox: \[1, 2, 3, nan\]"),
@@ -111,7 +111,7 @@ def test_whole_floats_are_ids_and_an_empty_list_is_a_result(tmp_path: Path) -> N
     ],
 )
 def test_broken_annotations_are_named(tmp_path: Path, part: str, change: dict[str, Any], named: str) -> None:
-    """What is measured against must be as sound as what is measured."""
+    """Ground truth must be as valid as predictions."""
     values = truth([(1, 1, [1.0, 2.0, 3.0, 4.0])])
     (tmp_path / "sound.json").write_text(json.dumps(values))
     assert read_ground_truth(tmp_path / "sound.json") == values
