@@ -33,12 +33,16 @@ demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train
 
 test: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## install what the tests need, then lint and run them all
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 --cov $(PYTEST_ARGS)
 
-lint: $(BIN)/.dev ## ruff and mypy
+fast: $(BIN)/.dev ## the tests marked `fast`: under a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m fast $(PYTEST_ARGS)
+
+lint: $(BIN)/.dev ## ruff, mypy and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(BIN)/.dev ## let ruff fix and format the code
 	$(BIN)/ruff check --fix .
@@ -82,6 +86,7 @@ $(AIRFLOW)/bin/.installed: requirements/airflow.txt | $(BIN)/pip
 	@echo "Installing Airflow into $(AIRFLOW): about a minute"
 	test -x $(AIRFLOW)/bin/pip || $(BIN)/python -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/airflow.txt
+	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check -c $(LOCK) coverage
 	@touch $@
 
 $(SAMPLE)/.drawn: | $(BIN)/.demo

@@ -40,6 +40,22 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--golden {golden}: holds no reference numbers (models/, pieces/ or state_keys/)")
 
 
+# Folders whose tests neither start processes nor train: together they take less than a minute.
+_FAST = ("cli", "components", "core", "data/validation", "ops", "registry", "repository", "visual", "zoo")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder."""
+    for item in items:
+        folder = item.path.parent.relative_to(_ROOT / "tests").as_posix()
+        if folder == "realdata":
+            item.add_marker("realdata")
+        slow = any(item.get_closest_marker(name) for name in ("process", "browser", "gpu"))
+        if not slow and any(folder == name or folder.startswith(f"{name}/") for name in _FAST):
+            item.add_marker("fast")
+
+
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Path:
     """The folder of reference numbers: pieces/, models/."""

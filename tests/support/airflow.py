@@ -18,7 +18,11 @@ def airflow_program() -> Path:
 
 def airflow_environment(home: Path, **variables: str) -> dict[str, str]:
     """Return the environment of a scheduler with its files in `home`, and `variables`."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME", "TMPDIR", "LANG") or name.startswith("COVERAGE_")
+    }
     return {
         **inherited,
         "AIRFLOW_HOME": str(home),
