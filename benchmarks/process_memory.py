@@ -29,6 +29,7 @@ def measure(recipe_name: str) -> None:
     """Get ready to train, and print a table of the memory of every process."""
     import torch
 
+    import codetr.steps.train  # noqa: F401  # what the command imports
     from codetr.distributed.processes import processes
     from codetr.models.detector import build_detector
     from codetr.training.optimizer import build_optimizer
@@ -39,7 +40,7 @@ def measure(recipe_name: str) -> None:
     with processes() as group:
         detector = build_detector(recipe.model).to(group.device)
         optimizer = build_optimizer(detector, recipe.training.optimizer)
-        group.wait()
+        group.barrier()
         sizes = smaps()
         every = group.gather((sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Pss"], sizes["Rss"]))
         del optimizer

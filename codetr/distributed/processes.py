@@ -1,4 +1,4 @@
-"""One process or many under torchrun: the process group, the device, and what ranks tell each other."""
+"""One process or many under torchrun: the process group, the device, and communication between ranks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from codetr.core.errors import UserError
 
@@ -29,12 +30,12 @@ COLLECTIVE_TIMEOUT = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Processes:
-    """The place of this process among those of the run.
+    """This process and the others of the run.
 
     Attributes:
         rank: 0..world_size-1 over all machines.
         world_size: processes of the run.
-        device: what this process computes on.
+        device: the device this process computes on.
     """
 
     rank: int
@@ -43,11 +44,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks to the user."""
+        """Return whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """Elementwise mean over ranks; the same bits on every rank."""
+        """Return the elementwise mean over ranks; the same bits on every rank."""
         if self.world_size == 1:
             return values
         values = values.clone()
@@ -55,7 +56,7 @@ class Processes:
         return values / self.world_size
 
     def gather(self, value: T) -> list[T]:
-        """The value of every rank, by rank, on every rank. Slow; for small values and rare events."""
+        """Return the values of all ranks, by rank, on every rank. Slow; for small values and rare events."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -63,45 +64,45 @@ class Processes:
         return values
 
     def broadcast(self, value: T) -> T:
-        """The value of rank 0 on every rank. Slow; for small values and rare events."""
+        """Return the value of rank 0 on every rank. Slow; for small values and rare events."""
         if self.world_size == 1:
             return value
-        values: list[Any] = [value]
+        values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def wait(self) -> None:
-        """Until every rank is here."""
+    def barrier(self) -> None:
+        """Wait until every rank has called this."""
         if self.world_size > 1:
             dist.barrier()
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """Do `work` on rank 0 while the others wait for it; what it returns, on every rank.
+        """Call `work` on rank 0 while the others wait, and return its result on every rank.
 
         Raises:
-            UserError: on rank 0, what `work` raised. The other processes end with the same exit code in silence,
-                so that the user reads it once.
+            UserError: on rank 0, what `work` raised. The other processes end with the same exit code and print
+                nothing, so that the message appears once.
         """
-        value: Any = None
+        result: T | None = None
         error: UserError | None = None
         if self.is_main:
             try:
-                value = work()
+                result = work()
             except UserError as caught:
                 error = caught
-        failed, value = self.broadcast((error is not None, value))
+        failed, result = self.broadcast((error is not None, result))
         if failed:
             raise error if error else SystemExit(2)
-        return value
+        return cast(T, result)
 
     def main_first(self, work: Callable[[], T]) -> T:
-        """Do `work` on every rank, on rank 0 before all others: what it fetches is there, and its message is enough.
+        """Call `work` on rank 0 first and then on the others, which find what it downloaded.
 
         Returns:
-            What it returned on rank 0.
+            The result of rank 0.
 
         Raises:
-            UserError: as `on_main`.
+            UserError: see `on_main`.
         """
         value = self.on_main(work)
         if not self.is_main:
@@ -110,10 +111,10 @@ class Processes:
 
 
 def environment_int(name: str, default: int) -> int:
-    """An integer that torchrun sets in the environment.
+    """Return an integer from an environment variable that torchrun sets.
 
     Raises:
-        UserError: the variable holds something else.
+        UserError: the variable is no integer.
     """
     text = os.environ.get(name, str(default))
     try:
@@ -130,17 +131,17 @@ def join(
     store_timeout: timedelta = STORE_TIMEOUT,
     join_timeout: timedelta = JOIN_TIMEOUT,
 ) -> None:
-    """Make the default process group (NCCL on GPUs, gloo on CPUs) of all processes that torchrun started.
+    """Create the default process group (NCCL on GPUs, gloo on CPUs) of all processes that torchrun started.
 
-    All processes are waited for at torchrun's store first, since PyTorch knows one timeout for making the group and for
-    every collective after it, and a process whose torchrun has ended must not wait for as long as validation takes.
+    PyTorch has one timeout for creating the group and for every collective after it, which has to cover validation on
+    rank 0. So that no process waits that long for others to start, all of them meet at torchrun's store first.
 
     Raises:
         UserError: the store, or another process, did not answer in time.
     """
     hint = "Did torchrun end? Else check that every machine reaches the address in MASTER_ADDR and MASTER_PORT."
     try:
-        store, *_ = next(dist.rendezvous("env://", rank, world_size, timeout=store_timeout))
+        store, *_ = next(rendezvous("env://", rank, world_size, timeout=store_timeout))
     except dist.DistError:
         raise UserError("the store of torchrun does not answer", hint=hint) from None
     store.set_timeout(join_timeout)
@@ -163,13 +164,13 @@ def join(
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Join the processes torchrun started (NCCL on GPUs, gloo on CPUs), and leave them at the end.
+    """Join the process group of the processes that torchrun started, and leave it after the block.
 
     Without torchrun this is one process without a process group.
 
     Raises:
-        UserError: there are fewer GPUs than processes on this machine; or another process of the run has ended
-            while this one was waiting for it.
+        UserError: there are fewer GPUs than processes on this machine; the others do not start (see `join`); or
+            another process of the run has ended while this one waited for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     local_rank = environment_int("LOCAL_RANK", 0)
@@ -191,7 +192,7 @@ def processes() -> Iterator[Processes]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        hint = "Its own message says why, unless it was killed. Started again, the run goes on from its checkpoint."
+        hint = "Its message says why, unless it was killed. Start the run again to resume from its checkpoint."
         raise UserError("another process of this run has ended", hint=hint) from None
     finally:
         dist.destroy_process_group()

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 PREEMPTED = os.EX_TEMPFAIL
-"""Exit code (75) of a run that was asked to stop and has saved: start it again and it goes on."""
+"""Exit code (75) of a run that was asked to stop and has saved its state: start it again to resume."""
 
 
 class PreemptedError(SystemExit):
-    """Ends the process with `PREEMPTED`; `finally` blocks run on the way out."""
+    """Ends the process with exit code `PREEMPTED` after its `finally` blocks."""
 
     def __init__(self) -> None:
         super().__init__(PREEMPTED)
@@ -40,9 +40,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turn SIGTERM and the first Ctrl-C into a flag inside the block; the previous handlers come back after it.
+    """Turn SIGTERM and the first Ctrl-C into a flag inside the block, and restore the previous handlers after it.
 
-    Python takes signals on the main thread only; elsewhere they keep their meaning.
+    Python handles signals in the main thread only; in another thread this changes nothing.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Starting a command on several processes of this machine, under torchrun."""
+"""Start a command on several processes of this machine, with torchrun's launcher."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from codetr.distributed.signals import PREEMPTED
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run `python -m codetr <arguments>` on `processes` processes and wait for them.
 
-    SIGTERM to this process reaches all of them; they save and end, and so does this one.
+    SIGTERM to this process is passed on to all of them; they save and end, and so does this one. If this process is
+    killed, they do the same (`codetr.core.parent_watch`).
 
     Args:
-        arguments: of the command line, without the program's name.
-        processes: how many; one for each GPU, as a rule.
+        arguments: the command line, without the name of the program.
+        processes: how many; usually one per GPU.
 
     Returns:
-        the exit code: that of the first process that failed (128 + n if signal n ended it), `PREEMPTED` after a
+        The exit code: that of the first process that failed (128 + n if signal n ended it), `PREEMPTED` after a
         SIGTERM, 130 after Ctrl-C, or 0.
     """
-    # The launcher would add lines about every process to the message that says what is wrong.
+    # The launcher would print many lines about every process around the message of the one that failed.
     for name in ("torch.distributed.elastic", elastic_launch.__module__):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # PyTorch before 2.12 does not read this variable: there it is always 30 seconds.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE))
-    # torchrun would print a warning and set it; every process sets its threads itself, from the recipe.
+    # torchrun would set it and print a warning; every process sets its number of threads from the recipe.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = LaunchConfig(
         min_nodes=1,

@@ -37,7 +37,7 @@ def tree(tmp_path: Path, body: str, *between: str) -> ProcessTree:
     """A process that starts another, which runs `body`, through the program `between`."""
     child = [sys.executable, "-c", WATCHED.format(body=body), str(tmp_path / "ready")]
     command = [sys.executable, "-c", PARENT, *between, *child]
-    return ProcessTree.of_command(command, log=tmp_path / "log.txt", **ENVIRONMENT)
+    return ProcessTree.of_command(command, log=tmp_path / "log.txt", environment=ENVIRONMENT)
 
 
 def test_ancestors_are_found_through_processes_in_between() -> None:
@@ -114,8 +114,7 @@ def test_a_process_that_starts_after_its_parent_has_ended_ends(tmp_path: Path) -
     orphan = ProcessTree.of_command(
         [sys.executable, "-m", "codetr", "sample-data", str(tmp_path / "data"), "--images", "100000"],
         log=tmp_path / "log.txt",
-        **ENVIRONMENT,
-        **{VARIABLE: str(ended.pid)},
+        environment={**ENVIRONMENT, VARIABLE: str(ended.pid)},
     )
     try:
         end = time.monotonic() + 60
@@ -141,7 +140,7 @@ def test_nothing_is_watched_without_a_tie(tmp_path: Path) -> None:
             str(tmp_path / "r"),
         ],
         log=tmp_path / "log.txt",
-        **ENVIRONMENT,
+        environment=ENVIRONMENT,
     )
     try:
         wait_for((tmp_path / "r").exists, orphan)

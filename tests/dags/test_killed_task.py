@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_the_pipeline_ends(tmp_path: Path) -> None:
     with task_server(airflow_program().with_name("python"), DAG, **environment) as server:
 
         def start(folder: Path) -> ProcessTree:
-            given = {"params": str(params), "recipe": None, "overrides": [], "processes": 1}
+            given: dict[str, Any] = {"params": str(params), "recipe": None, "overrides": [], "processes": 1}
             folders = {"output": str(folder / "output"), "registry": str(folder / "registry")}
             return ProcessTree(partial(server.start, given | folders), log=folder / "log.txt")
 

@@ -26,7 +26,7 @@ def test_nproc(dataset: Path, tmp_path: Path) -> None:
 
     def start(folder: Path) -> ProcessTree:
         command = train_command(folder, dataset, processes=2)
-        return ProcessTree.of_command(command, log=folder / "log.txt", **ENVIRONMENT)
+        return ProcessTree.of_command(command, log=folder / "log.txt", environment=ENVIRONMENT)
 
     assert left_after_kills(start, rows, tmp_path) == []
 
@@ -37,7 +37,7 @@ def test_torchrun(tmp_path: Path) -> None:
     def start(folder: Path) -> ProcessTree:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         command += ["-m", "codetr", "sample-data", str(folder / "data"), "--images", "100000"]
-        return ProcessTree.of_command(command, log=folder / "log.txt", **ENVIRONMENT)
+        return ProcessTree.of_command(command, log=folder / "log.txt", environment=ENVIRONMENT)
 
     def ready(folder: Path) -> bool:
         return len(list(folder.glob(".data.*"))) == 2
@@ -49,7 +49,7 @@ def test_many_workers(dataset: Path, tmp_path: Path) -> None:
     """The more there are, the longer they start, and the more memory is held by those that stay."""
     count = 16
     command = train_command(tmp_path, dataset, processes=count)
-    tree = ProcessTree.of_command(command, log=tmp_path / "log.txt", **ENVIRONMENT)
+    tree = ProcessTree.of_command(command, log=tmp_path / "log.txt", environment=ENVIRONMENT)
     try:
         wait_for(lambda: len(tree.pids()) > count, tree)
         tree.kill_root()

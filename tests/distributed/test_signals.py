@@ -11,7 +11,9 @@ from tests.support.paths import ROOT
 
 CHILD = """
 import sys, time
+from codetr.core.parent_watch import watch_parent
 from codetr.distributed.signals import stop_on_signal
+watch_parent()
 with stop_on_signal() as stop:
     print("ready", stop.received, flush=True)
     end = time.monotonic() + 60
@@ -25,7 +27,7 @@ subprocess.run([sys.executable, "-c", sys.argv[1]])
 """
 
 
-def test_sigterm_is_a_request_inside_the_block_only():
+def test_sigterm_is_a_request_inside_the_block_only() -> None:
     """A handler that stayed would make every later SIGTERM without effect."""
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signal() as stop:
@@ -35,7 +37,7 @@ def test_sigterm_is_a_request_inside_the_block_only():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts():
+def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts() -> None:
     """Ctrl-C would lose the steps since the last checkpoint, or a step that hangs could not be left."""
     before = signal.getsignal(signal.SIGINT)
     with stop_on_signal() as stop:
@@ -46,8 +48,9 @@ def test_the_first_ctrl_c_is_a_request_and_the_second_interrupts():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_process_whose_torchrun_is_gone_stops():
-    """Orphans would go on training, and hold the checkpoints against the run that is started again."""
+def test_the_end_of_torchrun_is_a_request() -> None:
+    """Orphans would go on training, and keep the checkpoints from the run that is started again; or lose the steps
+    since the last checkpoint."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "test"}
     launcher = subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, CHILD], env=environment, stdout=subprocess.PIPE, text=True
@@ -59,11 +62,11 @@ def test_a_process_whose_torchrun_is_gone_stops():
     launcher.wait()
 
 
-def test_training_off_the_main_thread_leaves_signals_alone():
-    """Python refuses handlers there; that must not keep anybody from training in a thread."""
+def test_training_off_the_main_thread_leaves_signals_alone() -> None:
+    """Python refuses handlers there, which must not prevent training in a thread."""
     seen = []
 
-    def work():
+    def work() -> None:
         with stop_on_signal() as stop:
             seen.append(stop.received)
 

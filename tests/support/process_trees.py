@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +38,9 @@ class ProcessTree:
     sessions, and the loader gives its workers groups.
     """
 
-    def __init__(self, start: Callable[[dict[str, str], Path], Root], *, log: Path, **environment: str) -> None:
+    def __init__(
+        self, start: Callable[[dict[str, str], Path], Root], *, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start the root.
 
         Args:
@@ -48,12 +50,10 @@ class ProcessTree:
         """
         mark = str(uuid.uuid4())
         self.log, self._mark = log, f"{MARK}={mark}".encode()
-        self.root = start({**environment, MARK: mark}, log)
+        self.root = start({**(environment or {}), MARK: mark}, log)
 
     @classmethod
-    def of_command(
-        cls, command: Sequence[str], *, log: Path, cwd: Path | None = None, **environment: str
-    ) -> ProcessTree:
+    def of_command(cls, command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> ProcessTree:
         """Start a command in a session."""
 
         def start(variables: dict[str, str], log: Path) -> Root:
@@ -61,13 +61,12 @@ class ProcessTree:
                 return subprocess.Popen(
                     list(command),
                     env={**os.environ, **variables},
-                    cwd=cwd,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
                 )
 
-        return cls(start, log=log, **environment)
+        return cls(start, log=log, environment=environment)
 
     def pids(self) -> list[int]:
         """Return the ids of all processes of the tree that run; zombies do not count."""

@@ -42,20 +42,10 @@ def drawn_params(folder: Path, images: int) -> Path:
     return path
 
 
-def arguments(folder: Path, params: Path) -> list[str]:
-    """Return the arguments of `python -m pipelines` for a run that writes to `folder`."""
-    words = ["run-local", "--params", str(params), "--output", str(folder / "output")]
-    return [*words, "--registry", str(folder / "registry")]
-
-
 def command(folder: Path, params: Path) -> list[str]:
-    """Return the command that runs the pipeline."""
-    return [sys.executable, "-m", "pipelines", *arguments(folder, params)]
-
-
-def is_prepared(folder: Path) -> bool:
-    """Return whether the first step of the run that writes to `folder` is done."""
-    return any(folder.glob("output/*/prepare/dataset/manifest.json"))
+    """Return the command for a run that writes to `folder`."""
+    words = ["run-local", "--params", str(params), "--output", str(folder / "output")]
+    return [sys.executable, "-m", "pipelines", *words, "--registry", str(folder / "registry")]
 
 
 def steps_done(folder: Path) -> int:

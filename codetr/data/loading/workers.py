@@ -1,4 +1,4 @@
-"""Worker processes of the loader: how they start, and how a failure reaches the parent."""
+"""Worker processes of the loader: how they start, how they end, and how a failure reaches the parent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from codetr.core.parent_watch import watch
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """A `UserError` as data: pickling the exception out of a worker would lose its parts and add a traceback."""
+    """A `UserError` as data: an exception that is pickled by a worker loses its fields and gets a traceback."""
 
     problem: str
     where: str | None
@@ -24,11 +24,11 @@ class WorkerFailure:
 
     @classmethod
     def of(cls, error: UserError) -> WorkerFailure:
-        """Take the parts of `error`."""
+        """Copy the fields of `error`."""
         return cls(error.problem, error.where, error.hint)
 
     def error(self) -> UserError:
-        """Return the error that was taken."""
+        """Return the error again."""
         return UserError(self.problem, where=self.where, hint=self.hint)
 
 

@@ -86,7 +86,7 @@ def predict_split(
 
     try:
         _write(results, split, dict(zip(todo, mine, strict=True)), PartWriter(work, seconds=part_seconds))
-        group.wait()
+        group.barrier()
         group.on_main(collect)
     finally:
         if group.is_main and (key is None or not any(work.glob(PART_FILES))):

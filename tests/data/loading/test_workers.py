@@ -34,7 +34,9 @@ next(batches)
 def test_a_worker_that_waits_for_an_image_ends(tmp_path: Path) -> None:
     """PyTorch's worker looks for its parent only between two images; a server may never answer."""
     command = [sys.executable, "-c", BLOCKED, str(tmp_path)]
-    tree = ProcessTree.of_command(command, log=tmp_path / "log.txt", PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+    tree = ProcessTree.of_command(
+        command, log=tmp_path / "log.txt", environment={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    )
     try:
         wait_for(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists(), tree)
         assert len(tree.pids()) == 3
