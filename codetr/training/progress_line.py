@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -31,6 +32,7 @@ class ProgressLine:
         device: torch.device,
         quiet: bool = False,
         every: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Show nothing yet; the terminal's line appears when the context is entered.
 
@@ -42,11 +44,13 @@ class ProgressLine:
             device: whose memory is shown.
             quiet: print nothing, as on all ranks but the first.
             every: seconds between plain lines.
+            clock: returns the time in seconds.
         """
         self._epochs, self._steps_per_epoch, self._images_per_step = epochs, steps_per_epoch, images_per_step
         self._total, self._done = epochs * steps_per_epoch, done
         self._device, self._quiet, self._every = device, quiet, every
-        self._clock = self._printed = time.monotonic()
+        self._clock = clock
+        self._last_step = self._printed = clock()
         self._seconds_per_step: float | None = None
         console = Console(stderr=True)
         self._bar: RichProgress | None = None
@@ -78,12 +82,12 @@ class ProgressLine:
 
     def restart_clock(self) -> None:
         """Exclude the time since the last step, a validation for instance, from the throughput."""
-        self._clock = time.monotonic()
+        self._last_step = self._clock()
 
     def advance(self, *, epoch: int, loss: float, lr: float) -> None:
         """Count one optimiser step, done in `epoch` (from 0), and update the line."""
-        now = time.monotonic()
-        seconds, self._clock = now - self._clock, now
+        now = self._clock()
+        seconds, self._last_step = now - self._last_step, now
         mean = self._seconds_per_step
         self._seconds_per_step = seconds if mean is None else SMOOTHING * mean + (1 - SMOOTHING) * seconds
         self._done += 1

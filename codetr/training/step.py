@@ -99,7 +99,7 @@ class TrainStep:
     ) -> None:
         self.detector = detector
         self._model = distribute(detector, processes)
-        self._optimizer, self._processes = optimizer, processes
+        self.optimizer, self._processes = optimizer, processes
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
         # FSDP ignores scalars; their gradients are averaged here.
         sharded = isinstance(self._model, FSDPModule)
@@ -122,7 +122,7 @@ class TrainStep:
             (batch.to(device, non_blocking=True), [target.to(device, non_blocking=True) for target in targets])
             for batch, targets in batches
         ]
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         losses = self.backward(moved, step=step)
         norm = clip_gradients(self._parameters, self._clip_norm)
         # One reduction and one copy to the host for all values of this step.
@@ -134,7 +134,7 @@ class TrainStep:
         total = sum(named.values())
         if not (torch.isfinite(torch.tensor([total, grad_norm])).all()):
             self._report_not_finite(local[:-2].tolist(), list(losses), batches, step)
-        self._optimizer.step()
+        self.optimizer.step()
         return StepResult({**named, "total": total}, grad_norm, stops > 0)
 
     def backward(self, batches: Sequence[MicroBatch], *, step: int) -> dict[str, Tensor]:

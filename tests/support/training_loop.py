@@ -57,6 +57,6 @@ class Validation:
     def __call__(self, detector: nn.Module) -> dict[str, float | int | None]:
         assert isinstance(detector, CoDETR)
         assert detector(images(1)[0]) is not None
-        weight = float(detector.encoder.layers[0].feedforward.expand.weight.detach().double().sum())
+        weight = float(detector.get_parameter("encoder.layers.0.feedforward.expand.weight").detach().double().sum())
         self.seen.append(weight)
         return {"AP": self.aps[len(self.seen) - 1] if self.aps else weight % 1, "AP50": None}

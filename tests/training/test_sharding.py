@@ -120,7 +120,7 @@ def check_memory(group: Processes) -> None:
     step([images(1, seed=group.rank)], step=0)
     ema = Ema(step.detector, EmaConfig())
     total = sum(parameter.numel() for parameter in step.detector.parameters())
-    states = [state["exp_avg"] for state in step._optimizer.state.values()]
+    states = [state["exp_avg"] for state in step.optimizer.state.values()]
     gradients = [parameter.grad for parameter in step.detector.parameters() if parameter.grad is not None]
     kept: tuple[Iterable[Tensor], ...] = (step.detector.parameters(), states, gradients, ema.average.values())
     for tensors in kept:

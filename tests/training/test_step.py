@@ -174,7 +174,7 @@ with processes() as group:
         step = make("co_dino", processes=group)
         for index in range(4):
             if resumed and index == 2:
-                step = TrainStep(step.detector, step._optimizer, group, clip_norm=None, bf16=False, seed=0)
+                step = TrainStep(step.detector, step.optimizer, group, clip_norm=None, bf16=False, seed=0)
             step([batch], step=index)
         ends.append(list(step.detector.parameters()))
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))

@@ -21,6 +21,8 @@ from codetr.evaluation.tables import coco_json
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.coco_results import coco_results
+from codetr.inference.config import TilesConfig, TTAConfig
+from codetr.inference.load import build_predictor
 from codetr.inference.predictor import Model, Predictor
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import load_model
@@ -69,6 +71,25 @@ def test_predictions_are_the_detectors_by_image(split: Split, model: Path, tmp_p
     assert [entry["category_id"] for entry in written] == [entry[1] for entry in expected]
     assert np.allclose([entry["bbox"] for entry in written], [entry[2] for entry in expected], atol=1e-4)
     assert np.allclose([entry["score"] for entry in written], [entry[3] for entry in expected], atol=1e-7)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_wrappers_detect_in_a_split_what_they_detect_in_its_images(
+    split: Split, model: Path, tmp_path: Path, workers: int
+) -> None:
+    """Views that loader processes prepare in another order, or merge with those of another image, would be wrong."""
+    settings = TTAConfig(scales=(1.0, 1.5)), TilesConfig(size=40, overlap=0.2, batch_size=3)
+    predictor = build_predictor(Model(*load_model(model)), *settings)
+    work = tmp_path / "work"
+    found = predict_split(predictor, split, group=ALONE, batch_size=2, workers=workers, work=work)
+    assert found is not None
+    entries = []
+    for start in range(0, len(split), 2):
+        records = [split.record(i) for i in range(start, min(start + 2, len(split)))]
+        for record, detections in zip(records, predictor.detect([one.read() for one in records]), strict=True):
+            entries += coco_results(detections, record.image_id, np.array(CATEGORY_IDS))
+    entries.sort(key=lambda entry: entry["image_id"])
+    assert found.to_coco(GroundTruth.of_split(split), np.arange(len(found))) == entries
 
 
 def test_validation_leaves_training_as_it_was(split: Split, model: Path, tmp_path: Path) -> None:
