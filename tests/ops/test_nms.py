@@ -34,7 +34,7 @@ def test_boxes_of_different_classes_do_not_suppress_each_other() -> None:
 
 
 @pytest.mark.parametrize("method", ["nms", "soft_nms"])
-def test_nothing_to_suppress(method: str) -> None:
+def test_nothing_to_suppress(method: SuppressionMethod) -> None:
     empty = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
     scores, kept = batched_nms(*empty, 0.5, method=method)
     assert len(scores) == len(kept) == 0

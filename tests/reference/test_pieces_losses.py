@@ -50,11 +50,11 @@ def test_l1_loss(piece: dict[str, Tensor]) -> None:
     prediction = piece["pred"].requires_grad_()
     # The official loss takes a weight per coordinate, of which only equal ones are ever used.
     weight = piece["weight"]
-    loss = sum(
+    losses = [
         l1_loss(prediction[:, [axis]], piece["target"][:, [axis]], weight[:, axis], float(piece["avg_factor"]))
         for axis in range(4)
-    )
-    check_loss(loss * float(piece["loss_weight"]), prediction, piece["loss"], piece["grad_pred"])
+    ]
+    check_loss(torch.stack(losses).sum() * float(piece["loss_weight"]), prediction, piece["loss"], piece["grad_pred"])
 
 
 @pytest.mark.parametrize("piece", ["giou_loss"], indirect=True)

@@ -71,5 +71,5 @@ def target(*boxes: tuple[float, float, float, float]) -> Target:
 def check_trainable(losses: dict[str, Tensor], parameters: list[nn.Parameter]) -> None:
     """Every loss is a finite number and every parameter gets a finite gradient."""
     assert all(loss.shape == () and loss.isfinite() for loss in losses.values()), losses
-    sum(losses.values()).backward()
+    torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in parameters)

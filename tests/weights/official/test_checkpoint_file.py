@@ -97,7 +97,7 @@ def test_numbers_of_numpy_in_the_notes_are_passed_over(tmp_path: Path) -> None:
 def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool, key: str, function: Any, named: str) -> None:
     marker = tmp_path / "executed"
     argument = f"open({str(marker)!r}, 'w')" if function is exec else str(marker)
-    content = {"meta": {}, "state_dict": dict(WEIGHTS), "optimizer": {}}
+    content: dict[str, dict[str, Any]] = {"meta": {}, "state_dict": dict(WEIGHTS), "optimizer": {}}
     content[key]["x"] = Calls(function, argument)
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match=rf"x\.pth: contains '({named}).*no code was executed"):
