@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, RunFailed, UserError
 
 T = TypeVar("T")
 
@@ -79,19 +79,19 @@ class Processes:
         """Do `work` on rank 0 while the others wait for it; what it returns, on every rank.
 
         Raises:
-            UserError: on rank 0, what `work` raised. The other processes end with the same exit code in silence,
+            ReportedError: on rank 0, what `work` raised. The other processes end with the same exit code in silence,
                 so that the user reads it once.
         """
         value: Any = None
-        error: UserError | None = None
+        error: ReportedError | None = None
         if self.is_main:
             try:
                 value = work()
-            except UserError as caught:
+            except ReportedError as caught:
                 error = caught
-        failed, value = self.broadcast((error is not None, value))
-        if failed:
-            raise error if error else SystemExit(2)
+        code, value = self.broadcast((error.exit_code if error else None, value))
+        if code is not None:
+            raise error if error else SystemExit(code)
         return value
 
     def main_first(self, work: Callable[[], T]) -> T:
@@ -101,7 +101,7 @@ class Processes:
             What it returned on rank 0.
 
         Raises:
-            UserError: as `on_main`.
+            ReportedError: as `on_main`.
         """
         value = self.on_main(work)
         if not self.is_main:
@@ -168,8 +168,8 @@ def processes() -> Iterator[Processes]:
     Without torchrun this is one process without a process group.
 
     Raises:
-        UserError: there are fewer GPUs than processes on this machine; or another process of the run has ended
-            while this one was waiting for it.
+        UserError: there are fewer GPUs than processes on this machine.
+        RunFailed: another process of the run has ended while this one was waiting for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     local_rank = environment_int("LOCAL_RANK", 0)
@@ -191,7 +191,7 @@ def processes() -> Iterator[Processes]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        hint = "Its own message says why, unless it was killed. Started again, the run goes on from its checkpoint."
-        raise UserError("another process of this run has ended", hint=hint) from None
+        hint = "Its own message says why, unless it was killed. The run resumes from its checkpoint when started again."
+        raise RunFailed("another process of this run has ended", hint=hint) from None
     finally:
         dist.destroy_process_group()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-PREEMPTED = os.EX_TEMPFAIL
-"""Exit code (75) of a run that was asked to stop and has saved: start it again and it goes on."""
+from codetr.core.exit_codes import ExitCode
 
 
 class PreemptedError(SystemExit):
-    """Ends the process with `PREEMPTED`; `finally` blocks run on the way out."""
+    """Ends the process with `ExitCode.PREEMPTED`; `finally` blocks run on the way out."""
 
     def __init__(self) -> None:
-        super().__init__(PREEMPTED)
+        super().__init__(ExitCode.PREEMPTED)
 
 
 class StopRequest:
