@@ -168,8 +168,8 @@ def test_the_params_files_changes_apply_before_those_of_the_command_line(tmp_pat
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("train: {recipe: tiny, epochs: 3}", r"params.yaml: train: unknown field 'epochs'.*go under `set`"),
-        ("train: {recipe: tiny, set: [1]}", r"train.set: is not a mapping"),
+        ("train: {recipe: tiny, epochs: 3}", r"params.yaml: train: .*unknown field 'epochs'.*go under `set`"),
+        ("train: {recipe: tiny, set: [1]}", r"train: set: .*valid dictionary"),
         ("train: {recipe: tiny, set: {training.epoch: 3}}", r"'training.epoch' does not exist.*epochs"),
         ("train: {recipe: tiny, set: {training.epochs: 0}}", r"training.epochs: .*greater than 0"),
         ("train: {recipe: small}", r"no recipe 'small'.*tiny"),
