@@ -1,4 +1,4 @@
-"""The connection to a Kubeflow Pipelines server, and its errors: which are mistakes, and which may pass."""
+"""The connection to a Kubeflow Pipelines server, and its errors: mistakes, or failures that a retry may avoid."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pipelines.options import Server
 CONNECT_TIMEOUT = 10.0
 """Seconds a server may take to answer the first request."""
 
-_HINTS = {
+_HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "Give a valid token with --token or KFP_TOKEN.",
     HTTPStatus.FORBIDDEN: "The token's user may not do this in the namespace.",
     HTTPStatus.NOT_FOUND: "Is this the address of the Kubeflow Pipelines API (version 2)?",
 }
-_MAY_PASS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-"""Client errors that a later request may not meet."""
+_TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+"""Client errors that are no mistakes of the request."""
 
 
 def connect(server: Server, *, timeout: float = CONNECT_TIMEOUT) -> kfp.Client:
@@ -76,13 +76,13 @@ def reported_errors(server: Server) -> Iterator[None]:
 def reported(error: ApiException | HTTPError, server: Server) -> ReportedError:
     """Return the error of a request as a `UserError` or a `RunFailed`, with the server's message."""
     if isinstance(error, ApiException):
-        status, message = error.status or 0, _message(error)
+        status, message = int(error.status or 0), _message(error)
         # The server answers 500 to some wrong arguments; then its message says what they are.
-        refused = (300 <= status < 500 and status not in _MAY_PASS) or "Invalid input error" in message
+        refused = (300 <= status < 500 and status not in _TRANSIENT) or "Invalid input error" in message
         kind = UserError if refused else RunFailed
         return kind(f"the server answered {status} {message}", where=server.endpoint, hint=_HINTS.get(status))
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
-    # No later request makes an address valid, or a certificate.
+    # A retry makes neither an address nor a certificate valid.
     kind = UserError if isinstance(cause, LocationValueError | SSLError) else RunFailed
     hint = "Is the address right? From outside the cluster: kubectl port-forward service/ml-pipeline 8888."
     return kind(f"no Kubeflow Pipelines server answers ({cause})", where=server.endpoint, hint=hint)
@@ -106,7 +106,7 @@ def _check_health(server: Server, timeout: float) -> bool:
         )
     if "json" not in headers.get("Content-Type", ""):
         hint = _HINTS[HTTPStatus.NOT_FOUND]
-        raise UserError("answers with something else than the health of a server", where=server.endpoint, hint=hint)
+        raise UserError("does not answer as a Kubeflow Pipelines server", where=server.endpoint, hint=hint)
     return bool(health.multi_user)
 
 

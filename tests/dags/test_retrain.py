@@ -53,7 +53,7 @@ def test_every_exit_code_retries_or_fails_the_task(airflow: Airflow) -> None:
         "    except Exception as error: ends[code] = type(error).__name__\n"
         "print(json.dumps(ends))"
     )
-    command = [airflow.program.with_name("python"), "-c", script, DAG.parent, json.dumps(list(AIRFLOW_ENDS))]
+    command = [str(airflow.program.with_name("python")), "-c", script, str(DAG.parent), json.dumps(list(AIRFLOW_ENDS))]
     result = subprocess.run(command, env=airflow.environment(), capture_output=True, text=True, check=True)
     assert json.loads(result.stdout.splitlines()[-1]) == {str(code): end for code, end in AIRFLOW_ENDS.items()}
 
@@ -112,7 +112,7 @@ def test_a_task_that_is_killed_takes_the_pipeline_with_it(airflow: Airflow, tmp_
     started, stopped = tmp_path / "started", tmp_path / "stopped"
     script = f"trap 'touch {stopped}; exit 75' TERM; touch {started}; while true; do sleep 0.1; done"
     environment = airflow.environment(CODETR_PYTHON=command(tmp_path / "python", script), CODETR_PROJECT=str(tmp_path))
-    words = [airflow.program, "dags", "test", "codetr_retrain"]
+    words = [str(airflow.program), "dags", "test", "codetr_retrain"]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(started, 120)

@@ -168,7 +168,7 @@ def test_a_wrong_address_is_an_error_that_says_so(server: PipelineServer) -> Non
         # The address may be right, and the server be away.
         ("http://127.0.0.1:9", RunFailed, "no Kubeflow Pipelines server answers.*port-forward"),
         (f"{server.endpoint}/elsewhere", UserError, "404.*Is this the address"),
-        (f"{server.endpoint}/page", UserError, "something else than the health of a server"),
+        (f"{server.endpoint}/page", UserError, "does not answer as a Kubeflow Pipelines server"),
     ]
     for endpoint, kind, problem in cases:
         with pytest.raises(kind, match=problem):
