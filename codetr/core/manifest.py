@@ -76,7 +76,7 @@ class Manifest(Settings):
         if not folder.is_dir():
             raise UserError("there is no such folder", where=str(folder))
         if not path.is_file():
-            hint = f"A folder of kind '{kind}' is written by a codetr step. Is it the right folder, and did the step finish?"
+            hint = f"A folder of kind '{kind}' is written by a codetr step. Is it the right one? Did the step end?"
             raise UserError(f"holds no {NAME}", where=str(folder), hint=hint)
         values = read_json(path)
         if not isinstance(values, dict):
@@ -101,13 +101,13 @@ class Manifest(Settings):
                 raise UserError("differs from the digest in the manifest", where=str(file), hint=hint)
 
 
-def require_output(folder: Path, kind: Kind, *, besides: Sequence[str] = ()) -> None:
+def require_output(folder: Path, kind: Kind, *, unlisted: Sequence[str] = ()) -> None:
     """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before.
 
     Args:
         folder: the output.
         kind: of the step's output.
-        besides: names of what the step writes without listing it in the manifest.
+        unlisted: names of what the step writes without listing it in the manifest.
     """
 
     def names(path: Path) -> set[str] | None:
@@ -117,6 +117,6 @@ def require_output(folder: Path, kind: Kind, *, besides: Sequence[str] = ()) -> 
             return None
         # Hidden files are those that systems leave, such as .DS_Store.
         hidden = {entry.name for entry in path.iterdir() if entry.name[0] == "."}
-        return {NAME, *besides, *hidden, *(name.split("/")[0] for name in manifest.files)}
+        return {NAME, *unlisted, *hidden, *(name.split("/")[0] for name in manifest.files)}
 
     require_replaceable(folder, kind, names)

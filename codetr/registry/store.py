@@ -94,7 +94,7 @@ class Registry:
     def add(self, model: Path, evaluation: Path) -> Version:
         """Copy a model folder and its evaluation folder into the registry as a version.
 
-        The same content is the same version, no matter how often and by how many processes it is added.
+        The same content is the same version, also when several processes add it at once.
 
         Raises:
             UserError: a file differs from its manifest, or the registry cannot be written.

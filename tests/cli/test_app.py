@@ -1,4 +1,4 @@
-"""The command line as a person or an engine meets it: real processes where exit codes and streams count."""
+"""The command line: help, settings, errors and exit codes, in real processes where streams and codes count."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMANDS = (
 
 
 def test_help_teaches_and_does_not_load_torch() -> None:
-    """Help that takes seconds is not asked for; the heavy libraries are what would make it slow."""
+    """Heavy libraries would make the help take seconds."""
     script = (
         "import sys; from codetr.cli import main\n"
         "try: main(['--help'])\n"
@@ -74,12 +74,12 @@ def test_a_users_mistake_is_a_message_on_stderr_and_code_2(tmp_path: Path) -> No
 
 
 def test_a_path_with_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Error messages hold the user's own names; they are text, not markup."""
+    """Error messages contain names that the user chose; they are text, not markup."""
     _, _, err = call(capsys, "registry", "list", tmp_path / "[bold]x")
     assert "[bold]x" in err
 
 
-def test_a_file_name_that_is_not_utf8_can_be_complained_about(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_can_be_in_an_error(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     process = start("registry", "list", f"{tmp_path}/{name}")
     assert process.returncode == 2
@@ -88,7 +88,7 @@ def test_a_file_name_that_is_not_utf8_can_be_complained_about(tmp_path: Path) ->
 
 
 def test_a_defect_is_a_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only mistakes of users are dressed up; hiding a defect would make it impossible to report."""
+    """Only expected errors are messages; a defect without a traceback could not be reported."""
     monkeypatch.setattr(Registry, "open", lambda root: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["registry", "list", "x"])
@@ -230,7 +230,7 @@ def test_an_option_that_nothing_uses_is_refused(
     assert f"{named}: is given without" in err
 
 
-def test_voc_and_yolo_are_told_by_what_is_named_and_merged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_voc_and_yolo_are_recognised_and_merged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shapes, dataset = tmp_path / "shapes", tmp_path / "dataset"
     draw_sample_data(shapes, 10, seed=1, sides=(48, 64))
     for split in ("train", "val"):

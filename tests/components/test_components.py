@@ -51,7 +51,7 @@ def test_the_component_and_every_input_are_described(name: str) -> None:
 def test_a_step_that_fails_fails_the_task_with_its_exit_code(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The body runs as it stands: a mistake in the settings is the step's own message, and no output appears."""
+    """The body runs unchanged: a mistake in the settings is the step's message, and no output appears."""
     inputs, outputs = INTERFACES[name]
     artifacts = {key: dsl.Artifact(uri=str(tmp_path / key)) for key in inputs & {"dataset", "model", "evaluation"}}
     artifacts |= {key: dsl.Artifact(uri=str(tmp_path / "out" / key)) for key in outputs}

@@ -95,7 +95,7 @@ def test_ends_of_runs_on_a_server(kind: str, server: PipelineServer, monkeypatch
 
 @pytest.mark.parametrize("code", [code for code in AIRFLOW_ENDS if code > 0])
 def test_ends_of_steps_of_a_local_run(code: int) -> None:
-    """The local runner only says that a task failed; the step's own code decides."""
+    """The local runner only says that a task failed; the exit code of the step decides."""
     error = step_error("Inner task failed: train", Failure(exit_code=code, message="params.yaml: no such file"))
     known = {2: UserError, 75: SystemExit, 130: SystemExit}
     assert type(error) is known.get(code, RunFailed)

@@ -89,7 +89,7 @@ def test_a_task_that_ended_with_a_mistake_makes_the_run_a_mistake(server: Pipeli
 
 
 def test_a_canceled_run_ends_the_wait(server: PipelineServer) -> None:
-    """KFP's own waiting goes on for ever."""
+    """The waiting of KFP's client never ends."""
     server.ending = "CANCELED"
     with pytest.raises(RunFailed, match="ended as CANCELED"):
         wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
