@@ -1,9 +1,9 @@
 """Retraining on a schedule: the DAG `codetr_retrain`.
 
-Airflow decides when, and shows how it went; the pipeline does the work, as a command of codetr's own environment.
-So this file needs nothing but Airflow, and a step behaves here as it does anywhere else.
+Airflow schedules the pipeline and shows how it ended. The pipeline runs as a command in the environment of codetr, so
+this file needs nothing but Airflow, and a step behaves here as it does everywhere else.
 
-Where things are comes from the environment of the scheduler (or the Airflow Variables of the same names, which win):
+The installation is configured by Airflow Variables, or environment variables of the scheduler with the same names:
     CODETR_PROJECT  the repository's root; by default the folder above this one
     CODETR_PYTHON   codetr's interpreter; by default .venv/bin/python in the project
     CODETR_ENGINE   "local" runs the pipeline on this machine, "kubeflow" on the server KFP_ENDPOINT names
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,57 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import BaseOperator, Context, Param, Variable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-MISTAKE = 2
-"""Exit code for a mistake that trying again does not mend."""
+
+class ExitCode(IntEnum):
+    """Exit codes of the pipeline: a copy of `codetr.core.exit_codes`, since Airflow's environment has no codetr."""
+
+    OK = 0
+    FINDINGS = 1
+    MISTAKE = 2
+    FAILED = 70
+    PREEMPTED = 75
+    INTERRUPTED = 130
 
 
-def place(name: str, default: str) -> str:
-    """A setting of this installation: an Airflow Variable, else the environment, else the default."""
+def raise_for_exit_code(code: int, last_line: str) -> None:
+    """Raise the exception that makes Airflow do what the pipeline's exit code asks for.
+
+    Args:
+        code: the exit code; negative for a signal.
+        last_line: the last line that the pipeline printed: its error.
+
+    Raises:
+        AirflowFailException: a mistake in the settings or the input; the task is not retried.
+        AirflowException: any other failure; the task is retried, and training resumes from its checkpoint.
+    """
+    match code:
+        case ExitCode.OK:
+            return
+        case ExitCode.MISTAKE:
+            raise AirflowFailException(last_line or "The settings or the input are wrong (exit code 2).")
+        case ExitCode.PREEMPTED:
+            raise AirflowException(f"The pipeline was stopped and saved its state (exit code {code}): a retry resumes.")
+        case ExitCode.INTERRUPTED:
+            raise AirflowException(f"The pipeline was interrupted (exit code {code}).")
+        case _:
+            raise AirflowException(f"The pipeline failed (exit code {code}): {last_line or 'the log says why'}")
+
+
+def installation_setting(name: str, default: str) -> str:
+    """Return a setting of this installation: an Airflow Variable, else the environment, else the default."""
     return Variable.get(name, default=os.environ.get(name, default))
 
 
 def project() -> Path:
-    """The repository's root."""
-    return Path(place("CODETR_PROJECT", str(Path(__file__).resolve().parents[1])))
+    """Return the repository's root."""
+    return Path(installation_setting("CODETR_PROJECT", str(Path(__file__).resolve().parents[1])))
 
 
 def pipeline_command(engine: str, run_name: str, params: dict[str, Any]) -> list[str]:
-    """The command that runs the pipeline and ends when it does."""
-    command = [place("CODETR_PYTHON", str(project() / ".venv/bin/python")), "-m", "pipelines"]
+    """Return the command that runs the pipeline and ends when it does."""
+    command = [installation_setting("CODETR_PYTHON", str(project() / ".venv/bin/python")), "-m", "pipelines"]
     if engine == "kubeflow":
-        # A task that is tried again finds the run of this name instead of starting a second one.
+        # A retried task finds the run of this name instead of starting a second one.
         command += ["submit", "--wait", "--run-name", run_name]
     else:
         command += ["run-local", "--output", params["output"], "--registry", params["registry"]]
@@ -52,20 +85,20 @@ def pipeline_command(engine: str, run_name: str, params: dict[str, Any]) -> list
 
 
 class PipelineOperator(BaseOperator):
-    """Runs the pipeline to its end; what it prints is the task's log."""
+    """Runs the pipeline to its end; its output is the task's log."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.process = SubprocessHook()
 
     def execute(self, context: Context) -> str:
-        """Run it; returns the engine it ran on.
+        """Run the pipeline, and return the engine it ran on.
 
         Raises:
-            AirflowFailException: a mistake in the settings, here or in what they are about; not tried again.
-            AirflowException: the pipeline failed otherwise.
+            AirflowFailException: a mistake in the settings or the input; the task is not retried.
+            AirflowException: the pipeline failed otherwise; the task is retried.
         """
-        engine = place("CODETR_ENGINE", "local")
+        engine = installation_setting("CODETR_ENGINE", "local")
         if engine not in ("local", "kubeflow"):
             raise AirflowFailException(f"CODETR_ENGINE is '{engine}', expected 'local' or 'kubeflow'")
         command = pipeline_command(engine, f"airflow-{context['run_id']}", dict(context["params"]))
@@ -73,15 +106,12 @@ class PipelineOperator(BaseOperator):
             raise AirflowFailException(f"CODETR_PYTHON: there is no interpreter {command[0]}")
         # If this process is killed, the pipeline ends: training saves a checkpoint first.
         environment = {**os.environ, "CODETR_PARENT": str(os.getpid())}
-        code = self.process.run_command(command, env=environment, cwd=str(project())).exit_code
-        if code == MISTAKE:
-            raise AirflowFailException("The settings are wrong; the log says where.")
-        if code != 0:
-            raise AirflowException(f"The pipeline ended with exit code {code}; the log says why.")
+        result = self.process.run_command(command, env=environment, cwd=str(project()))
+        raise_for_exit_code(result.exit_code, result.output)
         return engine
 
     def on_kill(self) -> None:
-        """Pass on that the task was cleared or marked as failed: training saves a checkpoint and ends."""
+        """Stop the pipeline when the task is cleared or marked as failed: training saves a checkpoint and ends."""
         process = self.process.sub_process
         if process is not None and process.poll() is None:
             self.process.send_sigterm()
@@ -92,17 +122,17 @@ class PipelineOperator(BaseOperator):
     schedule="0 2 * * 0",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
-    # Two trainings at once would share one machine's cores, and one folder of checkpoints.
+    # Two runs at once would share the folder of checkpoints.
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["codetr"],
     doc_md=__doc__,
     params={
         "params": Param("params.yaml", type="string", description="Settings of the steps, relative to the project."),
-        "recipe": Param(None, type=["null", "string"], description="A recipe other than the file's."),
-        "overrides": Param([], type="array", items={"type": "string"}, description="Changes to it: path=value."),
+        "recipe": Param(None, type=["null", "string"], description="Recipe to use instead of the one in the file."),
+        "overrides": Param([], type="array", items={"type": "string"}, description="Changes of the recipe: a.b=value."),
         "processes": Param(1, type="integer", minimum=1, description="Processes of training and evaluation."),
-        "output": Param("outputs/pipeline", type="string", description="Local runs: where a run leaves its folders."),
+        "output": Param("outputs/pipeline", type="string", description="Local runs: every run creates a folder in it."),
         "registry": Param("outputs/registry", type="string", description="Local runs: the registry."),
     },
 )
@@ -111,9 +141,9 @@ def codetr_retrain() -> None:
 
     @task
     def verdict(engine: str) -> dict[str, Any]:
-        """What the run came to: metrics, and whether there is a new champion."""
+        """Return the metrics of the run and the gate's verdict."""
         if engine == "kubeflow":
-            # The folders are with the server, and so is the page that shows them.
+            # The server has the folders, and a page that shows them.
             return {"engine": engine}
         context = get_current_context()
         run = json.loads((project() / context["params"]["output"] / "run.json").read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""The Kubeflow pipelines of this project, and the command that compiles, runs and submits them."""
+"""The Kubeflow pipelines, and the command that compiles, runs and submits them."""

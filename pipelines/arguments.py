@@ -1,4 +1,4 @@
-"""From params.yaml to the arguments of a pipeline: the same file that `dvc repro` reads."""
+"""Read the arguments of a pipeline from params.yaml, the file that `dvc repro` reads too."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Any
 from codetr.core.settings import parse_assignment
 from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.register import RegisterConfig
-from codetr.steps.settings import chosen_recipe, section
+from codetr.steps.settings import TrainSection, chosen_recipe, section, step_settings
 
 STEPS = ("prepare", "train", "evaluate", "register")
 _WITH_DEFAULTS = ("evaluate", "register")
 """Steps of which every setting has a default."""
 
 
-def step_settings(params: Path, recipe: str | None = None, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """The sections of a params.yaml as the pipeline's arguments, checked before anything runs.
+def step_arguments(
+    params: Path, recipe: str | None = None, overrides: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the sections of a params.yaml as the pipeline's arguments, checked before anything runs.
 
-    A mistake in the settings of a later step would otherwise show when hours of training are over. Those of
-    `prepare` need no check here: it runs first, and says so itself.
+    A mistake in the settings of a later step would otherwise show after hours of training. Those of `prepare` need no
+    check here: it runs first.
 
     Args:
         params: a YAML file with a section for each step.
         recipe: replaces `train.recipe`.
-        overrides: `path.in.the.recipe=value`; added to `train.set`, over what is there.
+        overrides: `path.in.the.recipe=value`; they override `train.set`.
 
     Returns:
         `{"prepare_settings": {...}, "train_settings": {...}, ...}`
@@ -35,15 +37,10 @@ def step_settings(params: Path, recipe: str | None = None, overrides: Sequence[s
             take, or an override without `=`.
     """
     arguments = {f"{step}_settings": section(params, step, optional=step in _WITH_DEFAULTS) for step in STEPS}
-    train = arguments["train_settings"]
-    if recipe is not None:
-        train["recipe"] = recipe
-    if overrides:
-        train["set"] = {
-            **(train.get("set") or {}),
-            **dict(parse_assignment(text) for text in overrides),
-        }
     chosen_recipe(recipe, params, overrides)
+    train = step_settings(TrainSection, "train", params, None, {"recipe": recipe})
+    changes = {**train.changes, **dict(map(parse_assignment, overrides or ()))}
+    arguments["train_settings"] = train.model_copy(update={"set": changes or None}).model_dump(exclude_none=True)
     EvaluateConfig.parse(arguments["evaluate_settings"], where=f"{params}: evaluate")
     RegisterConfig.parse(arguments["register_settings"], where=f"{params}: register")
     return arguments

@@ -1,4 +1,4 @@
-"""The compiled pipeline: one YAML file that a Kubeflow Pipelines server runs."""
+"""Compile the pipeline to one YAML file that a Kubeflow Pipelines server runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.retrain import retrain
 
 
 def compile_pipeline(output: Path) -> None:
-    """Compile `retrain` into `output`, which appears whole or not at all.
+    """Compile `retrain` to `output`, which appears atomically.
 
     Raises:
         UserError: `output` does not end in .yaml.
@@ -20,7 +20,7 @@ def compile_pipeline(output: Path) -> None:
     if output.suffix not in (".yaml", ".yml"):
         raise UserError("a compiled pipeline is YAML", where=str(output), hint="Choose a name that ends in .yaml.")
     with atomic_file(output) as temporary:
-        # The compiler goes by the ending of the name.
+        # The compiler chooses the format by the suffix.
         compiled = temporary.with_suffix(".yaml")
         compiler.Compiler().compile(retrain, str(compiled))
         compiled.replace(temporary)

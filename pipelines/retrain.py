@@ -1,6 +1,6 @@
-"""The pipeline `retrain`: prepare → train → evaluate → register, each step a task of its own."""
+"""The pipeline `retrain`: prepare → train → evaluate → register, one task for each step."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl, kubernetes
 
@@ -13,11 +13,11 @@ DATA = "/data"
 """Where the shared volume is mounted in every task."""
 
 TRAINING_RETRIES = 3
-"""How often a training task that was lost (preempted, evicted) is started again; it resumes from its checkpoint."""
+"""How often a training task that was lost (preempted, evicted) is retried; it resumes from its checkpoint."""
 
 
 class Outputs(NamedTuple):
-    """What a run of the pipeline leaves: the folder of every step."""
+    """The outputs of a run: the folder of every step."""
 
     dataset: dsl.Dataset
     model: dsl.Model
@@ -27,10 +27,10 @@ class Outputs(NamedTuple):
 
 @dsl.pipeline(name="codetr-retrain", description="Prepare a dataset, train a detector, evaluate it, register it.")
 def retrain(
-    prepare_settings: dict,
-    train_settings: dict,
-    evaluate_settings: dict,
-    register_settings: dict,
+    prepare_settings: dict[str, Any],
+    train_settings: dict[str, Any],
+    evaluate_settings: dict[str, Any],
+    register_settings: dict[str, Any],
     registry: str,
     checkpoints: str,
     image: str,
@@ -44,22 +44,22 @@ def retrain(
     """Retrain the detector.
 
     Args:
-        prepare_settings: the `prepare` section of params.yaml; so for the next three.
-        train_settings: recipe and what differs from it.
-        evaluate_settings: how to evaluate.
-        register_settings: the gate.
+        prepare_settings: section `prepare` of params.yaml.
+        train_settings: section `train`: the recipe and what differs from it.
+        evaluate_settings: section `evaluate`.
+        register_settings: section `register`: the gate.
         registry: the registry's folder, below /data on a cluster.
-        checkpoints: folder in which training leaves what it resumes from, below /data on a cluster.
+        checkpoints: folder from which training resumes, below /data on a cluster.
         image: the container image with codetr installed.
         processes: of training and evaluation, one for each accelerator.
-        accelerator: the resource's name.
-        accelerators: how many of them training and evaluation get; 0 for none.
-        cpu: limit of each of these two tasks, as Kubernetes writes it.
-        memory: likewise.
+        accelerator: name of the resource in Kubernetes.
+        accelerators: number of them for training and for evaluation; 0 for none.
+        cpu: CPU limit of each of these two tasks, as Kubernetes writes it.
+        memory: memory limit of each of these two tasks.
         volume: the PersistentVolumeClaim with images, checkpoints and registry.
     """
     prepared = prepare(settings=prepare_settings)
-    # Its inputs are paths: the same path with new images in it must not be answered from the cache.
+    # Its inputs are paths: the same path may hold new images, so its result must not come from the cache.
     prepared.set_caching_options(enable_caching=False)
 
     trained = train(
@@ -83,13 +83,13 @@ def retrain(
         model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"],
     )
-    # The registry is outside the pipeline: whether a version is in it must not be answered from the cache either.
+    # The registry is outside the pipeline: a cached result may name a version that the registry does not have.
     registered.set_caching_options(enable_caching=False)
 
     for task in (trained, evaluated):
         task.set_accelerator_type(accelerator).set_accelerator_limit(accelerators)
         task.set_cpu_limit(cpu).set_memory_limit(memory)
-        # Loader workers hand batches over through shared memory; a container's default is 64 MiB.
+        # Loader workers pass batches through shared memory, which is 64 MiB in a container by default.
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory")
     for task in (prepared, trained, evaluated, registered):
         task.set_container_image(image)

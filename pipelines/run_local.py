@@ -1,9 +1,11 @@
-"""Running the pipeline `retrain` on this machine, every task a process of this environment."""
+"""Run the pipeline `retrain` on this machine, every task a process of this environment."""
 
 from __future__ import annotations
 
 import copy
+import os
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +14,21 @@ from typing import Any
 
 from kfp import local
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
+from codetr.core.exit_codes import ExitCode
+from codetr.core.failure_file import VARIABLE, Failure, read_failure
 from codetr.core.files import read_json, write_json
 from codetr.core.manifest import Kind, Manifest
 from codetr.core.parent_watch import tied_children
 from pipelines.retrain import retrain
 
 IMAGE = "python"
-"""Stands for this environment: the runner takes no image, and warns of one that does not look like Python."""
+"""Stands for this environment: the runner uses no image, but warns of a name without "python"."""
 
 
 @dataclass(frozen=True)
 class LocalRun:
-    """Where a finished run's folders are."""
+    """The folders that a finished run wrote."""
 
     dataset: Path
     model: Path
@@ -55,35 +59,56 @@ class LocalRun:
 def run_local(
     settings: Mapping[str, Mapping[str, Any]], *, output: Path, registry: Path, checkpoints: Path, processes: int
 ) -> LocalRun:
-    """Run all four steps; returns when the last is done.
+    """Run the four steps, and return when the last one is done.
 
     Args:
-        settings: of every step, see `pipelines.arguments.step_settings`.
-        output: a folder for every run is made in it.
+        settings: of every step, see `pipelines.arguments.step_arguments`.
+        output: every run creates a folder in it.
         registry: the registry's folder.
-        checkpoints: where training leaves what it resumes from.
-        processes: training processes.
+        checkpoints: folder from which training resumes.
+        processes: processes of training and evaluation.
 
     Raises:
-        UserError: a step failed; what it said is in the output before.
+        UserError: a step ended with a mistake in its input.
+        RunFailed: a step failed otherwise.
+        SystemExit: a step was preempted or interrupted; with its exit code.
     """
-    # KFP ignores some of a task's settings on one machine (accelerators, volumes), and says so at length.
+    # The local runner ignores accelerators and volumes, and warns of each.
     warnings.filterwarnings("ignore", module=r"kfp\..*")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(output))
-    # Nothing is preempted here: what fails would fail again, and waiting between the tries would hide it.
+    # Nothing is preempted here: a step that fails would fail again.
     pipeline = copy.deepcopy(retrain)
     for task in pipeline.pipeline_spec.root.dag.tasks.values():
         task.ClearField("retry_policy")
-    try:
-        with tied_children():
-            done = pipeline(
-                **settings,
-                registry=str(registry.absolute()),
-                checkpoints=str(checkpoints.absolute()),
-                image=IMAGE,
-                processes=processes,
-            )
-    except RuntimeError as error:
-        problem = re.sub(r"\x1b\[\d+m", "", str(error)).rstrip(".")
-        raise UserError(problem, hint="The step's own message stands above.") from None
+    with tempfile.TemporaryDirectory() as folder:
+        failure = Path(folder) / "failure.json"
+        os.environ[VARIABLE] = str(failure)
+        try:
+            with tied_children():
+                done = pipeline(
+                    **settings,
+                    registry=str(registry.absolute()),
+                    checkpoints=str(checkpoints.absolute()),
+                    image=IMAGE,
+                    processes=processes,
+                )
+        except RuntimeError as error:
+            raise step_error(re.sub(r"\x1b\[\d+m", "", str(error)).rstrip("."), read_failure(failure)) from None
+        finally:
+            del os.environ[VARIABLE]
     return LocalRun(**{name: Path(done.outputs[name].path) for name in LocalRun.__dataclass_fields__})
+
+
+def step_error(problem: str, failure: Failure | None) -> BaseException:
+    """Return the exception that ends this process as the failed step ended.
+
+    Args:
+        problem: the runner's message, which names the step.
+        failure: the step's failure; None if it was killed before it could report one.
+    """
+    if failure is None:
+        return RunFailed(problem, hint="The log of the step is above.")
+    if failure.exit_code in (ExitCode.PREEMPTED, ExitCode.INTERRUPTED):
+        return SystemExit(failure.exit_code)
+    kind = UserError if failure.exit_code == ExitCode.MISTAKE else RunFailed
+    return kind(failure.message, where=problem)

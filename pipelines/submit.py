@@ -1,50 +1,56 @@
-"""Submitting the pipeline to a Kubeflow Pipelines server, and waiting for a run to end."""
+"""Submit the pipeline to a Kubeflow Pipelines server, and wait for a run to end."""
 
 from __future__ import annotations
 
-import json
+import re
 import tempfile
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_server_api.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
+from codetr.core.exit_codes import ExitCode
 from pipelines.compile import compile_pipeline
-from pipelines.kfp_server import Server, refusal
+from pipelines.kfp_server import connect, reported, reported_errors
+from pipelines.options import Server
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
 
-PATIENCE = 20
-"""How many polls in a row may fail before waiting is given up: a server that is restarted is not an error."""
+MAX_FAILED_POLLS = 20
+"""Failed polls in a row after which waiting ends: a server that is being restarted is no reason to give up."""
+
 SUCCEEDED = "SUCCEEDED"
 ENDED = frozenset({SUCCEEDED, "FAILED", "CANCELED", "SKIPPED"})
 
+_MISTAKE = re.compile(rf"\bexit (code|status) {ExitCode.MISTAKE:d}\b")
+"""How messages of Kubernetes ("exit code 2") and of Kubeflow's launcher ("exit status 2") name a step's exit code."""
+
 
 def submit(server: Server, arguments: Mapping[str, Any], *, experiment: str, run_name: str) -> str:
-    """Start a run, or find the one of this name that is running or has succeeded already.
+    """Start a run, or find the one of this name that is running or has succeeded.
 
-    So whoever was interrupted while waiting can ask again without training twice.
+    So a scheduler that was interrupted while it waited can submit again without training twice.
 
     Args:
-        server: where.
-        arguments: of the pipeline `retrain`.
-        experiment: under which the run is shown.
+        server: the server to run on.
+        arguments: arguments of the pipeline `retrain`.
+        experiment: the experiment that lists the run.
         run_name: its name within the experiment.
 
     Returns:
         The run's id.
 
     Raises:
-        UserError: the server is not there, or refuses.
+        UserError: the server refuses the request.
+        RunFailed: the server does not answer.
     """
-    client = server.connect()
-    try:
+    client = connect(server)
+    with reported_errors(server):
         parent = client.create_experiment(experiment, namespace=server.namespace)
         runs = client.list_runs(page_size=100, sort_by="created_at desc", experiment_id=parent.experiment_id).runs
         for run in runs or []:
@@ -56,36 +62,37 @@ def submit(server: Server, arguments: Mapping[str, Any], *, experiment: str, run
             run = client.run_pipeline(
                 parent.experiment_id, run_name, pipeline_package_path=str(package), params=dict(arguments)
             )
-    except ApiException as error:
-        raise refusal(error.status, _message(error), server.endpoint) from None
-    except HTTPError as error:
-        raise UserError(f"the connection failed: {error}", where=server.endpoint) from None
     return str(run.run_id)
 
 
 def wait(server: Server, run_id: str, *, timeout: float, every: float = 15.0) -> None:
-    """Wait until a run has succeeded.
+    """Wait until a run has succeeded, and print every change of its state.
+
+    `kfp.Client.wait_for_run_completion` does not: it never returns when a run is canceled, ends at the first poll that
+    fails, and asks Google for a new token at the first 401.
 
     Args:
-        server: where it runs.
-        run_id: which.
+        server: the server it runs on.
+        run_id: the run.
         timeout: seconds to wait at most; the run itself goes on.
-        every: seconds between two looks.
+        every: seconds between two polls.
 
     Raises:
-        UserError: it failed (with the tasks that did), was cancelled, did not end in time, or could not be asked.
+        UserError: there is no such run, or a task of it ended with a mistake in its input.
+        RunFailed: the run failed otherwise, was canceled, or did not end in time; or the server stays away.
     """
-    client = server.connect()
+    client = connect(server)
     deadline = time.monotonic() + timeout
-    failures, shown = 0, None
+    failed_polls, shown = 0, None
     while True:
         try:
             run = client.get_run(run_id)
-            failures = 0
-        except (ApiException, HTTPError) as error:
-            failures += 1
-            if failures == PATIENCE or getattr(error, "status", None) == HTTPStatus.NOT_FOUND:
-                raise UserError(f"run {run_id} cannot be asked for: {error}", where=server.endpoint) from None
+            failed_polls = 0
+        except (ApiException, HTTPError) as caught:
+            failed_polls += 1
+            error = reported(caught, server)
+            if failed_polls == MAX_FAILED_POLLS or isinstance(error, UserError):
+                raise error from None
         else:
             if run.state != shown:
                 shown = run.state
@@ -93,15 +100,17 @@ def wait(server: Server, run_id: str, *, timeout: float, every: float = 15.0) ->
             if run.state == SUCCEEDED:
                 return
             if run.state in ENDED:
-                raise UserError(f"run {run_id} ended as {run.state}{_reasons(run)}", where=server.endpoint)
+                reasons = _reasons(run)
+                kind = UserError if _MISTAKE.search(reasons) else RunFailed
+                raise kind(f"run {run_id} ended as {run.state}{reasons}", where=server.endpoint)
         if time.monotonic() > deadline:
-            hint = "It goes on; the same command waits for it again."
-            raise UserError(f"run {run_id} has not ended after {timeout:.0f} s", where=server.endpoint, hint=hint)
+            hint = "The run goes on; the same command waits for it again."
+            raise RunFailed(f"run {run_id} has not ended after {timeout:.0f} s", where=server.endpoint, hint=hint)
         time.sleep(every)
 
 
 def _reasons(run: V2beta1Run) -> str:
-    """Which tasks failed, and what the server says of it."""
+    """Return the tasks that failed with the server's message on each; "" if it gives none."""
     details = run.run_details.task_details or [] if run.run_details else []
     failed = [f"{task.display_name}: {_text(task.error)}" for task in details if task.state == "FAILED"]
     whole = _text(run.error) if run.error else ""
@@ -111,12 +120,3 @@ def _reasons(run: V2beta1Run) -> str:
 
 def _text(error: Any) -> str:
     return str(getattr(error, "message", None) or "no reason given")
-
-
-def _message(error: ApiException) -> str | None:
-    """What the server said in the body of its answer, else the status line."""
-    try:
-        body = json.loads(error.body or "")
-        return str(body.get("message") or body.get("error") or error.reason)
-    except (ValueError, AttributeError):
-        return str(error.reason)

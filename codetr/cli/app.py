@@ -1,4 +1,4 @@
-"""The application: its commands in groups, and what becomes of errors."""
+"""The application: its commands in groups, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from codetr.cli.commands.score import score
 from codetr.cli.commands.train import train
 from codetr.cli.commands.zoo import zoo
 from codetr.cli.output import plain
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, RunFailed
+from codetr.core.failure_file import write_failure
 from codetr.core.version import __version__
 
 app = typer.Typer(
@@ -38,11 +39,11 @@ app = typer.Typer(
     help="""
     Train, evaluate and ship Co-DETR object detectors.
 
-    The way of a model is four steps, each from folder to folder:
+    The workflow has four steps, each from folder to folder:
 
         annotations + images → [bold]prepare[/] → [bold]train[/] → [bold]evaluate[/] → [bold]register[/] → registry
 
-    A first run, on drawn data:
+    A first run, on generated data:
 
         [cyan]codetr sample-data shapes[/]
         [cyan]codetr prepare --train shapes/train/annotations.json --train-images shapes/train/images \\
@@ -56,9 +57,9 @@ app = typer.Typer(
 )
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and leave."""
-    if wanted:
+def show_version(requested: bool) -> None:
+    """Print the version and exit."""
+    if requested:
         typer.echo(f"codetr {__version__}")
         raise typer.Exit
 
@@ -69,7 +70,7 @@ def common(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Set up what every command shares."""
+    """Configure logging for every command."""
     # Warnings and progress go to stderr as plain lines: stdout belongs to results, and logs are read by machines too.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("codetr").setLevel(logging.INFO)
@@ -90,38 +91,43 @@ app.add_typer(registry.app, name="registry", rich_help_panel=TOOLS)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 for success, 2 for a user's mistake, 130 for Ctrl-C, 75 for "run me again".
+    """Run the command line and exit with one of `ExitCode`.
 
     Args:
-        arguments: None takes those of the process.
+        arguments: None for those of the process.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
-    # Threads of PyTorch that wait for one another sleep rather than spin: on a machine that does anything else
-    # besides, spinning makes a training step ten times as slow. It counts when PyTorch is loaded, so not later.
+    # PyTorch's threads that wait for one another sleep rather than spin: on a machine with other work to do, spinning
+    # makes a training step ten times as slow. PyTorch reads the variable when it is loaded, so set it here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # `obj` is what commands see as `context.obj`: they may have to start themselves again on several processes.
         app(args=given, obj=given)
-    except UserError as error:
+    except ReportedError as error:
         fail(error)
     except RuntimeError as error:
-        # PyTorch raises this in the middle of whatever is running when the system kills a process that loads images.
+        # PyTorch raises this at an arbitrary line of the main process when the system kills a loader process.
         if not str(error).startswith("DataLoader worker"):
             raise
-        hint = "Is memory, or the shared memory of the container, too small? Started again, training goes on from its "
-        hint += "checkpoint; fewer workers (loader.workers, for evaluate workers) need less."
-        fail(UserError(f"a process that loads images was killed: {error}", hint=hint))
+        hint = "Is memory, or the shared memory of the container, too small? Training resumes from its checkpoint when "
+        hint += "started again; fewer workers (loader.workers, for evaluate workers) need less."
+        fail(RunFailed(f"a process that loads images was killed: {error}", hint=hint))
     raise AssertionError("unreachable: typer always exits")
 
 
-def fail(error: UserError) -> NoReturn:
-    """Print a user's mistake without a traceback and exit with code 2."""
+def fail(error: ReportedError) -> NoReturn:
+    """Print an error without a traceback and exit with its code."""
     rank = os.environ.get("RANK", "0")
     prefix = "Error: "
     if rank != "0":
-        # All processes of a run usually meet the same mistake. The first one's report ends them all; one that
-        # only this process met still comes out.
+        # All processes of a run usually meet the same error. The report of the first process ends them all; an error
+        # of this process alone is still printed.
         time.sleep(3)
         prefix = f"Error in process {rank}: "
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{prefix}[/]{plain(error)}")
-    sys.exit(2)
+    if isinstance(error, RunFailed) and os.environ.get("WORLD_SIZE", "1") != "1":
+        # Often the consequence of the end of another process, which is about to exit with the code that says why. The
+        # launcher takes the first code, and ends this process when it has it.
+        time.sleep(5)
+    write_failure(error.exit_code, str(error))
+    sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""Options that several commands have, so that they read the same everywhere."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from codetr.registry.address import model_folder
 
 DatasetOption = Annotated[
-    Path, typer.Option("--dataset", "-d", metavar="FOLDER", help="The dataset: what [bold]codetr prepare[/] wrote.")
+    Path,
+    typer.Option("--dataset", "-d", metavar="FOLDER", help="The dataset, as [bold]codetr prepare[/] writes it."),
 ]
 ModelOption = Annotated[
     Path,
@@ -19,7 +20,7 @@ ModelOption = Annotated[
         "-m",
         metavar="FOLDER",
         parser=model_folder,
-        help="The model: what [bold]codetr train[/] wrote, or REGISTRY@VERSION, e.g. outputs/registry@champion.",
+        help="The model, as [bold]codetr train[/] writes it, or REGISTRY@VERSION, e.g. outputs/registry@champion.",
     ),
 ]
 OutputOption = Annotated[
@@ -28,8 +29,8 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="FOLDER",
-        help="Where the result goes. It appears whole when the step succeeds, and then replaces an earlier result; "
-        "a folder that holds anything else is refused.",
+        help="Folder for the result. It appears when the step succeeds, and replaces an earlier result; a folder with "
+        "any other content is refused.",
     ),
 ]
 RegistryOption = Annotated[Path, typer.Option("--registry", "-r", metavar="FOLDER", help="The registry's folder.")]

@@ -1,4 +1,4 @@
-"""What commands print on stdout: plain tables that also read well in a log."""
+"""Output of commands on stdout: plain tables that are readable in a log too."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from codetr.core.manifest import Manifest
 
 PAGES = ("report.html",)
-"""Files of a step's folder that are made for people."""
+"""Files of a step's folder that are pages for people."""
 
 
 def console() -> Console:
-    """Standard output; names and paths are printed as they are, without guessing numbers and URLs in them.
+    """Return a console on standard output that prints names and paths unchanged, without highlighting.
 
-    Only a terminal has an edge: in a pipe or a log a row of a table stays one line, so that it can be searched.
+    Only a terminal has a width: in a pipe or a log every row of a table is one line, so that it can be searched.
     """
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
 def plain(value: object) -> str:
-    """A value as text that is printed as it is: no markup, and file names that are no UTF-8 made visible."""
+    """Return a value as text without markup, with escapes for the bytes of file names that are not UTF-8."""
     return escape(str(value).encode(errors="backslashreplace").decode())
 
 
 def figure(value: Any) -> str:
-    """A value as text: four digits for fractions, a dash for nothing, as in "not measured"."""
+    """Return a value as text: four digits for fractions, a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -42,7 +42,7 @@ def figure(value: Any) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print a table; columns of which every value is a number are set flush right."""
+    """Print a table; columns of numbers are right-aligned."""
     listed = [list(row) for row in rows]
     table = Table(
         title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", show_header=any(columns)
@@ -56,7 +56,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The single values in nested mappings, by dotted name; lists are left out."""
+    """Return the values in nested mappings by dotted name, without lists."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -67,7 +67,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def show_step(manifest: Manifest, output: Path) -> None:
-    """Say what a finished step wrote; under torchrun the first process does."""
+    """Print what a finished step wrote; under torchrun on rank 0 only."""
     if os.environ.get("RANK", "0") != "0":
         return
     print_table(["", ""], [(name, figure(value)) for name, value in flat(manifest.summary).items()])

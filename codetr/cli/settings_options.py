@@ -1,15 +1,11 @@
-"""Where a step's settings come from: defaults, a section of a params file, options, then `--set`, in this order."""
+"""Options for the settings of a step: defaults, a section of a params file, options, then `--set`, in this order."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
-
 
 SETTINGS = "Settings"
 
@@ -19,7 +15,7 @@ ParamsOption = Annotated[
         "--params",
         metavar="FILE",
         rich_help_panel=SETTINGS,
-        help="Take the step's settings from its section of a YAML file, as params.yaml has them.",
+        help="Read the step's settings from its section of a YAML file such as params.yaml.",
     ),
 ]
 SetOption = Annotated[
@@ -28,6 +24,6 @@ SetOption = Annotated[
         "--set",
         metavar="A.B=VALUE",
         rich_help_panel=SETTINGS,
-        help="Change one setting, by its dotted path. Repeatable; a wrong path lists the right ones.",
+        help="Change one setting, by its dotted path. Repeatable; an unknown path lists the known ones.",
     ),
 ]

@@ -1,17 +1,20 @@
-"""The one exception for mistakes a user can mend.
+"""Errors that are reported as a message, without a traceback.
 
-Everything that reads input from outside (files, configuration, command lines) raises `UserError`;
-the command line prints it without a traceback and exits with code 2. A traceback therefore always
-means a defect of codetr itself.
+Everything that reads input from outside (files, configuration, command lines) raises `UserError`; what fails although
+the input is right raises `RunFailed`. The command line prints the message and exits with the error's code. A traceback
+therefore always means a defect of codetr itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
+
+from codetr.core.exit_codes import ExitCode
 
 
-class UserError(Exception):
-    """A mistake in the user's input, with what to do about it.
+class ReportedError(Exception):
+    """Base of the errors that the command line reports as a message.
 
     Args:
         problem: what is wrong, naming the field and the value.
@@ -19,14 +22,28 @@ class UserError(Exception):
         hint: what to do; a full sentence.
     """
 
+    exit_code: ClassVar[ExitCode]
+
     def __init__(self, problem: str, *, where: str | None = None, hint: str | None = None) -> None:
         self.problem, self.where, self.hint = problem, where, hint
         message = f"{where}: {problem}" if where else problem
         super().__init__(f"{message}. {hint}" if hint else message)
 
 
+class UserError(ReportedError):
+    """A mistake in the user's input; the same input fails again."""
+
+    exit_code = ExitCode.MISTAKE
+
+
+class RunFailed(ReportedError):  # noqa: N818, it names an end of a run, as schedulers do
+    """A run that failed although its input is right: a server is away, time ran out, a process was lost."""
+
+    exit_code = ExitCode.FAILED
+
+
 def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:
-    """The first of many texts, for a message of bounded length: `a, b and 7 more`.
+    """Join the first of many texts for a message of bounded length: `a, b and 7 more`.
 
     Args:
         texts: all of them.

@@ -1,7 +1,7 @@
-"""Writing files so that they appear whole or not at all, and reading them with errors that help.
+"""Write files atomically, and read them with errors that name the file.
 
-A file or folder is written beside its destination under a temporary name, flushed to disk, and
-renamed into place: a reader, or a run that was killed, never sees a half-written one.
+A file or folder is written beside its destination under a temporary name, flushed to disk and renamed. So a reader
+never sees an incomplete one, not even after the writer was killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from codetr.core.errors import UserError
 
 
 def sync(path: Path) -> None:
-    """Flush a file's or folder's content to the disk, so that a rename never outruns it."""
+    """Flush a file's or folder's content to the disk, so that a rename never precedes it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -37,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; a result should be as readable as any other file.
+        # mkstemp creates private files; a result has the mode of any other file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -50,7 +50,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it takes the place of `path`.
+    """Yield a temporary folder beside `path`; on success it replaces `path`.
 
     An existing folder at `path` is replaced as a whole; it stays untouched when the body fails.
     """
@@ -68,7 +68,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             try:
                 temporary.rename(path)
             except OSError:
-                # Somebody else put a folder there in between; whichever of the old ones can stay, stays.
+                # Another process created a folder in between; otherwise the old folder is restored.
                 if not path.exists():
                     (retired / path.name).rename(path)
                     retired.rmdir()
@@ -82,34 +82,34 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, what: str, names: Callable[[Path], Collection[str] | None]) -> None:
-    """Raise `UserError` unless `atomic_directory(path)` would destroy nothing but an earlier result, and can work.
+    """Raise `UserError` unless `atomic_directory(path)` can write, and would replace nothing but an earlier result.
 
-    An output folder is replaced as a whole. Pointed at a folder of somebody's images by mistake, a command would
-    delete them, so every command that writes a folder asks here first, before it begins to work.
+    An output folder is replaced as a whole. A command that is given a folder of images by mistake would delete them,
+    so every command that writes a folder checks it here first.
 
     Args:
         path: the output folder.
-        what: what is going to be written there, for the message.
-        names: of what an earlier result of the same command has in a folder that is not empty; None if it is none.
-            A folder that has anything else is not replaced.
+        what: what is going to be written, for the message.
+        names: returns the names that an earlier result of the same command has in a folder that is not empty; None if
+            the folder is no such result. A folder with other names in it is not replaced.
     """
     hint = "Give another output folder."
     if path.is_dir():
         if os.path.ismount(path) or path.resolve() == Path.cwd():
             problem = "is a mounted or the current folder, which cannot be replaced as a whole"
             raise UserError(problem, where=str(path), hint="Give a folder within it.")
-        there = sorted(entry.name for entry in path.iterdir())
-        earlier = names(path) if there else ()
+        found = sorted(entry.name for entry in path.iterdir())
+        earlier = names(path) if found else ()
         if earlier is None:
             raise UserError(f"is not empty and no earlier {what}: it is not replaced", where=str(path), hint=hint)
-        if foreign := [name for name in there if name not in earlier]:
-            problem = f"holds '{foreign[0]}', which is no part of the earlier {what} there: the folder is not replaced"
+        if foreign := [name for name in found if name not in earlier]:
+            problem = f"holds '{foreign[0]}', which is no part of the earlier {what}: the folder is not replaced"
             raise UserError(problem, where=str(path), hint="Move it elsewhere, or give another output folder.")
     elif path.exists():
         raise UserError("is a file, expected a folder to write to", where=str(path), hint=hint)
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"cannot be made: {parent} is no folder that can be written to", where=str(path), hint=hint)
+        raise UserError(f"cannot be created: {parent} is not a writable folder", where=str(path), hint=hint)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +119,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Write `value` as JSON, atomically; NaN and infinity are refused because JSON has no word for them."""
+    """Write `value` as JSON, atomically; NaN and infinity are refused, because JSON cannot represent them."""
     write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
@@ -151,16 +151,16 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's content, as `sha256:<hex>`."""
+    """Return the SHA-256 of a file's content, as `sha256:<hex>`."""
     with path.open("rb") as stream:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
 def sha256_bytes(content: bytes) -> str:
-    """The SHA-256 of what a file holds, as `sha256:<hex>`."""
+    """Return the SHA-256 of bytes, as `sha256:<hex>`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def sha256_json(value: Any) -> str:
-    """The SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as `sha256:<hex>`."""
+    """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces), as `sha256:<hex>`."""
     return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())

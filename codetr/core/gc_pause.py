@@ -1,4 +1,4 @@
-"""Python's garbage collector out of the way, where it would go through millions of objects again and again in vain."""
+"""Pause the cyclic garbage collector during bulk allocation, where it would scan millions of live objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Without the garbage collector, as a context or a decorator: for code that makes much and drops no cycles."""
+    """Pause the garbage collector, as a context or a decorator: for code that allocates much and drops no cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:

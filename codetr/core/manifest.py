@@ -1,8 +1,8 @@
-"""`manifest.json`: what a step's folder holds, what it was made from, by which configuration and code.
+"""`manifest.json`: the files of a step's folder, and the inputs, the configuration and the code that produced them.
 
-Every step writes one into its output folder. Lineage is these manifests read backwards: `inputs` holds
-the digests of the manifests a folder was made from. A manifest holds nothing that changes from run to run
-(no time, no host, no path), so the same inputs, settings and code give the same digest.
+Every step writes one to its output folder. Lineage follows the digests in `inputs`, which are those of the manifests of
+the inputs. A manifest holds nothing that changes from run to run (no time, no host, no path), so the same inputs,
+settings and code give the same digest.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Manifest(Settings):
     """The content of a `manifest.json`.
 
     Attributes:
-        kind: which step wrote the folder.
-        files: relative path of every file in the folder that counts, with its digest.
-        inputs: name of every input with the digest of its manifest (or of the file, for raw inputs).
+        kind: kind of the folder.
+        files: relative path → digest, of every file that belongs to the result.
+        inputs: name → digest of the input's manifest, or of the file for raw inputs.
         config: the step's settings.
         code: which code wrote it, see `codetr.core.code_version.code_version`.
-        summary: a few figures worth showing (counts, metrics).
+        summary: the main figures (counts, metrics).
     """
 
     kind: Kind
@@ -43,12 +43,12 @@ class Manifest(Settings):
 
     @property
     def digest(self) -> str:
-        """The identity of the folder: SHA-256 of the manifest in canonical form."""
+        """SHA-256 of the manifest in canonical form; identifies the folder."""
         return sha256_json(self.model_dump(mode="json"))
 
     @classmethod
     def of(cls, folder: Path, kind: Kind, *, exclude: tuple[str, ...] = (), **fields: Any) -> Manifest:
-        """Describe `folder` as it stands, digesting every file but the manifest and the `exclude`d top-level names."""
+        """Describe a folder: the digest of every file except the manifest and the top-level names in `exclude`."""
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
@@ -57,7 +57,7 @@ class Manifest(Settings):
         return cls(kind=kind, files=files, **fields)
 
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`."""
+        """Write `manifest.json` to `folder`."""
         write_json(folder / NAME, self.model_dump(mode="json"))
 
     @classmethod
@@ -76,9 +76,7 @@ class Manifest(Settings):
         if not folder.is_dir():
             raise UserError("there is no such folder", where=str(folder))
         if not path.is_file():
-            hint = (
-                f"A folder of kind '{kind}' is written by a codetr step; is it the right one, and did the step finish?"
-            )
+            hint = f"A folder of kind '{kind}' is written by a codetr step. Is it the right one? Did the step end?"
             raise UserError(f"holds no {NAME}", where=str(folder), hint=hint)
         values = read_json(path)
         if not isinstance(values, dict):
@@ -95,21 +93,21 @@ class Manifest(Settings):
         for name, digest in self.files.items():
             file = folder / name
             if not file.resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"lists '{name}', which lies outside the folder", where=str(folder / NAME))
+                raise UserError(f"lists '{name}', which is outside the folder", where=str(folder / NAME))
             if not file.is_file():
                 raise UserError("is listed in the manifest but missing", where=str(file))
             if sha256_file(file) != digest:
-                hint = "The file changed after it was written; run the step that made it again."
+                hint = "The file changed after it was written; run the step that wrote it again."
                 raise UserError("differs from the digest in the manifest", where=str(file), hint=hint)
 
 
-def require_output(folder: Path, kind: Kind, *, besides: Sequence[str] = ()) -> None:
+def require_output(folder: Path, kind: Kind, *, unlisted: Sequence[str] = ()) -> None:
     """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before.
 
     Args:
         folder: the output.
         kind: of the step's output.
-        besides: names of what the step writes without listing it in the manifest.
+        unlisted: names of what the step writes without listing it in the manifest.
     """
 
     def names(path: Path) -> set[str] | None:
@@ -119,6 +117,6 @@ def require_output(folder: Path, kind: Kind, *, besides: Sequence[str] = ()) -> 
             return None
         # Hidden files are those that systems leave, such as .DS_Store.
         hidden = {entry.name for entry in path.iterdir() if entry.name[0] == "."}
-        return {NAME, *besides, *hidden, *(name.split("/")[0] for name in manifest.files)}
+        return {NAME, *unlisted, *hidden, *(name.split("/")[0] for name in manifest.files)}
 
     require_replaceable(folder, kind, names)

@@ -1,4 +1,4 @@
-"""Progress over many items: a bar with speed and time left on a terminal, a line now and then elsewhere."""
+"""Progress over many items: a bar with speed and remaining time on a terminal, a line at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINE_SECONDS = 30.0
 
 
 def track(items: Iterable[T], total: int | None, label: str, console: Console | None = None) -> Iterator[T]:
-    """Yield `items` and show how far it is, on standard error. `total` is None where nobody knows, as of a stream."""
+    """Yield `items`, and show the progress on standard error. `total` is None where it is unknown, as of a stream."""
     console = console or Console(stderr=True)
     yield from _bar(items, total, label, console) if console.is_terminal else _lines(items, total, label, console)
 

@@ -1,7 +1,7 @@
-"""Typed configuration: loaded once at the edge, overridden by dotted path, with errors that name the path.
+"""Typed configuration: validated once at the command line, overridden by dotted path, with errors that name the path.
 
-Every settings class of the project derives from `Settings` and lives beside the code it configures.
-Code below the edge takes plain arguments or its own small settings class, never the whole configuration.
+Every settings class of the project derives from `Settings` and is defined beside the code that it configures.
+Other code takes plain arguments or a small settings class, never the whole configuration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from codetr.core.errors import UserError
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and a misspelt field is an error rather than ignored."""
+    """Base of all settings: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -34,7 +34,7 @@ class Settings(BaseModel):
             raise UserError(describe(error), where=where) from None
 
     def override(self, assignments: Iterable[str]) -> Self:
-        """A copy with `a.b=value` assignments applied; values are read as YAML scalars or lists.
+        """Return a copy with `a.b=value` assignments applied; values are YAML scalars or lists.
 
         Raises:
             UserError: an assignment without `=`, an unknown path, or a value of the wrong type.
@@ -42,7 +42,7 @@ class Settings(BaseModel):
         return self.changed(map(parse_assignment, assignments))
 
     def changed(self, changes: Iterable[tuple[str, Any]], *, where: str = "--set") -> Self:
-        """A copy with values put at dotted paths, in their order.
+        """Return a copy with values set at dotted paths, in their order.
 
         Raises:
             UserError: an unknown path, or a value of the wrong type.
@@ -54,7 +54,7 @@ class Settings(BaseModel):
 
 
 def parse_assignment(text: str, *, where: str = "--set") -> tuple[str, Any]:
-    """`a.b=value` as path and value.
+    """Split `a.b=value` into path and value.
 
     Raises:
         UserError: there is no `=`, or the value is not YAML.
@@ -66,7 +66,7 @@ def parse_assignment(text: str, *, where: str = "--set") -> tuple[str, Any]:
 
 
 def parse_scalar(text: str, path: str) -> Any:
-    """One YAML value; `1e-4` is a number here, although YAML 1.1 wants a dot in it."""
+    """Parse one YAML value; `1e-4` is a number here, although YAML 1.1 requires a dot in it."""
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2024-13-45
@@ -95,7 +95,7 @@ def set_path(values: dict[str, Any], path: str, value: Any, *, where: str) -> No
 
 
 def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """Nested values without those at dotted paths; a path of which a part is absent or None changes nothing."""
+    """Return nested values without those at dotted paths; a path of which a part is absent or None changes nothing."""
     for path in paths:
         part, _, rest = path.partition(".")
         if rest and values.get(part) is not None:
@@ -106,7 +106,7 @@ def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
 
 
 def describe(error: ValidationError) -> str:
-    """A pydantic error in one line per problem: dotted path, what is wrong, the value given."""
+    """Return a pydantic error as text, for every problem the dotted path, what is wrong and the value."""
     problems = []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"]) or "configuration"

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, RunFailed, UserError
 
 T = TypeVar("T")
 
@@ -80,19 +80,19 @@ class Processes:
         """Call `work` on rank 0 while the others wait, and return its result on every rank.
 
         Raises:
-            UserError: on rank 0, what `work` raised. The other processes end with the same exit code and print
+            ReportedError: on rank 0, what `work` raised. The other processes end with the same exit code and print
                 nothing, so that the message appears once.
         """
         result: T | None = None
-        error: UserError | None = None
+        error: ReportedError | None = None
         if self.is_main:
             try:
                 result = work()
-            except UserError as caught:
+            except ReportedError as caught:
                 error = caught
-        failed, result = self.broadcast((error is not None, result))
-        if failed:
-            raise error if error else SystemExit(2)
+        code, result = self.broadcast((error.exit_code if error else None, result))
+        if code is not None:
+            raise error if error else SystemExit(code)
         return cast(T, result)
 
     def main_first(self, work: Callable[[], T]) -> T:
@@ -102,7 +102,7 @@ class Processes:
             The result of rank 0.
 
         Raises:
-            UserError: see `on_main`.
+            ReportedError: see `on_main`.
         """
         value = self.on_main(work)
         if not self.is_main:
@@ -137,20 +137,20 @@ def join(
     rank 0. So that no process waits that long for others to start, all of them meet at torchrun's store first.
 
     Raises:
-        UserError: the store, or another process, did not answer in time.
+        RunFailed: the store, or another process, did not answer in time.
     """
     hint = "Did torchrun end? Else check that every machine reaches the address in MASTER_ADDR and MASTER_PORT."
     try:
         store, *_ = next(rendezvous("env://", rank, world_size, timeout=store_timeout))
     except dist.DistError:
-        raise UserError("the store of torchrun does not answer", hint=hint) from None
+        raise RunFailed("the store of torchrun does not answer", hint=hint) from None
     store.set_timeout(join_timeout)
     store.set(f"codetr/started/{rank}", "")
     try:
         store.wait([f"codetr/started/{other}" for other in range(world_size)])
     except dist.DistError:
         waited = f"{join_timeout.total_seconds():.0f} s"
-        raise UserError(f"not all of the {world_size} processes have started within {waited}", hint=hint) from None
+        raise RunFailed(f"not all of the {world_size} processes have started within {waited}", hint=hint) from None
     on_gpu = device.type == "cuda"
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
@@ -169,8 +169,8 @@ def processes() -> Iterator[Processes]:
     Without torchrun this is one process without a process group.
 
     Raises:
-        UserError: there are fewer GPUs than processes on this machine; the others do not start (see `join`); or
-            another process of the run has ended while this one waited for it.
+        UserError: there are fewer GPUs than processes on this machine.
+        RunFailed: the other processes do not start (see `join`), or one has ended while this one waited for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     local_rank = environment_int("LOCAL_RANK", 0)
@@ -193,6 +193,6 @@ def processes() -> Iterator[Processes]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         hint = "Its message says why, unless it was killed. Start the run again to resume from its checkpoint."
-        raise UserError("another process of this run has ended", hint=hint) from None
+        raise RunFailed("another process of this run has ended", hint=hint) from None
     finally:
         dist.destroy_process_group()

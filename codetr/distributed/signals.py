@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-PREEMPTED = os.EX_TEMPFAIL
-"""Exit code (75) of a run that was asked to stop and has saved its state: start it again to resume."""
+from codetr.core.exit_codes import ExitCode
 
 
 class PreemptedError(SystemExit):
-    """Ends the process with exit code `PREEMPTED` after its `finally` blocks."""
+    """Ends the process with `ExitCode.PREEMPTED` after its `finally` blocks."""
 
     def __init__(self) -> None:
-        super().__init__(PREEMPTED)
+        super().__init__(ExitCode.PREEMPTED)
 
 
 class StopRequest:

@@ -13,8 +13,8 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from codetr.core.exit_codes import ExitCode
 from codetr.core.parent_watch import GRACE, tied_children
-from codetr.distributed.signals import PREEMPTED
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
@@ -28,8 +28,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         processes: how many; usually one per GPU.
 
     Returns:
-        The exit code: that of the first process that failed (128 + n if signal n ended it), `PREEMPTED` after a
-        SIGTERM, 130 after Ctrl-C, or 0.
+        The exit code: that of the first process that failed (128 + n if signal n ended it), `ExitCode.PREEMPTED` after
+        SIGTERM, `ExitCode.INTERRUPTED` after Ctrl-C, or 0.
     """
     # The launcher would print many lines about every process around the message of the one that failed.
     for name in ("torch.distributed.elastic", elastic_launch.__module__):
@@ -53,7 +53,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         with tied_children():
             elastic_launch(config, sys.executable)("-u", "-m", "codetr", *arguments)
     except SignalException as stopped:
-        return PREEMPTED if stopped.sigval == signal.SIGTERM else 128 + stopped.sigval
+        return ExitCode.PREEMPTED if stopped.sigval == signal.SIGTERM else 128 + stopped.sigval
     except ChildFailedError as failed:
         _, failure = failed.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode

@@ -1,4 +1,4 @@
-"""Where a model is: a folder, or a version in a registry as REGISTRY@VERSION."""
+"""Addresses of models: a folder, or a version in a registry as REGISTRY@VERSION."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 def model_folder(address: str) -> Path:
-    """The folder of a model.
+    """Return the folder of a model.
 
     Args:
         address: a model folder, or a registry's folder, "@" and a version: its name ("v3"), an alias ("champion",
-            "previous") or the beginning of its digest.
+            "previous") or the first digits of its digest.
 
     Raises:
-        UserError: there is no such registry or version, or its files were changed. That a folder holds a model is
-            for its reader to check.
+        UserError: there is no such registry or version, or its files were changed. Whether a folder
+            holds a model is for its reader to check.
     """
     path = Path(address)
     root, at, version = address.rpartition("@")

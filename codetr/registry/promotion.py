@@ -1,24 +1,24 @@
-"""Applying the gate to a version: judge it against the champion, and write down what was decided."""
+"""Apply the gate to a version: compare it with the champion, and record the decision in the journal."""
 
 from __future__ import annotations
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.core.manifest import Manifest
-from codetr.evaluation.config import EvaluateConfig
-from codetr.registry.gate import Measured, Verdict, judge
-from codetr.registry.store import MovedMeanwhileError, Registry
-from codetr.registry.versions_and_journal import Action, Entry, Version
+from codetr.registry.gate import EvaluatedModel, Verdict, evaluate_gate
+from codetr.registry.store import AliasesMovedError, Registry
+from codetr.registry.versions_and_journal import Action, JournalEntry, Version
 
-_CONDITIONS = {name: EvaluateConfig.model_fields[name].default for name in ("batch_size", "tta", "tiles")}
-"""Settings of the step evaluate that change what is measured, beside the split, and their defaults."""
+NOT_CONDITIONS = frozenset({"split", "threads", "pictures"})
+"""Settings in an evaluation's manifest that do not decide the metrics: the number of CPU threads and of pictures, and
+the split, of which the evaluation set is the digest. All others do, those of a later release too."""
 
 
-def measured(registry: Registry, version: Version) -> Measured:
-    """What a version's evaluation says about it.
+def read_evaluated_model(registry: Registry, version: Version) -> EvaluatedModel:
+    """Read what the gate compares of a version.
 
     Raises:
-        UserError: the content is damaged, or the model does not say which classes it detects.
+        UserError: the content is damaged, or the model does not list its classes.
     """
     evaluation = Manifest.read(registry.folder(version, "evaluation"), "evaluation")
     path = registry.folder(version, "model") / "model.json"
@@ -26,16 +26,16 @@ def measured(registry: Registry, version: Version) -> Measured:
     names = info.get("class_names") if isinstance(info, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError("class_names is not a list of names", where=str(path))
-    return Measured(
+    return EvaluatedModel(
         metrics=evaluation.summary,
         evaluation_set=evaluation.summary.get("evaluation_set"),
         class_names=names,
         model=version.model,
-        conditions={name: evaluation.config.get(name, default) for name, default in _CONDITIONS.items()},
+        conditions={name: value for name, value in evaluation.config.items() if name not in NOT_CONDITIONS},
     )
 
 
-def consider(
+def promote_if_better(
     registry: Registry,
     version: Version,
     *,
@@ -43,23 +43,30 @@ def consider(
     min_improvement: float = 0.0,
     floor: float | None = None,
 ) -> Verdict:
-    """Let the gate decide about a version, and move `champion` to it if it passes.
+    """Compare a version with the champion, and make it the champion if the gate passes.
 
-    The decision and the move are one: if the champion changes while the gate thinks, it thinks again. Asking again
-    about the champion, or about a version that this champion has already beaten, changes nothing.
+    The decision and the move are atomic: if the champion changes in between, the gate decides again. A repeated call
+    for the champion, or for a version that this champion was preferred to, changes nothing.
+
+    Args:
+        registry: the registry of both.
+        version: the challenger.
+        metric: see `evaluate_gate`, also for the next two.
+        min_improvement: the required improvement.
+        floor: the required value.
 
     Raises:
         UserError: the content of the version or of the champion is damaged.
     """
-    challenger = measured(registry, version)
+    challenger = read_evaluated_model(registry, version)
     while True:
         journal = registry.journal()
         seen = journal[-1] if journal else None
         champion_name = seen.after.champion if seen else None
         champion = None
         if champion_name is not None and champion_name != version.name:
-            champion = measured(registry, registry.version(champion_name))
-        verdict = judge(
+            champion = read_evaluated_model(registry, registry.version(champion_name))
+        verdict = evaluate_gate(
             challenger,
             champion,
             None if champion is None else champion_name,
@@ -68,12 +75,12 @@ def consider(
             floor=floor,
         )
         if champion_name == version.name:
-            return verdict.model_copy(update={"promoted": True, "reasons": ("it is the champion already",)})
-        withdrawal = _withdrawal(journal, version)
-        if withdrawal is not None:
-            reason = f"{version.name} was rolled back on {withdrawal.at} by {withdrawal.by}: {withdrawal.why}"
-            kept = () if verdict.promoted else verdict.reasons
-            verdict = verdict.model_copy(update={"promoted": False, "reasons": (reason, *kept)})
+            return verdict.model_copy(update={"promoted": True, "reasons": ("it is already the champion",)})
+        rollback = _rollback_from(journal, version)
+        if rollback is not None:
+            reason = f"{version.name} was rolled back on {rollback.at} by {rollback.by}: {rollback.why}"
+            others = () if verdict.promoted else verdict.reasons
+            verdict = verdict.model_copy(update={"promoted": False, "reasons": (reason, *others)})
         if not verdict.promoted and any(
             entry.version == version.name and entry.verdict == verdict for entry in journal
         ):
@@ -81,15 +88,15 @@ def consider(
         action: Action = "promote" if verdict.promoted else "refuse"
         try:
             registry.record(action, version, "; ".join(verdict.reasons), seen=seen, verdict=verdict)
-        except MovedMeanwhileError:
+        except AliasesMovedError:
             continue
         return verdict
 
 
-def _withdrawal(journal: list[Entry], version: Version) -> Entry | None:
-    """The rollback that took the championship from this version, unless it has been champion since."""
+def _rollback_from(journal: list[JournalEntry], version: Version) -> JournalEntry | None:
+    """Return the rollback from this version to another, unless the version has been champion since; else None."""
     for entry in reversed(journal):
         if entry.action != "refuse" and version.name in (entry.after.champion, entry.before.champion):
-            withdrawn = entry.action == "rollback" and entry.before.champion == version.name
-            return entry if withdrawn else None
+            rolled_back = entry.action == "rollback" and entry.before.champion == version.name
+            return entry if rolled_back else None
     return None

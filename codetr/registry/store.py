@@ -1,14 +1,14 @@
 """The model registry: immutable versions, the aliases `champion` and `previous`, and the journal of their moves.
 
-    registry.json           says that this is a registry, and of which format
-    content/<digest>/       model/ and evaluation/ of a version, by the digest of both; never changed
-    versions/000003.json    what "v3" is
-    journal/000007.json     what happened to the aliases, and where they are since
+    registry.json           marks the folder as a registry, with the version of the format
+    content/<digest>/       model/ and evaluation/ of a version, by the digest of both; immutable
+    versions/000003.json    the version v3
+    journal/000007.json     a change of the aliases, or a refusal, and the aliases after it
 
-Two rules make it safe without locks, for any number of processes and machines. A record is created only if nobody
-has that name (exactly one of several writers succeeds), and new names are always the next number after those that
-were seen. So a version's number is given once, and moving an alias is a compare-and-swap: the mover writes the entry
-after the newest one it has seen, and if that has been written meanwhile, it has lost and must look again.
+Two rules make concurrent writers safe without locks. A record is created only if its name does not exist (exactly one
+of several writers succeeds), and a new name is the number after those that were read. So a version's number is
+assigned once, and a change of an alias is a compare-and-swap: it writes the entry after the newest one it has read, and
+if another process has written that entry, it reads the journal again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from codetr.core.manifest import NAME, Manifest
 from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
 from codetr.registry.storage.folder import FolderStorage
-from codetr.registry.versions_and_journal import Action, Aliases, Entry, Version, now, who
+from codetr.registry.versions_and_journal import Action, Aliases, JournalEntry, Version, user_and_host, utc_now
 
 T = TypeVar("T", bound=Settings)
 
@@ -31,8 +31,8 @@ MARKER = "registry.json"
 FORMAT = 1
 
 
-class MovedMeanwhileError(Exception):
-    """Somebody moved the aliases after they were read; read them again and decide anew."""
+class AliasesMovedError(Exception):
+    """Another process moved the aliases after they were read; read them again and repeat the decision."""
 
 
 class Registry:
@@ -43,37 +43,37 @@ class Registry:
 
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Registry:
-        """Open the registry at `root`; with `create`, begin one if the folder is missing or empty.
+        """Open the registry at `root`; with `create`, create one if the folder is missing or empty.
 
         Raises:
-            UserError: there is no registry, something else lies there, or its format is of a later release.
+            UserError: there is no registry, the folder holds something else, or its format is of a later release.
         """
         storage = FolderStorage(root)
-        # A freshly formatted volume is empty but for lost+found.
-        there = [name for name in storage.names("") if name != "lost+found"]
-        if MARKER not in there:
-            if there or not create:
-                problem = "is not a registry" if there else "there is no registry"
-                hint = "A registry begins with `codetr register`, in a folder that is empty or does not exist."
+        # A newly formatted volume has a folder lost+found.
+        found = [name for name in storage.names("") if name != "lost+found"]
+        if MARKER not in found:
+            if found or not create:
+                problem = "is not a registry" if found else "there is no registry"
+                hint = "`codetr register` creates one, in a folder that is empty or does not exist."
                 raise UserError(problem, where=str(root), hint=hint)
             storage.create(MARKER, json.dumps({"format": FORMAT}).encode())
         marker = _parse_json(storage, MARKER)
         if marker.get("format") != FORMAT:
-            hint = "It was written by another release of codetr; use that one, or a later one."
+            hint = "It was written by another release of codetr; use that release, or a later one."
             raise UserError(f"has format {marker.get('format')!r}, expected {FORMAT}", where=str(root), hint=hint)
         return cls(storage)
 
     # -- versions ---------------------------------------------------------------------------------------------
 
     def versions(self) -> list[Version]:
-        """Every version, oldest first."""
+        """Return every version, oldest first."""
         return [self._record("versions", name, Version) for name in self.storage.names("versions")]
 
     def version(self, name: str) -> Version:
-        """The version of a name ("v3"), an alias ("champion") or the beginning of its digest.
+        """Return the version of a name ("v3"), an alias ("champion") or the first six or more digits of its digest.
 
         Raises:
-            UserError: there is none, or the beginning fits several.
+            UserError: there is no such version, or the digits fit several.
         """
         versions = self.versions()
         aliases = self.aliases().model_dump()
@@ -92,9 +92,9 @@ class Registry:
         raise UserError(problem, where=str(self.storage), hint=f"Versions: {names}.")
 
     def add(self, model: Path, evaluation: Path) -> Version:
-        """Keep copies of a model folder and its evaluation folder as a version.
+        """Copy a model folder and its evaluation folder into the registry as a version.
 
-        The same content is the same version, however often and by however many processes it is added.
+        The same content is the same version, also when several processes add it at once.
 
         Raises:
             UserError: a file differs from its manifest, or the registry cannot be written.
@@ -108,17 +108,17 @@ class Registry:
             for version in versions:
                 if version.digest == digest:
                     return version
-            version = Version(number=len(versions) + 1, digest=digest, **digests, at=now(), by=who())
-            # Only the number after those just seen: whoever takes it first, the others look again and find
-            # either their own content registered or the next number free.
+            version = Version(number=len(versions) + 1, digest=digest, **digests, at=utc_now(), by=user_and_host())
+            # Only the number after those just read: the first process creates it; the others read again, and find
+            # either their content registered or the next number free.
             if self._create("versions", version.number, version):
                 return version
 
     def folder(self, version: Version, kind: Literal["model", "evaluation"], *, verify: bool = True) -> Path:
-        """The folder of a version's model or evaluation, checked against its manifest.
+        """Return the folder of a version's model or evaluation, checked against its manifest.
 
         Raises:
-            UserError: the content is missing or was changed.
+            UserError: the content is missing or has changed.
         """
         folder = self.storage.folder(_content(version.digest)) / kind
         manifest = Manifest.read(folder, kind, verify=verify)
@@ -130,7 +130,7 @@ class Registry:
     def _add_content(self, digest: str, folders: dict[str, Path], manifests: dict[str, Manifest]) -> None:
         files = {}
         for kind, manifest in manifests.items():
-            # Checks every digest, and that no listed name leads out of the folder.
+            # Checks every digest, and that no listed name points outside the folder.
             manifest.verify(folders[kind])
             for name in (NAME, *manifest.files):
                 files[f"{kind}/{name}"] = folders[kind] / name
@@ -139,21 +139,21 @@ class Registry:
         for kind, manifest in manifests.items():
             # The originals may have changed between the check and the copy.
             if Manifest.read(copy / kind, manifest.kind, verify=True).digest != manifest.digest:
-                raise UserError("does not hold what its name says", where=str(copy / kind))
+                raise UserError("does not match its digest", where=str(copy / kind))
 
     # -- aliases ----------------------------------------------------------------------------------------------
 
-    def journal(self) -> list[Entry]:
-        """Every entry, oldest first."""
-        return [self._record("journal", name, Entry) for name in self.storage.names("journal")]
+    def journal(self) -> list[JournalEntry]:
+        """Return every entry, oldest first."""
+        return [self._record("journal", name, JournalEntry) for name in self.storage.names("journal")]
 
-    def latest(self) -> Entry | None:
-        """The newest entry of the journal, or None before the first."""
+    def latest(self) -> JournalEntry | None:
+        """Return the newest entry of the journal; None if there is none."""
         names = self.storage.names("journal")
-        return self._record("journal", names[-1], Entry) if names else None
+        return self._record("journal", names[-1], JournalEntry) if names else None
 
     def aliases(self) -> Aliases:
-        """Where the aliases are."""
+        """Return the versions that the aliases name."""
         entry = self.latest()
         return entry.after if entry else Aliases()
 
@@ -163,25 +163,25 @@ class Registry:
         version: Version,
         why: str,
         *,
-        seen: Entry | None,
+        seen: JournalEntry | None,
         verdict: Verdict | None = None,
-    ) -> Entry:
-        """Write the journal's next entry, and with it move the aliases unless it is a refusal.
+    ) -> JournalEntry:
+        """Write the journal's next entry; unless it is a refusal, it moves the aliases.
 
         Args:
-            action: what happened; all but "refuse" make `version` the champion and the champion `previous`.
-            version: what it happened to.
+            action: all but "refuse" make `version` the champion, and the champion `previous`.
+            version: the version it is about.
             why: the reason, for people.
-            seen: the newest entry when it was decided.
-            verdict: the gate's, if the gate decided.
+            seen: the newest entry when the decision was made.
+            verdict: the gate's verdict; None if a person decided.
 
         Raises:
-            MovedMeanwhileError: there is an entry after `seen`.
+            AliasesMovedError: there is an entry after `seen`.
         """
         before = seen.after if seen else Aliases()
         after = before if action == "refuse" else Aliases(champion=version.name, previous=before.champion)
         serial = seen.serial + 1 if seen else 1
-        entry = Entry(
+        entry = JournalEntry(
             serial=serial,
             action=action,
             version=version.name,
@@ -189,43 +189,47 @@ class Registry:
             after=after,
             why=why,
             verdict=verdict,
-            at=now(),
-            by=who(),
+            at=utc_now(),
+            by=user_and_host(),
         )
         if not self._create("journal", serial, entry):
-            raise MovedMeanwhileError
+            raise AliasesMovedError
         return entry
 
-    def rollback(self, to: str | None = None, *, why: str) -> Entry:
+    def rollback(self, to: str | None = None, *, why: str) -> JournalEntry:
         """Make the previous champion, or the version `to`, champion again.
 
-        What was champion becomes `previous`, so a second rollback undoes the first. The gate does not promote a
-        version again that was rolled back from.
+        The champion becomes `previous`, so a second rollback undoes the first. The gate never promotes a version again
+        that was rolled back from.
+
+        Args:
+            to: a version as `version` finds it; None for the previous champion.
+            why: the reason, for people.
 
         Raises:
-            UserError: there is nothing to roll back to, no reason is given, the version is champion already, or its
-                content is damaged.
+            UserError: there is nothing to roll back to, no reason is given, the version is already the champion, or
+                its content is damaged.
         """
         if not why.strip():
-            raise UserError("the reason is empty", hint="Say why: it is what people will read in a year.")
+            raise UserError("the reason is empty", hint="Give a reason: the journal keeps it.")
         while True:
             seen = self.latest()
             aliases = seen.after if seen else Aliases()
             target = to or aliases.previous
             if target is None:
                 hint = "Name a version with `--to`: `codetr registry list` shows them."
-                raise UserError("there was no champion before the present one", where=str(self.storage), hint=hint)
+                raise UserError("there is no previous champion", where=str(self.storage), hint=hint)
             version = self.version(target)
             if version.name == aliases.champion:
-                raise UserError(f"{version.name} is the champion already", where=str(self.storage))
+                raise UserError(f"{version.name} is already the champion", where=str(self.storage))
             self.folder(version, "model")
             try:
                 return self.record("rollback", version, why, seen=seen)
-            except MovedMeanwhileError:
+            except AliasesMovedError:
                 if to is None:
-                    # "Back" meant back from the champion that was seen; another one may be better than it.
-                    problem = "the aliases moved at the same time"
-                    hint = "Look at `codetr registry list` and decide again."
+                    # The rollback was meant for the champion that was read, not for a newer one.
+                    problem = "another process moved the aliases at the same time"
+                    hint = "Check `codetr registry list`, then decide again."
                     raise UserError(problem, where=str(self.storage), hint=hint) from None
 
     # -- records ----------------------------------------------------------------------------------------------
@@ -238,7 +242,7 @@ class Registry:
         record = into.parse(_parse_json(self.storage, key), where=f"{self.storage}/{key}")
         number = record.number if isinstance(record, Version) else getattr(record, "serial", None)
         if name != f"{number:06}.json":
-            raise UserError(f"says it is number {number}", where=f"{self.storage}/{key}")
+            raise UserError(f"contains number {number}", where=f"{self.storage}/{key}")
         return record
 
 

@@ -1,4 +1,4 @@
-"""The registry's records: versions, and the journal of what happened to the aliases."""
+"""The records of a registry: versions, and the journal of the aliases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Version(Settings):
 
     Attributes:
         number: 1, 2, 3, … in the order of registration; the version's name is "v" and this number.
-        digest: identity of the content: the digest of both manifests' digests.
+        digest: of the digests of both manifests; identifies the content.
         model: digest of the model's manifest.
         evaluation: digest of the evaluation's manifest.
         at: when it was registered; UTC, ISO 8601.
@@ -37,26 +37,26 @@ class Version(Settings):
 
     @property
     def name(self) -> str:
-        """What people call the version."""
+        """The name of the version, e.g. "v3"."""
         return f"v{self.number}"
 
 
 class Aliases(Settings):
-    """Which versions the aliases name; None before there was one."""
+    """Names of the versions that are champion and previous champion; None if there is none."""
 
     champion: str | None = None
     previous: str | None = None
 
 
-class Entry(Settings):
-    """One entry of the journal. The newest entry's `after` is where the aliases are.
+class JournalEntry(Settings):
+    """One entry of the journal. `after` of the newest entry holds the current aliases.
 
     Attributes:
         serial: 1, 2, 3, … without gaps.
         action: "promote" and "refuse" are the gate's; "rollback" is a person's.
         version: the version it is about.
-        before: where the aliases were.
-        after: where they are since.
+        before: the aliases before it.
+        after: the aliases after it.
         why: the reason, for people.
         verdict: the gate's verdict; None for a rollback.
         at: when; UTC, ISO 8601.
@@ -74,13 +74,13 @@ class Entry(Settings):
     by: str
 
 
-def now() -> str:
-    """The time in UTC, to the second, as ISO 8601."""
+def utc_now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def who() -> str:
-    """User and machine of this process; the user's number where it has no name, as in many containers."""
+def user_and_host() -> str:
+    """Return user and machine of this process; the user's number if it has no name, as in many containers."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -35,7 +35,7 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
             without a single usable annotation, or an output folder that holds something else. Lesser faults are
             repaired or dropped, and reported.
     """
-    require_output(output, "dataset", besides=_UNLISTED)
+    require_output(output, "dataset", unlisted=_UNLISTED)
     with Tracker.start("prepare", config=config.model_dump(mode="json")) as tracker:
         manifest = _write_dataset(config, output)
         tracker.summary(manifest.summary)

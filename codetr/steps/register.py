@@ -1,4 +1,4 @@
-"""The fourth step: keep a model with its evaluation as a version, and let the gate decide about the champion."""
+"""The step register: `model/` and `evaluation/` → a version in the registry, promoted if the gate passes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
-from codetr.registry.promotion import consider
+from codetr.registry.promotion import promote_if_better
 from codetr.registry.store import Registry
 from codetr.tracking import Tracker
 
@@ -20,11 +20,11 @@ RESULT = "registration.json"
 
 
 class RegisterConfig(Settings):
-    """What the gate asks for.
+    """Settings of the step register.
 
     Attributes:
-        metric: the metric that counts, by its name in the evaluation's metrics; higher is better.
-        min_improvement: a challenger must be better than the champion, and by at least this much.
+        metric: name of the metric that the gate compares; higher is better.
+        min_improvement: a challenger has to be better than the champion, and by at least this much.
         floor: a model below this value never becomes champion, not even as the first; None for no floor.
     """
 
@@ -36,23 +36,23 @@ class RegisterConfig(Settings):
 def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Path, output: Path) -> Manifest:
     """Register a model with its evaluation, and write `registration.json` with the version and the verdict.
 
-    A challenger that the gate refuses is kept as a version all the same; only the alias does not move. Registering
-    the same again gives the same version.
+    A challenger that the gate refuses becomes a version too; only the alias does not move. A repeated registration
+    gives the same version.
 
     Args:
         config: see `RegisterConfig`.
-        model: what `codetr train` wrote.
-        evaluation: what `codetr evaluate` wrote about this very model.
-        registry: the registry's folder; begun if it does not exist.
-        output: where the registration goes; an earlier one is replaced.
+        model: folder written by `train`.
+        evaluation: folder written by `evaluate` for the same model.
+        registry: the registry's folder; created if it does not exist.
+        output: folder for the registration; an earlier one is replaced.
 
     Returns:
-        The manifest of `output`; its summary holds version, verdict and numbers.
+        The manifest of `output`; its summary holds version, verdict and metrics.
 
     Raises:
-        UserError: a folder is not what it should be or was changed, the evaluation is of another model or lacks the
-            metric altogether, the registry cannot be read or written, or `output` holds something else. Nothing is
-            registered then.
+        UserError: a folder is of the wrong kind or has changed, the evaluation is of another model or has no such
+            metric, the registry cannot be read or written, or `output` holds something else. Nothing is registered
+            then.
     """
     require_output(output, "registration")
     manifest = Manifest.read(model, "model", verify=True)
@@ -69,7 +69,7 @@ def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Pa
         tracker.uses(evaluation, "evaluation")
         store = Registry.open(registry, create=True)
         version = store.add(model, evaluation)
-        verdict = consider(
+        verdict = promote_if_better(
             store, version, metric=config.metric, min_improvement=config.min_improvement, floor=config.floor
         )
         result = {

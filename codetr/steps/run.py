@@ -1,7 +1,7 @@
-"""Running a step as the command a person would type, from a program that has its settings at hand.
+"""Run a step as the command `codetr STEP`, from a program that has the settings as values.
 
-An engine's task calls this, so that it runs exactly what `codetr <step>` runs: the same checks, the same log,
-and a mistake in the settings ends as one line that says what to do rather than as a traceback.
+The task of a pipeline calls this, so it runs exactly what a person runs: the same checks, the same log, the same exit
+codes, and an error is one line that says what to do instead of a traceback.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from codetr.core.failure_file import write_failure
 from codetr.core.files import write_json
 from codetr.core.parent_watch import tied_children, watch_parent
 
 
 def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> None:
-    """Run `codetr STEP --params FILE --name value …` and wait for it; its output goes where this process's goes.
+    """Run `codetr STEP --params FILE --name value …` and wait for it; it inherits stdout and stderr.
 
     SIGTERM is passed on to it, and it ends when this process does. Called from the main thread.
 
@@ -29,7 +30,7 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
         arguments: the command's other options, by name.
 
     Raises:
-        SystemExit: the step failed; with its exit code, after its own message.
+        SystemExit: the step failed, and has printed why; with its exit code, or 128 + n if signal n ended it.
     """
     # KFP starts this process, through a shell.
     watch_parent()
@@ -48,4 +49,7 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
             finally:
                 signal.signal(signal.SIGTERM, handler)
     if code != 0:
+        # As shells do: an exit status has no room for the negative number of a signal.
+        code = code if code > 0 else 128 - code
+        write_failure(code, f"codetr {step} ended with exit code {code}")
         raise SystemExit(code)

@@ -6,18 +6,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import model_validator
+
 from codetr.core.errors import UserError
 from codetr.core.settings import Settings, read_yaml
 
 if TYPE_CHECKING:
     from codetr.zoo.recipe import Recipe
 
-
 T = TypeVar("T", bound=Settings)
 
 
+class TrainSection(Settings):
+    """The section `train` of a params file.
+
+    Attributes:
+        recipe: a recipe of the zoo, or a YAML file as `codetr zoo NAME` prints it.
+        set: what differs from the recipe, by dotted path; None for nothing.
+    """
+
+    recipe: str | None = None
+    set: dict[str, Any] | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What differs from the recipe, by dotted path."""
+        return self.set or {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_settings_of_the_recipe(cls, values: Any) -> Any:
+        """Refuse `epochs: 12` beside `recipe`, with the form it should have."""
+        if unknown := sorted(values.keys() - cls.model_fields.keys()):
+            form = "settings of the recipe go under `set`, e.g. `set: {training.epochs: 12}`"
+            raise ValueError(f"unknown field '{unknown[0]}': {form}")
+        return values
+
+
 def section(params: Path | None, name: str, *, optional: bool = False) -> dict[str, Any]:
-    """The settings under `name` in a params file; empty without a file, and if the section is `optional` without it.
+    """Return a section of a params file; empty without a file, and if the section is `optional` without it.
 
     Raises:
         UserError: no such file or section, or the section is not a mapping.
@@ -28,8 +55,8 @@ def section(params: Path | None, name: str, *, optional: bool = False) -> dict[s
     if name not in values:
         if optional:
             return {}
-        there = ", ".join(map(str, values)) or "none"
-        raise UserError(f"has no section '{name}'", where=str(params), hint=f"Sections: {there}.")
+        sections = ", ".join(map(str, values)) or "none"
+        raise UserError(f"has no section '{name}'", where=str(params), hint=f"Sections: {sections}.")
     if values[name] is None:
         return {}
     if not isinstance(values[name], dict):
@@ -44,14 +71,14 @@ def step_settings(
     assignments: Sequence[str] | None,
     given: Mapping[str, Any] | None = None,
 ) -> T:
-    """Settings of a step.
+    """Read the settings of a step.
 
     Args:
         kind: the step's settings class.
         name: the step's section in a params file.
         params: a params file.
-        assignments: what `--set` was given.
-        given: values of command-line options, by field; None means that the option was not used.
+        assignments: `path.to.field=value`, the values of `--set`.
+        given: values of command-line options, by field; None for an option that was not given.
 
     Raises:
         UserError: names the file or option, the field and the value.
@@ -63,7 +90,7 @@ def step_settings(
 
 
 def read_recipe(name: str) -> Recipe:
-    """A recipe by its name in the zoo, or from a YAML file as `codetr zoo NAME` prints it.
+    """Return a recipe by its name in the zoo, or from a YAML file as `codetr zoo NAME` prints it.
 
     Raises:
         UserError: neither a recipe nor a file of that name, or the file is not a recipe.
@@ -77,25 +104,13 @@ def read_recipe(name: str) -> Recipe:
 
 
 def chosen_recipe(name: str | None, params: Path | None, assignments: Sequence[str] | None) -> Recipe:
-    """The recipe that `train` runs: `--recipe` or the params file's, with the changes of both `set`s.
-
-    The section `train` of a params file has a `recipe` and, under `set`, values by dotted path.
+    """Return the recipe that `train` runs: `--recipe` or the params file's, changed by the file's `set` and `--set`.
 
     Raises:
         UserError: no recipe is named, an unknown field, or a value of the wrong type.
     """
-    values = section(params, "train")
-    unknown = sorted(map(str, values.keys() - {"recipe", "set"}))
-    if unknown:
-        hint = "The section has `recipe` and `set`; settings of the recipe go under `set`, e.g. training.epochs: 12."
-        raise UserError(f"unknown field '{unknown[0]}'", where=f"{params}: train", hint=hint)
-    changes = values.get("set") or {}
-    if not isinstance(changes, dict):
-        raise UserError("is not a mapping of dotted paths to values", where=f"{params}: train.set")
-    name = name or values.get("recipe")
-    if not name:
+    train = step_settings(TrainSection, "train", params, None, {"recipe": name})
+    if not train.recipe:
         raise UserError("no recipe is named", hint="Give --recipe; `codetr zoo` lists them.")
-    recipe = read_recipe(str(name)).changed(
-        ((str(path), value) for path, value in changes.items()), where=f"{params}: train.set"
-    )
+    recipe = read_recipe(train.recipe).changed(train.changes.items(), where=f"{params}: train.set")
     return recipe.override(assignments or [])

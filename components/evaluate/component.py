@@ -1,4 +1,4 @@
-"""A model and a dataset → metrics, pictures and a report."""
+"""Component `evaluate`: a model and a dataset → metrics, pictures and a report."""
 
 from kfp import dsl
 
@@ -13,16 +13,16 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
 ) -> None:
-    """Measure a detector as COCO does.
+    """Evaluate a detector with the COCO metrics.
 
     Args:
         settings: the `evaluate` section of params.yaml.
         processes: one for each GPU, or 1; the result is the same for any number.
         model: what `train` wrote.
         dataset: what `prepare` wrote.
-        evaluation: everything the step writes.
-        metrics: the headline figures, for the pipeline's own pages.
-        report: the report, likewise.
+        evaluation: the folder that the step writes.
+        metrics: the main metrics, for the pages of Kubeflow Pipelines.
+        report: the HTML report, for the same pages.
     """
     import shutil
     from pathlib import Path

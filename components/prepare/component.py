@@ -1,15 +1,15 @@
-"""Annotations and images → a dataset."""
+"""Component `prepare`: annotations and images → a dataset."""
 
 from kfp import dsl
 
 
 @dsl.component(base_image="codetr", install_kfp_package=False)
 def prepare(settings: dict, dataset: dsl.Output[dsl.Dataset]) -> None:
-    """Index annotations and images, checked by the data doctor.
+    """Index annotations and images, and check them.
 
     Args:
-        settings: the `prepare` section of params.yaml; its paths are seen from the task (/data on a cluster).
-        dataset: the indexed dataset, which refers to the images where they are.
+        settings: the `prepare` section of params.yaml; paths as the task sees them (/data on a cluster).
+        dataset: the indexed dataset, which refers to the images.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A model and its evaluation → a version in the registry, and the gate's verdict."""
+"""Component `register`: a model and its evaluation → a version in the registry, and the gate's verdict."""
 
 from kfp import dsl
 

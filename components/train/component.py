@@ -1,4 +1,4 @@
-"""A dataset and a recipe → a model."""
+"""Component `train`: a dataset and a recipe → a model."""
 
 from kfp import dsl
 
@@ -11,7 +11,7 @@ def train(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
 ) -> None:
-    """Train a detector; a retried task resumes from its last checkpoint.
+    """Train a detector; a retried task resumes from its newest checkpoint.
 
     Args:
         settings: the `train` section of params.yaml: the recipe and what differs from it.

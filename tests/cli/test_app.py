@@ -1,9 +1,12 @@
-"""The command line as a person or an engine meets it: real processes where exit codes and streams count."""
+"""The command line: help, settings, errors and exit codes, in real processes where streams and codes count."""
+
+from __future__ import annotations
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,8 +40,8 @@ COMMANDS = (
 )
 
 
-def test_help_teaches_and_does_not_load_torch():
-    """Help that takes seconds is not asked for; the heavy libraries are what would make it slow."""
+def test_help_teaches_and_does_not_load_torch() -> None:
+    """Heavy libraries would make the help take seconds."""
     script = (
         "import sys; from codetr.cli import main\n"
         "try: main(['--help'])\n"
@@ -55,13 +58,13 @@ def test_help_teaches_and_does_not_load_torch():
     [[name] for name in COMMANDS] + [["registry", name] for name in ("list", "show", "rollback")],
     ids=" ".join,
 )
-def test_every_commands_help_has_an_example(capsys, command):
+def test_every_commands_help_has_an_example(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     code, out, _ = call(capsys, *command, "--help")
     assert code == 0
     assert f"codetr {' '.join(command)} " in out.split("Options")[0].split("Usage:")[1].split("\n", 1)[1]
 
 
-def test_a_users_mistake_is_a_message_on_stderr_and_code_2(tmp_path):
+def test_a_users_mistake_is_a_message_on_stderr_and_code_2(tmp_path: Path) -> None:
     process = start("registry", "list", tmp_path / "nowhere")
     assert process.returncode == 2
     assert process.stdout == ""
@@ -70,13 +73,13 @@ def test_a_users_mistake_is_a_message_on_stderr_and_code_2(tmp_path):
     assert "Traceback" not in process.stderr
 
 
-def test_a_path_with_brackets_is_printed_as_it_is(capsys, tmp_path):
-    """Error messages hold the user's own names; they are text, not markup."""
+def test_a_path_with_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Error messages contain names that the user chose; they are text, not markup."""
     _, _, err = call(capsys, "registry", "list", tmp_path / "[bold]x")
     assert "[bold]x" in err
 
 
-def test_a_file_name_that_is_not_utf8_can_be_complained_about(tmp_path):
+def test_a_file_name_that_is_not_utf8_can_be_in_an_error(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     process = start("registry", "list", f"{tmp_path}/{name}")
     assert process.returncode == 2
@@ -84,28 +87,28 @@ def test_a_file_name_that_is_not_utf8_can_be_complained_about(tmp_path):
     assert "Traceback" not in process.stderr
 
 
-def test_a_defect_is_a_traceback(capsys, monkeypatch):
-    """Only mistakes of users are dressed up; hiding a defect would make it impossible to report."""
+def test_a_defect_is_a_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only expected errors are messages; a defect without a traceback could not be reported."""
     monkeypatch.setattr(Registry, "open", lambda root: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["registry", "list", "x"])
 
 
-def test_an_unknown_option_is_code_2(capsys):
+def test_an_unknown_option_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "registry", "list", "--colour", "red", "x")
     assert code == 2
     assert "--colour" in err
 
 
-def test_interrupting_is_code_130(capsys, monkeypatch):
-    def interrupt(root):
+def test_interrupting_is_code_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(root: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Registry, "open", interrupt)
     assert call(capsys, "registry", "list", "x")[0] == 130
 
 
-def test_version(capsys):
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from codetr.core.version import __version__
 
     assert call(capsys, "--version")[:2] == (0, f"codetr {__version__}\n")
@@ -114,7 +117,7 @@ def test_version(capsys):
 # Settings
 
 
-def test_settings_come_from_the_file_then_options_then_set(tmp_path):
+def test_settings_come_from_the_file_then_options_then_set(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text("register: {metric: AP50, min_improvement: 0.1, floor: 0.2}\n")
     config = step_settings(RegisterConfig, "register", params, ["floor=0.3"], {"min_improvement": 0.2, "metric": None})
@@ -131,14 +134,14 @@ def test_settings_come_from_the_file_then_options_then_set(tmp_path):
         ("register: {a", r"params.yaml: is not valid YAML"),
     ],
 )
-def test_a_mistake_in_the_params_file_is_named(tmp_path, text, said):
+def test_a_mistake_in_the_params_file_is_named(tmp_path: Path, text: str, said: str) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(text)
     with pytest.raises(UserError, match=said):
         step_settings(RegisterConfig, "register", params, [])
 
 
-def test_an_empty_section_means_the_defaults(tmp_path):
+def test_an_empty_section_means_the_defaults(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text("register:\n")
     assert section(params, "register") == {}
@@ -147,7 +150,9 @@ def test_an_empty_section_means_the_defaults(tmp_path):
 # Recipes
 
 
-def test_a_recipe_comes_from_the_zoo_or_a_file_that_the_zoo_printed(capsys, tmp_path):
+def test_a_recipe_comes_from_the_zoo_or_a_file_that_the_zoo_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, out, _ = call(capsys, "zoo", "tiny")
     assert code == 0
     path = tmp_path / "my.yaml"
@@ -155,7 +160,7 @@ def test_a_recipe_comes_from_the_zoo_or_a_file_that_the_zoo_printed(capsys, tmp_
     assert chosen_recipe(str(path), None, []) == chosen_recipe("tiny", None, []) == zoo.recipe("tiny")
 
 
-def test_the_params_files_changes_apply_before_those_of_the_command_line(tmp_path):
+def test_the_params_files_changes_apply_before_those_of_the_command_line(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(
         "train: {recipe: tiny, set: {training.seed: 3, training.optimizer.lr: 1.0e-05, loader.workers: 0}}"
@@ -168,8 +173,8 @@ def test_the_params_files_changes_apply_before_those_of_the_command_line(tmp_pat
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("train: {recipe: tiny, epochs: 3}", r"params.yaml: train: unknown field 'epochs'.*go under `set`"),
-        ("train: {recipe: tiny, set: [1]}", r"train.set: is not a mapping"),
+        ("train: {recipe: tiny, epochs: 3}", r"params.yaml: train: .*unknown field 'epochs'.*go under `set`"),
+        ("train: {recipe: tiny, set: [1]}", r"train: set: .*valid dictionary"),
         ("train: {recipe: tiny, set: {training.epoch: 3}}", r"'training.epoch' does not exist.*epochs"),
         ("train: {recipe: tiny, set: {training.epochs: 0}}", r"training.epochs: .*greater than 0"),
         ("train: {recipe: small}", r"no recipe 'small'.*tiny"),
@@ -177,14 +182,14 @@ def test_the_params_files_changes_apply_before_those_of_the_command_line(tmp_pat
         ("train: {}", r"no recipe is named"),
     ],
 )
-def test_a_mistake_in_the_recipe_is_named(tmp_path, text, said):
+def test_a_mistake_in_the_recipe_is_named(tmp_path: Path, text: str, said: str) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(text)
     with pytest.raises(UserError, match=said):
         chosen_recipe(None, params, [])
 
 
-def test_the_zoo_lists_every_recipe(capsys):
+def test_the_zoo_lists_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "zoo")
     assert [line.split()[0] for line in out.splitlines()[1:]] == zoo.names()
 
@@ -192,7 +197,7 @@ def test_the_zoo_lists_every_recipe(capsys):
 # Data
 
 
-def test_drawn_data_is_prepared_and_the_doctor_reports(capsys, tmp_path):
+def test_drawn_data_is_prepared_and_the_doctor_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shapes, dataset = tmp_path / "shapes", tmp_path / "dataset"
     assert call(capsys, "sample-data", shapes, "-n", 10, "--seed", 1)[0] == 0
     splits = [
@@ -216,14 +221,16 @@ def test_drawn_data_is_prepared_and_the_doctor_reports(capsys, tmp_path):
         (["--params", "params.yaml", "--repo", "r"], "--repo"),
     ],
 )
-def test_an_option_that_nothing_uses_is_refused(capsys, tmp_path, options, named):
+def test_an_option_that_nothing_uses_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], named: str
+) -> None:
     """It would be ignored silently, and the dataset made from something else than was asked for."""
     code, _, err = call(capsys, "prepare", *options, "-o", tmp_path / "dataset")
     assert code == 2
     assert f"{named}: is given without" in err
 
 
-def test_voc_and_yolo_are_told_by_what_is_named_and_merged(capsys, tmp_path):
+def test_voc_and_yolo_are_recognised_and_merged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shapes, dataset = tmp_path / "shapes", tmp_path / "dataset"
     draw_sample_data(shapes, 10, seed=1, sides=(48, 64))
     for split in ("train", "val"):
@@ -244,7 +251,7 @@ def test_voc_and_yolo_are_told_by_what_is_named_and_merged(capsys, tmp_path):
     assert "--train-images: is given 2 times for 4 --train" in err
 
 
-def test_prepare_without_annotations_says_what_is_missing(capsys, tmp_path):
+def test_prepare_without_annotations_says_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = call(capsys, "prepare", "-o", tmp_path / "dataset")
     assert code == 2
     assert "Give --train" in err
@@ -253,7 +260,9 @@ def test_prepare_without_annotations_says_what_is_missing(capsys, tmp_path):
 # Processes
 
 
-def test_predict_passes_its_options_on_and_says_what_it_found(capsys, tmp_path):
+def test_predict_passes_its_options_on_and_says_what_it_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     write_images(tmp_path / "in", 2)
     write_clip(tmp_path / "clip.mp4", 5)
     registry = write_registry(tmp_path / "r", write_model(tmp_path / "model"))

@@ -96,6 +96,6 @@ def test_a_loader_process_that_the_system_kills_is_explained(
     """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
     monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
     code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")
-    assert code == 2
+    assert code == 70
     assert "a process that loads images was killed" in err
     assert "fewer workers" in err

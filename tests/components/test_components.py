@@ -1,5 +1,10 @@
 """Every step has a component, and its interface is what the pipeline and a person in the UI see."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import pytest
 from kfp import dsl
 
@@ -43,12 +48,14 @@ def test_the_component_and_every_input_are_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_a_step_that_fails_fails_the_task_with_its_exit_code(name, tmp_path, capfd) -> None:
-    """The body runs as it stands: a mistake in the settings is the step's own message, and no output appears."""
+def test_a_step_that_fails_fails_the_task_with_its_exit_code(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The body runs unchanged: a mistake in the settings is the step's message, and no output appears."""
     inputs, outputs = INTERFACES[name]
     artifacts = {key: dsl.Artifact(uri=str(tmp_path / key)) for key in inputs & {"dataset", "model", "evaluation"}}
     artifacts |= {key: dsl.Artifact(uri=str(tmp_path / "out" / key)) for key in outputs}
-    values = {"settings": {"no_such_setting": 1}, "checkpoints": "c", "processes": 1, "registry": "r"}
+    values: dict[str, Any] = {"settings": {"no_such_setting": 1}, "checkpoints": "c", "processes": 1, "registry": "r"}
     arguments = {key: value for key, value in values.items() if key in inputs}
     with pytest.raises(SystemExit) as stopped:
         COMPONENTS[name].python_func(**arguments, **artifacts)

@@ -1,4 +1,4 @@
-"""What messages are made of."""
+"""The errors that are reported as messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and reading errors name the file and the place."""
+"""Files appear atomically, and reading errors name the file and the position."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_json_digest_does_not_depend_on_the_order_of_keys(tmp_path: Path) -> Non
 def test_only_a_missing_empty_or_earlier_folder_may_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command pointed at a folder of somebody's images would delete them."""
+    """A command pointed at a folder of images would delete them."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/0.jpg").write_text("a photograph")
@@ -126,7 +126,7 @@ def test_only_a_missing_empty_or_earlier_folder_may_be_replaced(
         require_replaceable(tmp_path / "photos", "result", lambda _: ["0.jpg"])
     with pytest.raises(UserError, match="is a file"):
         require_replaceable(tmp_path / "photos/0.jpg", "result", lambda _: ["0.jpg"])
-    with pytest.raises(UserError, match=r"0\.jpg is no folder"):
+    with pytest.raises(UserError, match=r"0\.jpg is not a writable folder"):
         require_replaceable(tmp_path / "photos/0.jpg/out", "result", lambda _: ["0.jpg"])
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(UserError, match="current folder"):

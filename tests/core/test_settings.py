@@ -76,7 +76,7 @@ def test_yaml_is_never_executed(tmp_path: Path) -> None:
         read_yaml(path)
 
 
-def test_values_are_left_out_by_path():
+def test_values_are_left_out_by_path() -> None:
     """A part that is switched off has no fields to leave out; the values given stay whole."""
     values = {"a": {"b": 1, "c": {"d": 2, "e": 3}}, "off": None, "f": 4}
     left = without(values, ["a.b", "a.c.d", "off.x", "nowhere.y", "f"])

@@ -1,4 +1,6 @@
-"""The DAG in Airflow itself: how it is loaded, which command it runs, and what becomes of failures."""
+"""The DAG in Airflow itself: how it is loaded, which command it runs, and what it does when that fails."""
+
+from __future__ import annotations
 
 import ast
 import json
@@ -10,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.airflow import ROOT, Airflow
+from codetr.core.exit_codes import ExitCode
+from tests.support.airflow import Airflow
+from tests.support.exit_codes import AIRFLOW_ENDS
+from tests.support.paths import ROOT
 
 DAG = ROOT / "dags/retrain.py"
 
 
 def command(path: Path, script: str) -> str:
-    """An executable at `path`, to stand where the project's interpreter stands."""
+    """Write an executable to `path`, to use as the project's interpreter."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
@@ -30,6 +35,29 @@ def test_it_needs_nothing_but_airflow() -> None:
     assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"airflow"}
 
 
+def test_its_exit_codes_are_those_of_codetr() -> None:
+    """The DAG has a copy, which would otherwise keep an old meaning."""
+    statements = ast.parse(DAG.read_text()).body
+    [copy] = [node for node in statements if isinstance(node, ast.ClassDef) and node.name == "ExitCode"]
+    members = {ast.unparse(node) for node in copy.body if isinstance(node, ast.Assign)}
+    assert members == {f"{code.name} = {code.value}" for code in ExitCode}
+
+
+def test_every_exit_code_retries_or_fails_the_task(airflow: Airflow) -> None:
+    """A mistake that is retried costs hours; a full disk or a preemption that is not retried ends the schedule."""
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from retrain import raise_for_exit_code\n"
+        "ends = {}\n"
+        "for code in json.loads(sys.argv[2]):\n"
+        "    try: ends[code] = raise_for_exit_code(code, 'Error: the reason')\n"
+        "    except Exception as error: ends[code] = type(error).__name__\n"
+        "print(json.dumps(ends))"
+    )
+    command = [str(airflow.program.with_name("python")), "-c", script, str(DAG.parent), json.dumps(list(AIRFLOW_ENDS))]
+    result = subprocess.run(command, env=airflow.environment(), capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout.splitlines()[-1]) == {str(code): end for code, end in AIRFLOW_ENDS.items()}
+
+
 def test_it_loads_with_its_schedule(airflow: Airflow) -> None:
     result = airflow.run("dags", "list", "--local", "-o", "json", "--columns", "dag_id,timetable_summary")
     [listed] = [line for line in result.stdout.splitlines() if line.startswith("[{")]
@@ -41,7 +69,7 @@ def test_it_loads_with_its_schedule(airflow: Airflow) -> None:
 def test_parameters_become_the_commands_arguments(airflow: Airflow, tmp_path: Path) -> None:
     """As they are, without a shell between: a value with spaces or a semicolon stays one argument."""
     record = tmp_path / "arguments"
-    script = f'for word in "$@"; do echo "$word" >> {record}; done; pwd >> {record}; exit 2'
+    script = f'for word in "$@"; do echo "$word" >> {record}; done; pwd >> {record}; echo "Error: no recipe"; exit 2'
     given = {"recipe": "tiny; rm -rf /", "overrides": ["training.epochs=2", "a=b c"], "processes": 2}
     result = airflow.run(
         "dags",
@@ -58,8 +86,8 @@ def test_parameters_become_the_commands_arguments(airflow: Airflow, tmp_path: Pa
         *("--set", "training.epochs=2", "--set", "a=b c"),
         str(tmp_path),
     ]
-    # Exit code 2 is a mistake in the settings: trying again would not mend it.
-    assert "The settings are wrong" in result.stdout + result.stderr
+    # Exit code 2 is a mistake, with the reason in the last line: a retry would fail again.
+    assert "AirflowFailException: Error: no recipe" in result.stdout + result.stderr
     assert "UP_FOR_RETRY" not in result.stdout + result.stderr
 
 
@@ -80,11 +108,11 @@ def test_on_kubeflow_the_same_run_is_found_again_by_its_name(airflow: Airflow, t
 
 
 def test_a_task_that_is_killed_takes_the_pipeline_with_it(airflow: Airflow, tmp_path: Path) -> None:
-    """Otherwise a training nobody knows of would go on, and hold the checkpoints of the next."""
+    """Otherwise an unknown training would go on, and lock the checkpoints of the next."""
     started, stopped = tmp_path / "started", tmp_path / "stopped"
     script = f"trap 'touch {stopped}; exit 75' TERM; touch {started}; while true; do sleep 0.1; done"
     environment = airflow.environment(CODETR_PYTHON=command(tmp_path / "python", script), CODETR_PROJECT=str(tmp_path))
-    words = [airflow.program, "dags", "test", "codetr_retrain"]
+    words = [str(airflow.program), "dags", "test", "codetr_retrain"]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(started, 120)

@@ -1,15 +1,18 @@
 """params.yaml becomes the pipeline's arguments, with the recipe and its changes from the command line."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from codetr.core.errors import UserError
-from pipelines.arguments import step_settings
+from pipelines.arguments import step_arguments
 from tests.support.paths import ROOT
 
-SECTIONS = {
+SECTIONS: dict[str, dict[str, Any]] = {
     "prepare": {"train": {"annotations": "a.json", "images": "i"}},
     "train": {"recipe": "tiny", "set": {"training.epochs": 20, "training.seed": 1}},
     "evaluate": {},
@@ -22,15 +25,15 @@ def write(path: Path, sections: object) -> Path:
     return path
 
 
-def test_sections_are_passed_on_as_they_are(tmp_path):
-    settings = step_settings(write(tmp_path / "params.yaml", SECTIONS))
+def test_sections_are_passed_on_as_they_are(tmp_path: Path) -> None:
+    settings = step_arguments(write(tmp_path / "params.yaml", SECTIONS))
     assert settings == {f"{step}_settings": section for step, section in SECTIONS.items()}
 
 
-def test_recipe_and_overrides_win_over_the_file(tmp_path):
+def test_recipe_and_overrides_win_over_the_file(tmp_path: Path) -> None:
     params = write(tmp_path / "params.yaml", SECTIONS)
     recipe = "co_dino_5scale_r50_1x_coco"
-    settings = step_settings(params, recipe, ["training.epochs=24", "training.optimizer.lr=1e-4"])
+    settings = step_arguments(params, recipe, ["training.epochs=24", "training.optimizer.lr=1e-4"])
     assert settings["train_settings"] == {
         "recipe": recipe,
         "set": {"training.epochs": 24, "training.seed": 1, "training.optimizer.lr": 1e-4},
@@ -44,27 +47,29 @@ def test_recipe_and_overrides_win_over_the_file(tmp_path):
         ({**SECTIONS, "train": ["tiny"]}, "train: is a list, expected a mapping"),
         ([], "expected a mapping"),
         ({**SECTIONS, "train": {"recipe": "huge"}}, "there is no recipe 'huge'"),
+        ({**SECTIONS, "train": {"recipe": "tiny", "epochs": 3}}, "train: .*unknown field 'epochs': .* under `set`"),
+        ({**SECTIONS, "train": {"recipe": "tiny", "set": [1]}}, "train: set: .*valid dictionary"),
         ({**SECTIONS, "train": {"recipe": "tiny", "set": {"training.epoch": 3}}}, "'training.epoch' does not exist"),
         ({**SECTIONS, "evaluate": {"pictures": -1}}, "evaluate: pictures: .*greater than or equal to 0"),
         ({**SECTIONS, "register": {"metrics": "AP"}}, "register: metrics: .*not permitted"),
     ],
 )
-def test_what_cannot_work_is_an_error_before_anything_runs(tmp_path, sections, problem):
+def test_what_cannot_work_is_an_error_before_anything_runs(tmp_path: Path, sections: object, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
-        step_settings(write(tmp_path / "params.yaml", sections))
+        step_arguments(write(tmp_path / "params.yaml", sections))
 
 
-def test_an_override_without_a_value_is_an_error(tmp_path):
+def test_an_override_without_a_value_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--set: 'training.epochs' is not of the form"):
-        step_settings(write(tmp_path / "params.yaml", SECTIONS), overrides=["training.epochs"])
+        step_arguments(write(tmp_path / "params.yaml", SECTIONS), overrides=["training.epochs"])
 
 
-def test_the_repositorys_own_params_are_usable():
-    settings = step_settings(ROOT / "params.yaml")
+def test_the_params_of_the_repository_are_usable() -> None:
+    settings = step_arguments(ROOT / "params.yaml")
     assert settings["train_settings"]["recipe"]
 
 
-def test_sections_of_which_everything_has_a_default_may_be_left_out(tmp_path):
+def test_sections_of_which_everything_has_a_default_may_be_left_out(tmp_path: Path) -> None:
     sections = {name: SECTIONS[name] for name in ("prepare", "train")}
-    settings = step_settings(write(tmp_path / "params.yaml", sections))
+    settings = step_arguments(write(tmp_path / "params.yaml", sections))
     assert settings["evaluate_settings"] == settings["register_settings"] == {}

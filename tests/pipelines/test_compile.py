@@ -1,6 +1,9 @@
 """The compiled pipeline: its shape, and how it is written."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,17 +11,20 @@ import yaml
 from codetr.core.errors import UserError
 from pipelines.compile import compile_pipeline
 
+Compiled = tuple[dict[str, Any], dict[str, Any]]
+"""The document of the pipeline and that of the platform."""
+
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> tuple[dict, dict]:
-    """The pipeline's document and the platform's."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Compile the pipeline."""
     path = tmp_path_factory.mktemp("compiled") / "retrain.yaml"
     compile_pipeline(path)
     pipeline, platform = yaml.safe_load_all(path.read_text())
     return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
-def test_the_steps_wait_for_one_another(compiled):
+def test_the_steps_wait_for_one_another(compiled: Compiled) -> None:
     tasks = compiled[0]["root"]["dag"]["tasks"]
     assert {name: task.get("dependentTasks", []) for name, task in tasks.items()} == {
         "prepare": [],
@@ -28,17 +34,17 @@ def test_the_steps_wait_for_one_another(compiled):
     }
 
 
-def test_what_depends_on_files_outside_the_pipeline_is_never_cached(compiled):
+def test_what_depends_on_files_outside_the_pipeline_is_never_cached(compiled: Compiled) -> None:
     tasks = compiled[0]["root"]["dag"]["tasks"]
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == {"train", "evaluate"}
 
 
-def test_a_lost_training_is_started_again(compiled):
+def test_a_lost_training_is_started_again(compiled: Compiled) -> None:
     assert compiled[0]["root"]["dag"]["tasks"]["train"]["retryPolicy"]["maxRetryCount"] == 3
 
 
-def test_every_task_runs_in_the_given_image_with_the_volume(compiled):
+def test_every_task_runs_in_the_given_image_with_the_volume(compiled: Compiled) -> None:
     pipeline, platform = compiled
     executors = pipeline["deploymentSpec"]["executors"]
     assert len(executors) == 4
@@ -49,22 +55,22 @@ def test_every_task_runs_in_the_given_image_with_the_volume(compiled):
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
-def test_training_and_evaluation_get_what_is_asked_for(compiled):
+def test_training_and_evaluation_get_what_is_asked_for(compiled: Compiled) -> None:
     pipeline, platform = compiled
     for name, executor in pipeline["deploymentSpec"]["executors"].items():
-        wanted = name in ("exec-train", "exec-evaluate")
-        assert ("resources" in executor["container"]) == wanted
-        assert ("emptyDirMounts" in platform[name]) == wanted
+        computes = name in ("exec-train", "exec-evaluate")
+        assert ("resources" in executor["container"]) == computes
+        assert ("emptyDirMounts" in platform[name]) == computes
 
 
-def test_compiling_twice_gives_the_same_file(tmp_path):
+def test_compiling_twice_gives_the_same_file(tmp_path: Path) -> None:
     for name in ("one.yaml", "two.yaml"):
         compile_pipeline(tmp_path / name)
     assert (tmp_path / "one.yaml").read_bytes() == (tmp_path / "two.yaml").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.yaml", "two.yaml"]
 
 
-def test_another_ending_is_refused_and_nothing_is_written(tmp_path: Path):
+def test_another_ending_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ends in \.yaml"):
         compile_pipeline(tmp_path / "retrain.json")
     assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,18 @@
-"""Submitting to a server and waiting, over HTTP: what is sent, what is found again, and what a person is told."""
+"""Submitting to a server and waiting, over HTTP: what is sent, what is found again, and how errors are reported."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codetr.core.errors import UserError
-from pipelines.kfp_server import Server
+from codetr.core.errors import RunFailed, UserError
+from pipelines.kfp_server import connect
+from pipelines.options import Server
 from pipelines.submit import submit, wait
+from tests.support.kfp_server import PipelineServer
 
 ARGUMENTS = {
     **{f"{step}_settings": {} for step in ("prepare", "evaluate", "register")},
@@ -15,11 +23,11 @@ ARGUMENTS = {
 }
 
 
-def start(server, run_name="night", **fields):
-    return submit(Server(server.endpoint, **fields), ARGUMENTS, experiment="codetr", run_name=run_name)
+def start(server: PipelineServer, run_name: str = "night", **fields: Any) -> str:
+    return submit(Server(endpoint=server.endpoint, **fields), ARGUMENTS, experiment="codetr", run_name=run_name)
 
 
-def test_a_run_is_created_with_the_pipeline_and_its_arguments(server):
+def test_a_run_is_created_with_the_pipeline_and_its_arguments(server: PipelineServer) -> None:
     run_id = start(server)
     [run] = server.runs
     assert run["run_id"] == run_id
@@ -32,7 +40,7 @@ def test_a_run_is_created_with_the_pipeline_and_its_arguments(server):
     assert parameters["checkpoints"] == "/data/checkpoints/night"
 
 
-def test_asking_again_finds_the_same_run_unless_it_failed(server):
+def test_asking_again_finds_the_same_run_unless_it_failed(server: PipelineServer) -> None:
     """A scheduler that was restarted while it waited must not train twice."""
     first = start(server)
     assert start(server) == first
@@ -44,8 +52,8 @@ def test_asking_again_finds_the_same_run_unless_it_failed(server):
     assert len(server.experiments) == 1
 
 
-def test_waiting_ends_when_the_run_has_succeeded(server, capsys):
-    wait(Server(server.endpoint), start(server), timeout=60, every=0.01)
+def test_waiting_ends_when_the_run_has_succeeded(server: PipelineServer, capsys: pytest.CaptureFixture[str]) -> None:
+    wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("Run run-0:")] == [
         "PENDING",
         "RUNNING",
@@ -53,37 +61,82 @@ def test_waiting_ends_when_the_run_has_succeeded(server, capsys):
     ]
 
 
-def test_waiting_outlives_a_server_that_is_restarted(server):
+def test_waiting_outlives_a_server_that_is_restarted(server: PipelineServer) -> None:
     run_id = start(server)
     server.broken_answers = 5
-    wait(Server(server.endpoint), run_id, timeout=60, every=0.01)
+    wait(Server(endpoint=server.endpoint), run_id, timeout=60, every=0.01)
 
 
-def test_a_server_that_stays_broken_ends_the_wait(server):
+def test_a_server_that_stays_broken_ends_the_wait(server: PipelineServer) -> None:
     run_id = start(server)
     server.broken_answers = 10_000
-    with pytest.raises(UserError, match="the database is restarting"):
-        wait(Server(server.endpoint), run_id, timeout=60, every=0.001)
+    with pytest.raises(RunFailed, match="the database is restarting"):
+        wait(Server(endpoint=server.endpoint), run_id, timeout=60, every=0.001)
 
 
-def test_a_failed_run_is_an_error_that_names_the_task_and_the_reason(server):
+def test_a_failed_run_is_an_error_that_names_the_task_and_the_reason(server: PipelineServer) -> None:
     server.ending = "FAILED"
-    with pytest.raises(UserError, match=r"FAILED \(train: out of memory\)"):
-        wait(Server(server.endpoint), start(server), timeout=60, every=0.01)
+    with pytest.raises(RunFailed, match=r"FAILED \(train: out of memory\)"):
+        wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
 
 
-def test_a_run_that_takes_too_long_is_an_error(server):
+@pytest.mark.parametrize("reason", ["main: Error (exit code 2)", "failed to execute component: exit status 2"])
+def test_a_task_that_ended_with_a_mistake_makes_the_run_a_mistake(server: PipelineServer, reason: str) -> None:
+    """A scheduler would train again for hours, for the same error."""
+    server.ending, server.reason = "FAILED", reason
+    with pytest.raises(UserError, match="exit"):
+        wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
+
+
+def test_a_canceled_run_ends_the_wait(server: PipelineServer) -> None:
+    """The waiting of KFP's client never ends."""
+    server.ending = "CANCELED"
+    with pytest.raises(RunFailed, match="ended as CANCELED"):
+        wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "the pipeline is invalid", UserError),
+        (403, "no permission in namespace team", UserError),
+        (500, "InternalServerError: Invalid input error: Unrecognized input parameter: image", UserError),
+        (429, "too many requests", RunFailed),
+        (500, "the database is away", RunFailed),
+        (503, "no healthy upstream", RunFailed),
+    ],
+)
+def test_a_refused_request_is_a_mistake_and_a_server_in_trouble_is_not(
+    server: PipelineServer, status: int, message: str, kind: type[Exception]
+) -> None:
+    """What is refused would be refused again; what is in trouble may accept the next request."""
+    server.refusal = (status, message)
+    with pytest.raises(kind, match=f"{status} {message}"):
+        start(server)
+
+
+def test_a_server_that_does_not_answer_in_time_is_a_failure() -> None:
+    """A connection that is accepted and never answered would hold the scheduler's slot for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(RunFailed, match=r"no Kubeflow Pipelines server answers.*timed out"):
+            connect(Server(endpoint=endpoint), timeout=0.2)
+
+
+def test_a_run_that_takes_too_long_is_an_error(server: PipelineServer) -> None:
     server.ending = "RUNNING"
-    with pytest.raises(UserError, match="has not ended after 0 s"):
-        wait(Server(server.endpoint), start(server), timeout=0.2, every=0.01)
+    with pytest.raises(RunFailed, match="has not ended after 0 s"):
+        wait(Server(endpoint=server.endpoint), start(server), timeout=0.2, every=0.01)
 
 
-def test_a_run_that_does_not_exist_is_an_error_at_once(server):
+def test_a_run_that_does_not_exist_is_an_error_at_once(server: PipelineServer) -> None:
     with pytest.raises(UserError, match="no run run-9"):
-        wait(Server(server.endpoint), "run-9", timeout=60, every=10)
+        wait(Server(endpoint=server.endpoint), "run-9", timeout=60, every=10)
 
 
-def test_tokens_are_sent_from_the_option_and_from_the_service_accounts_file(server, tmp_path, monkeypatch):
+def test_tokens_are_sent_from_the_option_and_from_the_service_accounts_file(
+    server: PipelineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.token = "secret"
     with pytest.raises(UserError, match=r"401.*KFP_TOKEN"):
         start(server)
@@ -100,7 +153,7 @@ def test_tokens_are_sent_from_the_option_and_from_the_service_accounts_file(serv
         start(server)
 
 
-def test_a_server_of_several_users_needs_a_namespace(server):
+def test_a_server_of_several_users_needs_a_namespace(server: PipelineServer) -> None:
     server.several_users = True
     with pytest.raises(UserError, match="--namespace"):
         start(server)
@@ -108,11 +161,15 @@ def test_a_server_of_several_users_needs_a_namespace(server):
     assert server.experiments[0]["namespace"] == "team"
 
 
-def test_a_wrong_address_is_an_error_that_says_so(server):
-    for endpoint, problem in [
-        ("localhost:8888", "not an http:// or https:// address"),
-        ("http://127.0.0.1:9", "no Kubeflow Pipelines server answers"),
-        (f"{server.endpoint}/elsewhere", "404.*Is this the address"),
-    ]:
-        with pytest.raises(UserError, match=problem):
-            submit(Server(endpoint), ARGUMENTS, experiment="codetr", run_name="night")
+def test_a_wrong_address_is_an_error_that_says_so(server: PipelineServer) -> None:
+    cases: list[tuple[str, type[Exception], str]] = [
+        ("localhost:8888", UserError, "not an http:// or https:// address"),
+        ("http://[::1:8888", UserError, "no Kubeflow Pipelines server answers"),
+        # The address may be right, and the server be away.
+        ("http://127.0.0.1:9", RunFailed, "no Kubeflow Pipelines server answers.*port-forward"),
+        (f"{server.endpoint}/elsewhere", UserError, "404.*Is this the address"),
+        (f"{server.endpoint}/page", UserError, "does not answer as a Kubeflow Pipelines server"),
+    ]
+    for endpoint, kind, problem in cases:
+        with pytest.raises(kind, match=problem):
+            submit(Server(endpoint=endpoint), ARGUMENTS, experiment="codetr", run_name="night")

@@ -9,6 +9,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.registry.address import model_folder
 from codetr.registry.store import Registry
+from tests.support.registry_folders import MakeCandidate
 
 
 def test_a_path_is_itself_even_with_an_at_sign(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_a_path_is_itself_even_with_an_at_sign(tmp_path: Path) -> None:
     assert model_folder("outputs/model") == Path("outputs/model")
 
 
-def test_a_version_is_its_model_folder_and_is_checked(make_candidate, tmp_path: Path) -> None:
+def test_a_version_is_its_model_folder_and_is_checked(make_candidate: MakeCandidate, tmp_path: Path) -> None:
     """Weights that were changed in the registry are not those that were registered."""
     registry = Registry.open(tmp_path / "registry", create=True)
     candidate = make_candidate()

@@ -1,20 +1,26 @@
-"""The gate applied to a registry: what moves, what does not, and what repeats itself harmlessly."""
+"""The gate applied to a registry: what moves the alias, what does not, and repeated calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.registry.promotion import consider
+from codetr.registry.promotion import promote_if_better
 from codetr.registry.store import Registry
+from tests.support.registry_folders import MakeCandidate
 
 
 @pytest.fixture
-def registry(tmp_path) -> Registry:
+def registry(tmp_path: Path) -> Registry:
     return Registry.open(tmp_path / "registry", create=True)
 
 
-def test_first_then_better_then_worse(registry, make_candidate):
+def test_first_then_better_then_worse(registry: Registry, make_candidate: MakeCandidate) -> None:
     verdicts = [
-        consider(registry, registry.add(*make_candidate(weights, ap)))
+        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
         for weights, ap in (("a", 0.4), ("b", 0.5), ("c", 0.45))
     ]
     assert [verdict.promoted for verdict in verdicts] == [True, True, False]
@@ -35,58 +41,64 @@ def test_first_then_better_then_worse(registry, make_candidate):
         {"settings": {"batch_size": 4}},
     ],
 )
-def test_what_cannot_be_compared_does_not_move_the_alias(registry, make_candidate, other):
-    consider(registry, registry.add(*make_candidate("a", 0.4)))
-    assert not consider(registry, registry.add(*make_candidate("b", 0.9, **other))).promoted
+def test_what_cannot_be_compared_does_not_move_the_alias(
+    registry: Registry, make_candidate: MakeCandidate, other: dict[str, Any]
+) -> None:
+    promote_if_better(registry, registry.add(*make_candidate("a", 0.4)))
+    assert not promote_if_better(registry, registry.add(*make_candidate("b", 0.9, **other))).promoted
     assert registry.aliases().champion == "v1"
 
 
-def test_how_many_pictures_were_drawn_does_not_matter(registry, make_candidate):
-    consider(registry, registry.add(*make_candidate("a", 0.4)))
+def test_the_number_of_pictures_is_not_a_condition(registry: Registry, make_candidate: MakeCandidate) -> None:
+    promote_if_better(registry, registry.add(*make_candidate("a", 0.4, settings={"batch_size": 1})))
     settings = {"batch_size": 1, "pictures": 3, "threads": 2}
-    assert consider(registry, registry.add(*make_candidate("b", 0.5, settings=settings))).promoted
+    assert promote_if_better(registry, registry.add(*make_candidate("b", 0.5, settings=settings))).promoted
 
 
-def test_asking_again_changes_nothing(registry, make_candidate):
-    """A task that is retried after it succeeded must not write history twice, nor find the champion unworthy."""
+def test_asking_again_changes_nothing(registry: Registry, make_candidate: MakeCandidate) -> None:
+    """A task that is retried after it succeeded must not write the journal twice, nor refuse the champion."""
     first, worse = registry.add(*make_candidate("a", 0.4)), registry.add(*make_candidate("b", 0.3))
     for version in (first, worse):
-        consider(registry, version)
-    again = consider(registry, first)
+        promote_if_better(registry, version)
+    again = promote_if_better(registry, first)
     assert again.promoted
-    assert again.reasons == ("it is the champion already",)
-    assert not consider(registry, worse).promoted
+    assert again.reasons == ("it is already the champion",)
+    assert not promote_if_better(registry, worse).promoted
     assert [entry.action for entry in registry.journal()] == ["promote", "refuse"]
 
 
-def test_a_version_that_was_rolled_back_is_not_promoted_by_the_gate_again(registry, make_candidate):
+def test_a_version_that_was_rolled_back_is_not_promoted_by_the_gate_again(
+    registry: Registry, make_candidate: MakeCandidate
+) -> None:
     """Otherwise the next scheduled run with the same data would undo what a person decided."""
     first, second = registry.add(*make_candidate("a", 0.4)), registry.add(*make_candidate("b", 0.5))
-    consider(registry, first)
-    consider(registry, second)
+    promote_if_better(registry, first)
+    promote_if_better(registry, second)
     registry.rollback(why="blind at night")
-    verdict = consider(registry, second)
+    verdict = promote_if_better(registry, second)
     assert not verdict.promoted
     assert "rolled back" in verdict.reasons[0]
     assert "blind at night" in verdict.reasons[0]
     assert registry.aliases().champion == "v1"
-    assert consider(registry, registry.add(*make_candidate("c", 0.6))).promoted
+    assert promote_if_better(registry, registry.add(*make_candidate("c", 0.6))).promoted
 
 
-def test_a_person_can_put_a_withdrawn_version_back(registry, make_candidate):
+def test_a_person_can_put_a_withdrawn_version_back(registry: Registry, make_candidate: MakeCandidate) -> None:
     first, second = registry.add(*make_candidate("a", 0.4)), registry.add(*make_candidate("b", 0.5))
-    consider(registry, first)
-    consider(registry, second)
+    promote_if_better(registry, first)
+    promote_if_better(registry, second)
     registry.rollback(why="?")
     registry.rollback("v2", why="it was the camera")
-    assert consider(registry, second).promoted
-    assert not consider(registry, first).promoted
+    assert promote_if_better(registry, second).promoted
+    assert not promote_if_better(registry, first).promoted
 
 
-def test_a_model_without_class_names_is_an_error(registry, make_candidate, tmp_path):
+def test_a_model_without_class_names_is_an_error(
+    registry: Registry, make_candidate: MakeCandidate, tmp_path: Path
+) -> None:
     candidate = make_candidate(classes=())
     version = registry.add(*candidate)
-    assert consider(registry, version).promoted
+    assert promote_if_better(registry, version).promoted
     broken = make_candidate("broken")
     (broken.model / "model.json").write_text('{"class_names": "square"}')
     from codetr.core.manifest import Manifest
@@ -94,4 +106,4 @@ def test_a_model_without_class_names_is_an_error(registry, make_candidate, tmp_p
     manifest = Manifest.of(broken.model, "model")
     manifest.write(broken.model)
     with pytest.raises(UserError, match="class_names is not a list"):
-        consider(registry, registry.add(*broken))
+        promote_if_better(registry, registry.add(*broken))

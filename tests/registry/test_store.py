@@ -1,5 +1,7 @@
 """Versions, aliases and the journal, alone and with several processes at once."""
 
+from __future__ import annotations
+
 import errno
 import itertools
 import json
@@ -8,26 +10,30 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.manifest import Manifest
-from codetr.registry.promotion import consider
-from codetr.registry.store import MovedMeanwhileError, Registry
+from codetr.registry.promotion import promote_if_better
+from codetr.registry.store import AliasesMovedError, Registry
+from tests.support.registry_folders import Candidate, MakeCandidate
 
 
 @pytest.fixture
-def registry(tmp_path) -> Registry:
+def registry(tmp_path: Path) -> Registry:
     return Registry.open(tmp_path / "registry", create=True)
 
 
-def tree(folder) -> dict[str, bytes]:
+def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_version_is_a_verified_copy_addressed_by_both_manifests(registry, make_candidate):
+def test_a_version_is_a_verified_copy_addressed_by_both_manifests(
+    registry: Registry, make_candidate: MakeCandidate
+) -> None:
     candidate = make_candidate()
     version = registry.add(*candidate)
     manifests = {kind: Manifest.read(getattr(candidate, kind), kind).digest for kind in ("model", "evaluation")}
@@ -37,8 +43,8 @@ def test_a_version_is_a_verified_copy_addressed_by_both_manifests(registry, make
         assert tree(registry.folder(version, kind)) == tree(getattr(candidate, kind))
 
 
-def test_changing_the_original_does_not_change_the_version(registry, make_candidate):
-    """A hard link would pass every other test and still let a training overwrite a registered model."""
+def test_changing_the_original_does_not_change_the_version(registry: Registry, make_candidate: MakeCandidate) -> None:
+    """A hard link would pass every other test, and a training could overwrite a registered model."""
     candidate = make_candidate()
     version = registry.add(*candidate)
     with (candidate.model / "model.safetensors").open("r+") as stream:
@@ -46,14 +52,14 @@ def test_changing_the_original_does_not_change_the_version(registry, make_candid
     assert (registry.folder(version, "model") / "model.safetensors").read_text() == "w"
 
 
-def test_the_same_content_is_the_same_version(registry, make_candidate):
+def test_the_same_content_is_the_same_version(registry: Registry, make_candidate: MakeCandidate) -> None:
     first = registry.add(*make_candidate("a"))
     registry.add(*make_candidate("b"))
     assert registry.add(*make_candidate("a")) == first
     assert [version.name for version in registry.versions()] == ["v1", "v2"]
 
 
-def test_a_changed_file_is_refused_and_nothing_is_registered(registry, make_candidate):
+def test_a_changed_file_is_refused_and_nothing_is_registered(registry: Registry, make_candidate: MakeCandidate) -> None:
     candidate = make_candidate()
     (candidate.model / "model.safetensors").write_text("tampered")
     with pytest.raises(UserError, match="differs from the digest"):
@@ -62,7 +68,9 @@ def test_a_changed_file_is_refused_and_nothing_is_registered(registry, make_cand
     assert registry.storage.names("content") == []
 
 
-def test_a_manifest_that_names_files_outside_its_folder_is_refused(registry, make_candidate, tmp_path):
+def test_a_manifest_that_names_files_outside_its_folder_is_refused(
+    registry: Registry, make_candidate: MakeCandidate, tmp_path: Path
+) -> None:
     """Manifests are read from outside; a listed name must not lead a copy out of the folder."""
     candidate = make_candidate()
     (tmp_path / "work" / "secret").write_text("secret")
@@ -73,7 +81,7 @@ def test_a_manifest_that_names_files_outside_its_folder_is_refused(registry, mak
         registry.add(*candidate)
 
 
-def test_damaged_content_is_noticed(registry, make_candidate):
+def test_damaged_content_is_noticed(registry: Registry, make_candidate: MakeCandidate) -> None:
     version = registry.add(*make_candidate())
     file = registry.folder(version, "model") / "model.safetensors"
     file.chmod(0o644)
@@ -84,7 +92,9 @@ def test_damaged_content_is_noticed(registry, make_candidate):
         registry.add(*make_candidate())
 
 
-def test_content_of_a_registration_that_was_killed_is_used_by_the_next(registry, make_candidate):
+def test_content_of_a_registration_that_was_killed_is_used_by_the_next(
+    registry: Registry, make_candidate: MakeCandidate
+) -> None:
     """The content is added before the number; a kill between the two must not block that content for ever."""
     version = registry.add(*make_candidate())
     (registry.storage.root / "versions" / "000001.json").unlink()
@@ -92,9 +102,9 @@ def test_content_of_a_registration_that_was_killed_is_used_by_the_next(registry,
     assert registry.add(*make_candidate()).digest == version.digest
 
 
-def test_versions_are_found_by_name_alias_and_digest(registry, make_candidate):
+def test_versions_are_found_by_name_alias_and_digest(registry: Registry, make_candidate: MakeCandidate) -> None:
     first, second = registry.add(*make_candidate("a")), registry.add(*make_candidate("b"))
-    consider(registry, first)
+    promote_if_better(registry, first)
     assert registry.version("v2") == second
     assert registry.version("champion") == first
     assert registry.version(second.digest[7:17]) == second
@@ -104,7 +114,7 @@ def test_versions_are_found_by_name_alias_and_digest(registry, make_candidate):
         registry.version("v9")
 
 
-def test_only_a_registry_is_opened(tmp_path):
+def test_only_a_registry_is_opened(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no registry"):
         Registry.open(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
@@ -122,7 +132,7 @@ def test_only_a_registry_is_opened(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"number": 1}', "null"])
-def test_a_damaged_record_is_a_clear_error(registry, make_candidate, text):
+def test_a_damaged_record_is_a_clear_error(registry: Registry, make_candidate: MakeCandidate, text: str) -> None:
     registry.add(*make_candidate())
     path = registry.storage.root / "versions" / "000001.json"
     path.chmod(0o644)
@@ -131,17 +141,17 @@ def test_a_damaged_record_is_a_clear_error(registry, make_candidate, text):
         registry.versions()
 
 
-def test_a_record_under_a_wrong_number_is_noticed(registry, make_candidate):
+def test_a_record_under_a_wrong_number_is_noticed(registry: Registry, make_candidate: MakeCandidate) -> None:
     registry.add(*make_candidate())
     folder = registry.storage.root / "versions"
     shutil.copy(folder / "000001.json", folder / "000002.json")
-    with pytest.raises(UserError, match="says it is number 1"):
+    with pytest.raises(UserError, match="contains number 1"):
         registry.versions()
 
 
-def test_rollback_goes_back_and_forth_and_is_in_the_journal(registry, make_candidate):
+def test_rollback_goes_back_and_forth_and_is_in_the_journal(registry: Registry, make_candidate: MakeCandidate) -> None:
     for weights, ap in (("a", 0.4), ("b", 0.5)):
-        consider(registry, registry.add(*make_candidate(weights, ap)))
+        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
     entry = registry.rollback(why="blind at night")
     assert registry.aliases().model_dump() == {"champion": "v1", "previous": "v2"}
     assert (entry.action, entry.before.champion, entry.after.champion) == ("rollback", "v2", "v1")
@@ -153,26 +163,26 @@ def test_rollback_goes_back_and_forth_and_is_in_the_journal(registry, make_candi
     assert [entry.serial for entry in registry.journal()] == [1, 2, 3, 4]
 
 
-def test_rollback_to_any_version(registry, make_candidate):
+def test_rollback_to_any_version(registry: Registry, make_candidate: MakeCandidate) -> None:
     for weights, ap in (("a", 0.4), ("b", 0.5), ("c", 0.6)):
-        consider(registry, registry.add(*make_candidate(weights, ap)))
+        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
     registry.rollback("v1", why="checked by hand")
     assert registry.aliases().model_dump() == {"champion": "v1", "previous": "v3"}
-    with pytest.raises(UserError, match="v1 is the champion already"):
+    with pytest.raises(UserError, match="v1 is already the champion"):
         registry.rollback("v1", why="again")
 
 
-def test_rollback_needs_something_to_go_back_to(registry, make_candidate):
-    with pytest.raises(UserError, match="no champion before"):
+def test_rollback_needs_something_to_go_back_to(registry: Registry, make_candidate: MakeCandidate) -> None:
+    with pytest.raises(UserError, match="no previous champion"):
         registry.rollback(why="?")
-    consider(registry, registry.add(*make_candidate()))
-    with pytest.raises(UserError, match="no champion before"):
+    promote_if_better(registry, registry.add(*make_candidate()))
+    with pytest.raises(UserError, match="no previous champion"):
         registry.rollback(why="?")
 
 
-def test_rollback_to_damaged_content_is_refused(registry, make_candidate):
+def test_rollback_to_damaged_content_is_refused(registry: Registry, make_candidate: MakeCandidate) -> None:
     for weights, ap in (("a", 0.4), ("b", 0.5)):
-        consider(registry, registry.add(*make_candidate(weights, ap)))
+        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
     file = registry.folder(registry.version("v1"), "model") / "model.safetensors"
     file.unlink()
     with pytest.raises(UserError, match="missing"):
@@ -180,12 +190,12 @@ def test_rollback_to_damaged_content_is_refused(registry, make_candidate):
     assert registry.aliases().champion == "v2"
 
 
-def test_moving_an_alias_that_moved_meanwhile_fails(registry, make_candidate):
-    """Compare-and-swap: who decided on an old state must decide again, not overwrite."""
+def test_moving_an_alias_that_another_process_moved_fails(registry: Registry, make_candidate: MakeCandidate) -> None:
+    """Compare-and-swap: a decision on an old state must be repeated, not overwrite the newer one."""
     first, second = registry.add(*make_candidate("a")), registry.add(*make_candidate("b"))
     seen = registry.latest()
     registry.record("promote", first, "one", seen=seen)
-    with pytest.raises(MovedMeanwhileError):
+    with pytest.raises(AliasesMovedError):
         registry.record("promote", second, "two", seen=seen)
     assert registry.aliases().champion == "v1"
 
@@ -193,7 +203,7 @@ def test_moving_an_alias_that_moved_meanwhile_fails(registry, make_candidate):
 PROCESS = """
 import sys, time
 from pathlib import Path
-from codetr.registry.promotion import consider
+from codetr.registry.promotion import promote_if_better
 from codetr.registry.store import Registry
 
 root, start, *candidates = sys.argv[1:]
@@ -201,13 +211,13 @@ time.sleep(max(0, float(start) - time.time()))
 registry = Registry.open(Path(root), create=True)
 for candidate in candidates:
     version = registry.add(Path(candidate) / "model", Path(candidate) / "evaluation")
-    verdict = consider(registry, version)
+    verdict = promote_if_better(registry, version)
     print(version.name, version.digest, verdict.promoted)
 """
 
 
-def run_together(root, candidates_of_processes) -> list[list[list[str]]]:
-    """Register in as many processes at the same moment; the lines each of them printed, split into words."""
+def run_together(root: Path, candidates_of_processes: list[list[Candidate]]) -> list[list[list[str]]]:
+    """Register in as many processes at the same moment; return the lines that each printed, split into words."""
     start = time.time() + 1.5
     processes = [
         subprocess.Popen(
@@ -226,7 +236,9 @@ def run_together(root, candidates_of_processes) -> list[list[list[str]]]:
     return outputs
 
 
-def test_processes_that_register_at_once_all_succeed_with_numbers_of_their_own(tmp_path, make_candidate):
+def test_processes_that_register_at_once_all_succeed_with_different_numbers(
+    tmp_path: Path, make_candidate: MakeCandidate
+) -> None:
     """A number given twice, or a lost promotion, would show here: 4 processes, 5 models each, best AP known."""
     groups = [[make_candidate(f"m{p}-{k}", round(0.1 + 0.01 * (5 * k + p), 3)) for k in range(5)] for p in range(4)]
     outputs = run_together(tmp_path / "registry", groups)
@@ -240,21 +252,22 @@ def test_processes_that_register_at_once_all_succeed_with_numbers_of_their_own(t
     assert [entry.serial for entry in journal] == list(range(1, len(journal) + 1))
     for before, after in itertools.pairwise(journal):
         assert after.before == before.after
-    promoted = [entry.verdict.challenger for entry in journal if entry.action == "promote"]
-    assert promoted == sorted(promoted)
+    promotions = [entry.verdict for entry in journal if entry.verdict and entry.action == "promote"]
+    values = [verdict.challenger or 0.0 for verdict in promotions]
+    assert values == sorted(values)
     assert not [name for name in os.listdir(registry.storage.root / "content") if name.startswith(".")]
 
 
-def test_processes_that_register_the_same_make_one_version(tmp_path, make_candidate):
+def test_processes_that_register_the_same_make_one_version(tmp_path: Path, make_candidate: MakeCandidate) -> None:
     outputs = run_together(tmp_path / "registry", [[make_candidate("same")]] * 4)
     assert len({tuple(line) for lines in outputs for line in lines}) == 1
     assert [version.name for version in Registry.open(tmp_path / "registry").versions()] == ["v1"]
 
 
-def test_a_full_disk_is_a_message_and_leaves_no_record(registry, monkeypatch):
-    """It would be a traceback, or a number that is taken by half a record."""
+def test_a_full_disk_is_a_message_and_leaves_no_record(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a traceback, or a number with half a record."""
 
-    def full(descriptor):
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -263,12 +276,12 @@ def test_a_full_disk_is_a_message_and_leaves_no_record(registry, monkeypatch):
     assert os.listdir(registry.storage.root / "journal") == []
 
 
-def test_records_are_never_rewritten(registry, make_candidate):
+def test_records_are_never_rewritten(registry: Registry, make_candidate: MakeCandidate) -> None:
     """Promotions, refusals and rollbacks only add files."""
     seen: dict[str, bytes] = {}
     for action in range(4):
         if action < 3:
-            consider(registry, registry.add(*make_candidate(f"m{action}", [0.4, 0.3, 0.5][action])))
+            promote_if_better(registry, registry.add(*make_candidate(f"m{action}", [0.4, 0.3, 0.5][action])))
         else:
             registry.rollback(why="?")
         now = tree(registry.storage.root)

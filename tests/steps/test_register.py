@@ -1,6 +1,9 @@
 """The step register on folders as the steps before it leave them."""
 
+from __future__ import annotations
+
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,20 +11,27 @@ from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig, register
+from tests.support.registry_folders import MakeCandidate
 
 
 @pytest.fixture
-def registry(tmp_path):
+def registry(tmp_path: Path) -> Path:
     return tmp_path / "registry"
 
 
-def run(make_candidate, registry, weights="a", ap=0.4, config=None, **changes):
-    candidate = make_candidate(weights, ap, **changes)
+def run(
+    make_candidate: MakeCandidate,
+    registry: Path,
+    weights: str = "a",
+    ap: float | None = 0.4,
+    config: RegisterConfig | None = None,
+) -> tuple[Manifest, Path]:
+    candidate = make_candidate(weights, ap)
     output = registry.parent / f"registration-{weights}"
     return register(config or RegisterConfig(), *candidate, registry, output), output
 
 
-def test_a_registration_tells_version_verdict_and_lineage(make_candidate, registry):
+def test_a_registration_tells_version_verdict_and_lineage(make_candidate: MakeCandidate, registry: Path) -> None:
     manifest, output = run(make_candidate, registry)
     candidate = make_candidate("a", 0.4)
     model, evaluation = Manifest.read(candidate.model, "model"), Manifest.read(candidate.evaluation, "evaluation")
@@ -40,7 +50,7 @@ def test_a_registration_tells_version_verdict_and_lineage(make_candidate, regist
     assert manifest.summary["promoted"] is True
 
 
-def test_a_refused_challenger_is_a_version_but_not_champion(make_candidate, registry):
+def test_a_refused_challenger_is_a_version_but_not_champion(make_candidate: MakeCandidate, registry: Path) -> None:
     run(make_candidate, registry, "a", 0.4)
     manifest, output = run(make_candidate, registry, "b", 0.3)
     assert manifest.summary["version"] == "v2"
@@ -52,7 +62,7 @@ def test_a_refused_challenger_is_a_version_but_not_champion(make_candidate, regi
     assert len(store.versions()) == 2
 
 
-def test_a_better_one_takes_over_and_repeating_it_gives_the_same(make_candidate, registry):
+def test_a_better_one_takes_over_and_repeating_it_gives_the_same(make_candidate: MakeCandidate, registry: Path) -> None:
     run(make_candidate, registry, "a", 0.4)
     first, _ = run(make_candidate, registry, "b", 0.5)
     store = Registry.open(registry)
@@ -63,7 +73,9 @@ def test_a_better_one_takes_over_and_repeating_it_gives_the_same(make_candidate,
     assert store.aliases().model_dump() == {"champion": "v2", "previous": "v1"}
 
 
-def test_the_evaluation_of_another_model_is_refused_before_anything_is_written(make_candidate, registry, tmp_path):
+def test_the_evaluation_of_another_model_is_refused_before_anything_is_written(
+    make_candidate: MakeCandidate, registry: Path, tmp_path: Path
+) -> None:
     """Registering a model with the figures of a better one is what this pipeline must never do."""
     good, bad = make_candidate("good", 0.9), make_candidate("bad", 0.1)
     with pytest.raises(UserError, match="evaluation of another model"):
@@ -72,7 +84,7 @@ def test_the_evaluation_of_another_model_is_refused_before_anything_is_written(m
     assert not (tmp_path / "out").exists()
 
 
-def test_no_evaluation_no_registration(make_candidate, registry, tmp_path):
+def test_no_evaluation_no_registration(make_candidate: MakeCandidate, registry: Path, tmp_path: Path) -> None:
     candidate = make_candidate()
     with pytest.raises(UserError, match="there is no such folder"):
         register(RegisterConfig(), candidate.model, tmp_path / "never-evaluated", registry, tmp_path / "out")
@@ -82,7 +94,9 @@ def test_no_evaluation_no_registration(make_candidate, registry, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model/model.safetensors", "evaluation/metrics.json", "evaluation/plots/curve.png"])
-def test_a_file_that_changed_since_its_step_is_refused(make_candidate, registry, tmp_path, file):
+def test_a_file_that_changed_since_its_step_is_refused(
+    make_candidate: MakeCandidate, registry: Path, tmp_path: Path, file: str
+) -> None:
     candidate = make_candidate()
     (candidate.model.parent / file).write_text("changed")
     with pytest.raises(UserError, match="differs from the digest"):
@@ -90,19 +104,19 @@ def test_a_file_that_changed_since_its_step_is_refused(make_candidate, registry,
     assert not registry.exists()
 
 
-def test_an_unknown_metric_is_an_error_that_lists_the_known_ones(make_candidate, registry):
+def test_an_unknown_metric_is_an_error_that_lists_the_known_ones(make_candidate: MakeCandidate, registry: Path) -> None:
     with pytest.raises(UserError, match=r"no metric 'mAP'.*Metrics: AP, AP50"):
         run(make_candidate, registry, config=RegisterConfig(metric="mAP"))
 
 
-def test_a_metric_without_a_value_is_kept_but_not_promoted(make_candidate, registry):
+def test_a_metric_without_a_value_is_kept_but_not_promoted(make_candidate: MakeCandidate, registry: Path) -> None:
     """An evaluation set without objects measures nothing; that is a verdict, not a crash."""
     manifest, _ = run(make_candidate, registry, ap=None)
     assert manifest.summary["promoted"] is False
     assert "missing" in manifest.summary["reasons"]
 
 
-def test_floor_and_improvement_are_settings(make_candidate, registry):
+def test_floor_and_improvement_are_settings(make_candidate: MakeCandidate, registry: Path) -> None:
     low, _ = run(make_candidate, registry, "a", 0.2, RegisterConfig(floor=0.3))
     assert low.summary["promoted"] is False
     assert run(make_candidate, registry, "b", 0.4, RegisterConfig(floor=0.3))[0].summary["promoted"] is True

@@ -17,13 +17,28 @@ API = "/apis/v2beta1"
 
 
 class PipelineServer(ThreadingHTTPServer):
-    """The server's state, which tests read and set."""
+    """The server's state, which tests read and set.
+
+    Attributes:
+        experiments: as they were created.
+        runs: as they were created, with their state.
+        first_state: the state of a new run.
+        ending: the state in which a run ends.
+        reason: the message of the task `train` of a run that ends as FAILED.
+        refusal: status and message of the answer to a new run; None to accept it.
+        several_users: what the health check says.
+        token: the bearer token that requests need; None for none.
+        broken_answers: how many of the next requests for a run are answered with 503.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.experiments: list[dict[str, Any]] = []
         self.runs: list[dict[str, Any]] = []
+        self.first_state = "PENDING"
         self.ending = "SUCCEEDED"
+        self.reason = "out of memory"
+        self.refusal: tuple[int, str] | None = None
         self.several_users = False
         self.token: str | None = None
         self.broken_answers = 0
@@ -45,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = url.path.removeprefix(API).strip("/").split("/")
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         match parts:
+            case ["page", *_]:
+                self.answer_page("<html>The user interface</html>")
             case ["healthz"]:
                 self.answer({"multi_user": self.server.several_users})
             case ["experiments"]:
@@ -66,8 +83,11 @@ class Handler(BaseHTTPRequestHandler):
                 body["experiment_id"] = f"experiment-{len(self.server.experiments)}"
                 self.server.experiments.append(body)
                 self.answer(body)
+            case "runs" if self.server.refusal is not None:
+                status, message = self.server.refusal
+                self.answer({"message": message}, status)
             case "runs":
-                body |= {"run_id": f"run-{len(self.server.runs)}", "state": "PENDING"}
+                body |= {"run_id": f"run-{len(self.server.runs)}", "state": self.server.first_state}
                 self.server.runs.append(body)
                 self.answer(body)
             case path:
@@ -83,12 +103,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"message": f"no run {run_id}"}, 404)
             return
         [run] = found
+        if run["state"] == "FAILED":
+            error = {"code": 13, "message": self.server.reason}
+            run["run_details"] = {"task_details": [{"display_name": "train", "state": "FAILED", "error": error}]}
         self.answer(run)
         following = {"PENDING": "RUNNING", "RUNNING": self.server.ending}
         run["state"] = following.get(run["state"], run["state"])
-        if run["state"] == "FAILED":
-            error = {"code": 13, "message": "out of memory"}
-            run["run_details"] = {"task_details": [{"display_name": "train", "state": "FAILED", "error": error}]}
 
     def named(self, entries: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
         """Those with the name that the query's filter asks for."""
@@ -102,9 +122,15 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def answer(self, value: Any, status: int = 200) -> None:
-        payload = json.dumps(value).encode()
+        self.send(json.dumps(value).encode(), "application/json", status)
+
+    def answer_page(self, page: str) -> None:
+        """Answer as a web server does that shows one page at every address."""
+        self.send(page.encode(), "text/html", 200)
+
+    def send(self, payload: bytes, content_type: str, status: int) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)

@@ -17,8 +17,11 @@ class Candidate(NamedTuple):
     evaluation: Path
 
 
+MakeCandidate = Callable[..., Candidate]
+
+
 @pytest.fixture
-def make_candidate(tmp_path) -> Callable[..., Candidate]:
+def make_candidate(tmp_path: Path) -> MakeCandidate:
     """Write a model and its evaluation; every argument that changes makes another model."""
 
     def write(

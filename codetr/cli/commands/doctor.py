@@ -24,15 +24,13 @@ from codetr.cli.source_options import (
     split_sources,
 )
 from codetr.core.errors import UserError
+from codetr.core.exit_codes import ExitCode
 from codetr.steps.settings import read_recipe, step_settings
 
 if TYPE_CHECKING:
     from codetr.data.formats.open_source import Source
     from codetr.data.ingest.config import PrepareConfig
     from codetr.doctor.changes import Changes
-
-FOUND = 1
-"""Exit code when there is a finding as grave as `--fail-on` says."""
 
 _REPORTS = "Reports"
 
@@ -162,7 +160,7 @@ def doctor(
             console().print(f"open {plain(html.resolve())}")
         if fix is not None:
             _show_changes(repair(files, folder, fix), fix)
-    raise typer.Exit(FOUND if fails(examination, fail_on) else 0)
+    raise typer.Exit(ExitCode.FINDINGS if fails(examination, fail_on) else ExitCode.OK)
 
 
 def _require_dataset(folder: Path) -> None:

@@ -19,7 +19,7 @@ def register(
     evaluation: Annotated[
         Path,
         typer.Option(
-            "--evaluation", "-e", metavar="FOLDER", help="Its evaluation: what [bold]codetr evaluate[/] wrote."
+            "--evaluation", "-e", metavar="FOLDER", help="Its evaluation: a folder written by [bold]codetr evaluate[/]."
         ),
     ],
     registry: RegistryOption,
@@ -27,10 +27,10 @@ def register(
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """[bold]Step 4[/]: keep a model and its evaluation as a version, and make it champion if it is better.
+    """[bold]Step 4[/]: register a model version; promote it to champion if the gate passes.
 
-    A version is never changed or overwritten. The alias [bold]champion[/] moves to it when it is the first one, or
-    measured better than the champion on the same evaluation set; otherwise the verdict says why not.
+    A version is immutable. The gate passes for the first version, and for one with a better metric than the champion
+    on the same evaluation set; otherwise the verdict gives the reasons.
 
         [cyan]codetr register -m outputs/model -e outputs/evaluation -r outputs/registry -o outputs/registration[/]
 

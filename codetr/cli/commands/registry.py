@@ -11,9 +11,9 @@ from codetr.cli.output import console, figure, plain, print_table
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Look at registered versions, and take a champion back.
+    help="""List and show registered versions, and roll back the champion.
 
-    Versions never change. [bold]champion[/] and [bold]previous[/] are aliases that move, and every move is kept
+    Versions are immutable. [bold]champion[/] and [bold]previous[/] are aliases; every change of an alias is recorded
     in the registry's journal with its time, author and reason.
     """,
 )
@@ -24,9 +24,9 @@ RegistryArgument = Annotated[Path, typer.Argument(metavar="REGISTRY", help="The 
 @app.command("list")
 def list_versions(
     registry: RegistryArgument,
-    metric: Annotated[str, typer.Option("--metric", help="The metric to show.")] = "AP",
+    metric: Annotated[str, typer.Option("--metric", help="Metric to show.")] = "AP",
 ) -> None:
-    """Every version with its metric and alias, newest first.
+    """List the versions with metric and alias, newest first.
 
     [cyan]codetr registry list outputs/registry[/]
     """
@@ -47,12 +47,13 @@ def list_versions(
 def show(
     registry: RegistryArgument,
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="v3, champion, previous, or six digits or more of a digest.")
+        str,
+        typer.Argument(metavar="VERSION", help="v3, champion, previous, or six or more digits of a digest."),
     ] = "champion",
 ) -> None:
-    """One version: where it comes from, what it measured, what the gate and people decided about it.
+    """Show a version: its lineage, its metrics, and the decisions of the gate and of people.
 
-    The files are checked against their digests. [bold]model[/] is the folder to predict with.
+    The files are verified against their digests. [bold]model[/] is the folder for [bold]codetr predict[/].
 
         [cyan]codetr registry show outputs/registry[/]
 
@@ -100,12 +101,12 @@ def rollback(
     registry: RegistryArgument,
     why: Annotated[str, typer.Option("--why", help="The reason, for the journal.")],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="VERSION", help="Any version; by default the previous champion.")
+        str | None, typer.Option("--to", metavar="VERSION", help="A version. Default: the previous champion.")
     ] = None,
 ) -> None:
-    """Make the previous champion, or any version, champion.
+    """Make the previous champion, or another version, the champion.
 
-    The gate will not promote the version that was rolled back from again; a rollback to it will.
+    The gate does not promote a version again that was rolled back from; only a rollback to it does.
 
         [cyan]codetr registry rollback outputs/registry --why "misses small objects at night"[/]
 

@@ -1,1 +1,1 @@
-"""Where a registry is stored."""
+"""Storage of a registry."""

@@ -1,8 +1,8 @@
-"""What a registry needs of the place it is kept in, on a folder.
+"""A registry's storage in a folder.
 
-Two things only: create a small record under a name nobody has taken (exactly one of several writers succeeds), and
-add a folder of files that never changes afterwards. Object stores offer both, so nothing else of the registry
-knows where it lies.
+A registry needs two operations: create a small record whose name does not exist (exactly one of several writers
+succeeds), and add an immutable folder of files. Object stores offer both, so the rest of the registry does not depend
+on the kind of storage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from codetr.core.files import sync
 
 
 class FolderStorage:
-    """Records and folders below a root folder, which may lie on a file system shared by machines (NFS).
+    """Records and folders below a root folder, which may be on a shared file system (NFS).
 
     Keys are relative paths such as "journal/000001.json".
     """
@@ -31,13 +31,13 @@ class FolderStorage:
         return str(self.root)
 
     def create(self, key: str, content: bytes) -> bool:
-        """Create a record with its whole content, unless there is one already.
+        """Create a record with its content, unless it exists.
 
         Returns:
-            whether this call created it; of concurrent calls exactly one does.
+            Whether this call created it; of concurrent calls exactly one does.
 
         Raises:
-            UserError: the place is full or not writable, or its file system has no hard links.
+            UserError: the disk is full or not writable, or its file system has no hard links.
         """
         path = self.root / key
         try:
@@ -53,11 +53,11 @@ class FolderStorage:
                 os.fsync(stream.fileno())
             temporary.chmod(0o444)
             try:
-                # A link appears with its content or not at all and never replaces anything: neither rename nor
-                # open(O_EXCL) gives both.
+                # A link appears with its content or not at all, and never replaces a file. A rename replaces files;
+                # open(O_EXCL) creates them empty.
                 os.link(temporary, path)
             except FileExistsError:
-                # NFS may report this for the repetition of a request that succeeded; the link count tells.
+                # NFS may report this for the retry of a request that succeeded; then the file has two links.
                 return temporary.stat().st_nlink == 2
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
@@ -72,10 +72,10 @@ class FolderStorage:
             temporary.unlink(missing_ok=True)
 
     def read(self, key: str) -> bytes:
-        """Content of a record.
+        """Return the content of a record.
 
         Raises:
-            UserError: there is none, or it cannot be read.
+            UserError: it does not exist or cannot be read.
         """
         try:
             return (self.root / key).read_bytes()
@@ -83,7 +83,7 @@ class FolderStorage:
             raise UserError(f"cannot be read: {error.strerror}", where=str(self.root / key)) from None
 
     def names(self, prefix: str) -> list[str]:
-        """Names of the records and folders directly below `prefix`, sorted; those being written are left out."""
+        """Return the sorted names of the records and folders directly below `prefix`, without those being written."""
         try:
             found = os.listdir(self.root / prefix)
         except FileNotFoundError:
@@ -93,12 +93,12 @@ class FolderStorage:
         return sorted(name for name in found if not name.startswith("."))
 
     def add_folder(self, key: str, files: Mapping[str, Path]) -> None:
-        """Add a folder made of copies of `files` (by relative path); one that is there already is left as it is.
+        """Add a folder with copies of `files`, by relative path, unless it exists.
 
-        The folder appears whole. Its files are read-only.
+        The folder appears atomically. Its files are read-only.
 
         Raises:
-            UserError: a file cannot be read, or the place is full or not writable.
+            UserError: a file cannot be read, or the disk is full or not writable.
         """
         path = self.root / key
         if path.is_dir():
@@ -113,7 +113,7 @@ class FolderStorage:
             for name, source in files.items():
                 copy = temporary / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                # A copy rather than a hard link: who changes the original in place must not change the version.
+                # A copy and not a hard link: a change of the original must not change the version.
                 shutil.copyfile(source, copy)
                 copy.chmod(0o444)
                 sync(copy)
@@ -122,7 +122,7 @@ class FolderStorage:
             try:
                 temporary.rename(path)
             except OSError as error:
-                # Another process added the same folder meanwhile; a rename never replaces one with content.
+                # Another process has added the same folder; a rename never replaces one that is not empty.
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
                 return
@@ -134,10 +134,10 @@ class FolderStorage:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def folder(self, key: str) -> Path:
-        """A local path of a folder that was added.
+        """Return the local path of a folder.
 
         Raises:
-            UserError: there is none.
+            UserError: it does not exist.
         """
         path = self.root / key
         if not path.is_dir():
