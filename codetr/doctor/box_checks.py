@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.ingest.annotation_table import first_equal_row
+from codetr.data.annotation_table import first_equal_row
 from codetr.data.validation import rules
 from codetr.doctor.segmentations import Segmentations
 
@@ -48,7 +48,7 @@ class Objects:
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The objects in the arrays of an index."""
         image = np.repeat(np.arange(len(arrays["image_ids"])), np.diff(arrays["object_offsets"]))
-        xywh = np.asarray(arrays["boxes"])
+        xywh = np.asarray(arrays["boxes_xywh"])
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         bounds = np.asarray(arrays["sizes"])[image][:, ::-1]
         return cls(
@@ -57,7 +57,7 @@ class Objects:
             xywh,
             np.asarray(arrays["labels"]),
             np.asarray(arrays["areas"]),
-            np.asarray(arrays["crowds"]),
+            np.asarray(arrays["iscrowd"]),
             bounds,
         )
 

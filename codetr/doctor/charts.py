@@ -69,8 +69,8 @@ def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> byt
         arrays = split.arrays
         objects_per_image = np.diff(arrays["object_offsets"])
         image = np.repeat(np.arange(len(split)), objects_per_image)
-        shown = ~np.asarray(arrays["crowds"])
-        sides = np.sqrt(np.asarray(arrays["boxes"])[:, 2:].prod(axis=1))
+        shown = ~np.asarray(arrays["iscrowd"])
+        sides = np.sqrt(np.asarray(arrays["boxes_xywh"])[:, 2:].prod(axis=1))
         sides_at_input[name] = (sides * input_scales(split.sizes, preprocess)[image])[shown]
         shares[name] = (sides / np.sqrt(split.sizes.astype(float).prod(axis=1))[image])[shown]
         counts[name] = objects_per_image

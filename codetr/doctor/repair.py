@@ -17,10 +17,10 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, require_replaceable
+from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco import read_coco
 from codetr.data.formats.open_source import Source, format_of
-from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.image_check import CheckedImage, check_image
@@ -112,7 +112,7 @@ class _Repaired:
     """An annotation on its way into the copy."""
 
     position: int
-    entry: ObjectEntry
+    entry: CheckedAnnotation
     findings: list[str]
 
 
@@ -248,7 +248,7 @@ class _Copy:
         by_id = {repaired.entry.annotation_id: repaired for repaired in kept}
         labels = {identifier: label for label, identifier in enumerate(self._categories)}
         arrays = build_index(
-            list(self._images.values()), ObjectColumns.of([repaired.entry for repaired in kept]), labels
+            list(self._images.values()), AnnotationTable.of([repaired.entry for repaired in kept]), labels
         )
         return [by_id[int(k)] for k in arrays["annotation_ids"]], Objects.of(arrays), measure_segmentations(arrays)
 
@@ -283,7 +283,7 @@ class _Copy:
         for k in np.flatnonzero(disagree | exceed):
             x1, y1, x2, y2 = (float(number) for number in (extents if disagree[k] else inside)[k])
             box = x1, y1, x2 - x1, y2 - y1
-            kept[k].entry = replace(kept[k].entry, box=box)
+            kept[k].entry = replace(kept[k].entry, box_xywh=box)
             objects.xywh[k], objects.xyxy[k] = box, (x1, y1, x2, y2)
             if disagree[k]:
                 kept[k].findings.append("box_disagrees_with_segmentation")
@@ -294,7 +294,7 @@ class _Copy:
         for k in np.flatnonzero(against_box | against_segmentation):
             entry = kept[k].entry
             width, height = (int(side) for side in objects.bounds[k])
-            area = entry.box[2] * entry.box[3]
+            area = entry.box_xywh[2] * entry.box_xywh[3]
             if entry.segmentation is not None:
                 area = mask_area(entry.segmentation, height, width)
             kept[k].entry = replace(entry, area=area)
@@ -318,20 +318,20 @@ class _Copy:
         return [repaired for repaired in kept if repaired.position not in removed]
 
 
-def _written(value: dict[str, Any], entry: ObjectEntry) -> dict[str, Any]:
+def _written(value: dict[str, Any], entry: CheckedAnnotation) -> dict[str, Any]:
     """An annotation of the file with what differs in its repaired form; equal values stay in their own spelling."""
     new = dict(value)
     for name, integer in (
         ("id", entry.annotation_id),
         ("image_id", entry.image_id),
         ("category_id", entry.category_id),
-        ("iscrowd", int(entry.crowd)),
+        ("iscrowd", int(entry.iscrowd)),
     ):
         raw = value.get(name, 0 if name == "iscrowd" else None)
         if type(raw) is not int or raw != integer:
             new[name] = integer
-    if value.get("bbox") != list(entry.box):
-        new["bbox"] = list(entry.box)
+    if value.get("bbox") != list(entry.box_xywh):
+        new["bbox"] = list(entry.box_xywh)
     if isinstance(value.get("area"), bool) or value.get("area") != entry.area:
         new["area"] = entry.area
     segmentation = value.get("segmentation")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import read_json
-from codetr.data.ingest.annotation_table import ObjectColumns, first_equal_row
+from codetr.data.annotation_table import AnnotationTable, first_equal_row
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.finding_kinds import KINDS
 from codetr.data.validation.findings import Finding, Findings
@@ -96,7 +96,7 @@ class Report:
 
 def examine_split(
     images: Sequence[CheckedImage],
-    objects: ObjectColumns,
+    objects: AnnotationTable,
     categories: Mapping[int, str],
     findings: Findings,
     *,
@@ -111,7 +111,7 @@ def examine_split(
     first = first_equal_row((trained.category_ids, trained.image_ids)) < 0
     class_images = _count(trained.category_ids[first])
     empty = [image.path for image, count in zip(images, counts, strict=True) if not count]
-    regular = objects.take(~objects.crowds)
+    regular = objects.take(~objects.iscrowd)
     areas = regular.areas
     return SplitReport(
         listed_images=listed_images,
@@ -119,8 +119,8 @@ def examine_split(
         listed_annotations=listed_annotations,
         annotations=len(objects),
         trainable=len(trained),
-        crowds=int(objects.crowds.sum()),
-        segmentations=int(objects.with_segmentation.sum()),
+        crowds=int(objects.iscrowd.sum()),
+        segmentations=int(objects.has_segmentation.sum()),
         empty_images=len(empty),
         empty_examples=empty[:MAX_LISTED],
         classes={
@@ -128,7 +128,7 @@ def examine_split(
             for identifier, name in categories.items()
         },
         image_sides=_quantiles([side for image in images for side in (image.height, image.width)]),
-        box_sides=_quantiles(np.sqrt(regular.boxes[:, 2] * regular.boxes[:, 3])),
+        box_sides=_quantiles(np.sqrt(regular.boxes_xywh[:, 2] * regular.boxes_xywh[:, 3])),
         box_sizes={name: int(((areas >= low) & (areas < high)).sum()) for name, (low, high) in SIZE_BOUNDS.items()},
         objects_per_image=_quantiles(counts),
         findings=findings.all(),

@@ -90,9 +90,9 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
         (lambda folder: (folder / "locations.json").write_text("[]"), "is not an object of image folders"),
         (lambda folder: (folder / "locations.json").write_text('{"val": "x"}'), "has no split 'train' (it has val)"),
         (lambda folder: (folder / "locations.json").write_text('{"train": "/x"}'), "the image folder of split 'train'"),
-        (lambda folder: (folder / "train" / "boxes.npy").unlink(), "boxes.npy: no such file"),
-        (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b"x" * 999), "boxes.npy: cannot be read"),
-        (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b""), "boxes.npy: cannot be read"),
+        (lambda folder: (folder / "train" / "boxes_xywh.npy").unlink(), "boxes_xywh.npy: no such file"),
+        (lambda folder: (folder / "train" / "boxes_xywh.npy").write_bytes(b"x" * 999), "boxes_xywh.npy: cannot be read"),
+        (lambda folder: (folder / "train" / "boxes_xywh.npy").write_bytes(b""), "boxes_xywh.npy: cannot be read"),
         (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3, np.int32)), "do not fit together"),
         (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3)), "has float64 in 1 axes, expected int32"),
         (
