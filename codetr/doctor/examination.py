@@ -17,7 +17,7 @@ from codetr.data.ingest.summary import Report, read_report
 from codetr.data.validation.finding_kinds import KINDS, SEVERITIES, Kind, Severity
 from codetr.data.validation.findings import MAX_EXAMPLES, printable
 from codetr.doctor import box_checks
-from codetr.doctor.box_checks import Objects
+from codetr.doctor.box_checks import SplitObjects
 from codetr.doctor.classes import ClassCounts, count_classes, judge_classes
 from codetr.doctor.image_checks import Pair, find_repetitions
 from codetr.doctor.segmentations import measure_segmentations
@@ -197,13 +197,13 @@ class _Collector:
 
 def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, collector: _Collector) -> None:
     arrays = split.arrays
-    objects, segmentations = Objects.of(arrays), measure_segmentations(arrays)
+    objects, segmentations = SplitObjects.of(arrays), measure_segmentations(arrays)
     repeated = box_checks.find_repeated(objects)
     same_class, other_class = box_checks.find_same_place(objects, repeated)
     partners = {"annotation_repeated": repeated, "box_nearly_repeated": same_class, "box_of_two_classes": other_class}
     with np.errstate(invalid="ignore"):  # comparisons with the NaN of objects without segmentation
         masks = {
-            "annotation_crowd": objects.crowds,
+            "annotation_crowd": objects.iscrowd,
             "box_exceeds_image": box_checks.exceeds_image(objects),
             "box_tiny": box_checks.is_tiny(objects),
             "box_disagrees_with_segmentation": box_checks.box_disagrees_with_segmentation(objects, segmentations),
@@ -219,14 +219,14 @@ def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, collec
 
     def example(k: int, partner: int = -1) -> Example:
         involved = (int(k),) if partner < 0 else (int(k), int(partner))
-        x, y, width, height = (float(number) for number in objects.xywh[k])
-        i = int(objects.image[k])
-        shape = "{}x{}".format(*objects.bounds[k])
+        x, y, width, height = (float(number) for number in objects.boxes_xywh[k])
+        i = int(objects.image_index[k])
+        shape = "{}x{}".format(*objects.sizes_wh[k])
         text = f"'{split.names[objects.labels[k]]}' [{x:.6g}, {y:.6g}, {width:.6g}, {height:.6g}] in {shape}"
         if partner >= 0:
             text += f", over '{split.names[objects.labels[partner]]}'"
         elif not np.isnan(segmentations.areas[k]):
-            extent, area = _box_text(segmentations.extents[k]), segmentations.areas[k]
+            extent, area = _box_text(segmentations.extents_xyxy[k]), segmentations.areas[k]
             text += f", area {objects.areas[k]:.6g}, segmentation {extent} {area:.6g}"
         else:
             text += f", area {objects.areas[k]:.6g}"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,27 +27,52 @@ class Segmentations:
     """What the segmentations of a split's objects say.
 
     Attributes:
-        extents: (objects, 4) x1, y1, x2, y2 in pixels: around polygon points, or around the pixels of a run-length
+        extents_xyxy: (objects, 4) in pixels: around polygon points, or around the pixels of a run-length
             code; NaN without segmentation.
         areas: (objects,) square pixels: the sum over polygons, or the number of pixels; NaN without segmentation.
         arrays: the index they are from.
+        replacements: segmentations that are others than in the index, by object.
     """
 
-    extents: NDArray[np.float64]
+    extents_xyxy: NDArray[np.float64]
     areas: NDArray[np.float64]
     arrays: Mapping[str, NDArray[Any]]
+    replacements: Mapping[int, list[list[float]] | None] = field(default_factory=dict)
 
     @property
     def present(self) -> NDArray[np.bool_]:
         """(objects,) whether there is a segmentation."""
         return ~np.isnan(self.areas)
 
-    def count_pixels(self, objects: NDArray[np.int64], bounds: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Count the pixels of the segmentations of (n,) objects; `bounds` are width and height of all images."""
-        offsets, content = self.arrays["segmentation_offsets"], self.arrays["segmentations"]
-        values = (json.loads(content[offsets[k] : offsets[k + 1]].tobytes()) for k in objects)
-        sizes = bounds[objects].tolist()
+    def count_pixels(self, objects: NDArray[np.int64], sizes_wh: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Count the pixels of the segmentations of some objects.
+
+        Args:
+            objects: (n,) objects with a segmentation.
+            sizes_wh: (objects, 2) width and height of the images of all objects.
+        """
+        values = map(self._value, objects.tolist())
+        sizes = sizes_wh[objects].tolist()
         return np.array([mask_area(value, height, width) for value, (width, height) in zip(values, sizes, strict=True)])
+
+    def replaced(self, polygons: Mapping[int, list[list[float]] | None]) -> Self:
+        """Return the segmentations with other polygons for some objects, None for no segmentation."""
+        if not polygons:
+            return self
+        texts = [b"" if value is None else json.dumps(value).encode() for value in polygons.values()]
+        offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+        measured = measure_segmentations(
+            {"segmentations": np.frombuffer(b"".join(texts), np.uint8), "segmentation_offsets": offsets}
+        )
+        extents_xyxy, areas, objects = self.extents_xyxy.copy(), self.areas.copy(), list(polygons)
+        extents_xyxy[objects], areas[objects] = measured.extents_xyxy, measured.areas
+        return type(self)(extents_xyxy, areas, self.arrays, {**self.replacements, **polygons})
+
+    def _value(self, k: int) -> Any:
+        if k in self.replacements:
+            return self.replacements[k]
+        start, stop = self.arrays["segmentation_offsets"][k : k + 2]
+        return json.loads(self.arrays["segmentations"][start:stop].tobytes())
 
 
 def measure_segmentations(arrays: Mapping[str, NDArray[Any]]) -> Segmentations:
@@ -67,12 +92,12 @@ def measure_segmentations(arrays: Mapping[str, NDArray[Any]]) -> Segmentations:
             value = json.loads(text[begin:end].tobytes())
             code = encode(value, *value["size"])
             x, y, width, height = coco_mask.toBbox(code)
-            segmentations.extents[start + k] = x, y, x + width, y + height
+            segmentations.extents_xyxy[start + k] = x, y, x + width, y + height
             segmentations.areas[start + k] = coco_mask.area(code)
             text[begin:end] = ord(" ")
         if polygons.any():
             extents, areas = _measure_polygons(text, begins[polygons])
-            segmentations.extents[start + filled[polygons]] = extents
+            segmentations.extents_xyxy[start + filled[polygons]] = extents
             segmentations.areas[start + filled[polygons]] = areas
         start = stop
     return segmentations

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from codetr.data.segmentation import encode_mask, mask_bounding_box
 from codetr.doctor import box_checks
 from codetr.doctor import segmentations as segmentations_module
-from codetr.doctor.box_checks import SAME_IOU, Objects
+from codetr.doctor.box_checks import SAME_IOU, SplitObjects
 from codetr.doctor.segmentations import Segmentations, measure_segmentations
 
 # Few positions and sizes, so that boxes coincide often.
@@ -21,19 +21,19 @@ BOX = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 40.0])] * 2, *[st.sampled_from
 OBJECT = st.tuples(st.integers(0, 2), BOX, st.integers(0, 1), st.booleans())
 
 
-def objects_of(listed: list[tuple[int, tuple[float, ...], int, bool]], areas: list[float] | None = None) -> Objects:
+def objects_of(
+    listed: list[tuple[int, tuple[float, ...], int, bool]], areas: list[float] | None = None
+) -> SplitObjects:
     listed = sorted(listed, key=lambda entry: entry[0])
-    image = np.array([entry[0] for entry in listed], np.int64)
-    xywh = np.array([entry[1] for entry in listed], float).reshape(-1, 4)
-    xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    return Objects(
-        image,
-        xyxy,
-        xywh,
-        np.array([entry[2] for entry in listed], np.int32),
-        xywh[:, 2:].prod(axis=1) if areas is None else np.array(areas, float),
-        np.array([entry[3] for entry in listed], bool),
-        np.full((len(listed), 2), 100, np.int32),
+    boxes_xywh = np.array([entry[1] for entry in listed], float).reshape(-1, 4)
+    return SplitObjects(
+        boxes_xywh=boxes_xywh,
+        labels=np.array([entry[2] for entry in listed], np.int32),
+        areas=boxes_xywh[:, 2:].prod(axis=1) if areas is None else np.array(areas, float),
+        iscrowd=np.array([entry[3] for entry in listed], bool),
+        boxes_xyxy=np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1),
+        image_index=np.array([entry[0] for entry in listed], np.int64),
+        sizes_wh=np.full((len(listed), 2), 100, np.int32),
     )
 
 
@@ -53,18 +53,18 @@ def test_copies_are_those_that_comparing_all_pairs_finds(
     repeated = box_checks.find_repeated(objects)
     same_class, other_class = box_checks.find_same_place(objects, repeated)
     for k in range(len(listed)):
-        earlier = [j for j in range(k) if objects.image[j] == objects.image[k]]
+        earlier = [j for j in range(k) if objects.image_index[j] == objects.image_index[k]]
         equal = [
             j
             for j in earlier
-            if (objects.xywh[j] == objects.xywh[k]).all()
-            and (objects.labels[j], objects.crowds[j]) == (objects.labels[k], objects.crowds[k])
+            if (objects.boxes_xywh[j] == objects.boxes_xywh[k]).all()
+            and (objects.labels[j], objects.iscrowd[j]) == (objects.labels[k], objects.iscrowd[k])
         ]
         assert repeated[k] == (equal[0] if equal else -1)
-        considered = [j for j in earlier if repeated[j] < 0 and not objects.crowds[j]]
-        if repeated[k] >= 0 or objects.crowds[k]:
+        considered = [j for j in earlier if repeated[j] < 0 and not objects.iscrowd[j]]
+        if repeated[k] >= 0 or objects.iscrowd[k]:
             considered = []
-        near = [j for j in considered if iou(objects.xyxy[j], objects.xyxy[k]) >= SAME_IOU]
+        near = [j for j in considered if iou(objects.boxes_xyxy[j], objects.boxes_xyxy[k]) >= SAME_IOU]
         for partner, same in ((same_class[k], True), (other_class[k], False)):
             possible = [j for j in near if (objects.labels[j] == objects.labels[k]) == same]
             assert (partner in possible) if possible else partner == -1
@@ -132,9 +132,9 @@ def test_segmentations_are_measured_as_one_by_one(chunk: int, monkeypatch: pytes
     for k, segmentation in enumerate(SEGMENTATIONS):
         assert found.present[k] == (segmentation is not None)
         if segmentation is not None:
-            assert found.extents[k].tolist() == EXTENTS[k]
+            assert found.extents_xyxy[k].tolist() == EXTENTS[k]
             x, y, width, height = mask_bounding_box(segmentation, 100, 100)
-            np.testing.assert_allclose(found.extents[k], [x, y, x + width, y + height])
+            np.testing.assert_allclose(found.extents_xyxy[k], [x, y, x + width, y + height])
             assert found.areas[k] == pytest.approx(AREAS[k], rel=1e-9)
 
 

@@ -20,14 +20,14 @@ from codetr.data.validation.finding_kinds import KINDS
 from codetr.doctor.examination import examine_dataset
 from codetr.doctor.page import MOST_PICTURES, write_page
 from codetr.doctor.terminal import print_examination
-from tests.doctor.conftest import Patient
+from tests.doctor.conftest import FaultyDataset
 from tests.support.faulty_dataset import HOSTILE
 
 
 @pytest.fixture(scope="module")
-def page(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> str:
+def page(faulty: FaultyDataset, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "doctor.html"
-    write_page(patient.examination, path, title=HOSTILE)
+    write_page(faulty.examination, path, title=HOSTILE)
     return path.read_text()
 
 
@@ -52,8 +52,8 @@ def test_it_needs_no_other_file_and_no_network(page: str) -> None:
     assert len(page) < 10 << 20
 
 
-def test_every_finding_is_there_with_count_meaning_and_advice(patient: Patient, page: str) -> None:
-    for finding in patient.examination.findings:
+def test_every_finding_is_there_with_count_meaning_and_advice(faulty: FaultyDataset, page: str) -> None:
+    for finding in faulty.examination.findings:
         kind = KINDS[finding.name]
         shown = unescape(card(page, finding.name))
         assert kind.severity in shown
@@ -78,9 +78,9 @@ def test_what_cannot_be_drawn_is_told_in_words(page: str) -> None:
     assert "category_id 99" in shown
 
 
-def test_images_that_are_gone_leave_their_findings(patient: Patient, tmp_path: Path) -> None:
+def test_images_that_are_gone_leave_their_findings(faulty: FaultyDataset, tmp_path: Path) -> None:
     """The examination itself opens no image, so the page should not need them either."""
-    shutil.copytree(patient.folder / "index", tmp_path / "index")
+    shutil.copytree(faulty.index, tmp_path / "index")
     write_json(tmp_path / "index" / "locations.json", {name: str(tmp_path) for name in ("train", "val")})
     write_page(examine_dataset(tmp_path / "index", PreprocessConfig()), tmp_path / "doctor.html", title="gone")
     page = (tmp_path / "doctor.html").read_text()
@@ -106,12 +106,12 @@ def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
             assert chart.height < 1200
 
 
-def test_the_terminal_shows_every_finding_on_one_line(patient: Patient) -> None:
+def test_the_terminal_shows_every_finding_on_one_line(faulty: FaultyDataset) -> None:
     """So that a log can be searched; and a class name with markup in it is shown as it is."""
     stream = io.StringIO()
-    print_examination(patient.examination, Console(file=stream, width=1000))
+    print_examination(faulty.examination, Console(file=stream, width=1000))
     lines = stream.getvalue().splitlines()
-    for finding in patient.examination.findings:
+    for finding in faulty.examination.findings:
         (line,) = [line for line in lines if f" {finding.name} " in line and finding.kind.severity in line]
         assert all(str(count) in line for count in finding.counts.values())
     assert any(HOSTILE in line for line in lines)

@@ -7,7 +7,7 @@ gives. So a box that exceeds its image is stored as annotated, and clipped only 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from itertools import islice
 from typing import Any, TypeGuard
 
@@ -80,24 +80,15 @@ class AnnotationReader:
         order = np.argsort(positions)
         table, positions = AnnotationTable.concatenate(tables).take(order), positions[order]
         self._note_repetitions(table, annotations, positions)
-        for image_id in self.emptied(table.image_ids):
-            shown = f"image {image_id} '{self._images[image_id].path}'"
-            self._findings.add("image_emptied", f"{shown}: {self._dropped[image_id]} dropped")
+        self._note_emptied_images(set(np.unique(table.image_ids).tolist()))
         return table
 
-    def read_each(self, annotations: RawAnnotations) -> Iterator[CheckedAnnotation | None]:
-        """Yield every annotation in turn, None for one that cannot be used; repetitions are not reported."""
-        ids = make_unique(annotations.ids, annotations.ids == 0)
-        for position in range(len(annotations)):
-            yield self._read_at(position, annotations, ids)
-
-    def emptied(self, kept: Iterable[int]) -> list[int]:
-        """Return the ids of usable images of which annotations were dropped so far, and none was kept.
-
-        Args:
-            kept: the image ids of the annotations that were kept.
-        """
-        return sorted(self._images.keys() & self._dropped.keys() - set(np.unique(np.asarray(kept)).tolist()))
+    def _note_emptied_images(self, kept: Set[int]) -> None:
+        """Report usable images of which annotations were dropped, and that are not in `kept`, those that have some."""
+        for image_id in sorted(self._images.keys() & self._dropped.keys() - kept):
+            shown = f"image {image_id} '{self._images[image_id].path}'"
+            with self._findings.of_entry("image files", image_id):
+                self._findings.add("image_emptied", f"{shown}: {self._dropped[image_id]} dropped")
 
     def _is_valid(self, table: AnnotationTable, extents_xyxy: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (rows,) for which there is nothing to report, and nothing to repair."""
@@ -128,9 +119,11 @@ class AnnotationReader:
         value = annotations[position]
         identifier = int(ids[position])
         example = _example(position, value)
-        if identifier != annotations.ids[position] and isinstance(value, dict):
-            self._findings.add("annotation_id_assigned", f"{example}: now {identifier}")
-        return self._read_one(value, identifier, example)
+        with self._findings.of_entry("annotations", position) as entry:
+            if identifier != annotations.ids[position] and isinstance(value, dict):
+                self._findings.add("annotation_id_assigned", f"{example}: now {identifier}")
+            entry.value = checked = self._read_one(value, identifier, example)
+        return checked
 
     def _note_repetitions(
         self, table: AnnotationTable, annotations: RawAnnotations, positions: NDArray[np.int64]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequenc
 from codetr.data.ingest.summary import REPORT, Report, SplitReport, examine, examine_split
 from codetr.data.ingest.write_index import write_index
 from codetr.data.storage.image_store import ImageRoot, open_place
-from codetr.data.validation.findings import Findings
+from codetr.data.validation.findings import Findings, Recorder
 from codetr.data.validation.ids import ImageIds
 
 logger = logging.getLogger(__name__)
@@ -58,18 +59,25 @@ def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source
     return fetched
 
 
-def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path, *, max_lost_images: float = 1.0) -> None:
+def index_sources(
+    sources: Mapping[str, Sequence[Source]],
+    folder: Path,
+    *,
+    max_lost_images: float = 1.0,
+    recorders: Mapping[str, Recorder] = MappingProxyType({}),
+) -> None:
     """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
 
     Args:
         sources: what `fetch_sources` gives.
         folder: an existing folder that becomes a dataset but for its manifest.
         max_lost_images: see `PrepareConfig`.
+        recorders: by split of a single source, called with every entry of its annotation file.
 
     Raises:
         UserError: sources of no known format, contradictory ids, or more unusable images than that.
     """
-    splits, categories = read_splits(sources, max_lost_images)
+    splits, categories = read_splits(sources, max_lost_images, recorders)
     write_splits(splits, categories, folder)
 
 
@@ -78,11 +86,22 @@ def _source_name(split: str, position: int, sources: int) -> str:
 
 
 def read_splits(
-    sources: Mapping[str, Sequence[Source]], max_lost_images: float
+    sources: Mapping[str, Sequence[Source]],
+    max_lost_images: float,
+    recorders: Mapping[str, Recorder] = MappingProxyType({}),
 ) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
     """Every split, its sources merged, and the categories of all of them."""
     read_in = [
-        (split, _read_source(split, _source_name(split, position, len(several)), files, max_lost_images))
+        (
+            split,
+            _read_source(
+                split,
+                _source_name(split, position, len(several)),
+                files,
+                max_lost_images,
+                Findings(recorders.get(split)),
+            ),
+        )
         for split, several in sources.items()
         for position, files in enumerate(several)
     ]
@@ -103,12 +122,13 @@ def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], fo
     return report
 
 
-def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSource:
+def _read_source(split: str, name: str, files: Source, max_lost_images: float, findings: Findings) -> CheckedSource:
     """Read and check one source of a split; `name` tells it from the others."""
     threads = min(32, 2 * (os.cpu_count() or 1))
-    findings = Findings()
     where = str(files.annotations)
-    records = read(files, split, findings, workers=threads)
+    with findings.of_entry("file", 0) as entry:
+        records = read(files, split, findings, workers=threads)
+        entry.value = records.file
     raw = records.file
     categories = read_categories(raw.categories, findings, where)
     frequencies = read_frequencies(raw.categories, categories, findings)

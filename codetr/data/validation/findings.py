@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,15 +39,43 @@ class Finding:
         }
 
 
+@dataclass
+class ReadEntry:
+    """One entry of an annotation file, and what reading made of it.
+
+    Attributes:
+        part: what it is an entry of: "file" (the file itself), "categories", "category names", "frequencies", "images",
+            "image files" or "annotations".
+        key: position in the file's list; of category names and image files the id of the category or image.
+        findings: kinds of finding, in the order in which they were found.
+        value: what it was read as: the corrected fields, None for one that has to be left out; of an annotation the
+            checked annotation, or None.
+    """
+
+    part: str
+    key: int
+    findings: list[str] = field(default_factory=list)
+    value: Any = None
+
+
+Recorder = Callable[[ReadEntry], None]
+"""Takes note of every entry of an annotation file."""
+
+
 class Findings:
     """The findings of one split.
+
+    Args:
+        recorder: called with every entry of the annotation file that was read one by one.
 
     Attributes:
         places: what `images[i]`, `annotations[i]` and `categories[i]` at the start of an example stand for where the
             records were not read from a COCO file: by the name of the list, the file and line (or object) of each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        self._recorder = recorder
+        self._entry: ReadEntry | None = None
         self._by_name: dict[str, Finding] = {}
         self.places: Mapping[str, Sequence[str]] = {}
 
@@ -56,8 +85,21 @@ class Findings:
             raise KeyError(f"'{name}' is not a kind of finding")
         finding = self._by_name.setdefault(name, Finding(name))
         finding.count += 1
+        if self._entry is not None and name not in self._entry.findings:
+            self._entry.findings.append(name)
         if len(finding.examples) < MAX_EXAMPLES:
             finding.examples.append(printable(self._placed(example)))
+
+    @contextmanager
+    def of_entry(self, part: str, key: int) -> Iterator[ReadEntry]:
+        """Count the findings that are added within the block as those of one entry; the block sets its `value`."""
+        self._entry = entry = ReadEntry(part, key)
+        try:
+            yield entry
+        finally:
+            self._entry = None
+        if self._recorder is not None:
+            self._recorder(entry)
 
     def extend(self, other: Findings, prefix: str) -> None:
         """Count the findings of one source too; `prefix` says in its examples which one it is."""

@@ -99,7 +99,7 @@ def test_what_is_examined_is_never_written_over(capsys, shapes, tmp_path, option
     target = folder if option == "--fix" else file
     code, _, error = call(capsys, "doctor", file, "--images", shapes / "train" / "images", option, target)
     assert code == 2
-    assert "place" in error
+    assert "would replace" in error
     assert file.read_text() == before
 
 
@@ -208,11 +208,11 @@ def test_a_recipe_decides_what_counts_as_small(capsys, shapes, tmp_path):
     ("options", "message"),
     [
         (["--fail-on", "error"], "nothing to examine is named"),
-        (["DATASET", "--train", "FILE"], "a dataset and annotation files"),
-        (["FILE", "--train", "FILE"], "is given besides --train"),
+        (["DATASET", "--train", "FILE"], "both a dataset and annotation files are named"),
+        (["FILE", "--train", "FILE"], "is given in addition to --train"),
         (["DATASET", "--fix", "copy"], "needs annotation files"),
         (["FILE", "--images", "nowhere"], "no such image folder"),
-        (["FILE", "--fail-on", "notes"], "--fail-on: is 'notes'"),
+        (["FILE", "--fail-on", "notes"], "Invalid value for '--fail-on': 'notes' is not one of"),
         (["--val", "FILE"], "no annotations to train on are named"),
         (["FILE", "--val-images", "nowhere"], "is given without --val"),
         (["FILE", "--train-images", "a", "--train-images", "b"], "is given 2 times for 1 --train"),
