@@ -145,7 +145,7 @@ def find_repeated(objects: SplitObjects) -> NDArray[np.int64]:
     return first_equal_row((*objects.boxes_xywh.T, objects.labels, objects.iscrowd, objects.image_index))
 
 
-def find_same_place(objects: SplitObjects, repeated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def find_near_copies(objects: SplitObjects, repeated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For every object that covers an earlier one nearly exactly, the earliest found; -1 for the others.
 
     Crowds and exact repetitions are left out. Boxes are walked from left to right: one that begins too far to the

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.dataset.split import Split
+from codetr.data.validation.class_statistics import RARE, ClassStatistics
 from codetr.doctor.box_checks import LEAST_INPUT_AREA
-from codetr.doctor.classes import RARE, ClassCounts
 from codetr.doctor.examination import input_scales
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _COLOURS = ("#2667c9", "#e08a1e", "#7a4fd0")
 
 
-def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
+def draw_classes(classes: Sequence[ClassStatistics]) -> bytes:
     """A PNG of the objects of every class, on a logarithmic axis: bars by name, or for many classes a curve by rank."""
     splits = list(classes[0].objects)
     ordered = sorted(classes, key=lambda entry: (-entry.objects["train"], entry.name))

@@ -153,7 +153,7 @@ class _Repair:
         tiny = box_checks.is_tiny(self._objects)
         remaining, objects = np.flatnonzero(~tiny), self._objects.take(~tiny)
         repeated = box_checks.find_repeated(objects)
-        same_class, _ = box_checks.find_same_place(objects, repeated)
+        same_class, _ = box_checks.find_near_copies(objects, repeated)
         for finding, removed in (
             ("box_tiny", np.flatnonzero(tiny)),
             ("annotation_repeated", remaining[repeated >= 0]),

@@ -51,7 +51,7 @@ def test_copies_are_those_that_comparing_all_pairs_finds(
     """The walk from left to right leaves pairs out; none of those may be a copy."""
     objects = objects_of(listed)
     repeated = box_checks.find_repeated(objects)
-    same_class, other_class = box_checks.find_same_place(objects, repeated)
+    same_class, other_class = box_checks.find_near_copies(objects, repeated)
     for k in range(len(listed)):
         earlier = [j for j in range(k) if objects.image_index[j] == objects.image_index[k]]
         equal = [
@@ -142,7 +142,7 @@ def test_no_object_at_all() -> None:
     """A split whose annotations were all dropped."""
     objects, segmentations = objects_of([]), measure_segmentations(index_of([]))
     assert not segmentations.present.any()
-    assert len(box_checks.find_same_place(objects, box_checks.find_repeated(objects))[0]) == 0
+    assert len(box_checks.find_near_copies(objects, box_checks.find_repeated(objects))[0]) == 0
     assert len(box_checks.area_disagrees_with_segmentation(objects, segmentations)) == 0
 
 

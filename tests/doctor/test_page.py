@@ -16,10 +16,11 @@ from rich.console import Console
 
 from codetr.core.files import read_json, write_json
 from codetr.data.config import PreprocessConfig
+from codetr.data.ingest.summary import REPORT
 from codetr.data.validation.finding_kinds import KINDS
 from codetr.doctor.examination import examine_dataset
-from codetr.doctor.page import MOST_PICTURES, write_page
-from codetr.doctor.terminal import print_examination
+from codetr.doctor.page import MAX_PICTURES, write_page
+from codetr.doctor.terminal import print_report
 from tests.doctor.conftest import FaultyDataset
 from tests.support.faulty_dataset import HOSTILE
 
@@ -66,7 +67,7 @@ def test_every_finding_is_there_with_count_meaning_and_advice(faulty: FaultyData
 def test_examples_are_drawn(page: str, name: str) -> None:
     """A box in numbers convinces nobody."""
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', card(page, name))
-    assert 1 <= len(pictures) <= MOST_PICTURES
+    assert 1 <= len(pictures) <= MAX_PICTURES
     with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
         assert max(picture.size) >= 250
         assert np.asarray(picture).std() > 5
@@ -91,10 +92,10 @@ def test_images_that_are_gone_leave_their_findings(faulty: FaultyDataset, tmp_pa
 def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
     """Bars by name would make a chart of ten thousand pixels, and a page that nobody scrolls through."""
     shutil.copytree(dataset, tmp_path / "dataset")
-    values = read_json(dataset / "classes.json")
-    names = [*values["names"], *(f"$class {k} _" for k in range(1198))]
-    ids = list(range(1, 1204))
-    write_json(tmp_path / "dataset" / "classes.json", {"names": names, "category_ids": ids})
+    values = read_json(dataset / REPORT)
+    unused = {"objects": {"train": 0, "val": 0}, "images": {"train": 0, "val": 0}}
+    values["classes"] += [{"name": f"$class {k} _", "id": k + 6, **unused} for k in range(1198)]
+    write_json(tmp_path / "dataset" / REPORT, values)
     examination = examine_dataset(tmp_path / "dataset", PreprocessConfig())
     assert {finding.name: finding.count for finding in examination.findings}["class_unused"] == 1198
     write_page(examination, tmp_path / "doctor.html", title="many")
@@ -109,7 +110,7 @@ def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
 def test_the_terminal_shows_every_finding_on_one_line(faulty: FaultyDataset) -> None:
     """So that a log can be searched; and a class name with markup in it is shown as it is."""
     stream = io.StringIO()
-    print_examination(faulty.examination, Console(file=stream, width=1000))
+    print_report(faulty.examination.report, faulty.examination.findings, Console(file=stream, width=1000))
     lines = stream.getvalue().splitlines()
     for finding in faulty.examination.findings:
         (line,) = [line for line in lines if f" {finding.name} " in line and finding.kind.severity in line]

@@ -127,7 +127,7 @@ def doctor(
     from codetr.data.ingest.build import fetch_sources, index_sources
     from codetr.doctor.examination import examine_dataset, fails
     from codetr.doctor.repair import repairable
-    from codetr.doctor.terminal import print_examination
+    from codetr.doctor.terminal import print_report
 
     dataset, settings = _what_to_examine(dataset, sources, params, fix=outputs.fix is not None)
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
@@ -144,7 +144,7 @@ def doctor(
             recorders = {split: file.record for split, file in files.items()}
             index_sources(fetched, folder, max_lost_images=lost, recorders=recorders)
         examination = examine_dataset(folder, preprocess)
-        print_examination(examination, console())
+        print_report(examination.report, examination.findings, console())
         outputs.write(examination, files, _title(dataset, fetched))
     raise typer.Exit(FOUND if fails(examination, outputs.fail_on) else 0)
 

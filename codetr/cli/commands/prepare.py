@@ -54,5 +54,6 @@ def prepare(
         raise UserError("no annotations are named", hint="Give --train and --train-images, or --params.")
     config = step_settings(PrepareConfig, "prepare", params, assignments, splits)
     manifest = run(config, output)
-    print_report(read_report(output), console())
+    report = read_report(output)
+    print_report(report, report.findings, console())
     show_step(manifest, output)

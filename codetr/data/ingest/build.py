@@ -23,7 +23,7 @@ from codetr.data.ingest.draw_splits import partition
 from codetr.data.ingest.image_check import check_images
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
-from codetr.data.ingest.summary import REPORT, Report, SplitReport, examine, examine_split
+from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
 from codetr.data.storage.image_store import ImageRoot, open_place
 from codetr.data.validation.findings import Findings, Recorder
@@ -110,12 +110,12 @@ def read_splits(
     return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
 
 
-def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> Report:
+def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> DatasetReport:
     """Write everything but the manifest."""
     labels = {identifier: label for label, identifier in enumerate(categories)}
     for name, split in splits.items():
         write_index(folder / name, split.images, split.objects, labels)
-    report = _examine(splits, categories)
+    report = report_dataset(splits, categories)
     write_classes(folder, categories, merge_frequencies(splits.values()))
     write_json(folder / REPORT, report.to_json())
     write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
@@ -218,21 +218,6 @@ def require_usable(name: str, split: CheckedSplit) -> None:
         f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
     )
     raise UserError(problem, where=split.where)
-
-
-def _examine(splits: dict[str, CheckedSplit], categories: dict[int, str]) -> Report:
-    reports: dict[str, SplitReport] = {
-        name: examine_split(
-            split.images,
-            split.objects,
-            categories,
-            split.findings,
-            listed_images=split.listed_images,
-            listed_annotations=split.listed_annotations,
-        )
-        for name, split in splits.items()
-    }
-    return examine(reports, {name: split.images for name, split in splits.items()})
 
 
 def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:
