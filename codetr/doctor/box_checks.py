@@ -1,4 +1,4 @@
-"""Check the boxes of all objects of a split: against each other, the image and the segmentation."""
+"""Check the boxes of all objects of a split against each other, the image and the segmentation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from codetr.data.annotation_table import first_equal_row
 from codetr.data.validation import rules
 from codetr.doctor.segmentations import Segmentations
 
-SAME_IOU = 0.95
-"""Overlap from which two boxes are taken for one."""
+DUPLICATE_IOU = 0.95
+"""IoU from which on two boxes count as nearly equal."""
 
-LEAST_INPUT_AREA = 64.0
-"""Square pixels of the network's input: 8 by 8, one cell of the finest feature map of most detectors."""
+MIN_INPUT_AREA = 64.0
+"""Square pixels of the network input: 8 by 8, one cell of the finest feature map of most detectors."""
 
 _ELONGATED, _WHOLE, _AREA_TOLERANCE = 20.0, 0.98, 0.2
 
@@ -70,51 +70,51 @@ class SplitObjects:
 
 
 def clip(xyxy: NDArray[np.float64], sizes_wh: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Boxes (objects, 4) cut at the borders of images of (objects, 2) width and height."""
+    """Return (objects, 4) boxes clipped at the borders of images of (objects, 2) width and height."""
     return np.clip(xyxy, 0, np.tile(sizes_wh, 2))
 
 
 def exceeds_image(objects: SplitObjects) -> NDArray[np.bool_]:
-    """(objects,) whether a box sticks out of its image by more than a pixel."""
+    """Return (objects,) whether a box exceeds its image by more than a pixel."""
     return rules.exceeds_image(*objects.boxes_xyxy.T, *objects.sizes_wh.T)
 
 
 def is_tiny(objects: SplitObjects) -> NDArray[np.bool_]:
-    """(objects,) whether less than a pixel of width or height is inside the image."""
+    """Return (objects,) whether less than a pixel of width or height is inside the image."""
     return rules.is_tiny(*objects.boxes_xywh.T, *objects.sizes_wh.T)
 
 
 def is_small_at_input(objects: SplitObjects, scales: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(objects,) whether an object covers less than `LEAST_INPUT_AREA`; images are scaled by (images,) `scales`."""
+    """Return (objects,) whether an object covers less than `MIN_INPUT_AREA` in images scaled by (images,) `scales`."""
     areas = _sides(objects.inside_xyxy).prod(axis=1) * scales[objects.image_index] ** 2
-    return (areas < LEAST_INPUT_AREA) & ~objects.iscrowd & ~is_tiny(objects)
+    return (areas < MIN_INPUT_AREA) & ~objects.iscrowd & ~is_tiny(objects)
 
 
 def is_elongated(objects: SplitObjects) -> NDArray[np.bool_]:
-    """(objects,) whether a box is more than twenty times as long as wide."""
+    """Return (objects,) whether a box is more than twenty times as long as wide."""
     sides = objects.boxes_xywh[:, 2:]
     return (sides.max(axis=1) > _ELONGATED * sides.min(axis=1)) & ~objects.iscrowd & ~is_tiny(objects)
 
 
 def covers_image(objects: SplitObjects) -> NDArray[np.bool_]:
-    """(objects,) whether a box covers at least 98 % of its image."""
+    """Return (objects,) whether a box covers at least 98 % of its image."""
     areas = _sides(objects.inside_xyxy).prod(axis=1)
     return (areas >= _WHOLE * objects.sizes_wh.prod(axis=1)) & ~objects.iscrowd
 
 
 def area_disagrees(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
-    """(objects,) whether an area disagrees with its box, as `prepare` says."""
+    """Return (objects,) whether an area disagrees with its box, by the rule of `prepare`."""
     return rules.area_contradicts_box(
         objects.areas, objects.boxes_xywh[:, 2], objects.boxes_xywh[:, 3], ~segmentations.present
     )
 
 
 def area_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
-    """(objects,) whether an area differs from the segmentation's by more than a fifth, and more than rounding explains.
+    """Return (objects,) whether an area differs from that of the segmentation by more than a fifth and rounding.
 
-    Crowds are left out: their areas are those of regions that were drawn coarsely. Pixels along the border are counted
-    or not, so half of the box's circumference is allowed for. Polygons may overlap, which their sum does not know, so
-    an area that does not agree with it has to disagree with the number of pixels, too.
+    Crowds are left out: they are annotated coarsely. Tools count the pixels along the border or not, so half of the
+    circumference of the box is tolerated. Polygons may overlap, which the sum of their areas ignores, so an area that
+    disagrees with the sum is compared with the number of pixels, too.
     """
 
     def differs(k: slice | NDArray[np.int64], areas: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -128,7 +128,7 @@ def area_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segme
 
 
 def box_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
-    """(objects,) whether an edge inside the image is over 2 pixels and 10 % of a side off the segmentation's."""
+    """Return (objects,) whether an edge inside the image is over 2 pixels and 10 % of its side off the segmentation."""
     extents = clip(segmentations.extents_xyxy, objects.sizes_wh)
     sides = np.maximum(_sides(extents), _sides(objects.inside_xyxy))
     allowed = np.maximum(2.0, 0.1 * np.tile(sides, 2))
@@ -136,40 +136,40 @@ def box_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segmen
 
 
 def segmentation_exceeds_image(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
-    """(objects,) whether a segmentation has points more than a pixel outside of the image."""
+    """Return (objects,) whether a segmentation has points more than a pixel outside the image."""
     return rules.exceeds_image(*segmentations.extents_xyxy.T, *objects.sizes_wh.T)
 
 
 def find_repeated(objects: SplitObjects) -> NDArray[np.int64]:
-    """(objects,) the first object with the same image, class, box and crowd flag, or -1 for the first itself."""
+    """Return (objects,) the first object of the same image, class, box and crowd flag; -1 for that one itself."""
     return first_equal_row((*objects.boxes_xywh.T, objects.labels, objects.iscrowd, objects.image_index))
 
 
 def find_near_copies(objects: SplitObjects, repeated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For every object that covers an earlier one nearly exactly, the earliest found; -1 for the others.
+    """Find, for every object, an earlier object of the same image whose box is nearly equal.
 
-    Crowds and exact repetitions are left out. Boxes are walked from left to right: one that begins too far to the
-    right to overlap enough ends the search, so that also images with thousands of objects are quick.
+    Crowds and exact repetitions are left out. Boxes are compared from left to right; the search ends at a box that
+    begins too far right to overlap enough, so images with thousands of objects are quick, too.
 
     Args:
-        objects: of a split.
-        repeated: what `find_repeated` said.
+        objects: the objects of a split.
+        repeated: (objects,) what `find_repeated` returned.
 
     Returns:
-        Partners (objects,) of the same class, and (objects,) of another class.
+        The earlier object of the same class, and that of another class, (objects,) each; -1 if there is none.
     """
     same_class, other_class = np.full((2, len(objects.labels)), -1)
     considered = np.flatnonzero(~objects.iscrowd & (repeated < 0) & (objects.boxes_xywh[:, 2:] > 0).all(axis=1))
     order = considered[np.lexsort((objects.boxes_xyxy[considered, 0], objects.image_index[considered]))]
     boxes, image, labels = objects.boxes_xyxy[order], objects.image_index[order], objects.labels[order]
-    reach = boxes[:, 0] + (1 / SAME_IOU - 1) * (boxes[:, 2] - boxes[:, 0])
+    reach = boxes[:, 0] + (1 / DUPLICATE_IOU - 1) * (boxes[:, 2] - boxes[:, 0])
     left, lag = np.arange(len(order)), 1
     while len(left):
         left = left[left + lag < len(order)]
         right = left + lag
         left = left[(image[left] == image[right]) & (boxes[right, 0] <= reach[left])]
         right = left + lag
-        near = _iou(boxes[left], boxes[right]) >= SAME_IOU
+        near = _iou(boxes[left], boxes[right]) >= DUPLICATE_IOU
         for partners, chosen in (
             (same_class, near & (labels[left] == labels[right])),
             (other_class, near & (labels[left] != labels[right])),
@@ -182,7 +182,7 @@ def find_near_copies(objects: SplitObjects, repeated: NDArray[np.int64]) -> tupl
 
 
 def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) overlaps of boxes (n, 4) x1, y1, x2, y2, one by one."""
+    """Return the (n,) IoU of pairs of boxes, (n, 4) x1, y1, x2, y2 each."""
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     intersection = np.maximum(sides, 0).prod(axis=1)
     return intersection / (_sides(a).prod(axis=1) + _sides(b).prod(axis=1) - intersection)

@@ -15,7 +15,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.summary import DatasetReport, read_report
 from codetr.data.validation.dataset_findings import DatasetFinding, DatasetFindings, Example
-from codetr.data.validation.finding_kinds import SEVERITIES, Severity
+from codetr.data.validation.finding_kind import SEVERITIES, Severity
 from codetr.data.validation.findings import printable
 from codetr.doctor import box_checks
 from codetr.doctor.box_checks import SplitObjects
@@ -119,17 +119,18 @@ def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, findin
 
     def example(k: int, partner: int = -1) -> Example:
         involved = (int(k),) if partner < 0 else (int(k), int(partner))
-        x, y, width, height = (float(number) for number in objects.boxes_xywh[k])
         i = int(objects.image_index[k])
         shape = "{}x{}".format(*objects.sizes_wh[k])
-        text = f"'{split.names[objects.labels[k]]}' [{x:.6g}, {y:.6g}, {width:.6g}, {height:.6g}] in {shape}"
+        text = f"'{split.names[objects.labels[k]]}': box {_box_text(*objects.boxes_xywh[k].tolist())}"
         if partner >= 0:
-            text += f", over '{split.names[objects.labels[partner]]}'"
-        elif not np.isnan(segmentations.areas[k]):
-            extent, area = _box_text(segmentations.extents_xyxy[k]), segmentations.areas[k]
-            text += f", area {objects.areas[k]:.6g}, segmentation {extent} {area:.6g}"
+            text += f" over '{split.names[objects.labels[partner]]}'"
         else:
             text += f", area {objects.areas[k]:.6g}"
+            if segmentations.present[k]:
+                x1, y1, x2, y2 = segmentations.extents_xyxy[k].tolist()
+                extent = _box_text(x1, y1, x2 - x1, y2 - y1)
+                text += f"; segmentation: box {extent}, area {segmentations.areas[k]:.6g}"
+        text += f"; image {shape}"
         ids = tuple(int(arrays["annotation_ids"][o]) for o in involved)
         return Example(name, printable(text), i, involved, None, *_image(split, i), ids)
 
@@ -182,9 +183,8 @@ def _image(split: Split, i: int) -> tuple[str, int]:
     return split.relative_path(i), int(split.image_ids[i])
 
 
-def _box_text(xyxy: NDArray[np.float64]) -> str:
-    x1, y1, x2, y2 = (float(number) for number in xyxy)
-    return f"[{x1:.6g}, {y1:.6g}, {x2 - x1:.6g}, {y2 - y1:.6g}]"
+def _box_text(x: float, y: float, width: float, height: float) -> str:
+    return f"[{x:.6g}, {y:.6g}, {width:.6g}, {height:.6g}]"
 
 
 LEVELS: dict[str, tuple[Severity, ...]] = {"error": ("error",), "warning": ("error", "warning"), "never": ()}

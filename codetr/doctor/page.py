@@ -11,7 +11,7 @@ import numpy as np
 from codetr.core.files import write_text
 from codetr.data.dataset.split import Split
 from codetr.data.validation.dataset_findings import DatasetFinding, Example
-from codetr.data.validation.finding_kinds import SEVERITIES
+from codetr.data.validation.finding_kind import SEVERITIES
 from codetr.doctor.charts import draw_classes, draw_sizes
 from codetr.doctor.examination import Examination
 from codetr.doctor.pictures import draw_example
@@ -27,7 +27,7 @@ _MAX_BYTES = 6 << 20
 
 @dataclass(frozen=True)
 class _Shown:
-    """A finding with the pictures of some of its examples, as `data:` addresses."""
+    """A finding with pictures of some of its examples, as `data:` URIs."""
 
     finding: DatasetFinding
     advice: str
@@ -40,7 +40,7 @@ def write_page(examination: Examination, path: Path, *, title: str) -> None:
     shown = _with_pictures(examination, splits)
     charts = [
         ("Objects by class", data_uri("png", draw_classes(examination.report.classes))),
-        ("Sizes", data_uri("png", draw_sizes(splits, examination.preprocess))),
+        ("Sizes of objects and images", data_uri("png", draw_sizes(splits, examination.preprocess))),
     ]
     most = max(max(entry.objects.values()) for entry in examination.report.classes)
     html = (
@@ -91,5 +91,5 @@ def _spread(examples: list[Example]) -> list[Example]:
 def _resolution(examination: Examination) -> str:
     preprocess = examination.preprocess
     if preprocess.canvas is not None:
-        return f"a canvas of {preprocess.canvas} by {preprocess.canvas} pixels"
-    return f"{preprocess.short_side} pixels on the short side, at most {preprocess.long_side} on the long one"
+        return f"canvas of {preprocess.canvas} by {preprocess.canvas} pixels"
+    return f"short side {preprocess.short_side} pixels, long side at most {preprocess.long_side}"

@@ -1,6 +1,6 @@
-"""Extent and area of every segmentation of a split, computed for all polygons at once.
+"""Measure the extent and the area of every segmentation of a split, all polygons at once.
 
-COCO has 45 million polygon coordinates: reading them as Python objects takes minutes, as one stream of numbers seconds.
+COCO has 45 million polygon coordinates: reading them takes minutes as Python objects, and seconds as one array.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pycocotools import mask as coco_mask
 from codetr.data.segmentation import encode, mask_area
 
 _CHUNK = 1 << 25
-"""Bytes of segmentations that are looked at together."""
+"""Bytes of segmentations that are read at a time."""
 
 _NUMBERS_ONLY = bytes.maketrans(b"[],", b"   ")
 
 
 @dataclass(frozen=True)
 class Segmentations:
-    """What the segmentations of a split's objects say.
+    """Extents and areas of the segmentations of the objects of a split.
 
     Attributes:
         extents_xyxy: (objects, 4) in pixels: around polygon points, or around the pixels of a run-length
             code; NaN without segmentation.
         areas: (objects,) square pixels: the sum over polygons, or the number of pixels; NaN without segmentation.
         arrays: the index they are from.
-        replacements: segmentations that are others than in the index, by object.
+        replacements: segmentations that replace those of the index, by object.
     """
 
     extents_xyxy: NDArray[np.float64]
@@ -76,7 +76,7 @@ class Segmentations:
 
 
 def measure_segmentations(arrays: Mapping[str, NDArray[Any]]) -> Segmentations:
-    """Measure the segmentations in the arrays of an index, which have been checked when it was made."""
+    """Measure the segmentations in the arrays of an index; they were checked when it was written."""
     offsets, content = np.asarray(arrays["segmentation_offsets"]), arrays["segmentations"]
     count = len(offsets) - 1
     segmentations = Segmentations(np.full((count, 4), np.nan), np.full(count, np.nan), arrays)
@@ -106,7 +106,7 @@ def measure_segmentations(arrays: Mapping[str, NDArray[Any]]) -> Segmentations:
 def _measure_polygons(
     text: NDArray[np.uint8], begins: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Extents and areas of the objects whose polygons begin at these positions of a text."""
+    """Return extents and areas of the objects whose polygons begin at these positions of a text."""
     opening, closing = text == ord("["), text == ord("]")
     # A number ends at a comma or bracket that no bracket precedes; a polygon begins where no second bracket follows.
     after_bracket = np.concatenate([[True], closing[:-1]])

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from codetr.data.ingest.summary import MAX_LISTED, DatasetReport
 from codetr.data.validation.dataset_findings import DatasetFinding
-from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
+from codetr.data.validation.finding_kind import SEVERITIES
+from codetr.data.validation.finding_kinds import KINDS
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-_FIX = {"removed": "In a COCO file --fix removes it.", "corrected": "In a COCO file --fix corrects it.", "": ""}
+_FIX = {"removed": "--fix removes it (COCO files).", "corrected": "--fix corrects it (COCO files).", "": ""}
 
 
 def print_report(report: DatasetReport, findings: Sequence[DatasetFinding], console: Console) -> None:

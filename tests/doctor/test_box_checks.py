@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from codetr.data.segmentation import encode_mask, mask_bounding_box
 from codetr.doctor import box_checks
 from codetr.doctor import segmentations as segmentations_module
-from codetr.doctor.box_checks import SAME_IOU, SplitObjects
+from codetr.doctor.box_checks import DUPLICATE_IOU, SplitObjects
 from codetr.doctor.segmentations import Segmentations, measure_segmentations
 
 # Few positions and sizes, so that boxes coincide often.
@@ -64,7 +64,7 @@ def test_copies_are_those_that_comparing_all_pairs_finds(
         considered = [j for j in earlier if repeated[j] < 0 and not objects.iscrowd[j]]
         if repeated[k] >= 0 or objects.iscrowd[k]:
             considered = []
-        near = [j for j in considered if iou(objects.boxes_xyxy[j], objects.boxes_xyxy[k]) >= SAME_IOU]
+        near = [j for j in considered if iou(objects.boxes_xyxy[j], objects.boxes_xyxy[k]) >= DUPLICATE_IOU]
         for partner, same in ((same_class[k], True), (other_class[k], False)):
             possible = [j for j in near if (objects.labels[j] == objects.labels[k]) == same]
             assert (partner in possible) if possible else partner == -1

@@ -10,7 +10,8 @@ import pytest
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.transforms.resize import rescaled_size
-from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
+from codetr.data.validation.finding_kind import SEVERITIES
+from codetr.data.validation.finding_kinds import KINDS
 from codetr.doctor.examination import examine_dataset, fails, input_scales
 from tests.doctor.conftest import FaultyDataset
 

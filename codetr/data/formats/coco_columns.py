@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from codetr.data.annotation_table import AnnotationTable
 from codetr.data.validation.ids import LARGEST, as_integer
-from codetr.data.validation.rules import encloses_nothing
+from codetr.data.validation.rules import is_degenerate_polygon
 
 CHUNK_BYTES = 1 << 20
 """Bytes of annotations that are decoded together, approximately."""
@@ -250,7 +250,7 @@ def _to_columns(
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
     coordinates = np.bincount(row_of_part, lengths, len(rows)).astype(np.int64)
     invalid = np.zeros(len(rows), bool)
-    invalid[row_of_part[encloses_nothing(lengths)]] = True
+    invalid[row_of_part[is_degenerate_polygon(lengths)]] = True
     invalid &= coordinates > 0  # [] and [[]] stand for no segmentation
     present = (coordinates > 0) & ~invalid
     numbers = array("d")

@@ -88,7 +88,7 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
             places["annotations"].append(place)
     files.require_sound(path)
     _number_classes(lists, places, path)
-    findings.places = places
+    findings.source_lines = places
     file = CocoFile(lists["images"], RawAnnotations(lists["annotations"]), lists["categories"])
     return Records(file, images, files.digest, numbered=False, identified=False)
 

@@ -105,7 +105,7 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
             else:
                 annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
             places["annotations"].append(f"{labels.file}, line {line}")
-    findings.places = places
+    findings.source_lines = places
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     file = CocoFile(listed_images, RawAnnotations(annotations), categories)
     digest = sha256_json([list(classes.items()), [name for name, _ in counted], files.digest])

@@ -22,8 +22,9 @@ from codetr.data.validation.findings import Finding
 
 REPORT = "doctor.json"
 MAX_LISTED = 20
+"""Limit on files and classes that are listed."""
 SIZE_BOUNDS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
-"""Area ranges of the COCO metrics in square pixels."""
+"""Area ranges of COCO metrics in square pixels: lower bound included, upper bound excluded."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,20 @@ class SplitReport:
     """Statistics and findings of one split.
 
     Attributes:
-        listed_images: images in the annotation file, after a split was drawn from it.
+        listed_images: images in the annotation file; of a split that was drawn, those drawn.
         images: usable images.
         listed_annotations: annotations in the file.
         annotations: kept annotations.
         trainable: annotations that are trained on.
-        crowds: crowd annotations, which are only evaluated.
+        crowds: crowd annotations, which evaluation ignores.
         segmentations: annotations with a segmentation.
-        empty_images: images without any annotation (they are used, as background).
+        empty_images: images without annotations, which are used as background.
         empty_examples: files of the first of them.
         image_sides: quantiles (minimum, quarter, median, three quarters, maximum) of the images' sides in pixels.
         box_sides: the same quantiles of the square root of box areas in pixels.
-        box_sizes: number of objects by COCO's area ranges.
+        box_sizes: number of objects by area range of COCO metrics.
         objects_per_image: the same quantiles.
-        findings: everything dropped, repaired or noticed.
+        findings: what was dropped, repaired or noticed.
     """
 
     listed_images: int

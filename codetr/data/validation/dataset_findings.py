@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.validation.finding_kinds import KINDS, SEVERITIES, Kind
+from codetr.data.validation.finding_kind import SEVERITIES, Kind
+from codetr.data.validation.finding_kinds import KINDS
 from codetr.data.validation.findings import MAX_EXAMPLES
 
 
