@@ -76,37 +76,42 @@ def clip(xyxy: NDArray[np.float64], sizes_wh: NDArray[np.int32]) -> NDArray[np.f
 
 def exceeds_image(objects: SplitObjects) -> NDArray[np.bool_]:
     """Return (objects,) whether a box exceeds its image by more than a pixel."""
-    return rules.exceeds_image(*objects.boxes_xyxy.T, *objects.sizes_wh.T)
+    exceeds: NDArray[np.bool_] = rules.exceeds_image(*objects.boxes_xyxy.T, *objects.sizes_wh.T)
+    return exceeds
 
 
 def is_tiny(objects: SplitObjects) -> NDArray[np.bool_]:
     """Return (objects,) whether less than a pixel of width or height is inside the image."""
-    return rules.is_tiny(*objects.boxes_xywh.T, *objects.sizes_wh.T)
+    tiny: NDArray[np.bool_] = rules.is_tiny(*objects.boxes_xywh.T, *objects.sizes_wh.T)
+    return tiny
 
 
 def is_small_at_input(objects: SplitObjects, scales: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return (objects,) whether an object covers less than `MIN_INPUT_AREA` in images scaled by (images,) `scales`."""
     areas = _sides(objects.inside_xyxy).prod(axis=1) * scales[objects.image_index] ** 2
-    return (areas < MIN_INPUT_AREA) & ~objects.iscrowd & ~is_tiny(objects)
+    small: NDArray[np.bool_] = (areas < MIN_INPUT_AREA) & ~objects.iscrowd & ~is_tiny(objects)
+    return small
 
 
 def is_elongated(objects: SplitObjects) -> NDArray[np.bool_]:
     """Return (objects,) whether a box is more than twenty times as long as wide."""
     sides = objects.boxes_xywh[:, 2:]
-    return (sides.max(axis=1) > _ELONGATED * sides.min(axis=1)) & ~objects.iscrowd & ~is_tiny(objects)
+    elongated: NDArray[np.bool_] = sides.max(axis=1) > _ELONGATED * sides.min(axis=1)
+    return elongated & ~objects.iscrowd & ~is_tiny(objects)
 
 
 def covers_image(objects: SplitObjects) -> NDArray[np.bool_]:
     """Return (objects,) whether a box covers at least 98 % of its image."""
     areas = _sides(objects.inside_xyxy).prod(axis=1)
-    return (areas >= _WHOLE * objects.sizes_wh.prod(axis=1)) & ~objects.iscrowd
+    covers: NDArray[np.bool_] = (areas >= _WHOLE * objects.sizes_wh.prod(axis=1)) & ~objects.iscrowd
+    return covers
 
 
 def area_disagrees(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
     """Return (objects,) whether an area disagrees with its box, by the rule of `prepare`."""
-    return rules.area_contradicts_box(
-        objects.areas, objects.boxes_xywh[:, 2], objects.boxes_xywh[:, 3], ~segmentations.present
-    )
+    width, height = objects.boxes_xywh[:, 2:].T
+    contradicts: NDArray[np.bool_] = rules.area_contradicts_box(objects.areas, width, height, ~segmentations.present)
+    return contradicts
 
 
 def area_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
@@ -119,7 +124,8 @@ def area_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segme
 
     def differs(k: slice | NDArray[np.int64], areas: NDArray[np.float64]) -> NDArray[np.bool_]:
         allowed = np.maximum(_AREA_TOLERANCE * areas, objects.boxes_xywh[k, 2:].sum(axis=1))
-        return np.abs(objects.areas[k] - areas) > allowed
+        exceeds: NDArray[np.bool_] = np.abs(objects.areas[k] - areas) > allowed
+        return exceeds
 
     found = differs(slice(None), segmentations.areas) & ~objects.iscrowd & ~area_disagrees(objects, segmentations)
     doubtful = np.flatnonzero(found)
@@ -132,12 +138,14 @@ def box_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segmen
     extents = clip(segmentations.extents_xyxy, objects.sizes_wh)
     sides = np.maximum(_sides(extents), _sides(objects.inside_xyxy))
     allowed = np.maximum(2.0, 0.1 * np.tile(sides, 2))
-    return np.any(np.abs(objects.inside_xyxy - extents) > allowed, axis=1)
+    disagrees: NDArray[np.bool_] = np.any(np.abs(objects.inside_xyxy - extents) > allowed, axis=1)
+    return disagrees
 
 
 def segmentation_exceeds_image(objects: SplitObjects, segmentations: Segmentations) -> NDArray[np.bool_]:
     """Return (objects,) whether a segmentation has points more than a pixel outside the image."""
-    return rules.exceeds_image(*segmentations.extents_xyxy.T, *objects.sizes_wh.T)
+    exceeds: NDArray[np.bool_] = rules.exceeds_image(*segmentations.extents_xyxy.T, *objects.sizes_wh.T)
+    return exceeds
 
 
 def find_repeated(objects: SplitObjects) -> NDArray[np.int64]:
@@ -185,7 +193,8 @@ def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the (n,) IoU of pairs of boxes, (n, 4) x1, y1, x2, y2 each."""
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     intersection = np.maximum(sides, 0).prod(axis=1)
-    return intersection / (_sides(a).prod(axis=1) + _sides(b).prod(axis=1) - intersection)
+    iou: NDArray[np.float64] = intersection / (_sides(a).prod(axis=1) + _sides(b).prod(axis=1) - intersection)
+    return iou
 
 
 def _sides(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -88,11 +88,12 @@ def input_scales(sizes: NDArray[np.int32], preprocess: PreprocessConfig) -> NDAr
         (images,) float64.
     """
     longest, shortest = sizes.max(axis=1), sizes.min(axis=1)
-    if preprocess.canvas is not None:
-        return preprocess.canvas / longest
     # The sides may be given in either order, as in `rescaled_size`.
     short_side, long_side = sorted((preprocess.short_side, preprocess.long_side))
-    return np.minimum(long_side / longest, short_side / shortest)
+    scales: NDArray[np.float64] = np.minimum(long_side / longest, short_side / shortest)
+    if preprocess.canvas is not None:
+        scales = preprocess.canvas / longest
+    return scales
 
 
 def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, findings: DatasetFindings) -> None:

@@ -44,7 +44,8 @@ class RepairableFile:
     @property
     def content(self) -> CocoFile:
         """The file as it was read."""
-        return self.entries["file", 0].value
+        content: CocoFile = self.entries["file", 0].value
+        return content
 
     def corrected(self, part: str, key: int) -> tuple[dict[str, Any] | None, list[str]]:
         """Return the corrected fields of an entry, None for one to be left out, and the findings that say why."""

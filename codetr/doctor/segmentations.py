@@ -16,9 +16,6 @@ from pycocotools import mask as coco_mask
 
 from codetr.data.segmentation import encode, mask_area
 
-_CHUNK = 1 << 25
-"""Bytes of segmentations that are read at a time."""
-
 _NUMBERS_ONLY = bytes.maketrans(b"[],", b"   ")
 
 
@@ -75,14 +72,19 @@ class Segmentations:
         return json.loads(self.arrays["segmentations"][start:stop].tobytes())
 
 
-def measure_segmentations(arrays: Mapping[str, NDArray[Any]]) -> Segmentations:
-    """Measure the segmentations in the arrays of an index; they were checked when it was written."""
+def measure_segmentations(arrays: Mapping[str, NDArray[Any]], *, chunk: int = 1 << 25) -> Segmentations:
+    """Measure the segmentations in the arrays of an index; they were checked when it was written.
+
+    Args:
+        arrays: `segmentations` and `segmentation_offsets`.
+        chunk: bytes of segmentations that are read at a time.
+    """
     offsets, content = np.asarray(arrays["segmentation_offsets"]), arrays["segmentations"]
     count = len(offsets) - 1
     segmentations = Segmentations(np.full((count, 4), np.nan), np.full(count, np.nan), arrays)
     start = 0
     while start < count:
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _CHUNK, side="right")) - 1)
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + chunk, side="right")) - 1)
         text = np.array(content[offsets[start] : offsets[stop]])
         filled = np.flatnonzero(np.diff(offsets[start : stop + 1]))
         begins = offsets[start:stop][filled] - offsets[start]

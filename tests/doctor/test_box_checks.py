@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,6 @@ from numpy.typing import NDArray
 
 from codetr.data.segmentation import encode_mask, mask_bounding_box
 from codetr.doctor import box_checks
-from codetr.doctor import segmentations as segmentations_module
 from codetr.doctor.box_checks import DUPLICATE_IOU, SplitObjects
 from codetr.doctor.segmentations import Segmentations, measure_segmentations
 
@@ -99,7 +100,7 @@ def test_limits(box: tuple[float, ...], expected: set[str]) -> None:
     assert {name for name, mask in found.items() if mask[0]} == expected
 
 
-def index_of(segmentations: list[object]) -> dict[str, NDArray[np.generic]]:
+def index_of(segmentations: Sequence[Any]) -> dict[str, NDArray[np.generic]]:
     texts = [
         b"" if segmentation is None else json.dumps(segmentation, separators=(",", ":")).encode()
         for segmentation in segmentations
@@ -110,8 +111,8 @@ def index_of(segmentations: list[object]) -> dict[str, NDArray[np.generic]]:
     }
 
 
-SQUARE = [10, 20, 40, 20, 40, 60, 10, 60]
-SEGMENTATIONS = [
+SQUARE: list[float] = [10, 20, 40, 20, 40, 60, 10, 60]
+SEGMENTATIONS: list[Any] = [
     None,
     [SQUARE],
     encode_mask(np.pad(np.ones((5, 7), bool), ((3, 92), (2, 91)))),
@@ -125,10 +126,9 @@ AREAS = [None, 1200.0, 35, 1200 + abs(19.75 * 89.999 - 9.5 * 0.999) / 2, None, 3
 
 
 @pytest.mark.parametrize("chunk", [1, 60, 1 << 20])
-def test_segmentations_are_measured_as_one_by_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segmentations_are_measured_as_one_by_one(chunk: int) -> None:
     """Polygons and run-length codes in turn, several polygons an object, and a border between chunks anywhere."""
-    monkeypatch.setattr(segmentations_module, "_CHUNK", chunk)
-    found = measure_segmentations(index_of(SEGMENTATIONS))
+    found = measure_segmentations(index_of(SEGMENTATIONS), chunk=chunk)
     for k, segmentation in enumerate(SEGMENTATIONS):
         assert found.present[k] == (segmentation is not None)
         if segmentation is not None:
@@ -163,7 +163,7 @@ def test_a_box_that_disagrees_with_its_segmentation(box: tuple[float, ...], disa
     ]
 
 
-def test_an_segmentation_beyond_the_border_agrees_with_a_box_that_is_cut_there() -> None:
+def test_a_segmentation_beyond_the_border_agrees_with_a_box_that_is_clipped_there() -> None:
     """Both say the same about the image."""
     segmentations = measure_segmentations(index_of([[[80, 80, 120, 80, 120, 95, 80, 95]]]))
     objects = objects_of([(0, (80, 80, 20, 15), 0, False)])

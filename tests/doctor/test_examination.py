@@ -20,7 +20,7 @@ HARMLESS = {"class_rare", "class_unevaluated", "image_empty", "box_whole_image",
 
 
 def test_every_fault_is_found_and_nothing_else(faulty: FaultyDataset) -> None:
-    """A fault that is missed hurts training; one that is made up costs somebody an afternoon."""
+    """A fault that is missed hurts training; a false one costs the user time."""
     found = {finding.name: finding.count for finding in faulty.examination.findings}
     assert {name: count for name, count in found.items() if name not in HARMLESS} == faulty.expected
 

@@ -40,7 +40,7 @@ def card(page: str, name: str) -> str:
 
 
 def test_names_from_outside_are_text(page: str) -> None:
-    """A class called <script> in somebody's annotation file would otherwise run in the reader's browser."""
+    """A class called <script> in an annotation file would otherwise run in the reader's browser."""
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;{{ 7 * 7 }}") >= 3  # title, class, finding
 
@@ -65,7 +65,7 @@ def test_every_finding_is_there_with_count_meaning_and_advice(faulty: FaultyData
 
 @pytest.mark.parametrize("name", ["box_nearly_repeated", "box_disagrees_with_segmentation", "image_nearly_leaked"])
 def test_examples_are_drawn(page: str, name: str) -> None:
-    """A box in numbers convinces nobody."""
+    """Coordinates alone do not show what is wrong with a box."""
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', card(page, name))
     assert 1 <= len(pictures) <= MAX_PICTURES
     with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
@@ -90,7 +90,7 @@ def test_images_that_are_gone_leave_their_findings(faulty: FaultyDataset, tmp_pa
 
 
 def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
-    """Bars by name would make a chart of ten thousand pixels, and a page that nobody scrolls through."""
+    """Bars by name would make a chart of ten thousand pixels, and a page too long to read."""
     shutil.copytree(dataset, tmp_path / "dataset")
     values = read_json(dataset / REPORT)
     unused = {"objects": {"train": 0, "val": 0}, "images": {"train": 0, "val": 0}}

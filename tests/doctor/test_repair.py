@@ -186,7 +186,7 @@ def annotation(random: Random, identifier: int) -> dict[str, Any]:
 
 
 def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
-    """A box that is cut may become a copy or lose its extent, and its area with it: the order of repairs matters."""
+    """A box that is cut may become a copy or lose its extent, and its area with it: so repairs have an order."""
     for k in range(3):
         pixels = np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")

@@ -1,4 +1,4 @@
-"""The doctor on real and on broken annotation files: what it finds, and that its copy has none of what it mends."""
+"""The doctor on real and on broken annotation files: what it finds, and that its copy has none of what it repairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.config import PreprocessConfig, SourceConfig
+from codetr.data.config import PreprocessConfig
 from codetr.data.ingest.build import fetch_sources, index_sources
 from codetr.data.ingest.config import PrepareConfig
 from codetr.doctor.changes import CHANGES, Changes
@@ -34,10 +34,8 @@ def copied(
 ) -> tuple[Examination, list[Changes]]:
     """What the doctor says about the repaired copy, and what was changed."""
     changes = repair(used, examination.dataset, folder / "copy")
-    again, _ = examine(
-        folder / "again",
-        **{name: (folder / "copy" / f"{name}.json", file.source.images) for name, file in used.items()},
-    )
+    copies = {name: (folder / "copy" / f"{name}.json", Path(str(file.source.images))) for name, file in used.items()}
+    again, _ = examine(folder / "again", **copies)
     return again, changes
 
 
@@ -92,11 +90,10 @@ def test_bccd_in_another_format_is_judged_the_same(data: Path, tmp_path: Path, w
     folder, tree = data / "bccd", tmp_path / "tree"
     for split in ("train", "val", "test"):
         write(json.loads((folder / "annotations" / f"{split}.json").read_text()), folder / "images", tree, split)
-    source = SourceConfig(annotations=str(tree / "data.yaml" if write is write_yolo else tree))
+    source = {"annotations": str(tree / "data.yaml" if write is write_yolo else tree)}
+    config = PrepareConfig.parse({"train": source, "val": source, "test": source}, where="test")
     (tmp_path / "index").mkdir()
-    index_sources(
-        fetch_sources(PrepareConfig(train=source, val=source, test=source), tmp_path / "index"), tmp_path / "index"
-    )
+    index_sources(fetch_sources(config, tmp_path / "index"), tmp_path / "index")
     examination = examine_dataset(tmp_path / "index", PreprocessConfig())
     assert counts(examination) == {"image_nearly_leaked": {"val": 1}}
     write_page(examination, tmp_path / "doctor.html", title="bccd")

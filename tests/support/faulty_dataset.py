@@ -9,7 +9,6 @@ from typing import Any
 
 from PIL import Image
 
-from codetr.data.config import SourceConfig
 from codetr.data.ingest.build import fetch_sources, index_sources
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import ANNOTATIONS
@@ -91,10 +90,8 @@ def index_files(folder: Path, **files: tuple[Path, Path]) -> dict[str, Repairabl
         files: (annotation file, image folder) by split.
     """
     folder.mkdir()
-    sources = {
-        split: SourceConfig(annotations=str(file), images=str(images)) for split, (file, images) in files.items()
-    }
-    fetched = fetch_sources(PrepareConfig(**sources), folder)
+    sources = {split: {"annotations": str(file), "images": str(images)} for split, (file, images) in files.items()}
+    fetched = fetch_sources(PrepareConfig.parse(sources, where="test"), folder)
     recorded = repairable(fetched)
     index_sources(fetched, folder, recorders={split: file.record for split, file in recorded.items()})
     return recorded

@@ -30,7 +30,7 @@ FOUND = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOutputs(OptionGroup, panel="Reports and repair"):
-    """What `codetr doctor` writes besides its tables, and when it fails."""
+    """Files that `codetr doctor` writes, and the severity of findings at which it fails."""
 
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows examples as pictures.")

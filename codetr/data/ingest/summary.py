@@ -144,12 +144,13 @@ def _kind(found: tuple[str, str]) -> str:
 def _find_leaks(splits: Mapping[str, CheckedSplit]) -> None:
     earlier: dict[str, str] = {}
     for name, split in splits.items():
-        own = {image.digest: image for image in reversed(split.images)}  # the first of equal ones
-        for digest, image in reversed(own.items()):
-            if digest in earlier:
-                example = f"image {image.image_id} '{image.path}' and {earlier[digest]}"
+        in_split: dict[str, str] = {}
+        for image in split.images:
+            if image.digest in earlier and image.digest not in in_split:
+                example = f"image {image.image_id} '{image.path}' and {earlier[image.digest]}"
                 split.findings.add("image_leaked", example)
-        earlier = {**{digest: f"'{image.path}' of {name}" for digest, image in own.items()}, **earlier}
+            in_split.setdefault(image.digest, f"'{image.path}' of {name}")
+        earlier = in_split | earlier
 
 
 def _count_classes(objects: AnnotationTable) -> tuple[dict[int, int], dict[int, int]]:
