@@ -2,125 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
+from codetr.cli.option_groups import OptionGroup
 from codetr.core.errors import UserError
 
-_PANEL = "Annotations and images"
 
-TrainOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--train",
-        metavar="FILE|FOLDER",
-        help="Annotations to train on: a COCO-format JSON file, a Pascal VOC folder (or a list in its "
-        "ImageSets/Main), or a YOLO data.yaml. Repeatable: several sources are merged, classes by name.",
-        rich_help_panel=_PANEL,
-    ),
-]
-ValOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--val",
-        metavar="FILE|FOLDER",
-        help="Annotations to evaluate on, likewise. If not given: what a VOC folder or data.yaml in --train lists; "
-        "else [bold]prepare[/] draws them from the training set.",
-        rich_help_panel=_PANEL,
-    ),
-]
-TestOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--test", metavar="FILE|FOLDER", help="Annotations of a further split, likewise.", rich_help_panel=_PANEL
-    ),
-]
-ImagesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--images",
-        metavar="FOLDER|TAR|S3",
-        help="What the annotations' file names are relative to: a folder or, for COCO, a .tar file or a folder of such "
-        "files, which are read in place, or s3://BUCKET/PREFIX. Default: COCO, the current folder; VOC, its "
-        "JPEGImages; YOLO, the [bold]path[/] of its data.yaml.",
-        rich_help_panel=_PANEL,
-    ),
-]
-TrainImagesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--train-images",
-        metavar="FOLDER",
-        help="The same, for the training split only; of several sources, one for each --train in their order.",
-        rich_help_panel=_PANEL,
-    ),
-]
-ValImagesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--val-images", metavar="FOLDER", help="The same, for the validation split only.", rich_help_panel=_PANEL
-    ),
-]
-TestImagesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--test-images", metavar="FOLDER", help="The same, for the further split only.", rich_help_panel=_PANEL
-    ),
-]
-RepoOption = Annotated[
-    str | None,
-    typer.Option(
-        "--repo",
-        metavar="FOLDER|URL",
-        help="A DVC repository in which all these files lie, instead of here.",
-        rich_help_panel=_PANEL,
-    ),
-]
-RevOption = Annotated[
-    str | None,
-    typer.Option("--rev", metavar="REVISION", help="Branch, tag or commit of that repository.", rich_help_panel=_PANEL),
-]
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(OptionGroup, panel="Annotations and images"):
+    """Annotation files and image folders of every split, here or in a DVC repository."""
 
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--train",
+            metavar="FILE|FOLDER",
+            help="Annotations to train on: a COCO-format JSON file, a Pascal VOC folder (or a list in its "
+            "ImageSets/Main), or a YOLO data.yaml. Repeatable: several sources are merged, classes by name.",
+        ),
+    ] = None
+    val: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--val",
+            metavar="FILE|FOLDER",
+            help="Annotations to evaluate on, in the same formats. Default: the validation set that a VOC folder or "
+            "data.yaml in --train lists; else [bold]prepare[/] draws it from the training set.",
+        ),
+    ] = None
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", metavar="FILE|FOLDER", help="Annotations of a test split, in the same formats."),
+    ] = None
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="FOLDER|TAR|S3",
+            help="Where the images are: a folder or, for COCO, a .tar file, a folder of .tar files, or "
+            "s3://BUCKET/PREFIX. Default: for COCO the current folder, for VOC its JPEGImages, for YOLO the "
+            "[bold]path[/] of its data.yaml.",
+        ),
+    ] = None
+    train_images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--train-images",
+            metavar="FOLDER",
+            help="The same for the training split only; with several sources, one for each --train in order.",
+        ),
+    ] = None
+    val_images: Annotated[
+        list[str] | None,
+        typer.Option("--val-images", metavar="FOLDER", help="The same for the validation split only."),
+    ] = None
+    test_images: Annotated[
+        list[str] | None,
+        typer.Option("--test-images", metavar="FOLDER", help="The same for the test split only."),
+    ] = None
+    repo: Annotated[
+        str | None,
+        typer.Option("--repo", metavar="FOLDER|URL", help="A DVC repository that holds all these files."),
+    ] = None
+    rev: Annotated[
+        str | None,
+        typer.Option("--rev", metavar="REVISION", help="Branch, tag or commit of that repository."),
+    ] = None
 
-def split_sources(
-    splits: Mapping[str, tuple[Sequence[str] | None, Sequence[str] | None]],
-    *,
-    images: str | None,
-    repo: str | None,
-    rev: str | None,
-) -> dict[str, list[dict[str, Any]]]:
-    """The sources of every split that is named.
+    def by_split(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the sources of every split that is given, as settings of the prepare step.
 
-    Args:
-        splits: what `--SPLIT` and `--SPLIT-images` were given, each as often as it was, by split.
-        images: the image folder of splits without one of their own.
-        repo: the DVC repository in which all of it lies.
-        rev: its revision.
-
-    Raises:
-        UserError: an option that belongs to another one which is not there, or not as many folders as sources.
-    """
-    sources = {
-        split: [
-            {"annotations": path, "images": folder, "repo": repo, "rev": rev}
-            for path, folder in zip(paths, _folders(split, paths, own_images or [images]), strict=True)
-        ]
-        for split, (paths, own_images) in splits.items()
-        if paths
-    }
-    for split, (_, own_images) in splits.items():
-        if own_images and split not in sources:
-            raise UserError(f"is given without --{split}", where=f"--{split}-images")
-    for option, value in (("--images", images), ("--repo", repo), ("--rev", rev)):
-        if value is not None and not sources:
-            raise UserError("is given without --train, --val or --test, which it belongs to", where=option)
-    return sources
+        Raises:
+            UserError: an option without the one it belongs to, or not as many image folders as sources.
+        """
+        given = {
+            "train": (self.train, self.train_images),
+            "val": (self.val, self.val_images),
+            "test": (self.test, self.test_images),
+        }
+        sources = {
+            split: [
+                {"annotations": path, "images": folder, "repo": self.repo, "rev": self.rev}
+                for path, folder in zip(paths, _folders(split, paths, images or [self.images]), strict=True)
+            ]
+            for split, (paths, images) in given.items()
+            if paths
+        }
+        for split, (_, images) in given.items():
+            if images and split not in sources:
+                raise UserError(f"is given without --{split}", where=f"--{split}-images")
+        for option in ("images", "repo", "rev"):
+            if getattr(self, option) is not None and not sources:
+                raise UserError("needs --train, --val or --test", where=f"--{option}")
+        return sources
 
 
 def _folders(split: str, paths: Sequence[str], images: Sequence[str | None]) -> Sequence[str | None]:
-    """The image folder of each source: one for all of them, or one each."""
+    """Return the image folder of each source: one for all of them, or one each."""
     if len(images) not in (1, len(paths)):
         problem = f"is given {len(images)} times for {len(paths)} --{split}"
         raise UserError(problem, where=f"--{split}-images", hint="Give one for all sources, or one for each in order.")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from codetr.data.validation.rules import encloses_nothing, exceeds_image, is_within_reach
+from codetr.data.validation.rules import exceeds_image, is_degenerate_polygon, is_within_reach
 
 
 class BadSegmentationError(ValueError):
@@ -59,7 +59,7 @@ def _check_polygons(polygons: list[Any], height: int, width: int) -> CheckedSegm
             raise BadSegmentationError("has a polygon that is not a list of numbers")
         if not all(map(is_within_reach, polygon)):
             raise BadSegmentationError("has coordinates that are not finite or beyond a million pixels")
-        if encloses_nothing(len(polygon)):
+        if is_degenerate_polygon(len(polygon)):
             dropped += 1
             continue
         xs, ys = polygon[0::2], polygon[1::2]

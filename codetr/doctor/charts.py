@@ -1,4 +1,4 @@
-"""Charts of a dataset: how its objects are spread over classes, sizes and images."""
+"""Draw the distribution of objects over classes, sizes and images."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.dataset.split import Split
-from codetr.doctor.box_checks import LEAST_INPUT_AREA
-from codetr.doctor.classes import RARE, ClassCounts
+from codetr.data.validation.class_statistics import RARE, ClassStatistics
+from codetr.doctor.box_checks import MIN_INPUT_AREA
 from codetr.doctor.examination import input_scales
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
 _COLOURS = ("#2667c9", "#e08a1e", "#7a4fd0")
 
 
-def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
-    """A PNG of the objects of every class, on a logarithmic axis: bars by name, or for many classes a curve by rank."""
+def draw_classes(classes: Sequence[ClassStatistics]) -> bytes:
+    """Return a PNG of the objects of every class on a logarithmic axis: bars, or for many classes a curve by rank."""
     splits = list(classes[0].objects)
     ordered = sorted(classes, key=lambda entry: (-entry.objects["train"], entry.name))
     if len(ordered) > MOST_BARS:
@@ -39,7 +39,10 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
         axes.yaxis.set_major_formatter(_plain)
         axes.set_xlim(0, len(ordered) + 1)
         style_axes(
-            axes, f"Objects of {len(ordered)} classes (dashed: {RARE})", "class, most frequent in train first", ""
+            axes,
+            f"Objects per class, {len(ordered)} classes (dashed line: {RARE} objects)",
+            "class, by rank in train",
+            "",
         )
     else:
         figure = Figure(figsize=(11, 1.2 + 0.28 * max(len(ordered), 3)), layout="constrained")
@@ -54,14 +57,14 @@ def draw_classes(classes: Sequence[ClassCounts]) -> bytes:
         axes.xaxis.set_major_formatter(_plain)
         name_ticks(axes.yaxis, range(len(ordered)), [entry.name for entry in ordered], fontsize=9)
         axes.set_ylim(len(ordered) - 0.4, -0.6)
-        style_axes(axes, f"Objects by class (dashed: {RARE})", "", "")
+        style_axes(axes, f"Objects per class (dashed line: {RARE} objects)", "", "")
         axes.grid(False, axis="y")
     _legend(axes, splits)
     return _png(figure)
 
 
 def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> bytes:
-    """A PNG of four charts: objects at the network's input and within their image, image sizes, objects per image."""
+    """Return a PNG of four charts: object sizes at input resolution and relative, image sizes, objects per image."""
     figure = Figure(figsize=(11, 7.6), layout=ConstrainedLayoutEngine(h_pad=0.12))
     (at_input, relative), (image_sizes, per_image) = figure.subplots(2, 2)
     sides_at_input, shares, counts = {}, {}, {}
@@ -69,8 +72,8 @@ def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> byt
         arrays = split.arrays
         objects_per_image = np.diff(arrays["object_offsets"])
         image = np.repeat(np.arange(len(split)), objects_per_image)
-        shown = ~np.asarray(arrays["crowds"])
-        sides = np.sqrt(np.asarray(arrays["boxes"])[:, 2:].prod(axis=1))
+        shown = ~np.asarray(arrays["iscrowd"])
+        sides = np.sqrt(np.asarray(arrays["boxes_xywh"])[:, 2:].prod(axis=1))
         sides_at_input[name] = (sides * input_scales(split.sizes, preprocess)[image])[shown]
         shares[name] = (sides / np.sqrt(split.sizes.astype(float).prod(axis=1))[image])[shown]
         counts[name] = objects_per_image
@@ -79,20 +82,20 @@ def draw_sizes(splits: Mapping[str, Split], preprocess: PreprocessConfig) -> byt
         areas = 12 + 25 * np.log(repeated)
         image_sizes.scatter(width, height, s=areas, alpha=0.4, lw=0, color=_COLOURS[number], label=name)
     _log_histogram(at_input, sides_at_input, 60)
-    at_input.axvline(LEAST_INPUT_AREA**0.5, color=INK, lw=1, ls="--")
+    at_input.axvline(MIN_INPUT_AREA**0.5, color=INK, lw=1, ls="--")
     style_axes(
-        at_input, "Side of objects at the network's input (dashed: 8 pixels)", "pixels, root of the area", "share"
+        at_input, "Object size at input resolution (dashed line: 8 pixels)", "√(box area) in pixels", "share of objects"
     )
     _log_histogram(relative, shares, 60)
-    style_axes(relative, "Side of objects relative to their image", "root of the share of the image's area", "share")
-    style_axes(image_sizes, "Image sizes (larger where there are more)", "width in pixels", "height in pixels")
+    style_axes(relative, "Object size relative to the image", "√(box area / image area)", "share of objects")
+    style_axes(image_sizes, "Image sizes (dot size: number of images)", "width in pixels", "height in pixels")
     image_sizes.set_xlim(left=0)
     image_sizes.set_ylim(bottom=0)
     most = max((int(values.max()) for values in counts.values() if len(values)), default=1)
     bins = np.unique(np.round(np.linspace(0, most + 1, min(most + 2, 60)))) - 0.5
     for number, (name, values) in enumerate(counts.items()):
         _histogram(per_image, values, bins, number, name)
-    style_axes(per_image, "Objects per image", "objects", "share of images")
+    style_axes(per_image, "Objects per image", "number of objects", "share of images")
     for axes in (at_input, relative, image_sizes, per_image):
         _legend(axes, list(splits))
     return _png(figure)
@@ -116,7 +119,7 @@ def _histogram(axes: Axes, values: NDArray[np.generic], bins: NDArray[np.float64
 
 
 def _plain(value: float, _: float) -> str:
-    """A tick of a logarithmic axis without powers."""
+    """Format a tick of a logarithmic axis without powers of ten."""
     return f"{value:,.10g}"
 
 

@@ -1,4 +1,4 @@
-"""Images that occur more than once: the same bytes, or the same picture, within a split and across splits."""
+"""Find images that occur more than once: equal files and near duplicates, within a split and across splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codetr.data.perceptual_hash import find_alike
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that belong together; the second is the one that a finding is about.
+    """Two equal or similar images; the finding is about the second one.
 
     Attributes:
         first: (split, position) of the earlier one.
@@ -28,25 +28,25 @@ class Pair:
 
 @dataclass(frozen=True)
 class Repetitions:
-    """Images that occur more than once; each is listed once a kind, with the first it repeats.
+    """Images that occur more than once. Each is listed once by kind, with the first image it repeats.
 
     Attributes:
-        shared: one file under several ids in a split.
-        repeated: files of identical content in a split.
-        alike: images of a split that look the same.
-        leaked: content that is in an earlier split, too.
-        nearly_leaked: images that look like one of an earlier split.
+        shared: the same file under several ids in a split.
+        repeated: different files of equal content in a split.
+        similar: near duplicates in a split.
+        leaked: files whose content is also in an earlier split.
+        nearly_leaked: near duplicates of an image of an earlier split.
     """
 
     shared: list[Pair]
     repeated: list[Pair]
-    alike: list[Pair]
+    similar: list[Pair]
     leaked: list[Pair]
     nearly_leaked: list[Pair]
 
 
 def find_repetitions(splits: Mapping[str, Mapping[str, NDArray[Any]]]) -> Repetitions:
-    """Compare the images of all splits by digest and by fingerprint.
+    """Compare the images of all splits by digest and by perceptual hash.
 
     Args:
         splits: arrays of an index, by split.
@@ -62,8 +62,7 @@ def find_repetitions(splits: Mapping[str, Mapping[str, NDArray[Any]]]) -> Repeti
     content = np.unique(np.ascontiguousarray(digests).view("V32").ravel(), return_inverse=True)[1]
 
     def add(pairs: list[Pair], first: int, second: int) -> None:
-        places = ((names[split_of[i]], int(position[i])) for i in (first, second))
-        pairs.append(Pair(*places))
+        pairs.append(Pair(*((names[split_of[i]], int(position[i])) for i in (first, second))))
 
     for group in _groups(content):
         leaders: dict[int, int] = {}
@@ -77,10 +76,10 @@ def find_repetitions(splits: Mapping[str, Mapping[str, NDArray[Any]]]) -> Repeti
                 add(found.leaked, next(iter(leaders.values())), i)
             leaders[split] = i
 
-    alike = find_alike(np.concatenate([np.asarray(arrays["fingerprints"]) for arrays in splits.values()]))
-    alike = alike[content[alike[:, 0]] != content[alike[:, 1]]]
-    within = split_of[alike[:, 0]] == split_of[alike[:, 1]]
-    for pairs, chosen in ((found.alike, alike[within]), (found.nearly_leaked, alike[~within])):
+    similar = find_alike(np.concatenate([np.asarray(arrays["fingerprints"]) for arrays in splits.values()]))
+    similar = similar[content[similar[:, 0]] != content[similar[:, 1]]]
+    within = split_of[similar[:, 0]] == split_of[similar[:, 1]]
+    for pairs, chosen in ((found.similar, similar[within]), (found.nearly_leaked, similar[~within])):
         _, earliest = np.unique(chosen[:, 1], return_index=True)
         for first, second in chosen[earliest].tolist():
             add(pairs, first, second)
@@ -88,7 +87,7 @@ def find_repetitions(splits: Mapping[str, Mapping[str, NDArray[Any]]]) -> Repeti
 
 
 def _groups(values: NDArray[np.int64]) -> Sequence[list[int]]:
-    """Positions of equal values, for every value that occurs more than once."""
+    """Return the positions of equal values, for every value that occurs more than once."""
     order = np.argsort(values, kind="stable")
     edges = np.flatnonzero(np.diff(values[order], prepend=-1, append=-1))
     return [order[start:stop].tolist() for start, stop in pairwise(edges) if stop - start > 1]

@@ -1,4 +1,4 @@
-"""Pictures of examples: the part of the image around the objects in question, or two images side by side."""
+"""Draw examples of findings: the part of the image around the objects, or two images side by side."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.data.dataset.split import ImageRecord, Split
-from codetr.doctor.examination import Example
+from codetr.data.validation.dataset_findings import Example
 from codetr.visual.drawing import Box, draw_boxes, elide
 
 _LONG_SIDE, _GAP = 300, 8
-_LEAST_REGION, _MARGIN = 48.0, 0.4
+_MIN_REGION, _MARGIN = 48.0, 0.4
 _OUTSIDE = 245  # grey of what lies beyond the border of an image
 
 T = TypeVar("T", bound=np.generic)
@@ -24,9 +24,10 @@ Region = tuple[int, int, int, int]
 
 
 def draw_example(example: Example, splits: Mapping[str, Split]) -> bytes | None:
-    """A JPEG of an example, or None if it is about no image, or the image cannot be read any more.
+    """Return a JPEG of an example, or None if it has no image or the image cannot be read.
 
-    The object in question has the first colour, the one it repeats the second one and dashes; segmentations are tinted.
+    The object that the finding is about has the first colour, an object that it repeats the second colour and dashed
+    lines. Segmentations are filled.
     """
     if example.image is None:
         return None
@@ -69,17 +70,17 @@ def _draw(split: Split, i: int, objects: tuple[int, ...]) -> Image.Image:
 
 
 def _region(corners: NDArray[np.float64], masks: list[NDArray[np.bool_]], record: ImageRecord) -> Region:
-    """Around everything there is to see, with a margin; at most half an image beyond the borders."""
+    """Return a region around the objects, with a margin; at most half an image beyond the borders."""
     low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     for mask in masks:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows):
             low = np.minimum(low, [columns[0], rows[0]])
             high = np.maximum(high, [columns[-1] + 1, rows[-1] + 1])
-    side = max(_LEAST_REGION, float((high - low).max()) * (1 + _MARGIN))
+    side = max(_MIN_REGION, float((high - low).max()) * (1 + _MARGIN))
     size = np.array([record.width, record.height])
     middle = (low + high) / 2
-    # A square around the middle, but not farther out than what is to be seen is.
+    # A square around the centre, but not farther beyond the border than the objects are.
     start = np.maximum(middle - side / 2, np.minimum(low - 8, 0))
     stop = np.minimum(middle + side / 2, np.maximum(high + 8, size))
     start = np.clip(np.floor(start), -size // 2, size - 1)
@@ -87,11 +88,11 @@ def _region(corners: NDArray[np.float64], masks: list[NDArray[np.bool_]], record
     return int(start[0]), int(start[1]), int(stop[0]), int(stop[1])
 
 
-def _cut(pixels: NDArray[T], region: Region, filling: float) -> NDArray[T]:
-    """A part of an image or mask, (bottom - top, right - left, ...); what lies outside is filled."""
+def _cut(pixels: NDArray[T], region: Region, fill: float) -> NDArray[T]:
+    """Return a part of an image or mask, (bottom - top, right - left, ...), filled outside of the image."""
     left, top, right, bottom = region
     height, width = pixels.shape[:2]
-    part = np.full((bottom - top, right - left, *pixels.shape[2:]), filling, pixels.dtype)
+    part = np.full((bottom - top, right - left, *pixels.shape[2:]), fill, pixels.dtype)
     rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
     inside = pixels[rows, columns]
     y, x = rows.start - top, columns.start - left

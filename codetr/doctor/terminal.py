@@ -1,30 +1,40 @@
-"""An examination as tables in the terminal: splits, classes, findings, and how many of each severity."""
+"""Print the report on a dataset as tables: splits, classes, findings, and the number of findings by severity."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetr.data.ingest.summary import MAX_LISTED, Report
-from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
-from codetr.doctor.examination import Examination
+from codetr.data.ingest.summary import MAX_LISTED, DatasetReport
+from codetr.data.validation.dataset_findings import DatasetFinding
+from codetr.data.validation.finding_kind import SEVERITIES
+from codetr.data.validation.finding_kinds import KINDS
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+_FIX = {"removed": "--fix removes it (COCO files).", "corrected": "--fix corrects it (COCO files).", "": ""}
 
 
-def print_examination(examination: Examination, console: Console) -> None:
-    """Show an examination; in a pipe every finding is one line, so that it can be searched."""
-    print_splits(examination.report, console)
-    print_classes(examination.report, console)
-    splits = list(examination.report.splits)
+def print_report(report: DatasetReport, findings: Sequence[DatasetFinding], console: Console) -> None:
+    """Print a report; where the output is no terminal, every finding is one line, so that it can be searched.
+
+    Args:
+        report: what `prepare` wrote.
+        findings: its findings, or those of an examination.
+        console: where to print.
+    """
+    print_splits(report, console)
+    print_classes(report, console)
+    splits = list(report.splits)
     table = Table("severity")
     table.add_column("finding", no_wrap=True)
     for split in splits:
         table.add_column(split, justify="right")
-    for heading in ("what it means and what to do", "for example"):
+    for heading in ("meaning and what to do", "example"):
         table.add_column(heading, overflow="fold")
-    for finding in examination.findings:
+    for finding in findings:
         kind = finding.kind
         counts = [str(finding.counts.get(split, "")) for split in splits]
         if "" in finding.counts:  # of classes, which belong to no split
@@ -36,46 +46,32 @@ def print_examination(examination: Examination, console: Console) -> None:
             escape(f"{kind.meaning}. {what_to_do(finding.name)}".strip()),
             escape(finding.examples[0].text) if finding.examples else "",
         )
-    if table.row_count:
-        console.print(table)
-    counted = [(examination.count(severity), severity) for severity in SEVERITIES]
     if not table.row_count:
-        console.print("[green]Nothing is wrong, nothing is noteworthy.[/]")
-    else:
-        parts = [f"{count} {severity}{'' if count == 1 else 's'}" for count, severity in counted]
-        console.print(f"[bold]{', '.join(parts)}[/]")
+        console.print("[green]No findings.[/]")
+        return
+    console.print(table)
+    counted = [(sum(finding.kind.severity == severity for finding in findings), severity) for severity in SEVERITIES]
+    shown = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for count, severity in counted)
+    console.print(f"[bold]{shown}[/]")
 
 
 def what_to_do(name: str) -> str:
-    """What can be done about a kind of finding, in full sentences."""
+    """Return what can be done about a kind of finding, in full sentences."""
     kind = KINDS[name]
-    mended = {"removed": "In a COCO file --fix removes it.", "corrected": "In a COCO file --fix corrects it.", "": ""}[
-        kind.fix
-    ]
-    return " ".join(part for part in (kind.advice, mended) if part)
+    return " ".join(part for part in (kind.advice, _FIX[kind.fix]) if part)
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Show a report as tables: the splits, the classes, the findings with their first example, the advice."""
-    print_splits(report, console)
-    print_classes(report, console)
-    table = Table("split", "finding", "count", "what it means", "first example")
-    for name, split in report.splits.items():
-        for finding in split.findings:
-            action = f"{finding.name} ({finding.kind.action})"
-            table.add_row(name, action, str(finding.count), finding.kind.meaning, escape(finding.examples[0]))
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("[green]Nothing was dropped, repaired or found suspicious.[/]")
-    for sentence in report.advice:
-        console.print(f"[yellow]![/] {escape(sentence)}")
-
-
-def print_splits(report: Report, console: Console) -> None:
-    """Show what every split consists of."""
+def print_splits(report: DatasetReport, console: Console) -> None:
+    """Print the numbers of images and annotations of every split."""
     table = Table(
-        "split", "images", "empty", "annotations", "trained on", "crowds", "segmentations", "small / medium / large"
+        "split",
+        "images",
+        "without objects",
+        "annotations",
+        "trained on",
+        "crowds",
+        "segmentations",
+        "small / medium / large",
     )
     for name, split in report.splits.items():
         sizes = " / ".join(str(count) for count in split.box_sizes.values())
@@ -89,15 +85,13 @@ def print_splits(report: Report, console: Console) -> None:
     console.print(table)
 
 
-def print_classes(report: Report, console: Console) -> None:
-    """Show the objects of every class, or of the most and the least frequent ones where there are many."""
+def print_classes(report: DatasetReport, console: Console) -> None:
+    """Print the objects of every class, or of the most and the least frequent ones if there are many."""
     table = Table("class", *(f"{name}: objects (images)" for name in report.splits))
-    classes = next(iter(report.splits.values())).classes
-    ordered = sorted(classes, key=lambda name: -classes[name]["objects"])
+    ordered = sorted(report.classes, key=lambda entry: -entry.objects["train"])
     shown = ordered if len(ordered) <= MAX_LISTED else [*ordered[: MAX_LISTED // 2], *ordered[-MAX_LISTED // 2 :]]
-    for name in shown:
-        cells = (split.classes[name] for split in report.splits.values())
-        table.add_row(escape(name), *(f"{cell['objects']} ({cell['images']})" for cell in cells))
+    for entry in shown:
+        table.add_row(escape(entry.name), *(f"{entry.objects[name]} ({entry.images[name]})" for name in report.splits))
     if len(shown) < len(ordered):
         table.caption = f"the most and the least frequent of {len(ordered)} classes"
     console.print(table)

@@ -13,7 +13,7 @@ from codetr.data.dataset.split import LOCATIONS
 from codetr.data.ingest.build import draw_missing_splits, fetch_sources, read_splits, require_usable, write_splits
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.merge import CheckedSplit
-from codetr.data.ingest.summary import REPORT, Report
+from codetr.data.ingest.summary import REPORT, DatasetReport
 from codetr.tracking import Tracker
 
 _UNLISTED = (LOCATIONS, "sources")
@@ -69,7 +69,7 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     return manifest
 
 
-def _summary(splits: dict[str, CheckedSplit], categories: dict[int, str], report: Report) -> dict[str, Any]:
+def _summary(splits: dict[str, CheckedSplit], categories: dict[int, str], report: DatasetReport) -> dict[str, Any]:
     return {
         "classes": len(categories),
         "advice": report.advice,

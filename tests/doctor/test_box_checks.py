@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,7 @@ from numpy.typing import NDArray
 
 from codetr.data.segmentation import encode_mask, mask_bounding_box
 from codetr.doctor import box_checks
-from codetr.doctor import segmentations as segmentations_module
-from codetr.doctor.box_checks import SAME_IOU, Objects
+from codetr.doctor.box_checks import DUPLICATE_IOU, SplitObjects
 from codetr.doctor.segmentations import Segmentations, measure_segmentations
 
 # Few positions and sizes, so that boxes coincide often.
@@ -21,19 +22,19 @@ BOX = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 40.0])] * 2, *[st.sampled_from
 OBJECT = st.tuples(st.integers(0, 2), BOX, st.integers(0, 1), st.booleans())
 
 
-def objects_of(listed: list[tuple[int, tuple[float, ...], int, bool]], areas: list[float] | None = None) -> Objects:
+def objects_of(
+    listed: list[tuple[int, tuple[float, ...], int, bool]], areas: list[float] | None = None
+) -> SplitObjects:
     listed = sorted(listed, key=lambda entry: entry[0])
-    image = np.array([entry[0] for entry in listed], np.int64)
-    xywh = np.array([entry[1] for entry in listed], float).reshape(-1, 4)
-    xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    return Objects(
-        image,
-        xyxy,
-        xywh,
-        np.array([entry[2] for entry in listed], np.int32),
-        xywh[:, 2:].prod(axis=1) if areas is None else np.array(areas, float),
-        np.array([entry[3] for entry in listed], bool),
-        np.full((len(listed), 2), 100, np.int32),
+    boxes_xywh = np.array([entry[1] for entry in listed], float).reshape(-1, 4)
+    return SplitObjects(
+        boxes_xywh=boxes_xywh,
+        labels=np.array([entry[2] for entry in listed], np.int32),
+        areas=boxes_xywh[:, 2:].prod(axis=1) if areas is None else np.array(areas, float),
+        iscrowd=np.array([entry[3] for entry in listed], bool),
+        boxes_xyxy=np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1),
+        image_index=np.array([entry[0] for entry in listed], np.int64),
+        sizes_wh=np.full((len(listed), 2), 100, np.int32),
     )
 
 
@@ -51,20 +52,20 @@ def test_copies_are_those_that_comparing_all_pairs_finds(
     """The walk from left to right leaves pairs out; none of those may be a copy."""
     objects = objects_of(listed)
     repeated = box_checks.find_repeated(objects)
-    same_class, other_class = box_checks.find_same_place(objects, repeated)
+    same_class, other_class = box_checks.find_near_copies(objects, repeated)
     for k in range(len(listed)):
-        earlier = [j for j in range(k) if objects.image[j] == objects.image[k]]
+        earlier = [j for j in range(k) if objects.image_index[j] == objects.image_index[k]]
         equal = [
             j
             for j in earlier
-            if (objects.xywh[j] == objects.xywh[k]).all()
-            and (objects.labels[j], objects.crowds[j]) == (objects.labels[k], objects.crowds[k])
+            if (objects.boxes_xywh[j] == objects.boxes_xywh[k]).all()
+            and (objects.labels[j], objects.iscrowd[j]) == (objects.labels[k], objects.iscrowd[k])
         ]
         assert repeated[k] == (equal[0] if equal else -1)
-        considered = [j for j in earlier if repeated[j] < 0 and not objects.crowds[j]]
-        if repeated[k] >= 0 or objects.crowds[k]:
+        considered = [j for j in earlier if repeated[j] < 0 and not objects.iscrowd[j]]
+        if repeated[k] >= 0 or objects.iscrowd[k]:
             considered = []
-        near = [j for j in considered if iou(objects.xyxy[j], objects.xyxy[k]) >= SAME_IOU]
+        near = [j for j in considered if iou(objects.boxes_xyxy[j], objects.boxes_xyxy[k]) >= DUPLICATE_IOU]
         for partner, same in ((same_class[k], True), (other_class[k], False)):
             possible = [j for j in near if (objects.labels[j] == objects.labels[k]) == same]
             assert (partner in possible) if possible else partner == -1
@@ -99,7 +100,7 @@ def test_limits(box: tuple[float, ...], expected: set[str]) -> None:
     assert {name for name, mask in found.items() if mask[0]} == expected
 
 
-def index_of(segmentations: list[object]) -> dict[str, NDArray[np.generic]]:
+def index_of(segmentations: Sequence[Any]) -> dict[str, NDArray[np.generic]]:
     texts = [
         b"" if segmentation is None else json.dumps(segmentation, separators=(",", ":")).encode()
         for segmentation in segmentations
@@ -110,8 +111,8 @@ def index_of(segmentations: list[object]) -> dict[str, NDArray[np.generic]]:
     }
 
 
-SQUARE = [10, 20, 40, 20, 40, 60, 10, 60]
-SEGMENTATIONS = [
+SQUARE: list[float] = [10, 20, 40, 20, 40, 60, 10, 60]
+SEGMENTATIONS: list[Any] = [
     None,
     [SQUARE],
     encode_mask(np.pad(np.ones((5, 7), bool), ((3, 92), (2, 91)))),
@@ -125,16 +126,15 @@ AREAS = [None, 1200.0, 35, 1200 + abs(19.75 * 89.999 - 9.5 * 0.999) / 2, None, 3
 
 
 @pytest.mark.parametrize("chunk", [1, 60, 1 << 20])
-def test_segmentations_are_measured_as_one_by_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segmentations_are_measured_as_one_by_one(chunk: int) -> None:
     """Polygons and run-length codes in turn, several polygons an object, and a border between chunks anywhere."""
-    monkeypatch.setattr(segmentations_module, "_CHUNK", chunk)
-    found = measure_segmentations(index_of(SEGMENTATIONS))
+    found = measure_segmentations(index_of(SEGMENTATIONS), chunk=chunk)
     for k, segmentation in enumerate(SEGMENTATIONS):
         assert found.present[k] == (segmentation is not None)
         if segmentation is not None:
-            assert found.extents[k].tolist() == EXTENTS[k]
+            assert found.extents_xyxy[k].tolist() == EXTENTS[k]
             x, y, width, height = mask_bounding_box(segmentation, 100, 100)
-            np.testing.assert_allclose(found.extents[k], [x, y, x + width, y + height])
+            np.testing.assert_allclose(found.extents_xyxy[k], [x, y, x + width, y + height])
             assert found.areas[k] == pytest.approx(AREAS[k], rel=1e-9)
 
 
@@ -142,7 +142,7 @@ def test_no_object_at_all() -> None:
     """A split whose annotations were all dropped."""
     objects, segmentations = objects_of([]), measure_segmentations(index_of([]))
     assert not segmentations.present.any()
-    assert len(box_checks.find_same_place(objects, box_checks.find_repeated(objects))[0]) == 0
+    assert len(box_checks.find_near_copies(objects, box_checks.find_repeated(objects))[0]) == 0
     assert len(box_checks.area_disagrees_with_segmentation(objects, segmentations)) == 0
 
 
@@ -163,7 +163,7 @@ def test_a_box_that_disagrees_with_its_segmentation(box: tuple[float, ...], disa
     ]
 
 
-def test_an_segmentation_beyond_the_border_agrees_with_a_box_that_is_cut_there() -> None:
+def test_a_segmentation_beyond_the_border_agrees_with_a_box_that_is_clipped_there() -> None:
     """Both say the same about the image."""
     segmentations = measure_segmentations(index_of([[[80, 80, 120, 80, 120, 95, 80, 95]]]))
     objects = objects_of([(0, (80, 80, 20, 15), 0, False)])

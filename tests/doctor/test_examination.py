@@ -10,24 +10,25 @@ import pytest
 
 from codetr.data.config import PreprocessConfig
 from codetr.data.transforms.resize import rescaled_size
-from codetr.data.validation.finding_kinds import KINDS, SEVERITIES
+from codetr.data.validation.finding_kind import SEVERITIES
+from codetr.data.validation.finding_kinds import KINDS
 from codetr.doctor.examination import examine_dataset, fails, input_scales
-from tests.doctor.conftest import Patient
+from tests.doctor.conftest import FaultyDataset
 
 # What drawn pictures of 48 to 80 pixels with a handful of objects have anyway.
 HARMLESS = {"class_rare", "class_unevaluated", "image_empty", "box_whole_image", "box_small_at_input"}
 
 
-def test_every_fault_is_found_and_nothing_else(patient: Patient) -> None:
-    """A fault that is missed hurts training; one that is made up costs somebody an afternoon."""
-    found = {finding.name: finding.count for finding in patient.examination.findings}
-    assert {name: count for name, count in found.items() if name not in HARMLESS} == patient.expected
+def test_every_fault_is_found_and_nothing_else(faulty: FaultyDataset) -> None:
+    """A fault that is missed hurts training; a false one costs the user time."""
+    found = {finding.name: finding.count for finding in faulty.examination.findings}
+    assert {name: count for name, count in found.items() if name not in HARMLESS} == faulty.expected
 
 
-def test_examples_say_where(patient: Patient) -> None:
+def test_examples_say_where(faulty: FaultyDataset) -> None:
     """With the id and the file one finds the record in the annotation tool."""
-    findings = {finding.name: finding for finding in patient.examination.findings}
-    raw = json.loads(patient.sources["train"].annotations.read_text())
+    findings = {finding.name: finding for finding in faulty.examination.findings}
+    raw = json.loads(faulty.files["train"].source.annotations.read_text())
     annotations = {annotation["id"]: annotation for annotation in raw["annotations"]}
     (example,) = findings["annotation_repeated"].examples
     copy, original = (annotations[k] for k in example.annotation_ids)
@@ -38,25 +39,25 @@ def test_examples_say_where(patient: Patient) -> None:
     assert example.partner[0] == "train"
 
 
-def test_the_gravest_come_first(patient: Patient) -> None:
-    order = [SEVERITIES.index(finding.kind.severity) for finding in patient.examination.findings]
+def test_the_gravest_come_first(faulty: FaultyDataset) -> None:
+    order = [SEVERITIES.index(finding.kind.severity) for finding in faulty.examination.findings]
     assert order == sorted(order)
 
 
-def test_the_json_report_is_json_and_complete(patient: Patient) -> None:
-    values = json.loads(json.dumps(patient.examination.to_json(), allow_nan=False))
-    assert {entry["name"]: entry["count"] for entry in values["findings"]}.items() >= patient.expected.items()
-    assert values["severities"]["error"] == sum(KINDS[name].severity == "error" for name in patient.expected)
+def test_the_json_report_is_json_and_complete(faulty: FaultyDataset) -> None:
+    values = json.loads(json.dumps(faulty.examination.to_json(), allow_nan=False))
+    assert {entry["name"]: entry["count"] for entry in values["findings"]}.items() >= faulty.expected.items()
+    assert values["severities"]["error"] == sum(KINDS[name].severity == "error" for name in faulty.expected)
     assert values["splits"]["train"]["images"] == 19
     assert [entry["name"] for entry in values["classes"]][:2] == ["circle", "square"]
     assert values["input"] == {"short_side": 800, "long_side": 1333, "canvas": None}
 
 
-def test_a_sound_dataset_fails_at_no_level(dataset: Path, patient: Patient) -> None:
+def test_a_sound_dataset_fails_at_no_level(dataset: Path, faulty: FaultyDataset) -> None:
     """Continuous integration goes by it."""
     sound = examine_dataset(dataset, PreprocessConfig())
     assert [fails(sound, level) for level in ("error", "warning", "never")] == [False, False, False]
-    assert [fails(patient.examination, level) for level in ("error", "warning", "never")] == [True, True, False]
+    assert [fails(faulty.examination, level) for level in ("error", "warning", "never")] == [True, True, False]
 
 
 @pytest.mark.parametrize(("short_side", "long_side"), [(800, 1333), (1333, 800), (320, 320)])

@@ -16,18 +16,19 @@ from rich.console import Console
 
 from codetr.core.files import read_json, write_json
 from codetr.data.config import PreprocessConfig
+from codetr.data.ingest.summary import REPORT
 from codetr.data.validation.finding_kinds import KINDS
 from codetr.doctor.examination import examine_dataset
-from codetr.doctor.page import MOST_PICTURES, write_page
-from codetr.doctor.terminal import print_examination
-from tests.doctor.conftest import Patient
+from codetr.doctor.page import MAX_PICTURES, write_page
+from codetr.doctor.terminal import print_report
+from tests.doctor.conftest import FaultyDataset
 from tests.support.faulty_dataset import HOSTILE
 
 
 @pytest.fixture(scope="module")
-def page(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> str:
+def page(faulty: FaultyDataset, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "doctor.html"
-    write_page(patient.examination, path, title=HOSTILE)
+    write_page(faulty.examination, path, title=HOSTILE)
     return path.read_text()
 
 
@@ -39,7 +40,7 @@ def card(page: str, name: str) -> str:
 
 
 def test_names_from_outside_are_text(page: str) -> None:
-    """A class called <script> in somebody's annotation file would otherwise run in the reader's browser."""
+    """A class called <script> in an annotation file would otherwise run in the reader's browser."""
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;{{ 7 * 7 }}") >= 3  # title, class, finding
 
@@ -52,8 +53,8 @@ def test_it_needs_no_other_file_and_no_network(page: str) -> None:
     assert len(page) < 10 << 20
 
 
-def test_every_finding_is_there_with_count_meaning_and_advice(patient: Patient, page: str) -> None:
-    for finding in patient.examination.findings:
+def test_every_finding_is_there_with_count_meaning_and_advice(faulty: FaultyDataset, page: str) -> None:
+    for finding in faulty.examination.findings:
         kind = KINDS[finding.name]
         shown = unescape(card(page, finding.name))
         assert kind.severity in shown
@@ -64,9 +65,9 @@ def test_every_finding_is_there_with_count_meaning_and_advice(patient: Patient, 
 
 @pytest.mark.parametrize("name", ["box_nearly_repeated", "box_disagrees_with_segmentation", "image_nearly_leaked"])
 def test_examples_are_drawn(page: str, name: str) -> None:
-    """A box in numbers convinces nobody."""
+    """Coordinates alone do not show what is wrong with a box."""
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', card(page, name))
-    assert 1 <= len(pictures) <= MOST_PICTURES
+    assert 1 <= len(pictures) <= MAX_PICTURES
     with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
         assert max(picture.size) >= 250
         assert np.asarray(picture).std() > 5
@@ -78,9 +79,9 @@ def test_what_cannot_be_drawn_is_told_in_words(page: str) -> None:
     assert "category_id 99" in shown
 
 
-def test_images_that_are_gone_leave_their_findings(patient: Patient, tmp_path: Path) -> None:
+def test_images_that_are_gone_leave_their_findings(faulty: FaultyDataset, tmp_path: Path) -> None:
     """The examination itself opens no image, so the page should not need them either."""
-    shutil.copytree(patient.folder / "index", tmp_path / "index")
+    shutil.copytree(faulty.index, tmp_path / "index")
     write_json(tmp_path / "index" / "locations.json", {name: str(tmp_path) for name in ("train", "val")})
     write_page(examine_dataset(tmp_path / "index", PreprocessConfig()), tmp_path / "doctor.html", title="gone")
     page = (tmp_path / "doctor.html").read_text()
@@ -89,12 +90,12 @@ def test_images_that_are_gone_leave_their_findings(patient: Patient, tmp_path: P
 
 
 def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
-    """Bars by name would make a chart of ten thousand pixels, and a page that nobody scrolls through."""
+    """Bars by name would make a chart of ten thousand pixels, and a page too long to read."""
     shutil.copytree(dataset, tmp_path / "dataset")
-    values = read_json(dataset / "classes.json")
-    names = [*values["names"], *(f"$class {k} _" for k in range(1198))]
-    ids = list(range(1, 1204))
-    write_json(tmp_path / "dataset" / "classes.json", {"names": names, "category_ids": ids})
+    values = read_json(dataset / REPORT)
+    unused = {"objects": {"train": 0, "val": 0}, "images": {"train": 0, "val": 0}}
+    values["classes"] += [{"name": f"$class {k} _", "id": k + 6, **unused} for k in range(1198)]
+    write_json(tmp_path / "dataset" / REPORT, values)
     examination = examine_dataset(tmp_path / "dataset", PreprocessConfig())
     assert {finding.name: finding.count for finding in examination.findings}["class_unused"] == 1198
     write_page(examination, tmp_path / "doctor.html", title="many")
@@ -106,12 +107,12 @@ def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
             assert chart.height < 1200
 
 
-def test_the_terminal_shows_every_finding_on_one_line(patient: Patient) -> None:
+def test_the_terminal_shows_every_finding_on_one_line(faulty: FaultyDataset) -> None:
     """So that a log can be searched; and a class name with markup in it is shown as it is."""
     stream = io.StringIO()
-    print_examination(patient.examination, Console(file=stream, width=1000))
+    print_report(faulty.examination.report, faulty.examination.findings, Console(file=stream, width=1000))
     lines = stream.getvalue().splitlines()
-    for finding in patient.examination.findings:
+    for finding in faulty.examination.findings:
         (line,) = [line for line in lines if f" {finding.name} " in line and finding.kind.severity in line]
         assert all(str(count) in line for count in finding.counts.values())
     assert any(HOSTILE in line for line in lines)

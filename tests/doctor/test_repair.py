@@ -12,21 +12,18 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.data.config import PreprocessConfig, SourceConfig
-from codetr.data.formats.open_source import Source
-from codetr.data.ingest.build import fetch_sources, index_sources
-from codetr.data.ingest.config import PrepareConfig
+from codetr.data.config import PreprocessConfig
 from codetr.doctor.changes import CHANGES
 from codetr.doctor.examination import Examination, examine_dataset
-from codetr.doctor.repair import repair, repairable
-from tests.doctor.conftest import Patient
-from tests.support.faulty_dataset import index
+from codetr.doctor.repair import RepairableFile, repair
+from tests.doctor.conftest import FaultyDataset
+from tests.support.faulty_dataset import index_files
 
 
 @pytest.fixture(scope="module")
-def copy(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy(faulty: FaultyDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repaired") / "copy"
-    repair(patient.sources, patient.folder / "index", folder)
+    repair(faulty.files, faulty.index, folder)
     return folder
 
 
@@ -34,8 +31,9 @@ def changes(copy: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (copy / CHANGES).read_text().splitlines()]
 
 
-def test_the_copy_has_none_of_the_repaired_faults(patient: Patient, copy: Path, tmp_path: Path) -> None:
-    index(tmp_path / "index", copy / "train.json", copy / "val.json", patient.folder / "raw")
+def test_the_copy_has_none_of_the_repaired_faults(faulty: FaultyDataset, copy: Path, tmp_path: Path) -> None:
+    images = {split: faulty.raw / split / "images" for split in ("train", "val")}
+    index_files(tmp_path / "index", **{split: (copy / f"{split}.json", images[split]) for split in images})
     again = examine_dataset(tmp_path / "index", PreprocessConfig())
     assert [finding.name for finding in again.findings if finding.kind.fix] == []
     # What needs a decision is not decided.
@@ -43,9 +41,9 @@ def test_the_copy_has_none_of_the_repaired_faults(patient: Patient, copy: Path, 
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_original_and_the_changes_give_the_copy(patient: Patient, copy: Path, split: str) -> None:
+def test_the_original_and_the_changes_give_the_copy(faulty: FaultyDataset, copy: Path, split: str) -> None:
     """So the list is complete, and whoever disagrees with a change can take it back."""
-    content = json.loads(patient.sources[split].annotations.read_text())
+    content = json.loads(faulty.files[split].source.annotations.read_text())
     removed: set[tuple[str, int]] = set()
     for change in changes(copy):
         if change["split"] != split:
@@ -64,9 +62,9 @@ def test_the_original_and_the_changes_give_the_copy(patient: Patient, copy: Path
     assert json.loads((copy / f"{split}.json").read_text()) == content
 
 
-def test_every_fault_is_answered_by_a_change(patient: Patient, copy: Path) -> None:
+def test_every_fault_is_answered_by_a_change(faulty: FaultyDataset, copy: Path) -> None:
     made = {(finding, change["action"]) for change in changes(copy) for finding in change["findings"]}
-    findings = [finding for finding in patient.examination.findings if finding.kind.fix]
+    findings = [finding for finding in faulty.examination.findings if finding.kind.fix]
     assert {(finding.name, finding.kind.fix) for finding in findings} <= made
 
 
@@ -97,13 +95,10 @@ def test_what_lvis_files_say_wrongly_is_taken_out(tmp_path: Path) -> None:
     found = {}
     for name, source in {"first": file, "again": tmp_path / "copy" / "train.json"}.items():
         folder = tmp_path / name
-        folder.mkdir()
-        config = PrepareConfig(train=SourceConfig(annotations=str(source), images=str(tmp_path)))
-        fetched = fetch_sources(config, folder)
-        index_sources(fetched, folder)
+        files = index_files(folder, train=(source, tmp_path))
         found[name] = {f.name: f.count for f in examine_dataset(folder, PreprocessConfig()).findings if f.kind.fix}
         if name == "first":
-            repair(repairable(fetched), folder, tmp_path / "copy")
+            repair(files, folder, tmp_path / "copy")
     assert found == {"first": {"category_frequency_invalid": 2, "image_verified_unknown": 1}, "again": {}}
     copy = json.loads((tmp_path / "copy" / "train.json").read_text())
     assert copy["images"] == [{**image, "neg_category_ids": [2], "not_exhaustive_category_ids": [1]}]
@@ -120,31 +115,29 @@ def test_what_lvis_files_say_wrongly_is_taken_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_of_something_else_is_left_alone(patient: Patient, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_left_alone(faulty: FaultyDataset, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"precious")
     with pytest.raises(UserError, match="no earlier repaired copy"):
-        repair(patient.sources, patient.folder / "index", tmp_path)
+        repair(faulty.files, faulty.index, tmp_path)
     assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
 
 
-def test_what_somebody_put_beside_a_copy_is_not_lost(patient: Patient, tmp_path: Path) -> None:
+def test_what_somebody_put_beside_a_copy_is_not_lost(faulty: FaultyDataset, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    repair(patient.sources, patient.folder / "index", copy)
+    repair(faulty.files, faulty.index, copy)
     (copy / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds 'notes\.txt', which is no part of the earlier repaired copy"):
-        repair(patient.sources, patient.folder / "index", copy)
+        repair(faulty.files, faulty.index, copy)
     assert (copy / "notes.txt").read_text() == "mine"
 
 
-def test_a_split_of_which_nothing_is_left_is_an_error(patient: Patient, tmp_path: Path) -> None:
+def test_a_split_of_which_nothing_is_left_is_an_error(faulty: FaultyDataset, tmp_path: Path) -> None:
     """One file as train and as val: every image leaks."""
-    file = patient.sources["val"].annotations
-    (tmp_path / "raw").mkdir()
-    for name in ("train", "val"):
-        (tmp_path / "raw" / name).symlink_to(patient.folder / "raw" / "val")
-    sources = index(tmp_path / "index", file, file, tmp_path / "raw")
+    file = faulty.files["val"].source.annotations
+    images = faulty.raw / "val" / "images"
+    files = index_files(tmp_path / "index", train=(file, images), val=(file, images))
     with pytest.raises(UserError, match="no image is left"):
-        repair(sources, tmp_path / "index", tmp_path / "copy")
+        repair(files, tmp_path / "index", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
@@ -159,11 +152,8 @@ def test_an_image_without_its_objects_is_no_background(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "a"}],
     }
     (tmp_path / "train.json").write_text(json.dumps(content))
-    (tmp_path / "index").mkdir()
-    source = SourceConfig(annotations=str(tmp_path / "train.json"), images=str(tmp_path))
-    fetched = fetch_sources(PrepareConfig(train=source), tmp_path / "index")
-    index_sources(fetched, tmp_path / "index")
-    repair(repairable(fetched), tmp_path / "index", tmp_path / "copy")
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    repair(files, tmp_path / "index", tmp_path / "copy")
     assert json.loads((tmp_path / "copy" / "train.json").read_text()) == {
         **content,
         "images": [content["images"][0], content["images"][2]],
@@ -196,7 +186,7 @@ def annotation(random: Random, identifier: int) -> dict[str, Any]:
 
 
 def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
-    """A box that is cut may become a copy or lose its extent, and its area with it: the order of repairs matters."""
+    """A box that is cut may become a copy or lose its extent, and its area with it: so repairs have an order."""
     for k in range(3):
         pixels = np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
@@ -204,21 +194,17 @@ def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
     sound = {"id": 99, "image_id": 2, "category_id": 1, "bbox": [10, 10, 20, 30], "area": 600, "iscrowd": 0}
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 
-    def examine(name: str, file: Path) -> tuple[Examination, dict[str, Source]]:
-        folder = tmp_path / name
-        folder.mkdir()
-        source = SourceConfig(annotations=str(file), images=str(tmp_path))
-        fetched = fetch_sources(PrepareConfig(train=source), folder)
-        index_sources(fetched, folder)
-        return examine_dataset(folder, PreprocessConfig()), repairable(fetched)
+    def examine(name: str, file: Path) -> tuple[Examination, dict[str, RepairableFile]]:
+        files = index_files(tmp_path / name, train=(file, tmp_path))
+        return examine_dataset(tmp_path / name, PreprocessConfig()), files
 
     for seed in range(25):
         random = Random(seed)
         annotations = [*(annotation(random, k + 1) for k in range(20)), sound]
         file = tmp_path / f"{seed}.json"
         file.write_text(json.dumps({"images": images, "categories": categories, "annotations": annotations}))
-        examination, sources = examine(f"{seed}", file)
+        examination, files = examine(f"{seed}", file)
         assert any(finding.kind.fix for finding in examination.findings)
-        repair(sources, examination.dataset, tmp_path / f"{seed}-copy")
+        repair(files, examination.dataset, tmp_path / f"{seed}-copy")
         again, _ = examine(f"{seed}-again", tmp_path / f"{seed}-copy" / "train.json")
         assert [finding.name for finding in again.findings if finding.kind.fix] == [], f"seed {seed}"

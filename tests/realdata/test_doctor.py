@@ -1,4 +1,4 @@
-"""The doctor on real and on broken annotation files: what it finds, and that its copy has none of what it mends."""
+"""The doctor on real and on broken annotation files: what it finds, and that its copy has none of what it repairs."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.config import PreprocessConfig, SourceConfig
-from codetr.data.formats.open_source import Source
+from codetr.data.config import PreprocessConfig
 from codetr.data.ingest.build import fetch_sources, index_sources
 from codetr.data.ingest.config import PrepareConfig
 from codetr.doctor.changes import CHANGES, Changes
 from codetr.doctor.examination import Examination, examine_dataset
 from codetr.doctor.page import write_page
-from codetr.doctor.repair import repair, repairable
+from codetr.doctor.repair import RepairableFile, repair
 from tests.realdata.test_prepare_odd import PREPARED, files, odd  # noqa: F401
 from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.faulty_dataset import index_files
 
 
-def examine(folder: Path, **sources: tuple[Path, Path]) -> tuple[Examination, dict[str, Source]]:
-    folder.mkdir()
-    configs = {name: SourceConfig(annotations=str(file), images=str(root)) for name, (file, root) in sources.items()}
-    fetched = fetch_sources(PrepareConfig(**configs), folder)
-    index_sources(fetched, folder)
-    return examine_dataset(folder, PreprocessConfig()), repairable(fetched)
+def examine(folder: Path, **files: tuple[Path, Path]) -> tuple[Examination, dict[str, RepairableFile]]:
+    recorded = index_files(folder, **files)
+    return examine_dataset(folder, PreprocessConfig()), recorded
 
 
 def counts(examination: Examination) -> dict[str, dict[str, int]]:
     return {finding.name: finding.counts for finding in examination.findings}
 
 
-def copied(examination: Examination, used: dict[str, Source], folder: Path) -> tuple[Examination, list[Changes]]:
+def copied(
+    examination: Examination, used: dict[str, RepairableFile], folder: Path
+) -> tuple[Examination, list[Changes]]:
     """What the doctor says about the repaired copy, and what was changed."""
     changes = repair(used, examination.dataset, folder / "copy")
-    again, _ = examine(
-        folder / "again", **{name: (folder / "copy" / f"{name}.json", source.images) for name, source in used.items()}
-    )
+    copies = {name: (folder / "copy" / f"{name}.json", Path(str(file.source.images))) for name, file in used.items()}
+    again, _ = examine(folder / "again", **copies)
     return again, changes
 
 
@@ -92,11 +90,10 @@ def test_bccd_in_another_format_is_judged_the_same(data: Path, tmp_path: Path, w
     folder, tree = data / "bccd", tmp_path / "tree"
     for split in ("train", "val", "test"):
         write(json.loads((folder / "annotations" / f"{split}.json").read_text()), folder / "images", tree, split)
-    source = SourceConfig(annotations=str(tree / "data.yaml" if write is write_yolo else tree))
+    source = {"annotations": str(tree / "data.yaml" if write is write_yolo else tree)}
+    config = PrepareConfig.parse({"train": source, "val": source, "test": source}, where="test")
     (tmp_path / "index").mkdir()
-    index_sources(
-        fetch_sources(PrepareConfig(train=source, val=source, test=source), tmp_path / "index"), tmp_path / "index"
-    )
+    index_sources(fetch_sources(config, tmp_path / "index"), tmp_path / "index")
     examination = examine_dataset(tmp_path / "index", PreprocessConfig())
     assert counts(examination) == {"image_nearly_leaked": {"val": 1}}
     write_page(examination, tmp_path / "doctor.html", title="bccd")

@@ -85,10 +85,9 @@ def test_a_drawn_val_of_coco_has_every_class_that_can_be_shared(data: Path, tmp_
     )
     prepare(PrepareConfig(train=source, val_fraction=0.3), tmp_path / "dataset")
     report = read_report(tmp_path / "dataset")
-    train, val = (report.splits[name].classes for name in ("train", "val"))
-    shared = [name for name in train if train[name]["images"] + val[name]["images"] > 1]
+    shared = [entry for entry in report.classes if sum(entry.images.values()) > 1]
     assert len(shared) > 40
-    assert [name for name in shared if not train[name]["images"] or not val[name]["images"]] == []
+    assert [entry.name for entry in shared if not all(entry.images.values())] == []
 
 
 @pytest.mark.parametrize("write", [write_voc, write_yolo])

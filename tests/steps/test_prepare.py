@@ -211,14 +211,14 @@ def test_doctor_report_survives_the_disk(drawn: Path, tmp_path: Path) -> None:
     assert findings == {"image_missing": 1, "annotation_category_unknown": 1, "box_negative": 1}
     assert train.listed_annotations - train.annotations == 2
     assert train.listed_images - train.images == 1
-    assert sum(counts["objects"] for counts in train.classes.values()) == train.trainable
+    assert sum(entry.objects["train"] for entry in report.classes) == train.trainable
 
 
 def test_shared_images_are_noticed(drawn: Path, tmp_path: Path) -> None:
     prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "train")), tmp_path / "dataset")
     report = read_report(tmp_path / "dataset")
-    assert report.shared_images == [("train", "val", 24)]
-    assert any("will look too good" in sentence for sentence in report.advice)
+    assert [(found.name, found.count) for found in report.splits["val"].findings] == [("image_leaked", 24)]
+    assert any(text.startswith("image_leaked (24): ") for text in report.advice)
 
 
 @pytest.mark.parametrize(
@@ -343,8 +343,8 @@ def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
     report = read_report(tmp_path / "dataset")
     assert list(report.splits) == ["train", "val", "test"]
     assert [split.images for split in report.splits.values()] == pytest.approx([12, 6, 6], abs=1)
-    assert all(counts["images"] for split in report.splits.values() for counts in split.classes.values())
-    assert report.shared_images == []
+    assert all(all(entry.images.values()) for entry in report.classes)
+    assert "image_leaked" not in {found.name for found in report.findings}
     assert set(manifest.inputs) == {"train.annotations", "train.images"}
 
     def shuffle(content: dict[str, Any]) -> None:

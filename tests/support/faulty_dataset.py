@@ -9,21 +9,19 @@ from typing import Any
 
 from PIL import Image
 
-from codetr.data.config import SourceConfig
-from codetr.data.formats.open_source import Source
 from codetr.data.ingest.build import fetch_sources, index_sources
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import ANNOTATIONS
-from codetr.doctor.repair import repairable
+from codetr.doctor.repair import RepairableFile, repairable
 
 HOSTILE = '"><script>alert(1)</script>{{ 7 * 7 }}'
 
 
-def spoil(drawn: Path, folder: Path) -> dict[str, int]:
-    """Copy a drawn dataset and spoil it.
+def write_faulty_dataset(drawn: Path, folder: Path) -> dict[str, int]:
+    """Copy a drawn dataset and add faults.
 
     Returns:
-        How often every kind of finding has to be there because of that.
+        The number of findings that these faults must lead to, by kind.
     """
     shutil.copytree(drawn, folder)
     files = {name: folder / name / ANNOTATIONS for name in ("train", "val")}
@@ -84,13 +82,16 @@ def spoil(drawn: Path, folder: Path) -> dict[str, int]:
     }
 
 
-def index(folder: Path, train: Path, val: Path, images: Path) -> dict[str, Source]:
-    """Index annotation files of a drawn dataset whose images are below `images`."""
+def index_files(folder: Path, **files: tuple[Path, Path]) -> dict[str, RepairableFile]:
+    """Index annotation files into a new folder, and record what is read, so that they can be repaired.
+
+    Args:
+        folder: where the index goes.
+        files: (annotation file, image folder) by split.
+    """
     folder.mkdir()
-    sources = {
-        name: SourceConfig(annotations=str(file), images=str(images / name / "images"))
-        for name, file in (("train", train), ("val", val))
-    }
-    fetched = fetch_sources(PrepareConfig(**sources), folder)
-    index_sources(fetched, folder)
-    return repairable(fetched)
+    sources = {split: {"annotations": str(file), "images": str(images)} for split, (file, images) in files.items()}
+    fetched = fetch_sources(PrepareConfig.parse(sources, where="test"), folder)
+    recorded = repairable(fetched)
+    index_sources(fetched, folder, recorders={split: file.record for split, file in recorded.items()})
+    return recorded

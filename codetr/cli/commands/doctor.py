@@ -1,29 +1,20 @@
-"""The command doctor: which dataset to examine, which reports to write, and with which code to end."""
+"""`codetr doctor`: examine a dataset, write reports and repaired annotation files."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from codetr.cli.option_groups import OptionGroup, expand_option_groups
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings_options import ParamsOption
-from codetr.cli.source_options import (
-    ImagesOption,
-    RepoOption,
-    RevOption,
-    TestImagesOption,
-    TestOption,
-    TrainImagesOption,
-    TrainOption,
-    ValImagesOption,
-    ValOption,
-    split_sources,
-)
-from codetr.core.errors import UserError
+from codetr.cli.source_options import SourceOptions
+from codetr.core.errors import UserError, listed
 from codetr.core.exit_codes import ExitCode
 from codetr.steps.settings import read_recipe, step_settings
 
@@ -31,68 +22,87 @@ if TYPE_CHECKING:
     from codetr.data.formats.open_source import Source
     from codetr.data.ingest.config import PrepareConfig
     from codetr.doctor.changes import Changes
+    from codetr.doctor.examination import Examination
+    from codetr.doctor.repair import RepairableFile
 
-_REPORTS = "Reports"
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOutputs(OptionGroup, panel="Reports and repair"):
+    """Files that `codetr doctor` writes, and the severity of findings at which it fails."""
+
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows examples as pictures.")
+    ] = None
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results as JSON.")] = None
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            "--fix",
+            metavar="FOLDER",
+            help="Write repaired COCO files, and changes.jsonl, which lists every change. Images are not copied.",
+        ),
+    ] = None
+    fail_on: Annotated[
+        Literal["error", "warning", "never"],
+        typer.Option("--fail-on", help="Exit with code 1 if there is a finding of this severity or a higher one."),
+    ] = "error"
+
+    def require_writable(self, sources: Mapping[str, Sequence[Source]], files: Mapping[str, RepairableFile]) -> None:
+        """Raise `UserError` if an output would replace what is examined, or something that is not ours."""
+        from codetr.doctor.repair import require_copy_output
+
+        if self.fix is not None:
+            require_copy_output(self.fix, files)
+        examined = [source.annotations.resolve() for several in sources.values() for source in several]
+        for report in filter(None, (self.json_file, self.html)):
+            if report.is_dir():
+                raise UserError("is a folder, expected a file to write to", where=str(report))
+            if report.resolve() in examined:
+                raise UserError("is examined, and the report would replace it", where=str(report))
+
+    def write(self, examination: Examination, files: Mapping[str, RepairableFile], title: str) -> None:
+        """Write the reports and the repaired files that were asked for, and print their paths."""
+        if self.json_file is not None:
+            from codetr.core.files import write_json
+
+            write_json(self.json_file, examination.to_json())
+            console().print(plain(self.json_file))
+        if self.html is not None:
+            from codetr.doctor.page import write_page  # loads Matplotlib, which takes a second
+
+            write_page(examination, self.html, title=title)
+            console().print(f"open {plain(self.html.resolve())}")
+        if self.fix is not None:
+            from codetr.doctor.repair import repair
+
+            _print_changes(repair(files, examination.dataset, self.fix), self.fix)
 
 
+@expand_option_groups
 def doctor(
     *,
     dataset: Annotated[
         Path | None,
         typer.Argument(
             metavar="DATASET|FILE",
-            help="A dataset, what [bold]codetr prepare[/] wrote; or annotations: a COCO-format file, with --images, "
+            help="A dataset written by [bold]codetr prepare[/]; or annotations: a COCO-format file, with --images, "
             "a Pascal VOC folder, or a YOLO data.yaml.",
         ),
     ] = None,
-    train: TrainOption = None,
-    val: ValOption = None,
-    test: TestOption = None,
-    images: ImagesOption = None,
-    train_images: TrainImagesOption = None,
-    val_images: ValImagesOption = None,
-    test_images: TestImagesOption = None,
-    repo: RepoOption = None,
-    rev: RevOption = None,
+    sources: SourceOptions,
     params: ParamsOption = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             "--recipe",
             metavar="NAME|FILE.yaml",
-            help="Judge small objects at this recipe's resolution; without it the short side is 800 pixels.",
+            help="Count objects as small at the input resolution of this recipe. Default: 800 pixels on the short "
+            "side.",
         ),
     ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write a page with pictures of what was found.", rich_help_panel=_REPORTS
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write everything for a program.", rich_help_panel=_REPORTS),
-    ] = None,
-    fix: Annotated[
-        Path | None,
-        typer.Option(
-            "--fix",
-            metavar="FOLDER",
-            help="Write repaired COCO files, and changes.jsonl with every change. Images stay where they are.",
-            rich_help_panel=_REPORTS,
-        ),
-    ] = None,
-    fail_on: Annotated[
-        str,
-        typer.Option(
-            "--fail-on",
-            metavar="error|warning|never",
-            help="Exit with code 1 when there is a finding that is at least so grave.",
-            rich_help_panel=_REPORTS,
-        ),
-    ] = "error",
+    outputs: DoctorOutputs,
 ) -> None:
-    """What a dataset consists of, what is wrong with it and why, and what will hurt training.
+    """Examine a dataset: statistics, errors in annotations and images, duplicates, leaks between splits.
 
         [cyan]codetr doctor outputs/dataset --html doctor.html[/]
 
@@ -106,66 +116,74 @@ def doctor(
 
         [cyan]codetr doctor outputs/dataset --fail-on warning --json doctor.json[/]
 
-    Errors: something is lost or measured wrongly. Warnings: it will probably hurt. Notes: worth knowing. A continuous
-    integration job reads the exit code: 0, or 1 for findings, or 2 when there is nothing that can be examined.
-    """
-    from codetr.core.files import write_json
-    from codetr.data.config import PreprocessConfig
-    from codetr.data.formats.voc import ANNOTATIONS
-    from codetr.data.ingest.build import fetch_sources, index_sources
-    from codetr.doctor.examination import LEVELS, examine_dataset, fails
-    from codetr.doctor.repair import repair, repairable, require_copy_output
-    from codetr.doctor.terminal import print_examination
+    An error loses data or falsifies metrics, a warning is likely to lower
+    accuracy, a note is for information.
 
-    if fail_on not in LEVELS:
-        raise UserError(f"is '{fail_on}'", where="--fail-on", hint=f"It is one of {', '.join(LEVELS)}.")
+    Exit codes: 0; 1 for findings, see --fail-on; 2 if nothing can be examined.
+    """
+    from codetr.data.config import PreprocessConfig
+    from codetr.data.ingest.build import fetch_sources, index_sources
+    from codetr.doctor.examination import examine_dataset, fails
+    from codetr.doctor.repair import repairable
+    from codetr.doctor.terminal import print_report
+
+    dataset, settings = _what_to_examine(dataset, sources, params, fix=outputs.fix is not None)
+    preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
+    with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as temporary:
+        folder, fetched, files = dataset or Path(temporary), {}, {}
+        if settings is not None:
+            fetched = fetch_sources(settings, folder)
+        if outputs.fix is not None:
+            files = repairable(fetched)
+        outputs.require_writable(fetched, files)  # before minutes of reading
+        if settings is not None:
+            # Half a download may be examined, but not repaired: the copy would pass for the dataset.
+            lost = 1.0 if outputs.fix is None else settings.max_lost_images
+            recorders = {split: file.record for split, file in files.items()}
+            index_sources(fetched, folder, max_lost_images=lost, recorders=recorders)
+        examination = examine_dataset(folder, preprocess)
+        print_report(examination.report, examination.findings, console())
+        outputs.write(examination, files, _title(dataset, fetched))
+    raise typer.Exit(ExitCode.FINDINGS if fails(examination, outputs.fail_on) else ExitCode.OK)
+
+
+def _what_to_examine(
+    dataset: Path | None, sources: SourceOptions, params: Path | None, *, fix: bool
+) -> tuple[Path | None, PrepareConfig | None]:
+    """Return the folder of a prepared dataset, or the settings that name annotations; the other one is None.
+
+    Raises:
+        UserError: both or neither is named, the dataset is not one, or it is to be repaired.
+    """
+    from codetr.data.formats.voc import ANNOTATIONS
+    from codetr.data.ingest.config import PrepareConfig
+
     if dataset is not None and not dataset.exists():
         raise UserError("there is no such file or folder", where=str(dataset))
     if dataset is not None and (dataset.is_file() or (dataset / ANNOTATIONS).is_dir()):
-        if train:
-            raise UserError("is given besides --train", where=str(dataset), hint="Name every source with --train.")
-        train, dataset = [str(dataset)], None
-    annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
-    given = split_sources(annotations, images=images, repo=repo, rev=rev)
-    if (dataset is None) == (not given and params is None):
+        if sources.train:
+            hint = "Name every source with --train."
+            raise UserError("is given in addition to --train", where=str(dataset), hint=hint)
+        sources, dataset = replace(sources, train=[str(dataset)]), None
+    splits = sources.by_split()
+    if (dataset is None) == (not splits and params is None):
         hint = "Name a dataset folder, or annotations: `codetr doctor train.json --images images`."
-        raise UserError("a dataset and annotation files" if given else "nothing to examine is named", hint=hint)
-    if dataset is not None and fix is not None:
-        hint = "A dataset keeps no annotation files: name them with --train, --val and --images."
+        problem = "both a dataset and annotation files are named" if splits else "nothing to examine is named"
+        raise UserError(problem, hint=hint)
+    if dataset is None:
+        if splits and "train" not in splits and params is None:
+            hint = "Name it with --train: a single file can be given as --train whatever it is used for."
+            raise UserError("no annotations to train on are named", hint=hint)
+        return None, step_settings(PrepareConfig, "prepare", params, None, splits)
+    if fix:
+        hint = "A dataset does not contain its annotation files: name them with --train, --val and --images."
         raise UserError("needs annotation files", where="--fix", hint=hint)
-    if dataset is not None:
-        _require_dataset(dataset)
-    preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
-    with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as name:
-        folder = dataset or Path(name)
-        settings = None if dataset is not None else _settings(given, params)
-        sources = {} if settings is None else fetch_sources(settings, folder)
-        # A refusal must not come after minutes of reading.
-        files = {} if fix is None else repairable(sources)
-        if fix is not None:
-            require_copy_output(fix, files)
-        _require_writable([path for path in (json_file, html) if path is not None], sources)
-        if settings is not None:
-            # A look at half a download does no harm, but nobody should take what is left of it for the dataset.
-            index_sources(sources, folder, max_lost_images=1.0 if fix is None else settings.max_lost_images)
-        examination = examine_dataset(folder, preprocess)
-        print_examination(examination, console())
-        if json_file is not None:
-            write_json(json_file, examination.to_json())
-            console().print(plain(json_file))
-        if html is not None:
-            from codetr.doctor.page import write_page  # it draws, and takes a while to load
-
-            write_page(examination, html, title=_title(dataset, sources))
-            console().print(f"open {plain(html.resolve())}")
-        if fix is not None:
-            _show_changes(repair(files, folder, fix), fix)
-    raise typer.Exit(ExitCode.FINDINGS if fails(examination, fail_on) else ExitCode.OK)
+    _require_dataset(dataset)
+    return dataset, None
 
 
 def _require_dataset(folder: Path) -> None:
     """Raise `UserError`, with what to name instead, unless `prepare` wrote the folder."""
-    from codetr.core.errors import listed
     from codetr.data.ingest.summary import REPORT
 
     if (folder / REPORT).is_file():
@@ -175,36 +193,19 @@ def _require_dataset(folder: Path) -> None:
     if files:
         others = f" (there are {listed([str(path) for path in files], 5)})" if len(files) > 1 else ""
         images = " --images FOLDER" if files[0].suffix == ".json" else ""
-        hint = f"Of annotations, name the file: `codetr doctor {files[0]}{images}`{others}."
-    raise UserError(f"is no prepared dataset: it holds no {REPORT}", where=str(folder), hint=hint)
+        hint = f"To examine annotations, name the file: `codetr doctor {files[0]}{images}`{others}."
+    raise UserError(f"is not a prepared dataset: it has no {REPORT}", where=str(folder), hint=hint)
 
 
-def _settings(given: dict[str, list[dict[str, Any]]], params: Path | None) -> PrepareConfig:
-    from codetr.data.ingest.config import PrepareConfig
-
-    if given and "train" not in given and params is None:
-        hint = "Name it with --train: a single file may be called so whatever it is for."
-        raise UserError("no annotations to train on are named", hint=hint)
-    return step_settings(PrepareConfig, "prepare", params, None, given)
-
-
-def _title(dataset: Path | None, sources: dict[str, tuple[Source, ...]]) -> str:
+def _title(dataset: Path | None, sources: Mapping[str, Sequence[Source]]) -> str:
     if dataset is not None:
         return dataset.resolve().name
     return ", ".join(dict.fromkeys(source.annotations.name for several in sources.values() for source in several))
 
 
-def _require_writable(reports: Sequence[Path], sources: Mapping[str, Sequence[Source]]) -> None:
-    """Raise `UserError` if a report would take the place of what is examined, or of a folder."""
-    examined = [source.annotations.resolve() for several in sources.values() for source in several]
-    for report in reports:
-        if report.is_dir():
-            raise UserError("is a folder, expected a file to write to", where=str(report))
-        if report.resolve() in examined:
-            raise UserError("is examined, and the report would take its place", where=str(report))
+def _print_changes(changes: Sequence[Changes], output: Path) -> None:
+    from codetr.doctor.changes import CHANGES
 
-
-def _show_changes(changes: list[Changes], output: Path) -> None:
     rows = [
         (change.split, finding, action, count)
         for change in changes
@@ -212,8 +213,5 @@ def _show_changes(changes: list[Changes], output: Path) -> None:
     ]
     if rows:
         print_table(("split", "finding", "entries", "changes"), rows, title="\nRepaired")
-    for change in changes:
-        console().print(plain(output / f"{change.split}.json"))
-    from codetr.doctor.changes import CHANGES
-
-    console().print(plain(output / CHANGES))
+    for path in (*(f"{change.split}.json" for change in changes), CHANGES):
+        console().print(plain(output / path))

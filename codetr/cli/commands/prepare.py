@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
+from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.options import OutputOption
 from codetr.cli.output import console, show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
-from codetr.cli.source_options import (
-    ImagesOption,
-    RepoOption,
-    RevOption,
-    TestImagesOption,
-    TestOption,
-    TrainImagesOption,
-    TrainOption,
-    ValImagesOption,
-    ValOption,
-    split_sources,
-)
+from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError
 from codetr.steps.settings import step_settings
 
 
+@expand_option_groups
 def prepare(
     *,
     output: OutputOption,
-    train: TrainOption = None,
-    val: ValOption = None,
-    test: TestOption = None,
-    images: ImagesOption = None,
-    train_images: TrainImagesOption = None,
-    val_images: ValImagesOption = None,
-    test_images: TestImagesOption = None,
-    repo: RepoOption = None,
-    rev: RevOption = None,
+    sources: SourceOptions,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -66,11 +49,11 @@ def prepare(
     from codetr.doctor.terminal import print_report
     from codetr.steps.prepare import prepare as run
 
-    annotations = {"train": (train, train_images), "val": (val, val_images), "test": (test, test_images)}
-    sources = split_sources(annotations, images=images, repo=repo, rev=rev)
-    if not sources and params is None:
+    splits = sources.by_split()
+    if not splits and params is None:
         raise UserError("no annotations are named", hint="Give --train and --train-images, or --params.")
-    config = step_settings(PrepareConfig, "prepare", params, assignments, sources)
+    config = step_settings(PrepareConfig, "prepare", params, assignments, splits)
     manifest = run(config, output)
-    print_report(read_report(output), console())
+    report = read_report(output)
+    print_report(report, report.findings, console())
     show_step(manifest, output)

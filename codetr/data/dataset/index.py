@@ -30,10 +30,10 @@ ARRAYS = {
     "object_offsets": "int64 (n + 1,)",
     # Per object, in the order of images.
     "annotation_ids": "int64 (m,)",
-    "boxes": "float64 (m, 4): x, y, width, height in pixels",
+    "boxes_xywh": "float64 (m, 4): x, y, width, height in pixels",
     "labels": "int32 (m,): position of the category in classes.json",
     "areas": "float64 (m,): square pixels",
-    "crowds": "bool (m,)",
+    "iscrowd": "bool (m,): a region of several objects",
     "trainable": "bool (m,)",
     "segmentations": "uint8: polygons or run-length codes as JSON, one after the other",
     "segmentation_offsets": "int64 (m + 1,): empty for an object without segmentation",
@@ -64,7 +64,7 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
     lengths = {
         **dict.fromkeys(("sizes", "upright", "digests", "file_sizes", "fingerprints"), images),
         **dict.fromkeys(("path_offsets", "object_offsets"), images + 1),
-        **dict.fromkeys(("boxes", "labels", "areas", "crowds", "trainable"), objects),
+        **dict.fromkeys(("boxes_xywh", "labels", "areas", "iscrowd", "trainable"), objects),
         "segmentation_offsets": objects + 1,
     }
     ends = [("object_offsets", objects)]

@@ -22,7 +22,7 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.gc_pause import collecting_later
-from codetr.data.formats.coco_columns import Annotations
+from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.validation.findings import Findings
 
 MAX_BYTES = 16 << 30
@@ -44,7 +44,7 @@ class CocoFile:
     """
 
     images: list[Any]
-    annotations: Annotations
+    annotations: RawAnnotations
     categories: list[Any]
     content: dict[str, Any] = field(default_factory=dict)
 
@@ -65,14 +65,14 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         if key not in content:
             hint = "A COCO detection file has the keys images, annotations and categories."
             raise UserError(f"has no '{key}' (its keys: {_names(list(content))})", where=where, hint=hint)
-        if not isinstance(content[key], list | Annotations):
+        if not isinstance(content[key], list | RawAnnotations):
             raise UserError(f"'{key}' is a JSON {_json_type(content[key])}, expected a list", where=where)
     for key in ("images", "categories"):
         if not content[key]:
             raise UserError(f"the list '{key}' is empty", where=where)
     annotations = content["annotations"]
-    if not isinstance(annotations, Annotations):
-        content["annotations"] = annotations = Annotations(annotations)
+    if not isinstance(annotations, RawAnnotations):
+        content["annotations"] = annotations = RawAnnotations(annotations)
     return CocoFile(content["images"], annotations, content["categories"], content)
 
 
@@ -183,7 +183,7 @@ def _cut_annotations(text: bytes) -> dict[str, Any]:
         raise ValueError("no list")
     # What is left has the key `annotations` twice if the file has.
     content = _load(text[:start] + b"[]" + text[stop:])
-    content["annotations"] = Annotations.of_text(text, start, stop, _load)
+    content["annotations"] = RawAnnotations.of_text(text, start, stop, _load)
     return content
 
 

@@ -28,7 +28,7 @@ class Records:
 
 
 @dataclass(frozen=True)
-class BrokenRow:
+class MalformedRow:
     """What stands in the list of annotations for a row of a label file that is none.
 
     Attributes:

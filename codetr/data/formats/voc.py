@@ -21,7 +21,7 @@ from xml.parsers import expat
 from codetr.core.errors import UserError
 from codetr.core.progress import track
 from codetr.data.formats.coco import CocoFile
-from codetr.data.formats.coco_columns import Annotations
+from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import Records
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.storage.paths import IMAGE_SUFFIXES
@@ -88,8 +88,8 @@ def read_voc(path: Path, images: Path | None, split: str, findings: Findings) ->
             places["annotations"].append(place)
     files.require_sound(path)
     _number_classes(lists, places, path)
-    findings.places = places
-    file = CocoFile(lists["images"], Annotations(lists["annotations"]), lists["categories"])
+    findings.source_lines = places
+    file = CocoFile(lists["images"], RawAnnotations(lists["annotations"]), lists["categories"])
     return Records(file, images, files.digest, numbered=False, identified=False)
 
 

@@ -25,8 +25,8 @@ from codetr.core.files import sha256_json
 from codetr.core.progress import track
 from codetr.core.settings import read_yaml
 from codetr.data.formats.coco import CocoFile
-from codetr.data.formats.coco_columns import Annotations
-from codetr.data.formats.raw_source import BrokenRow, Records
+from codetr.data.formats.coco_columns import RawAnnotations
+from codetr.data.formats.raw_source import MalformedRow, Records
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.images import read_header
 from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
@@ -101,13 +101,13 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
                 continue
             annotation = _annotation(row, *(labels.size or (1, 1)))
             if annotation is None:
-                annotations.append(BrokenRow(row.strip(), number))
+                annotations.append(MalformedRow(row.strip(), number))
             else:
                 annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
             places["annotations"].append(f"{labels.file}, line {line}")
-    findings.places = places
+    findings.source_lines = places
     categories = [{"id": number, "name": name} for number, name in classes.items()]
-    file = CocoFile(listed_images, Annotations(annotations), categories)
+    file = CocoFile(listed_images, RawAnnotations(annotations), categories)
     digest = sha256_json([list(classes.items()), [name for name, _ in counted], files.digest])
     return Records(file, root, digest, identified=False)
 

@@ -1,13 +1,13 @@
-"""Annotations as a file lists them become objects that can be trained on and evaluated, or findings.
+"""Check the annotations of a source: usable ones become rows of a table, everything else a finding.
 
-What the file says about a sound object is kept to the last bit: evaluation must give the numbers that the original
-file gives. So a box that sticks out of its image stays as it is, and is clipped only when it is trained on.
+The numbers of a valid annotation are kept to the last bit: an evaluation must give the metrics that the original file
+gives. So a box that exceeds its image is stored as annotated, and clipped only for training.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from itertools import islice
 from typing import Any, TypeGuard
 
@@ -15,31 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.gc_pause import collecting_later
-from codetr.data.formats.coco_columns import Annotations, Typed
-from codetr.data.formats.raw_source import BrokenRow
-from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry, first_equal_row
+from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
+from codetr.data.formats.coco_columns import RawAnnotations
+from codetr.data.formats.raw_source import MalformedRow
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.segmentation import BadSegmentationError, check_segmentation, mask_area, mask_bounding_box
 from codetr.data.validation import rules
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ImageIds, as_integer, make_unique
 
-_TOGETHER = 1 << 12
-"""Objects that are in memory one by one, before they become columns."""
+_BATCH = 1 << 12
+"""Annotations that are Python objects at a time, before they become rows of a table."""
 
 
 class AnnotationReader:
-    """Reads the annotations of one source.
+    """Check the annotations of one source.
 
     Args:
         images: the usable images by id.
         listed: ids of all images the source lists, usable or not.
-        ids: how its image ids are resolved.
+        ids: resolves its image ids.
         categories: names by category id.
-        findings: what is wrong is added here.
+        findings: receives what is found.
 
     Attributes:
-        lost: (image id, category id) of every annotation that was dropped although these two can be used.
+        lost: (image id, category id) of every annotation that was dropped although both ids are valid.
     """
 
     def __init__(
@@ -56,92 +56,87 @@ class AnnotationReader:
         self.lost: list[tuple[int, int]] = []
 
     @collecting_later()
-    def read(self, annotations: Annotations) -> ObjectColumns:
-        """All usable annotations, in their order.
+    def read(self, annotations: RawAnnotations) -> AnnotationTable:
+        """Return all usable annotations, in their order.
 
-        What there is nothing to say about, by the rules for arrays, is taken as it is; all others are read one by one.
+        Rows of `annotations.table` in which the rules for arrays find nothing are used as they are; all other
+        annotations are read one by one.
         """
         ids = make_unique(annotations.ids, annotations.ids == 0)
-        typed = annotations.typed
-        typed = typed.take((ids == annotations.ids)[typed.positions])
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size, and NaN without segmentation
-            sound = typed.take(self._is_sound(typed))
-        doubtful = np.ones(len(annotations), bool)
-        doubtful[sound.positions] = False
+        positions = annotations.positions
+        valid = self._is_valid(annotations.table, annotations.extents_xyxy) & (ids == annotations.ids)[positions]
+        remaining = np.ones(len(annotations), bool)
+        remaining[positions[valid]] = False
         read = (
             (position, entry)
-            for position in np.flatnonzero(doubtful).tolist()
+            for position in np.flatnonzero(remaining).tolist()
             if (entry := self._read_at(position, annotations, ids)) is not None
         )
-        parts, places = [_taken(sound, annotations.text)], [sound.positions]
-        while some := list(islice(read, _TOGETHER)):
-            parts.append(ObjectColumns.of([entry for _, entry in some]))
-            places.append(np.array([position for position, _ in some], np.int64))
-        where = np.concatenate(places)
-        order = np.argsort(where)
-        objects, where = ObjectColumns.concatenate(parts).take(order), where[order]
-        self._note_repetitions(objects, annotations, where)
-        for image_id in self.emptied(objects.image_ids):
+        tables, read_at = [annotations.table.take(valid)], [positions[valid]]
+        while batch := list(islice(read, _BATCH)):
+            tables.append(AnnotationTable.of([entry for _, entry in batch]))
+            read_at.append(np.array([position for position, _ in batch], np.int64))
+        positions = np.concatenate(read_at)
+        order = np.argsort(positions)
+        table, positions = AnnotationTable.concatenate(tables).take(order), positions[order]
+        self._note_repetitions(table, annotations, positions)
+        self._note_emptied_images(set(np.unique(table.image_ids).tolist()))
+        return table
+
+    def _note_emptied_images(self, kept: Set[int]) -> None:
+        """Report usable images of which annotations were dropped, and that are not in `kept`, those that have some."""
+        for image_id in sorted(self._images.keys() & self._dropped.keys() - kept):
             shown = f"image {image_id} '{self._images[image_id].path}'"
-            self._findings.add("image_emptied", f"{shown}: {self._dropped[image_id]} dropped")
-        return objects
+            with self._findings.of_entry("image files", image_id):
+                self._findings.add("image_emptied", f"{shown}: {self._dropped[image_id]} dropped")
 
-    def read_each(self, annotations: Annotations) -> Iterator[ObjectEntry | None]:
-        """For every annotation in turn the object, or None where it cannot be used; that it repeats one is not said."""
-        ids = make_unique(annotations.ids, annotations.ids == 0)
-        for position in range(len(annotations)):
-            yield self._read_at(position, annotations, ids)
-
-    def emptied(self, kept: Iterable[int]) -> list[int]:
-        """Ids of usable images of which annotations were dropped so far, and none was kept.
-
-        Args:
-            kept: the image ids of the objects that were.
-        """
-        return sorted(self._images.keys() & self._dropped.keys() - set(np.unique(np.asarray(kept)).tolist()))
-
-    def _is_sound(self, typed: Typed) -> NDArray[np.bool_]:
-        """(n,) for which there is nothing to find, and nothing to repair."""
-        images = np.array(sorted(self._images), np.int64)
-        if not len(images):
-            return np.zeros(len(typed.ids), bool)
-        found = np.minimum(np.searchsorted(images, typed.image_ids), len(images) - 1)
-        sizes = np.array([(self._images[key].width, self._images[key].height) for key in images.tolist()])[found].T
-        box, (x1, y1, x2, y2) = typed.boxes.T, typed.extents.T
+    def _is_valid(self, table: AnnotationTable, extents_xyxy: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return (rows,) for which there is nothing to report, and nothing to repair."""
+        image_ids = np.array(sorted(self._images), np.int64)
+        if not len(image_ids):
+            return np.zeros(len(table), bool)
+        index = np.minimum(np.searchsorted(image_ids, table.image_ids), len(image_ids) - 1)
+        sizes = np.array([(self._images[key].width, self._images[key].height) for key in image_ids.tolist()])[index].T
+        box, (x1, y1, x2, y2) = table.boxes_xywh.T, extents_xyxy.T
         without_segmentation = np.isnan(x1)
-        reached = rules.is_within_reach(typed.extents).all(axis=1) & ~rules.exceeds_image(x1, y1, x2, y2, *sizes)
-        corners = box[0], box[1], box[0] + box[2], box[1] + box[3]
-        sound: NDArray[np.bool_] = (
-            (images[found] == typed.image_ids)
-            & np.isin(typed.category_ids, list(self._categories))
-            & (without_segmentation | reached)
-            & rules.is_within_reach(typed.boxes).all(axis=1)
-            & (typed.boxes[:, 2:] > 0).all(axis=1)
-            & ~rules.exceeds_image(*corners, *sizes)
-            & ~rules.is_tiny(*box, *sizes)  # nor outside, of which nothing is inside
-            & rules.is_area(typed.areas)
-            & ~rules.area_contradicts_box(typed.areas, box[2], box[3], without_segmentation)
-        )
-        return sound
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size, and NaN without a segmentation
+            reached = rules.is_within_reach(extents_xyxy).all(axis=1) & ~rules.exceeds_image(x1, y1, x2, y2, *sizes)
+            corners = box[0], box[1], box[0] + box[2], box[1] + box[3]
+            valid: NDArray[np.bool_] = (
+                (image_ids[index] == table.image_ids)
+                & np.isin(table.category_ids, list(self._categories))
+                & (without_segmentation | reached)
+                & rules.is_within_reach(table.boxes_xywh).all(axis=1)
+                & (table.boxes_xywh[:, 2:] > 0).all(axis=1)
+                & ~rules.exceeds_image(*corners, *sizes)
+                & ~rules.is_tiny(*box, *sizes)  # a box outside of the image is, too
+                & rules.is_area(table.areas)
+                & ~rules.area_contradicts_box(table.areas, box[2], box[3], without_segmentation)
+            )
+        return valid
 
-    def _read_at(self, position: int, annotations: Annotations, ids: NDArray[np.int64]) -> ObjectEntry | None:
+    def _read_at(self, position: int, annotations: RawAnnotations, ids: NDArray[np.int64]) -> CheckedAnnotation | None:
         value = annotations[position]
         identifier = int(ids[position])
         example = _example(position, value)
-        if identifier != annotations.ids[position] and isinstance(value, dict):
-            self._findings.add("annotation_id_assigned", f"{example}: now {identifier}")
-        return self._read_one(value, identifier, example)
+        with self._findings.of_entry("annotations", position) as entry:
+            if identifier != annotations.ids[position] and isinstance(value, dict):
+                self._findings.add("annotation_id_assigned", f"{example}: now {identifier}")
+            entry.value = checked = self._read_one(value, identifier, example)
+        return checked
 
-    def _note_repetitions(self, objects: ObjectColumns, annotations: Annotations, positions: NDArray[np.int64]) -> None:
-        columns = (*objects.boxes.T, objects.category_ids, objects.crowds, objects.image_ids)
+    def _note_repetitions(
+        self, table: AnnotationTable, annotations: RawAnnotations, positions: NDArray[np.int64]
+    ) -> None:
+        columns = (*table.boxes_xywh.T, table.category_ids, table.iscrowd, table.image_ids)
         for k in np.flatnonzero(first_equal_row(columns) >= 0):
             position = int(positions[k])
-            shown = f"image {objects.image_ids[k]}, box {objects.boxes[k].tolist()}"
+            shown = f"image {table.image_ids[k]}, box {table.boxes_xywh[k].tolist()}"
             self._findings.add("annotation_repeated", f"{_example(position, annotations[position])}: {shown}")
 
-    def _read_one(self, value: Any, identifier: int, example: str) -> ObjectEntry | None:
+    def _read_one(self, value: Any, identifier: int, example: str) -> CheckedAnnotation | None:
         if not isinstance(value, dict):
-            if isinstance(value, BrokenRow):
+            if isinstance(value, MalformedRow):
                 self._dropped[value.image_id] += 1
                 value = value.text
             self._findings.add("annotation_malformed", f"{example}: {short(value)}")
@@ -166,14 +161,16 @@ class AnnotationReader:
             self.lost.append((image_id, category_id))
             self._dropped[image_id] += 1
             return None
-        crowd = self._crowd(value, example)
+        iscrowd = self._iscrowd(value, example)
         area = self._area(value, box, segmentation, image, example)
-        fits = self._fits(box, image, example)
+        fits = self._fits_image(box, image, example)
         ignored = bool(value.get("ignore"))
         if ignored:
             self._findings.add("annotation_ignored", example)
-        trainable = fits and not crowd and not ignored
-        return ObjectEntry(identifier, image_id, category_id, box, area, crowd, trainable, segmentation, ignored)
+        trainable = fits and not iscrowd and not ignored
+        return CheckedAnnotation(
+            identifier, image_id, category_id, box, area, iscrowd, trainable, segmentation, ignored
+        )
 
     def _segmentation(self, value: dict[str, Any], image: CheckedImage, example: str) -> Any:
         try:
@@ -241,8 +238,8 @@ class AnnotationReader:
         x, y, width, height = numbers
         return x, y, width, height
 
-    def _fits(self, box: tuple[float, float, float, float], image: CheckedImage, example: str) -> bool:
-        """Whether enough of the box is inside the image to learn from."""
+    def _fits_image(self, box: tuple[float, float, float, float], image: CheckedImage, example: str) -> bool:
+        """Return whether enough of the box is inside the image to learn from; report where it exceeds the image."""
         x, y, width, height = box
         shown = f"{example}: {list(box)} in an image of {image.width}x{image.height}"
         if rules.exceeds_image(x, y, x + width, y + height, image.width, image.height):
@@ -252,13 +249,13 @@ class AnnotationReader:
             return False
         return True
 
-    def _crowd(self, value: dict[str, Any], example: str) -> bool:
+    def _iscrowd(self, value: dict[str, Any], example: str) -> bool:
         raw = value.get("iscrowd", 0)
         if isinstance(raw, int) and not isinstance(raw, bool) and raw in (0, 1):
             return bool(raw)
-        crowd = raw.strip().lower() not in ("", "0", "false", "no") if isinstance(raw, str) else bool(raw)
-        self._findings.add("crowd_flag_converted", f"{example}: {short(raw)} is {int(crowd)}")
-        return crowd
+        iscrowd = raw.strip().lower() not in ("", "0", "false", "no") if isinstance(raw, str) else bool(raw)
+        self._findings.add("crowd_flag_converted", f"{example}: {short(raw)} is {int(iscrowd)}")
+        return iscrowd
 
     def _area(
         self,
@@ -280,23 +277,6 @@ class AnnotationReader:
         if rules.area_contradicts_box(raw, box[2], box[3], segmentation is None):
             self._findings.add("area_disagrees", f"{example}: {raw}, the box has {box_area:.6g}")
         return float(raw)
-
-
-def _taken(typed: Typed, text: bytes) -> ObjectColumns:
-    """Sound annotations as the objects that they are."""
-    count = len(typed.ids)
-    return ObjectColumns(
-        annotation_ids=typed.ids,
-        image_ids=typed.image_ids,
-        category_ids=typed.category_ids,
-        boxes=typed.boxes,
-        areas=typed.areas,
-        crowds=typed.crowds,
-        trainable=~typed.crowds,
-        ignored=np.zeros(count, bool),
-        segmentations=np.insert(typed.segmentations, 0, 0, axis=1),
-        texts=(text,),
-    )
 
 
 def _example(position: int, value: Any) -> str:

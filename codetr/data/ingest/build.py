@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,10 +23,10 @@ from codetr.data.ingest.draw_splits import partition
 from codetr.data.ingest.image_check import check_images
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
-from codetr.data.ingest.summary import REPORT, Report, SplitReport, examine, examine_split
+from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
 from codetr.data.storage.image_store import ImageRoot, open_place
-from codetr.data.validation.findings import Findings
+from codetr.data.validation.findings import Findings, Recorder
 from codetr.data.validation.ids import ImageIds
 
 logger = logging.getLogger(__name__)
@@ -58,18 +59,25 @@ def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source
     return fetched
 
 
-def index_sources(sources: Mapping[str, Sequence[Source]], folder: Path, *, max_lost_images: float = 1.0) -> None:
+def index_sources(
+    sources: Mapping[str, Sequence[Source]],
+    folder: Path,
+    *,
+    max_lost_images: float = 1.0,
+    recorders: Mapping[str, Recorder] = MappingProxyType({}),
+) -> None:
     """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
 
     Args:
         sources: what `fetch_sources` gives.
         folder: an existing folder that becomes a dataset but for its manifest.
         max_lost_images: see `PrepareConfig`.
+        recorders: by split of a single source, called with every entry of its annotation file.
 
     Raises:
         UserError: sources of no known format, contradictory ids, or more unusable images than that.
     """
-    splits, categories = read_splits(sources, max_lost_images)
+    splits, categories = read_splits(sources, max_lost_images, recorders)
     write_splits(splits, categories, folder)
 
 
@@ -78,11 +86,22 @@ def _source_name(split: str, position: int, sources: int) -> str:
 
 
 def read_splits(
-    sources: Mapping[str, Sequence[Source]], max_lost_images: float
+    sources: Mapping[str, Sequence[Source]],
+    max_lost_images: float,
+    recorders: Mapping[str, Recorder] = MappingProxyType({}),
 ) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
     """Every split, its sources merged, and the categories of all of them."""
     read_in = [
-        (split, _read_source(split, _source_name(split, position, len(several)), files, max_lost_images))
+        (
+            split,
+            _read_source(
+                split,
+                _source_name(split, position, len(several)),
+                files,
+                max_lost_images,
+                Findings(recorders.get(split)),
+            ),
+        )
         for split, several in sources.items()
         for position, files in enumerate(several)
     ]
@@ -91,24 +110,25 @@ def read_splits(
     return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
 
 
-def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> Report:
+def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> DatasetReport:
     """Write everything but the manifest."""
     labels = {identifier: label for label, identifier in enumerate(categories)}
     for name, split in splits.items():
         write_index(folder / name, split.images, split.objects, labels)
-    report = _examine(splits, categories)
+    report = report_dataset(splits, categories)
     write_classes(folder, categories, merge_frequencies(splits.values()))
     write_json(folder / REPORT, report.to_json())
     write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
     return report
 
 
-def _read_source(split: str, name: str, files: Source, max_lost_images: float) -> CheckedSource:
+def _read_source(split: str, name: str, files: Source, max_lost_images: float, findings: Findings) -> CheckedSource:
     """Read and check one source of a split; `name` tells it from the others."""
     threads = min(32, 2 * (os.cpu_count() or 1))
-    findings = Findings()
     where = str(files.annotations)
-    records = read(files, split, findings, workers=threads)
+    with findings.of_entry("file", 0) as entry:
+        records = read(files, split, findings, workers=threads)
+        entry.value = records.file
     raw = records.file
     categories = read_categories(raw.categories, findings, where)
     frequencies = read_frequencies(raw.categories, categories, findings)
@@ -198,21 +218,6 @@ def require_usable(name: str, split: CheckedSplit) -> None:
         f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
     )
     raise UserError(problem, where=split.where)
-
-
-def _examine(splits: dict[str, CheckedSplit], categories: dict[int, str]) -> Report:
-    reports: dict[str, SplitReport] = {
-        name: examine_split(
-            split.images,
-            split.objects,
-            categories,
-            split.findings,
-            listed_images=split.listed_images,
-            listed_annotations=split.listed_annotations,
-        )
-        for name, split in splits.items()
-    }
-    return examine(reports, {name: split.images for name, split in splits.items()})
 
 
 def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:

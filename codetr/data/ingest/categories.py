@@ -20,22 +20,26 @@ def read_categories(values: list[Any], findings: Findings, where: str) -> dict[i
     names: dict[int, str] = {}
     for position, value in enumerate(values):
         identifier = as_integer(value.get("id")) if isinstance(value, dict) else None
-        if identifier is None:
-            findings.add("category_malformed", f"categories[{position}]: {short(value)}")
-            continue
-        if not isinstance(value["id"], int):
-            findings.add("category_id_converted", f"categories[{position}]: {value['id']!r}")
-        name = value.get("name")
-        if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
-            name = f"category {identifier}"
-            findings.add("category_renamed", f"categories[{position}]: {name}")
-        name = name.strip()
-        if identifier in names:
-            if names[identifier] != name:
+        with findings.of_entry("categories", position) as entry:
+            if identifier is None:
+                findings.add("category_malformed", f"categories[{position}]: {short(value)}")
+                continue
+            corrected: dict[str, Any] = {"id": identifier}
+            if not isinstance(value["id"], int):
+                findings.add("category_id_converted", f"categories[{position}]: {value['id']!r}")
+            name = value.get("name")
+            if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
+                corrected["name"] = name = f"category {identifier}"
+                findings.add("category_renamed", f"categories[{position}]: {name}")
+            name = name.strip()
+            if identifier not in names:
+                entry.value = corrected
+            elif names[identifier] == name:
+                findings.add("category_repeated", f"categories[{position}]: {identifier} '{name}'")
+            else:
                 problem = f"category id {identifier} is listed twice, as '{names[identifier]}' and as '{name}'"
                 raise UserError(problem, where=where, hint="Give each category an id of its own.")
-            findings.add("category_repeated", f"categories[{position}]: {identifier} '{name}'")
-        names[identifier] = name
+            names[identifier] = name
     if not names:
         raise UserError("has no usable category", where=where, hint="Every category needs an integer id and a name.")
     return _unique(dict(sorted(names.items())), findings)
@@ -49,7 +53,9 @@ def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
         while chosen in taken:
             chosen = f"{chosen} ({identifier})"
         if chosen != name:
-            findings.add("category_renamed", f"category {identifier}: '{name}' is taken, now '{chosen}'")
+            with findings.of_entry("category names", identifier) as entry:
+                findings.add("category_renamed", f"category {identifier}: '{name}' is taken, now '{chosen}'")
+                entry.value = {"name": chosen}
         taken.add(chosen)
         unique[identifier] = chosen
     return unique
@@ -64,9 +70,11 @@ def read_frequencies(values: list[Any], categories: Mapping[int, str], findings:
             continue
         group, count = value.get("frequency"), value.get("image_count")
         if group not in (None, *FREQUENCIES) or (count is not None and (type(count) is not int or count < 0)):
-            findings.add("category_frequency_invalid", f"categories[{position}]: {short(group)}, {short(count)}")
-            group = group if group in tuple(FREQUENCIES) else None
-            count = count if type(count) is int and count >= 0 else None
+            with findings.of_entry("frequencies", position) as entry:
+                findings.add("category_frequency_invalid", f"categories[{position}]: {short(group)}, {short(count)}")
+                group = group if group in tuple(FREQUENCIES) else None
+                count = count if type(count) is int and count >= 0 else None
+                entry.value = {"frequency": group, "image_count": count}
         if group is not None or count is not None:
             frequencies[identifier] = Frequency(group, count)
     return frequencies

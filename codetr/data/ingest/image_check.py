@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
@@ -57,10 +58,12 @@ class ImageCheck:
     Attributes:
         image: None if it cannot be used.
         findings: kinds of finding, each with an example.
+        corrected: fields of the annotation file that the image file contradicts, with the values they should have.
     """
 
     image: CheckedImage | None = None
     findings: list[tuple[str, str]] = field(default_factory=list)
+    corrected: dict[str, Any] = field(default_factory=dict)
 
 
 def check_images(
@@ -86,9 +89,11 @@ def check_images(
         checks = list(track(pool.map(lambda entry: check_image(entry, place), entries), len(entries), label))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
-    for check in checks:
-        for name, example in check.findings:
-            findings.add(name, example)
+    for listed, check in zip(entries, checks, strict=True):
+        with findings.of_entry("image files", listed.image_id) as entry:
+            for name, example in check.findings:
+                findings.add(name, example)
+            entry.value = check.corrected if check.image is not None else None
     images = [check.image for check in checks if check.image is not None]
     _note_repetitions(images, findings)
     return images
@@ -127,6 +132,8 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
     elif entry.size != (height, width):
         declared = f"{entry.size[1]}x{entry.size[0]}"
         check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
+    if entry.size != (height, width):
+        check.corrected |= {"height": height, "width": width}
     if header.frames > 1:
         check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
     check.image = CheckedImage(
@@ -170,6 +177,8 @@ def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: st
             check.findings.append(("image_name_from_url", f"{example}: '{found.path}'"))
         elif found.path != name:
             check.findings.append(("image_name_adapted", f"{example}: '{name}' is '{found.path}'"))
+        if entry.named_by_url or found.path != name:
+            check.corrected["file_name"] = found.path
         return found
     check.findings.append(("image_missing", f"{example} '{entry.names[0]}'"))
     return None

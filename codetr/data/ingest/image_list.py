@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,37 +47,44 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
     for position, value in enumerate(file.images):
         example = f"images[{position}]"
         identifier = ids.resolve(value.get("id")) if isinstance(value, dict) else None
-        if identifier is None:
-            findings.add("image_malformed", f"{example}: {short(value)}")
-            continue
-        names, named_by_url = _file_names(value)
-        if identifier in entries:
-            first = entries[identifier].names
-            if first != names:
-                problem = f"image id {identifier} is listed twice, for {_shown(first)} and for {_shown(names)}"
-                hint = "Its annotations could belong to either; give each image an id of its own."
-                raise UserError(problem, where=where, hint=hint)
-            findings.add("image_repeated", f"{example}: {identifier}")
-            continue
-        ids.report(value["id"], findings, example)
-        verified = _verified(value, known, findings, f"{example}: {identifier}")
-        entries[identifier] = ImageEntry(identifier, names, _declared_size(value), named_by_url, verified)
+        with findings.of_entry("images", position) as entry:
+            if identifier is None:
+                findings.add("image_malformed", f"{example}: {short(value)}")
+                continue
+            names, named_by_url = _file_names(value)
+            if identifier in entries:
+                first = entries[identifier].names
+                if first != names:
+                    problem = f"image id {identifier} is listed twice, for {_shown(first)} and for {_shown(names)}"
+                    hint = "Its annotations could belong to either; give each image an id of its own."
+                    raise UserError(problem, where=where, hint=hint)
+                findings.add("image_repeated", f"{example}: {identifier}")
+                continue
+            ids.report(value["id"], findings, example)
+            verified, corrected = _verified(value, known, findings, f"{example}: {identifier}")
+            entry.value = {"id": identifier, **corrected}
+            entries[identifier] = ImageEntry(identifier, names, _declared_size(value), named_by_url, verified)
     return list(entries.values())
 
 
-def _verified(value: dict[str, Any], known: Set[int | None], findings: Findings, example: str) -> Verified | None:
+def _verified(
+    value: dict[str, Any], known: Set[int | None], findings: Findings, example: str
+) -> tuple[Verified | None, dict[str, list[Any]]]:
+    """Return the verified categories of an image, and by field the lists that had unknown ones, without these."""
     if NEGATIVE not in value and NOT_EXHAUSTIVE not in value:
-        return None
+        return None, {}
     findings.add("image_federated", example)
-    lists = []
+    lists, corrected = [], {}
     for field in (NEGATIVE, NOT_EXHAUSTIVE):
         raw = listed_categories(value, field)
         numbers = [as_integer(item) for item in raw]
-        unknown = [item for item, number in zip(raw, numbers, strict=True) if number is None or number not in known]
+        is_known = [number is not None and number in known for number in numbers]
+        unknown = [item for item, found in zip(raw, is_known, strict=True) if not found]
         if unknown:
             findings.add("image_verified_unknown", f"{example}: {field}: {short(unknown)}")
+            corrected[field] = list(compress(raw, is_known))
         lists.append(tuple(sorted({number for number in numbers if number is not None and number in known})))
-    return Verified(*lists)
+    return Verified(*lists), corrected
 
 
 def _file_names(value: dict[str, Any]) -> tuple[tuple[str, ...], bool]:

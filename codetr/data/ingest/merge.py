@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.ingest.annotation_table import ObjectColumns
+from codetr.data.annotation_table import AnnotationTable
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.lvis import Frequency, Verified
 from codetr.data.storage.image_store import ImageRoot
@@ -35,7 +35,7 @@ class CheckedSplit:
     """
 
     images: list[CheckedImage]
-    objects: ObjectColumns
+    objects: AnnotationTable
     frequencies: dict[int, Frequency]
     findings: Findings
     listed_images: int
@@ -120,7 +120,7 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
     federated = any(image.verified is not None for source in sources for image in source.images)
     findings = Findings()
     images: list[CheckedImage] = []
-    objects: list[ObjectColumns] = []
+    objects: list[AnnotationTable] = []
     first_of: dict[str, tuple[int, str]] = {}
     image_ids = _unique([np.array([image.image_id for image in source.images], np.int64) for source in sources])
     object_ids = _unique([source.objects.annotation_ids for source in sources])
@@ -151,7 +151,7 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
         objects.append(replace(source.objects, annotation_ids=numbers, image_ids=own_images))
     return CheckedSplit(
         images=images,
-        objects=ObjectColumns.concatenate(objects),
+        objects=AnnotationTable.concatenate(objects),
         frequencies=merge_frequencies(sources),
         findings=findings,
         listed_images=sum(source.listed_images for source in sources),

@@ -1,48 +1,51 @@
-"""The data doctor: what a prepared split consists of, what was wrong with it, and what will hurt training."""
+"""Report on a prepared dataset: statistics of splits and classes, and findings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.core.errors import UserError, listed
+from codetr.core.errors import UserError
 from codetr.core.files import read_json
-from codetr.data.ingest.annotation_table import ObjectColumns, first_equal_row
-from codetr.data.ingest.image_check import CheckedImage
+from codetr.data.annotation_table import AnnotationTable, first_equal_row
+from codetr.data.ingest.merge import CheckedSplit
+from codetr.data.validation.class_statistics import ClassStatistics, find_in_classes
+from codetr.data.validation.dataset_findings import DatasetFinding, DatasetFindings, Example
 from codetr.data.validation.finding_kinds import KINDS
-from codetr.data.validation.findings import Finding, Findings
+from codetr.data.validation.findings import Finding
 
 REPORT = "doctor.json"
 MAX_LISTED = 20
+"""Limit on files and classes that are listed."""
 SIZE_BOUNDS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
-"""Area ranges of the COCO metrics in square pixels."""
+"""Area ranges of COCO metrics in square pixels: lower bound included, upper bound excluded."""
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What the doctor found in one split.
+    """Statistics and findings of one split.
 
     Attributes:
-        listed_images: images in the annotation file, after a split was drawn from it.
+        listed_images: images in the annotation file; of a split that was drawn, those drawn.
         images: usable images.
         listed_annotations: annotations in the file.
         annotations: kept annotations.
         trainable: annotations that are trained on.
-        crowds: crowd annotations, which are only evaluated.
+        crowds: crowd annotations, which evaluation ignores.
         segmentations: annotations with a segmentation.
-        empty_images: images without any annotation (they are used, as background).
+        empty_images: images without annotations, which are used as background.
         empty_examples: files of the first of them.
-        classes: per class name, objects that are trained on and images they are in.
         image_sides: quantiles (minimum, quarter, median, three quarters, maximum) of the images' sides in pixels.
         box_sides: the same quantiles of the square root of box areas in pixels.
-        box_sizes: number of objects by COCO's area ranges.
+        box_sizes: number of objects by area range of COCO metrics.
         objects_per_image: the same quantiles.
-        findings: everything dropped, repaired or noticed.
+        findings: what was dropped, repaired or noticed.
     """
 
     listed_images: int
@@ -54,7 +57,6 @@ class SplitReport:
     segmentations: int
     empty_images: int
     empty_examples: list[str]
-    classes: dict[str, dict[str, int]]
     image_sides: list[float]
     box_sides: list[float]
     box_sizes: dict[str, int]
@@ -62,118 +64,128 @@ class SplitReport:
     findings: list[Finding]
 
     def to_json(self) -> dict[str, Any]:
-        """The report as it stands in `doctor.json`."""
+        """Return the report as it stands in `doctor.json`."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values["findings"] = [finding.to_json() for finding in self.findings]
         return values
 
 
 @dataclass(frozen=True)
-class Report:
-    """The doctor's report on a dataset.
+class DatasetReport:
+    """The report that `prepare` writes, `doctor.json`; `codetr doctor` reads it and adds what the index shows.
 
     Attributes:
         splits: report by split.
-        shared_images: (split, split, number of images of identical content), where not zero.
-        untrained_classes: classes without an object to train on.
-        advice: full sentences about what will hurt training or evaluation.
+        classes: objects and images of every class, in label order.
     """
 
     splits: dict[str, SplitReport]
-    shared_images: list[tuple[str, str, int]]
-    untrained_classes: list[str]
-    advice: list[str]
+    classes: list[ClassStatistics]
+
+    def add_findings(self, findings: DatasetFindings) -> None:
+        """Add the findings of all splits and of the classes, except for kinds that were examined already."""
+        for split, report in self.splits.items():
+            for finding in report.findings:
+                if finding.name not in findings.examined:
+                    examples = [Example(split, text) for text in finding.examples[: finding.count]]
+                    findings.extend(finding.name, split, finding.count, examples)
+        for kind, found in groupby(sorted(find_in_classes(self.classes), key=_kind), key=_kind):
+            findings.add(kind, "", [name for _, name in found], lambda name: Example("", f"'{name}'"))
+
+    @property
+    def findings(self) -> list[DatasetFinding]:
+        """All findings, by severity."""
+        findings = DatasetFindings()
+        self.add_findings(findings)
+        return findings.ordered()
+
+    @property
+    def advice(self) -> list[str]:
+        """What the errors and warnings mean and what to do about them, a text each."""
+        return [
+            f"{finding.name} ({finding.count}): {finding.kind.meaning}. {finding.kind.advice}".strip()
+            for finding in self.findings
+            if finding.kind.severity != "note"
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        """The content of `doctor.json`."""
+        """Return the content of `doctor.json`."""
         return {
             "splits": {name: report.to_json() for name, report in self.splits.items()},
-            "shared_images": [list(shared) for shared in self.shared_images],
-            "untrained_classes": self.untrained_classes,
-            "advice": self.advice,
+            "classes": [entry.to_json() for entry in self.classes],
         }
 
 
-def examine_split(
-    images: Sequence[CheckedImage],
-    objects: ObjectColumns,
-    categories: Mapping[int, str],
-    findings: Findings,
-    *,
-    listed_images: int,
-    listed_annotations: int,
-) -> SplitReport:
-    """Describe one split."""
+def report_dataset(splits: Mapping[str, CheckedSplit], categories: Mapping[int, str]) -> DatasetReport:
+    """Describe the splits of a dataset and compare them with each other.
+
+    Args:
+        splits: all splits; images that are in an earlier split, too, are added to their findings.
+        categories: names by id, in label order.
+    """
+    _find_leaks(splits)
+    counts = {name: _count_classes(split.objects) for name, split in splits.items()}
+    classes = [
+        ClassStatistics(
+            class_name,
+            identifier,
+            {split: objects.get(identifier, 0) for split, (objects, _) in counts.items()},
+            {split: images.get(identifier, 0) for split, (_, images) in counts.items()},
+        )
+        for identifier, class_name in categories.items()
+    ]
+    return DatasetReport({name: _report_split(split) for name, split in splits.items()}, classes)
+
+
+def _kind(found: tuple[str, str]) -> str:
+    return found[0]
+
+
+def _find_leaks(splits: Mapping[str, CheckedSplit]) -> None:
+    earlier: dict[str, str] = {}
+    for name, split in splits.items():
+        in_split: dict[str, str] = {}
+        for image in split.images:
+            if image.digest in earlier and image.digest not in in_split:
+                example = f"image {image.image_id} '{image.path}' and {earlier[image.digest]}"
+                split.findings.add("image_leaked", example)
+            in_split.setdefault(image.digest, f"'{image.path}' of {name}")
+        earlier = in_split | earlier
+
+
+def _count_classes(objects: AnnotationTable) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the number of objects that are trained on, and of images with such objects, by category id."""
+    trained = objects.take(objects.trainable)
+    first = first_equal_row((trained.category_ids, trained.image_ids)) < 0
+    return _count(trained.category_ids), _count(trained.category_ids[first])
+
+
+def _report_split(split: CheckedSplit) -> SplitReport:
+    images, objects = split.images, split.objects
     per_image = _count(objects.image_ids)
     counts = [per_image.get(image.image_id, 0) for image in images]
-    trained = objects.take(objects.trainable)
-    instances = _count(trained.category_ids)
-    first = first_equal_row((trained.category_ids, trained.image_ids)) < 0
-    class_images = _count(trained.category_ids[first])
     empty = [image.path for image, count in zip(images, counts, strict=True) if not count]
-    regular = objects.take(~objects.crowds)
+    regular = objects.take(~objects.iscrowd)
     areas = regular.areas
     return SplitReport(
-        listed_images=listed_images,
+        listed_images=split.listed_images,
         images=len(images),
-        listed_annotations=listed_annotations,
+        listed_annotations=split.listed_annotations,
         annotations=len(objects),
-        trainable=len(trained),
-        crowds=int(objects.crowds.sum()),
-        segmentations=int(objects.with_segmentation.sum()),
+        trainable=int(objects.trainable.sum()),
+        crowds=int(objects.iscrowd.sum()),
+        segmentations=int(objects.has_segmentation.sum()),
         empty_images=len(empty),
         empty_examples=empty[:MAX_LISTED],
-        classes={
-            name: {"objects": instances.get(identifier, 0), "images": class_images.get(identifier, 0)}
-            for identifier, name in categories.items()
-        },
         image_sides=_quantiles([side for image in images for side in (image.height, image.width)]),
-        box_sides=_quantiles(np.sqrt(regular.boxes[:, 2] * regular.boxes[:, 3])),
+        box_sides=_quantiles(np.sqrt(regular.boxes_xywh[:, 2] * regular.boxes_xywh[:, 3])),
         box_sizes={name: int(((areas >= low) & (areas < high)).sum()) for name, (low, high) in SIZE_BOUNDS.items()},
         objects_per_image=_quantiles(counts),
-        findings=findings.all(),
+        findings=split.findings.all(),
     )
 
 
-def examine(splits: Mapping[str, SplitReport], images: Mapping[str, Sequence[CheckedImage]]) -> Report:
-    """Compare the splits with each other and say what stands out."""
-    digests = {name: {image.digest for image in checked} for name, checked in images.items()}
-    names = list(splits)
-    shared = [
-        (first, second, count)
-        for position, first in enumerate(names)
-        for second in names[position + 1 :]
-        if (count := len(digests[first] & digests[second]))
-    ]
-    train = splits["train"]
-    untrained = [name for name, counts in train.classes.items() if not counts["objects"]]
-    advice = [
-        f"{count} images are in {first} and in {second}: {second} will look too good."
-        for first, second, count in shared
-    ]
-    if untrained:
-        advice.append(f"No object to train on for {_listed(untrained)}: the detector cannot learn these classes.")
-    rare = [name for name, counts in train.classes.items() if 0 < counts["objects"] < 10]
-    if rare:
-        advice.append(f"Fewer than 10 objects to train on for {_listed(rare)}: expect little of these classes.")
-    for name, report in splits.items():
-        lost = report.listed_images - report.images
-        if lost:
-            advice.append(f"{lost} of {report.listed_images} images of {name} cannot be used.")
-        lost = report.listed_annotations - report.annotations
-        if lost:
-            advice.append(f"{lost} of {report.listed_annotations} annotations of {name} were dropped.")
-        wrong = sum(finding.count for finding in report.findings if finding.name == "image_size_wrong")
-        if wrong:
-            advice.append(f"{wrong} images of {name} are not of the declared size: look whether their boxes fit.")
-        if report.images and report.empty_images > report.images / 2:
-            advice.append(
-                f"{report.empty_images} of {report.images} images of {name} have no annotation: is that meant?"
-            )
-    return Report(dict(splits), shared, untrained, advice)
-
-
-def read_report(dataset: Path) -> Report:
+def read_report(dataset: Path) -> DatasetReport:
     """Read the report that `prepare` left in a dataset folder.
 
     Raises:
@@ -183,15 +195,14 @@ def read_report(dataset: Path) -> Report:
     if not dataset.is_dir():
         raise UserError("there is no such folder", where=str(dataset))
     if not path.is_file():
-        raise UserError(f"holds no {REPORT}", where=str(dataset), hint="A dataset folder is made by `codetr prepare`.")
+        raise UserError(f"has no {REPORT}", where=str(dataset), hint="A dataset folder is made by `codetr prepare`.")
     values = read_json(path)
     try:
         splits = {
             name: SplitReport(**{**split, "findings": [_read_finding(finding) for finding in split["findings"]]})
             for name, split in values["splits"].items()
         }
-        shared = [(first, second, count) for first, second, count in values["shared_images"]]
-        return Report(splits, shared, values["untrained_classes"], values["advice"])
+        return DatasetReport(splits, [ClassStatistics.from_json(entry) for entry in values["classes"]])
     except (KeyError, TypeError, ValueError, AttributeError):
         hint = "It was written by another version; run `codetr prepare` again."
         raise UserError("is not a report of this version", where=str(path), hint=hint) from None
@@ -212,7 +223,3 @@ def _quantiles(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
     if not len(values):
         return []
     return [round(float(value), 2) for value in np.quantile(np.asarray(values, float), [0, 0.25, 0.5, 0.75, 1])]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return listed([f"'{name}'" for name in names], 10)

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.gc_pause import collecting_later
-from codetr.data.ingest.annotation_table import ObjectColumns
+from codetr.data.annotation_table import AnnotationTable
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.storage import tar
 
 
 def build_index(
-    images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
+    images: Sequence[CheckedImage], objects: AnnotationTable, labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
     """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
     `FEDERATED_ARRAYS`; where they are in tar files, of `codetr.data.storage.tar.ARRAYS`.
@@ -33,7 +33,7 @@ def build_index(
 
 @collecting_later()
 def write_index(
-    folder: Path, images: Sequence[CheckedImage], objects: ObjectColumns, labels: Mapping[int, int]
+    folder: Path, images: Sequence[CheckedImage], objects: AnnotationTable, labels: Mapping[int, int]
 ) -> None:
     """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`.
 
@@ -51,7 +51,7 @@ def write_index(
 
 def _without_segmentations(
     images: Sequence[CheckedImage],
-    objects: ObjectColumns,
+    objects: AnnotationTable,
     labels: Mapping[int, int],
     keep: Callable[[bytes], object],
 ) -> dict[str, NDArray[Any]]:
@@ -68,7 +68,7 @@ def _without_segmentations(
     }
 
 
-def _image_of(images: Sequence[CheckedImage], objects: ObjectColumns) -> NDArray[np.int64]:
+def _image_of(images: Sequence[CheckedImage], objects: AnnotationTable) -> NDArray[np.int64]:
     """(objects,) positions of their images."""
     identifiers = np.array([image.image_id for image in images], np.int64)
     order = np.argsort(identifiers)
@@ -76,7 +76,7 @@ def _image_of(images: Sequence[CheckedImage], objects: ObjectColumns) -> NDArray
 
 
 def _image_arrays(
-    images: Sequence[CheckedImage], ordered: ObjectColumns, labels: Mapping[int, int]
+    images: Sequence[CheckedImage], ordered: AnnotationTable, labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
     paths = [image.path.encode() for image in images]
     digests = b"".join(bytes.fromhex(image.digest.removeprefix("sha256:")) for image in images)
@@ -103,16 +103,16 @@ def _image_arrays(
     return arrays
 
 
-def _object_arrays(ordered: ObjectColumns, labels: Mapping[int, int]) -> dict[str, NDArray[Any]]:
+def _object_arrays(ordered: AnnotationTable, labels: Mapping[int, int]) -> dict[str, NDArray[Any]]:
     categories = np.array(list(labels), np.int64)
     numbers = np.array(list(labels.values()), np.int32)
     order = np.argsort(categories)
     return {
         "annotation_ids": ordered.annotation_ids,
-        "boxes": ordered.boxes,
+        "boxes_xywh": ordered.boxes_xywh,
         "labels": numbers[order[np.searchsorted(categories, ordered.category_ids, sorter=order)]],
         "areas": ordered.areas,
-        "crowds": ordered.crowds,
+        "iscrowd": ordered.iscrowd,
         "trainable": ordered.trainable,
     }
 

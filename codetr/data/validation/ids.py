@@ -1,4 +1,4 @@
-"""Identifiers as annotation files give them, brought to 64-bit integers."""
+"""Convert the ids of annotation files to unique 64-bit integers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from codetr.data.validation.findings import Findings
 
 LARGEST = (1 << 62) - 1
-"""Far beyond any real id, and room above it for the ids given to records that have none."""
+"""Largest id accepted; leaves room for the ids that are assigned to records without one."""
 
 
 def as_integer(value: Any) -> int | None:
-    """An id as a 64-bit integer: integers, decimal text, and decimal numbers without a fraction; else None."""
+    """Return an id as a 64-bit integer: an integer, decimal text, or a float without a fraction; else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -31,11 +31,11 @@ def as_integer(value: Any) -> int | None:
 
 
 def make_unique(given: NDArray[np.int64], unusable: NDArray[np.bool_] | bool = False) -> NDArray[np.int64]:
-    """Ids (n,) as they are given where they occur for the first time; free ones, beyond all of them, for the others.
+    """Return (n,) int64 unique ids: the first record with an id keeps it, the others get unused ones above all of them.
 
     Args:
         given: (n,).
-        unusable: (n,) which of them cannot stay, wherever they occur.
+        unusable: (n,) ids that have to be replaced even where they occur first.
     """
     ids = given.copy()
     first = np.zeros(len(given), bool)
@@ -46,7 +46,7 @@ def make_unique(given: NDArray[np.int64], unusable: NDArray[np.bool_] | bool = F
 
 
 class ImageIds:
-    """The image ids of one file: integers stay, text that is no number gets free integers, consistently.
+    """Resolve the image ids of one file: integers are kept, text that is not a number is mapped to unused integers.
 
     Args:
         values: the id of every image entry, of any type.
@@ -61,14 +61,14 @@ class ImageIds:
                 self._numbered[value] = free + len(self._numbered)
 
     def resolve(self, value: Any) -> int | None:
-        """The integer for an id wherever it occurs in the file; None if it is none."""
+        """Return the integer for an id in any list of the file; None if it is not an id."""
         integer = as_integer(value)
         if integer is None and isinstance(value, str):
             return self._numbered.get(value)
         return integer
 
     def report(self, value: Any, findings: Findings, example: str) -> None:
-        """Say so if an image's own id had to be changed."""
+        """Add a finding if the id of an image was changed."""
         if isinstance(value, str) and value in self._numbered:
             findings.add("image_id_numbered", f"{example}: {value!r} is now {self._numbered[value]}")
         elif not isinstance(value, int):

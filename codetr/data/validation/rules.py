@@ -1,4 +1,4 @@
-"""What is asked of annotations: every rule once, for numbers and for arrays of them alike.
+"""Define the rules for valid annotations once, for single numbers and for arrays.
 
 Arguments are numbers or arrays that NumPy can broadcast, coordinates in pixels; `columns` and `rows` are the width and
 the height of the image. Results are booleans, or arrays of them.
@@ -11,43 +11,43 @@ from typing import Any
 import numpy as np
 
 MAX_COORDINATE = 1e6
-"""Pixels; a larger coordinate is a mistake, and would make native code allocate accordingly."""
+"""Pixels; a larger coordinate is an error, and would make native code allocate memory accordingly."""
 
 
 def is_within_reach(coordinate: Any) -> Any:
-    """Whether a coordinate or a side is finite and not beyond `MAX_COORDINATE`."""
+    """Return whether a coordinate or a side is finite and at most `MAX_COORDINATE`."""
     return abs(coordinate) <= MAX_COORDINATE  # NaN is not less than anything
 
 
 def lies_outside(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: Any) -> Any:
-    """Whether a box has no part in common with its image."""
+    """Return whether a box does not intersect its image."""
     return (x >= columns) | (y >= rows) | (x + width <= 0) | (y + height <= 0)
 
 
 def exceeds_image(x1: Any, y1: Any, x2: Any, y2: Any, columns: Any, rows: Any) -> Any:
-    """Whether corners, or the extent of a segmentation, lie more than a pixel outside of the image."""
+    """Return whether the corners of a box or segmentation are more than a pixel outside the image."""
     return (x1 < -1) | (y1 < -1) | (x2 > columns + 1) | (y2 > rows + 1)
 
 
 def is_tiny(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: Any) -> Any:
-    """Whether less than a pixel of width or height is inside the image: too little to learn from."""
+    """Return whether less than a pixel of width or height is inside the image: too little to train on."""
     inner_width = np.minimum(x + width, columns) - np.maximum(x, 0)
     inner_height = np.minimum(y + height, rows) - np.maximum(y, 0)
     return (inner_width < 1) | (inner_height < 1)
 
 
-def encloses_nothing(coordinates: Any) -> Any:
-    """Whether a polygon of so many coordinates has fewer than three points, or half a point."""
+def is_degenerate_polygon(coordinates: Any) -> Any:
+    """Return whether a number of polygon coordinates means fewer than three points, or is odd."""
     return (coordinates < 6) | (coordinates % 2 != 0)
 
 
 def is_area(area: Any) -> Any:
-    """Whether a number can be an area at all."""
+    """Return whether a number is a possible area."""
     return (area >= 0) & (area <= MAX_COORDINATE**2)
 
 
 def area_contradicts_box(area: Any, width: Any, height: Any, without_segmentation: Any) -> Any:
-    """Whether an area is larger than its box or, without a segmentation, not that of the box."""
+    """Return whether an area is larger than its box or, without a segmentation, differs from the area of the box."""
     box = width * height
     tolerance = 1 + 0.01 * box
     # Segmentations and boxes are rounded separately, so a mask may exceed its box by its circumference.

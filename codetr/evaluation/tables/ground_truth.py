@@ -125,9 +125,9 @@ class GroundTruth:
             sizes=arrays["sizes"][order],
             image=np.repeat(position, np.diff(arrays["object_offsets"])),
             label=arrays["labels"].astype(np.int64),  # image × classes + class is beyond the 32 bits of the index
-            boxes_xywh=arrays["boxes"],
+            boxes_xywh=arrays["boxes_xywh"],
             area=arrays["areas"],
-            iscrowd=arrays["crowds"],
+            iscrowd=arrays["iscrowd"],
             ignore=arrays["ignored"] if split.federated else np.zeros(len(split.labels), bool),
             segmentations=SplitSegmentations(split),
             has_segmentation=np.diff(arrays["segmentation_offsets"]) > 0,

@@ -22,7 +22,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def spoilt(shapes: Path, file: Path, **changed: object) -> Path:
+def with_change(shapes: Path, file: Path, **changed: object) -> Path:
     """The training annotations with the first one changed."""
     content = json.loads((shapes / "train" / ANNOTATIONS).read_text())
     content["annotations"][0].update(changed)
@@ -30,7 +30,7 @@ def spoilt(shapes: Path, file: Path, **changed: object) -> Path:
     return file
 
 
-def test_a_file_before_it_is_prepared(capsys, shapes, tmp_path):
+def test_a_file_before_it_is_prepared(capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path) -> None:
     report, page = tmp_path / "doctor.json", tmp_path / "doctor.html"
     file, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
     code, out, _ = call(capsys, "doctor", file, "--images", images, "--json", report, "--html", page)
@@ -52,15 +52,17 @@ def test_a_file_before_it_is_prepared(capsys, shapes, tmp_path):
         ({}, "warning", 0),
     ],
 )
-def test_the_exit_code_says_how_grave_it_is(capsys, shapes, tmp_path, changed, level, code):
+def test_the_exit_code_follows_the_severity(
+    capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path, changed: dict[str, object], level: str, code: int
+) -> None:
     """Continuous integration goes by it: an error ends the job, a note never does."""
-    file = spoilt(shapes, tmp_path / "train.json", **changed)
+    file = with_change(shapes, tmp_path / "train.json", **changed)
     found, _, _ = call(capsys, "doctor", file, "--images", shapes / "train" / "images", "--fail-on", level)
     assert found == code
 
 
-def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
-    file, copy = spoilt(shapes, tmp_path / "train.json", bbox=[1, 1, 0, 5]), tmp_path / "copy"
+def test_the_repaired_copy_is_shown(capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path) -> None:
+    file, copy = with_change(shapes, tmp_path / "train.json", bbox=[1, 1, 0, 5]), tmp_path / "copy"
     code, out, _ = call(capsys, "doctor", "--train", file, "--images", shapes / "train" / "images", "--fix", copy)
     assert code == 1
     assert "Repaired" in out
@@ -69,7 +71,7 @@ def test_the_repaired_copy_is_shown(capsys, shapes, tmp_path):
     assert code == 0
 
 
-def test_half_a_download_is_not_repaired(capsys, shapes, tmp_path):
+def test_half_a_download_is_not_repaired(capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path) -> None:
     """`prepare` refuses it; a repaired copy without the missing half would pass for a dataset."""
     images = tmp_path / "images"
     shutil.copytree(shapes / "train" / "images", images)
@@ -89,21 +91,23 @@ def test_half_a_download_is_not_repaired(capsys, shapes, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--json", "--html", "--fix"])
-def test_what_is_examined_is_never_written_over(capsys, shapes, tmp_path, option):
+def test_what_is_examined_is_never_written_over(
+    capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path, option: str
+) -> None:
     """A slip of the hand, or a repaired copy that is repaired once more, must not cost the annotations."""
     folder = tmp_path / "copy"
     folder.mkdir()
     (folder / CHANGES).touch()
-    file = spoilt(shapes, folder / "train.json")
+    file = with_change(shapes, folder / "train.json")
     before = file.read_text()
     target = folder if option == "--fix" else file
     code, _, error = call(capsys, "doctor", file, "--images", shapes / "train" / "images", option, target)
     assert code == 2
-    assert "place" in error
+    assert "would replace" in error
     assert file.read_text() == before
 
 
-def test_a_report_cannot_be_a_folder(capsys, shapes, tmp_path):
+def test_a_report_cannot_be_a_folder(capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path) -> None:
     file, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
     code, _, error = call(capsys, "doctor", file, "--images", images, "--html", tmp_path)
     assert code == 2
@@ -122,7 +126,9 @@ def trees(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 @pytest.mark.parametrize("form", ["voc", "yolo"])
-def test_other_formats_are_read_as_prepare_reads_them(capsys, trees, tmp_path, form):
+def test_other_formats_are_read_as_prepare_reads_them(
+    capsys: pytest.CaptureFixture[str], trees: dict[str, Path], tmp_path: Path, form: str
+) -> None:
     """A dataset that is examined otherwise than it is prepared later is not the one that is trained on."""
     report, page = tmp_path / "doctor.json", tmp_path / "doctor.html"
     both = "--train", trees[form], "--val", trees[form]
@@ -139,7 +145,9 @@ def test_other_formats_are_read_as_prepare_reads_them(capsys, trees, tmp_path, f
     assert json.loads(report.read_text()) == json.loads(prepared.read_text())  # val is listed
 
 
-def test_several_sources_are_examined_as_one_split(capsys, shapes, trees, tmp_path):
+def test_several_sources_are_examined_as_one_split(
+    capsys: pytest.CaptureFixture[str], shapes: Path, trees: dict[str, Path], tmp_path: Path
+) -> None:
     report = tmp_path / "doctor.json"
     coco, images = shapes / "train" / ANNOTATIONS, shapes / "train" / "images"
     first = "--train", coco, "--train-images", images
@@ -157,8 +165,10 @@ def test_several_sources_are_examined_as_one_split(capsys, shapes, trees, tmp_pa
     assert "and '0/" in text
 
 
-def test_a_folder_of_annotation_files_is_told_from_a_dataset(capsys, shapes, trees, tmp_path):
-    """Whoever has just unpacked a dataset names its folder, and has to be told what to name."""
+def test_a_folder_of_annotation_files_is_not_taken_for_a_dataset(
+    capsys: pytest.CaptureFixture[str], shapes: Path, trees: dict[str, Path], tmp_path: Path
+) -> None:
+    """Whoever has just unpacked a dataset names its folder, and needs to know what to name instead."""
     code, _, error = call(capsys, "doctor", shapes)
     file = shapes / "train" / ANNOTATIONS
     assert code == 2
@@ -179,12 +189,18 @@ def test_a_folder_of_annotation_files_is_told_from_a_dataset(capsys, shapes, tre
     ],
 )
 def test_what_cannot_be_repaired_is_refused_before_it_is_read(
-    capsys, shapes, trees, tmp_path, monkeypatch, options, message
-):
+    capsys: pytest.CaptureFixture[str],
+    shapes: Path,
+    trees: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
     """Not after every image was opened; and no copy is begun."""
     monkeypatch.chdir(shapes / "train" / "images")
-    places = {**trees, "coco": shapes / "train" / ANNOTATIONS}
-    given = [places.get(option, option) for option in options]
+    paths = {**trees, "coco": shapes / "train" / ANNOTATIONS}
+    given = [paths.get(option, option) for option in options]
     code, out, err = call(capsys, "doctor", *given, "--fix", tmp_path / "copy")
     assert code == 2
     assert message in err
@@ -192,7 +208,9 @@ def test_what_cannot_be_repaired_is_refused_before_it_is_read(
     assert not (tmp_path / "copy").exists()
 
 
-def test_a_recipe_decides_what_counts_as_small(capsys, shapes, tmp_path):
+def test_a_recipe_decides_what_counts_as_small(
+    capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path
+) -> None:
     small = {}
     for name, options in {"default": (), "recipe": ("--recipe", "tiny")}.items():
         file = tmp_path / f"{name}.json"
@@ -208,24 +226,26 @@ def test_a_recipe_decides_what_counts_as_small(capsys, shapes, tmp_path):
     ("options", "message"),
     [
         (["--fail-on", "error"], "nothing to examine is named"),
-        (["DATASET", "--train", "FILE"], "a dataset and annotation files"),
-        (["FILE", "--train", "FILE"], "is given besides --train"),
+        (["DATASET", "--train", "FILE"], "both a dataset and annotation files are named"),
+        (["FILE", "--train", "FILE"], "is given in addition to --train"),
         (["DATASET", "--fix", "copy"], "needs annotation files"),
         (["FILE", "--images", "nowhere"], "no such image folder"),
-        (["FILE", "--fail-on", "notes"], "--fail-on: is 'notes'"),
+        (["FILE", "--fail-on", "notes"], "Invalid value for '--fail-on'"),
         (["--val", "FILE"], "no annotations to train on are named"),
         (["FILE", "--val-images", "nowhere"], "is given without --val"),
         (["FILE", "--train-images", "a", "--train-images", "b"], "is given 2 times for 1 --train"),
         (["nowhere"], "there is no such file or folder"),
     ],
 )
-def test_what_cannot_be_examined_is_refused(capsys, shapes, tmp_path, options, message):
+def test_what_cannot_be_examined_is_refused(
+    capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
     """With code 2, so that a script can tell a wrong call from a bad dataset."""
     dataset = tmp_path / "dataset"
     dataset.mkdir()
     Manifest(kind="dataset", files={}).write(dataset)
-    places = {"DATASET": dataset, "FILE": shapes / "train" / ANNOTATIONS, "nowhere": tmp_path / "nowhere"}
-    given = [places.get(option, option) for option in options]
+    paths = {"DATASET": dataset, "FILE": shapes / "train" / ANNOTATIONS, "nowhere": tmp_path / "nowhere"}
+    given = [paths.get(option, option) for option in options]
     code, _, err = call(capsys, "doctor", *given)
     assert code == 2
     assert message in err

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codetr.data.ingest import annotation_table
-from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry
+from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.ingest.write_index import build_index, write_index
 
@@ -20,24 +19,23 @@ IMAGES = [CheckedImage(key, f"{key}.jpg", 30, 40, True, "sha256:" + f"{key:02x}"
 LABELS = {12: 1, 3: 0}
 
 
-def entry(identifier: int, image: int, segmentation: list[list[float]] | None) -> ObjectEntry:
+def entry(identifier: int, image: int, segmentation: list[list[float]] | None) -> CheckedAnnotation:
     category = 12 if identifier % 2 else 3
-    return ObjectEntry(identifier, image, category, (1, 2, 3.5, 4), 14.0, False, True, segmentation)
+    return CheckedAnnotation(identifier, image, category, (1, 2, 3.5, 4), 14.0, False, True, segmentation)
 
 
 @pytest.fixture
-def objects(monkeypatch: pytest.MonkeyPatch) -> ObjectColumns:
-    """Objects of two sources, more than are copied at once, some without segmentation."""
-    monkeypatch.setattr(annotation_table, "_CHUNK", 2)
+def objects() -> AnnotationTable:
+    """Objects of two sources, some without segmentation."""
     entries = [entry(k, (4, 9)[k % 2], [[k, 2, 3.25, 4, 5, 6]] if k % 3 else None) for k in range(1, 8)]
-    spaced = ObjectColumns.of([entry(20, 9, [[1, 2, 3, 4, 5, 6]]), entry(21, 4, [[6, 5, 4, 3, 2, 1]])])
+    spaced = AnnotationTable.of([entry(20, 9, [[1, 2, 3, 4, 5, 6]]), entry(21, 4, [[6, 5, 4, 3, 2, 1]])])
     first, second = b"[ [1, 2,\n3, 4, 5, 6]\t]", b"[[6, 5, 4, 3, 2, 1]]"
-    places = np.array([[0, 0, len(first)], [0, len(first) + 4, len(first) + 4 + len(second)]])
-    spaced = replace(spaced, texts=(first + b" or " + second,), segmentations=places)
-    return ObjectColumns.concatenate([ObjectColumns.of(entries), spaced])
+    byte_ranges = np.array([[0, 0, len(first)], [0, len(first) + 4, len(first) + 4 + len(second)]])
+    spaced = replace(spaced, texts=(first + b" or " + second,), segmentations=byte_ranges)
+    return AnnotationTable.concatenate([AnnotationTable.of(entries), spaced])
 
 
-def test_what_is_written_is_what_is_built(objects: ObjectColumns, tmp_path: Path) -> None:
+def test_what_is_written_is_what_is_built(objects: AnnotationTable, tmp_path: Path) -> None:
     write_index(tmp_path / "index", IMAGES, objects, LABELS)
     built = build_index(IMAGES, objects, LABELS)
     assert {path.stem for path in (tmp_path / "index").iterdir()} == set(built)
@@ -47,7 +45,7 @@ def test_what_is_written_is_what_is_built(objects: ObjectColumns, tmp_path: Path
         assert (tmp_path / "index" / f"{name}.npy").read_bytes() == stream.getvalue(), name
 
 
-def test_every_object_has_its_own_segmentation_and_label(objects: ObjectColumns) -> None:
+def test_every_object_has_its_own_segmentation_and_label(objects: AnnotationTable) -> None:
     arrays = build_index(IMAGES, objects, LABELS)
     assert arrays["object_offsets"].tolist() == [0, 5, 9, 9]
     assert arrays["annotation_ids"].tolist() == [1, 3, 5, 7, 20, 2, 4, 6, 21]
@@ -69,6 +67,6 @@ def test_every_object_has_its_own_segmentation_and_label(objects: ObjectColumns)
 
 
 def test_an_index_without_objects(tmp_path: Path) -> None:
-    write_index(tmp_path / "index", IMAGES, ObjectColumns.of([]), LABELS)
+    write_index(tmp_path / "index", IMAGES, AnnotationTable.of([]), LABELS)
     assert len(np.load(tmp_path / "index" / "segmentations.npy")) == 0
     assert np.load(tmp_path / "index" / "segmentation_offsets.npy").tolist() == [0]

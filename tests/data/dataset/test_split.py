@@ -90,9 +90,12 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
         (lambda folder: (folder / "locations.json").write_text("[]"), "is not an object of image folders"),
         (lambda folder: (folder / "locations.json").write_text('{"val": "x"}'), "has no split 'train' (it has val)"),
         (lambda folder: (folder / "locations.json").write_text('{"train": "/x"}'), "the image folder of split 'train'"),
-        (lambda folder: (folder / "train" / "boxes.npy").unlink(), "boxes.npy: no such file"),
-        (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b"x" * 999), "boxes.npy: cannot be read"),
-        (lambda folder: (folder / "train" / "boxes.npy").write_bytes(b""), "boxes.npy: cannot be read"),
+        (lambda folder: (folder / "train" / "boxes_xywh.npy").unlink(), "boxes_xywh.npy: no such file"),
+        (
+            lambda folder: (folder / "train" / "boxes_xywh.npy").write_bytes(b"x" * 999),
+            "boxes_xywh.npy: cannot be read",
+        ),
+        (lambda folder: (folder / "train" / "boxes_xywh.npy").write_bytes(b""), "boxes_xywh.npy: cannot be read"),
         (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3, np.int32)), "do not fit together"),
         (lambda folder: np.save(folder / "train" / "labels.npy", np.zeros(3)), "has float64 in 1 axes, expected int32"),
         (
@@ -182,17 +185,17 @@ def test_classes(dataset: Path) -> None:
 def test_the_report_is_shown_with_names_as_they_are(dataset: Path, copy: Path) -> None:
     """Markup in a class name or file name must be shown, not interpreted."""
     values = json.loads((copy / "doctor.json").read_text())
-    for split in values["splits"].values():
-        split["classes"]["[bold]cup[/]"] = {"objects": 1, "images": 1}
+    counts = {"train": 1, "val": 1}
+    values["classes"].append({"name": "[bold]cup[/]", "id": 9, "objects": counts, "images": counts})
     values["splits"]["train"]["findings"] = [
         {"name": "image_missing", "action": "", "meaning": "", "count": 3, "examples": ["[red]a.jpg"]}
     ]
-    values["advice"] = ["Look [here]."]
     (copy / "doctor.json").write_text(json.dumps(values))
     stream = io.StringIO()
-    print_report(read_report(copy), Console(file=stream, width=200))
+    report = read_report(copy)
+    print_report(report, report.findings, Console(file=stream, width=200))
     text = stream.getvalue()
-    for expected in ("[bold]cup[/]", "image_missing (dropped)", "[red]a.jpg", "Look [here].", "20", "circle"):
+    for expected in ("[bold]cup[/]", "image_missing", "[red]a.jpg", "20", "circle"):
         assert expected in text
 
 

@@ -12,15 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
-from codetr.data.formats import coco_columns
+from codetr.data.annotation_table import CheckedAnnotation
 from codetr.data.formats.coco import read_coco
-from codetr.data.formats.coco_columns import Annotations
-from codetr.data.ingest.annotation_table import ObjectEntry
+from codetr.data.formats.coco_columns import CHUNK_BYTES, RawAnnotations
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
-from tests.data.ingest.test_annotations import rows
+from tests.support.annotation_rows import rows
 
 IMAGES = {
     identifier: CheckedImage(identifier, f"{identifier}.jpg", height, width, True, f"sha256:0{identifier}", 1)
@@ -32,12 +31,12 @@ SOUND = {"segmentation": [SQUARE], "area": 1200.0, "iscrowd": 0, "image_id": 1, 
 SOUND |= {"category_id": 2, "id": 5}
 
 
-def read_text(text: str) -> Annotations:
+def read_text(text: str, chunk_bytes: int = CHUNK_BYTES) -> RawAnnotations:
     content = text.encode()
-    return Annotations.of_text(content, 0, len(content), json.loads)
+    return RawAnnotations.of_text(content, 0, len(content), json.loads, chunk_bytes=chunk_bytes)
 
 
-def outcome(annotations: Annotations) -> tuple[list[ObjectEntry], dict[str, tuple[int, list[str]]], Any]:
+def outcome(annotations: RawAnnotations) -> tuple[list[CheckedAnnotation], dict[str, tuple[int, list[str]]], Any]:
     findings = Findings()
     reader = AnnotationReader(IMAGES, {*IMAGES, 9}, ImageIds([*IMAGES, 9, "x"]), CATEGORIES, findings)
     objects = rows(reader.read(annotations))
@@ -50,8 +49,8 @@ def test_sound_annotations_are_columns(separators: tuple[str, str]) -> None:
     values = [SOUND, {**SOUND, "id": 6, "segmentation": [SQUARE, SQUARE]}, {**SOUND, "id": 7, "segmentation": []}]
     values += [{**SOUND, "id": 8, "ignore": 0, "attributes": {"note": 'a "b": c', "id": 3}}]
     annotations = read_text(json.dumps(values, separators=separators))
-    assert annotations.typed.positions.tolist() == [0, 1, 2, 3]
-    assert [bool(start < stop) for start, stop in annotations.typed.segmentations] == [True, True, False, True]
+    assert annotations.positions.tolist() == [0, 1, 2, 3]
+    assert annotations.table.has_segmentation.tolist() == [True, True, False, True]
     assert list(annotations) == values
 
 
@@ -59,20 +58,19 @@ def test_numbers_stay_what_they_are_in_the_file() -> None:
     text = '[{"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 2e1, 30.10, 40], "area": 1203, '
     text += '"segmentation": [[10.123456789012345, 20, 4.0E1, 20, 40, 60.10]]}]'
     (entry,), findings, _ = outcome(read_text(text))
-    assert entry.box == (10, 20, 30.1, 40)
+    assert entry.box_xywh == (10, 20, 30.1, 40)
     assert entry.segmentation == [[10.123456789012345, 20, 40, 20, 40, 60.1]]
     assert findings == {}
 
 
-def test_a_text_is_cut_between_annotations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_cut_between_annotations_only() -> None:
     """What looks like the end of one may be in a text, or in a list of something else."""
-    monkeypatch.setattr(coco_columns, "_CHUNK", 1)
     inner = {"parts": [{"a": 1}, {"b": [{}, {}]}], "note": '}, {"id": 1}, {'}
     values = [SOUND, {**SOUND, "id": 6, **inner}, {**inner, "id": 7}, {"id": 8}, 3, {**SOUND, "id": 9}, [{}, {}]]
-    annotations = read_text(json.dumps(values))
+    annotations = read_text(json.dumps(values), chunk_bytes=1)
     assert list(annotations) == values
     assert annotations.ids.tolist() == [5, 6, 7, 8, 0, 9, 0]
-    assert annotations.typed.positions.tolist() == [0, 1, 5]
+    assert annotations.positions.tolist() == [0, 1, 5]
 
 
 NUMBERS = st.one_of(
@@ -123,10 +121,8 @@ def test_columns_and_single_values_give_the_same(values: list[Any], indent: Any,
     text = json.dumps(values, indent=indent, ensure_ascii=ascii_only)
     if "NaN" in text or "Infinity" in text:
         text = text.replace("NaN", "1e999").replace("Infinity", "1e999")
-    expected = outcome(Annotations(json.loads(text)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco_columns, "_CHUNK", chunk)
-        assert outcome(read_text(text)) == expected
+    expected = outcome(RawAnnotations(json.loads(text)))
+    assert outcome(read_text(text, chunk)) == expected
 
 
 def write(path: Path, annotations: str) -> Path:
@@ -139,7 +135,7 @@ def test_a_file_is_cut_where_its_list_of_annotations_is(tmp_path: Path) -> None:
     text = json.dumps({"info": {"annotations": [{"id": 4}]}, "annotations": [SOUND], "images": [1], "categories": [2]})
     (tmp_path / "a.json").write_text(text)
     file = read_coco(tmp_path / "a.json", Findings())
-    assert file.annotations.typed.ids.tolist() == [5]
+    assert file.annotations.table.annotation_ids.tolist() == [5]
     assert {**file.content, "annotations": list(file.annotations)} == json.loads(text)
 
 
@@ -173,7 +169,7 @@ def test_what_json_refuses_is_refused(tmp_path: Path, fault: Any, message: str) 
 def test_what_only_json_takes_is_read_one_by_one(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.json", json.dumps([SOUND, {**SOUND, "id": 6, "note": 1}]).replace("1}", text + "}"))
     annotations = read_coco(path, Findings()).annotations
-    assert len(annotations.typed.ids) == 0
+    assert len(annotations.table) == 0
     objects, findings, _ = outcome(annotations)
     assert [entry.annotation_id for entry in objects] == [5, 6]
     assert [*findings] == ["annotation_repeated"]

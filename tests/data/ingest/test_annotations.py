@@ -4,61 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codetr.data.formats.coco_columns import Annotations
-from codetr.data.formats.raw_source import BrokenRow
-from codetr.data.ingest.annotation_table import ObjectColumns, ObjectEntry
+from codetr.data.annotation_table import CheckedAnnotation
+from codetr.data.formats.coco_columns import RawAnnotations
+from codetr.data.formats.raw_source import MalformedRow
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
+from tests.support.annotation_rows import rows
 
 IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", bytes=1)
 GOOD = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0}
 SQUARE = [[10, 20, 40, 20, 40, 60, 10, 60]]
 
 
-def read(*values: Any) -> tuple[list[ObjectEntry], Findings]:
-    return read_all(Annotations(values))
+def read(*values: Any) -> tuple[list[CheckedAnnotation], Findings]:
+    return read_all(RawAnnotations(values))
 
 
-def read_all(annotations: Annotations) -> tuple[list[ObjectEntry], Findings]:
+def read_all(annotations: RawAnnotations) -> tuple[list[CheckedAnnotation], Findings]:
     findings = Findings()
     reader = AnnotationReader({1: IMAGE}, {1, 9}, ImageIds([1, 9]), {2: "cup"}, findings)
     return rows(reader.read(annotations)), findings
 
 
-def rows(objects: ObjectColumns) -> list[ObjectEntry]:
-    """Objects as Python values, of which equality can be asked."""
-    segmentations = []
-    for joined, lengths in objects.segmentation_texts():
-        bounds = [0, *lengths.cumsum().tolist()]
-        segmentations += [joined[start:stop] for start, stop in pairwise(bounds)]
-    return [
-        ObjectEntry(
-            int(objects.annotation_ids[k]),
-            int(objects.image_ids[k]),
-            int(objects.category_ids[k]),
-            tuple(objects.boxes[k].tolist()),
-            float(objects.areas[k]),
-            bool(objects.crowds[k]),
-            bool(objects.trainable[k]),
-            json.loads(segmentations[k]) if segmentations[k] else None,
-            bool(objects.ignored[k]),
-        )
-        for k in range(len(objects))
-    ]
-
-
 def test_a_sound_annotation_is_taken_as_it_is() -> None:
     entries, findings = read({**GOOD, "bbox": [0.1, 0.2, 30.3, 40.7], "area": 1233.21})
-    assert entries == [ObjectEntry(5, 1, 2, (0.1, 0.2, 30.3, 40.7), 1233.21, False, True, None)]
+    assert entries == [CheckedAnnotation(5, 1, 2, (0.1, 0.2, 30.3, 40.7), 1233.21, False, True, None)]
     assert findings.summary() == "none"
 
 
@@ -94,10 +72,10 @@ def test_dropped(change: dict[str, Any], finding: str) -> None:
 @pytest.mark.parametrize(
     ("change", "finding", "expected"),
     [
-        ({"bbox": ["10", "2e1", 30, "40.0"]}, "box_from_text", {"box": (10, 20, 30, 40)}),
-        ({"bbox": [], "segmentation": SQUARE}, "box_from_segmentation", {"box": (10, 20, 30, 40)}),
-        ({"bbox": [-10, 20, 30, 40]}, "box_exceeds_image", {"box": (-10, 20, 30, 40), "trainable": True}),
-        ({"bbox": [10, 20, 0.5, 40], "area": 20}, "box_tiny", {"trainable": False, "crowd": False}),
+        ({"bbox": ["10", "2e1", 30, "40.0"]}, "box_from_text", {"box_xywh": (10, 20, 30, 40)}),
+        ({"bbox": [], "segmentation": SQUARE}, "box_from_segmentation", {"box_xywh": (10, 20, 30, 40)}),
+        ({"bbox": [-10, 20, 30, 40]}, "box_exceeds_image", {"box_xywh": (-10, 20, 30, 40), "trainable": True}),
+        ({"bbox": [10, 20, 0.5, 40], "area": 20}, "box_tiny", {"trainable": False, "iscrowd": False}),
         ({"bbox": [319.5, 20, 30, 40]}, "box_exceeds_image 1, box_tiny", {"trainable": False}),
         ({"area": None}, "area_missing", {"area": 1200}),
         ({"area": None, "segmentation": [[10, 20, 40, 20, 10, 60]]}, "area_missing", {"area": 600}),
@@ -108,11 +86,11 @@ def test_dropped(change: dict[str, Any], finding: str) -> None:
         ({"area": 5000}, "area_disagrees", {"area": 5000}),
         ({"area": 600}, "area_disagrees", {"area": 600}),
         ({"area": 600, "segmentation": SQUARE}, None, {"area": 600}),
-        ({"iscrowd": True}, "crowd_flag_converted", {"crowd": True, "trainable": False}),
-        ({"iscrowd": "0"}, "crowd_flag_converted", {"crowd": False}),
-        ({"iscrowd": None}, "crowd_flag_converted", {"crowd": False}),
-        ({"iscrowd": 1}, None, {"crowd": True, "trainable": False}),
-        ({"ignore": 1}, "annotation_ignored", {"crowd": False, "trainable": False}),
+        ({"iscrowd": True}, "crowd_flag_converted", {"iscrowd": True, "trainable": False}),
+        ({"iscrowd": "0"}, "crowd_flag_converted", {"iscrowd": False}),
+        ({"iscrowd": None}, "crowd_flag_converted", {"iscrowd": False}),
+        ({"iscrowd": 1}, None, {"iscrowd": True, "trainable": False}),
+        ({"ignore": 1}, "annotation_ignored", {"iscrowd": False, "trainable": False}),
         ({"ignore": 0}, None, {"trainable": True}),
         ({"id": 0}, "annotation_id_assigned", {"annotation_id": 1}),
         ({"id": "x"}, "annotation_id_assigned", {"annotation_id": 1}),
@@ -137,7 +115,7 @@ def test_ids_are_unique_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "lost", [{**GOOD, "bbox": [10, 20, 0, 4]}, {**GOOD, "category_id": 7}, BrokenRow("0 0.5 0.5", 1)]
+    "lost", [{**GOOD, "bbox": [10, 20, 0, 4]}, {**GOOD, "category_id": 7}, MalformedRow("0 0.5 0.5", 1)]
 )
 def test_an_image_that_lost_all_its_objects_is_told_from_background(lost: Any) -> None:
     """It is trained on as if nothing were on it."""
@@ -180,6 +158,6 @@ def test_any_json_is_survived_and_accounted_for(values: list[Any]) -> None:
     assert len(set(identifiers)) == len(identifiers)
     assert 0 not in identifiers
     for entry in entries:
-        assert entry.box[2] > 0
-        assert entry.box[3] > 0
-        json.dumps([entry.box, entry.area, entry.segmentation], allow_nan=False)
+        assert entry.box_xywh[2] > 0
+        assert entry.box_xywh[3] > 0
+        json.dumps([entry.box_xywh, entry.area, entry.segmentation], allow_nan=False)

@@ -11,7 +11,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.data.formats.coco import CocoFile
-from codetr.data.formats.coco_columns import Annotations
+from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.lvis import Frequency, Verified
@@ -77,7 +77,7 @@ def test_no_category_is_usable() -> None:
 
 def entries(*images: Any) -> tuple[list[Any], str]:
     findings = Findings()
-    file = CocoFile(list(images), Annotations([]), [])
+    file = CocoFile(list(images), RawAnnotations([]), [])
     ids = ImageIds([value.get("id") for value in images if isinstance(value, dict)])
     found = read_image_entries(file, ids, findings, "file")
     return [(entry.image_id, entry.names, entry.size) for entry in found], findings.summary()
@@ -120,7 +120,7 @@ def test_verified_classes() -> None:
         {"id": 3, "file_name": "c", "not_exhaustive_category_ids": 2},
         {"id": 4, "file_name": "d"},
     ]
-    file = CocoFile(images, Annotations([]), [{"id": 1}, {"id": 2}, {"id": "3"}, None])
+    file = CocoFile(images, RawAnnotations([]), [{"id": 1}, {"id": 2}, {"id": "3"}, None])
     found = read_image_entries(file, ImageIds([1, 2, 3, 4]), findings, "file")
     assert [entry.verified for entry in found] == [
         Verified(negative=(2, 3), not_exhaustive=(1,)),

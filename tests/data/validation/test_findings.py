@@ -1,11 +1,11 @@
-"""Findings: counted without limit, shown within limits, documented."""
+"""Findings: counted without limit, shown within limits, documented, recorded."""
 
 from __future__ import annotations
 
 import pytest
 
 from codetr.data.validation.finding_kinds import KINDS
-from codetr.data.validation.findings import MAX_EXAMPLES, Findings
+from codetr.data.validation.findings import MAX_EXAMPLES, Findings, ReadEntry
 from tests.support.paths import ROOT
 
 
@@ -37,6 +37,22 @@ def test_findings_are_ordered_and_summed_up_by_kind() -> None:
     assert findings.summary("dropped") == "image_missing 2"
     assert findings.count("area_missing") == 0
     assert Findings().summary() == "none"
+
+
+def test_entries_are_recorded_with_their_findings() -> None:
+    """A repair would otherwise name wrong reasons, or none."""
+    recorded: list[ReadEntry] = []
+    findings = Findings(recorded.append)
+    findings.add("image_repeated", "before any entry")
+    with findings.of_entry("annotations", 3) as entry:
+        for name in ("box_tiny", "area_missing", "box_tiny"):
+            findings.add(name, "example")
+        entry.value = {"area": 7}
+    findings.add("image_leaked", "after it")
+    with pytest.raises(ZeroDivisionError), findings.of_entry("annotations", 4):
+        _ = 1 / 0
+    assert recorded == [ReadEntry("annotations", 3, ["box_tiny", "area_missing"], {"area": 7})]
+    assert findings.count("box_tiny") == 2
 
 
 def test_a_misspelt_kind_is_a_defect() -> None:
