@@ -24,7 +24,7 @@ from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
 from codetr.training.checkpoint_folder import CheckpointFolder
-from codetr.training.reporter import Log
+from codetr.training.reporting.reporter import Log
 from codetr.training.state import Metrics, Outcome
 from codetr.training.trainer import METRICS, Hooks, Trainer
 from codetr.weights.fine_tuning import TransferReport

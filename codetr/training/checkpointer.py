@@ -7,7 +7,7 @@ from torch import Tensor
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
 from codetr.training.checkpoint_folder import CheckpointFolder
-from codetr.training.metrics_file import MetricsFile
+from codetr.training.reporting.metrics_file import MetricsFile
 from codetr.training.state import TrainingState
 from codetr.training.trained_model import TrainedModel
 

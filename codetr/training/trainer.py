@@ -16,8 +16,8 @@ from codetr.distributed.signals import PreemptedError, StopRequest
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
-from codetr.training.progress_line import ProgressLine
-from codetr.training.reporter import Log, Reporter
+from codetr.training.reporting.progress_line import ProgressLine
+from codetr.training.reporting.reporter import Log, Reporter
 from codetr.training.schedule import set_learning_rate
 from codetr.training.state import Metrics, Outcome
 from codetr.training.step import MicroBatch, TrainStep, use_bf16

@@ -14,11 +14,11 @@ from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_file
 from codetr.core.manifest import NAME, Manifest
 from codetr.models.detector import CoDETR
-from codetr.weights.class_names import resolve_class_names
 from codetr.weights.class_rows import ClassRows, class_rows
 from codetr.weights.keys import KeyReport, meta_detector
 from codetr.weights.model_folder import INFO, WEIGHTS, folder_of, read_info
 from codetr.weights.official.checkpoint_file import read_checkpoint
+from codetr.weights.official.class_names import resolve_class_names
 from codetr.weights.official.identify import count_classes
 from codetr.weights.official.key_names import renamed_weights
 

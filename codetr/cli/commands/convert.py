@@ -79,7 +79,7 @@ def convert(
 
     [bold]predict[/], [bold]evaluate[/], [bold]register[/] and fine-tuning accept the result like any other model.
     """
-    from codetr.weights.class_names import read_names
+    from codetr.weights.official.class_names import read_names
     from codetr.weights.official.convert import convert as run
     from codetr.weights.official.convert import write_official
 

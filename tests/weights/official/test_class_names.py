@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.weights.class_names import read_names, resolve_class_names
 from codetr.weights.official.checkpoint_file import OfficialCheckpoint
+from codetr.weights.official.class_names import read_names, resolve_class_names
 from tests.support.small_models import NAMES, write_dataset
 
 

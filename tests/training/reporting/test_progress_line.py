@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from codetr.training.progress_line import ProgressLine, format_duration, memory_gib
+from codetr.training.reporting.progress_line import ProgressLine, format_duration, memory_gib
 
 SIZE: dict[str, Any] = {
     "epochs": 2,

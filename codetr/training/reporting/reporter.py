@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from codetr.core.errors import listed
-from codetr.training.metrics_file import MetricsFile
-from codetr.training.progress_line import ProgressLine
+from codetr.training.reporting.metrics_file import MetricsFile
+from codetr.training.reporting.progress_line import ProgressLine
 from codetr.training.state import TrainingState
 from codetr.training.step import StepResult
 

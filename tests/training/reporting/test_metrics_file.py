@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codetr.training.metrics_file import MetricsFile
+from codetr.training.reporting.metrics_file import MetricsFile
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
