@@ -26,7 +26,7 @@ from codetr.zoo.detectors import co_dino_vit_large_coco
 
 
 def write_checkpoints(folder: Path) -> dict[str, Path]:
-    """The published form, and the one that training leaves."""
+    """Write a checkpoint as published, and one as training leaves it."""
     torch.manual_seed(0)
     weights = {name: value.detach() for name, value in to_official(build_detector(co_dino_vit_large_coco(80))).items()}
     meta = {"CLASSES": COCO_NAMES, "mmdet_version": "2.25.3", "epoch": 12}
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def write_recipe(folder: Path) -> Path:
-    """A recipe with this detector."""
+    """Return a recipe with this detector."""
     import yaml
 
     from codetr import zoo

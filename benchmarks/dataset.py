@@ -50,7 +50,7 @@ RANKS, WORKERS = 2, 8
 
 
 def write_annotations(path: Path, sizes: NDArray[np.int64], objects: int, classes: int, *, lvis: bool) -> None:
-    """A COCO file of images of `sizes` (images, 2: height, width), as published ones are written; or one of LVIS."""
+    """Write a COCO or LVIS file of images of `sizes`, (images, 2) height and width, as published ones are written."""
     random = np.random.default_rng(0)
     images = np.sort(random.integers(0, len(sizes), objects))
     labels = 1 + random.integers(0, classes, objects)
@@ -93,7 +93,7 @@ def name_of(image: int) -> str:
 
 
 def write_images(folder: Path, sizes: NDArray[np.int64]) -> None:
-    """A file of each size, no two of which are the same."""
+    """Write one image file of each size, all different."""
     folder.mkdir()
     encoded = {}
     for i, (height, width) in enumerate(sizes.tolist()):
@@ -105,7 +105,7 @@ def write_images(folder: Path, sizes: NDArray[np.int64]) -> None:
 
 
 def memory(field: str, file: str = "smaps_rollup") -> float:
-    """A figure of this process' memory, in MiB, from a file in /proc."""
+    """Return a memory figure of this process in MiB, from a file in /proc."""
     lines = Path("/proc/self", file).read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
 
@@ -134,7 +134,7 @@ def _measure(pipe: Connection, function: Callable[..., object], arguments: tuple
 
 
 def parse(path: Path, parser: str, *, collect: bool) -> object:
-    """What a parser needs to make Python objects of the text, with or without the garbage collector."""
+    """Parse the text into Python objects, with or without the garbage collector."""
     if not collect:
         gc.disable()
     text = path.read_bytes()
@@ -148,7 +148,7 @@ def parse(path: Path, parser: str, *, collect: bool) -> object:
 
 
 def open_pycocotools(path: Path) -> object:
-    """The usual way to open annotations."""
+    """Open annotations with pycocotools."""
     from pycocotools.coco import COCO
 
     return COCO(str(path))
@@ -167,7 +167,7 @@ def prepared(train: Path, val: Path, images: Path, output: Path) -> None:
 
 
 def prepared_unseen(train: Path, val: Path, images: Path, output: Path) -> None:
-    """The part of it that is not about image files: they are what the annotations say."""
+    """Run `codetr prepare` without opening image files: sizes are those of the annotations."""
     build.check_images = take_images
     prepared(train, val, images, output)
 

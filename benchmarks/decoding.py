@@ -35,7 +35,7 @@ Decode = Callable[[bytes], NDArray[np.uint8]]
 
 
 def pillow(content: bytes) -> NDArray[np.uint8]:
-    """What every other decoder is compared with."""
+    """Decode with Pillow, the reference of the comparison."""
     return np.array(Image.open(io.BytesIO(content), formats=("JPEG",)).convert("RGB"))
 
 
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def print_damaged(decoders: list[Decode], contents: list[bytes]) -> None:
-    """What every decoder makes of damaged files, beside what Pillow does."""
+    """Compare what every decoder returns for damaged files with what Pillow returns."""
     random = np.random.default_rng(0)
     damaged = [damage(content, random) for content in contents for _ in range(10)]
     expected = [attempt(pillow, content) for content in damaged]
@@ -134,7 +134,7 @@ def print_damaged(decoders: list[Decode], contents: list[bytes]) -> None:
 
 
 def damage(content: bytes, random: np.random.Generator) -> bytes:
-    """A copy that is cut short, or in which up to three bits are turned over."""
+    """Return a copy that is truncated, or in which up to three bits are flipped."""
     if random.random() < 0.5:
         return content[: int(random.integers(2, len(content)))]
     copy = bytearray(content)
@@ -144,7 +144,7 @@ def damage(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def attempt(decode: Decode, content: bytes) -> NDArray[np.uint8] | None:
-    """The image, or None where the decoder refuses the file."""
+    """Return the image, or None if the decoder refuses the file."""
     try:
         return decode(content)
     except Exception:  # whatever a decoder raises
@@ -167,12 +167,12 @@ def counted_lines(outcomes: Counter[str]) -> Iterator[None]:
 
 
 def name_of(decode: Decode) -> str:
-    """The decoder's name."""
+    """Return the name of the decoder."""
     return getattr(decode, "__name__", "")
 
 
 def deviation(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> int:
-    """The largest difference of two images; 256 if their sizes differ."""
+    """Return the largest difference of two images; 256 if their sizes differ."""
     if image.shape != reference.shape:
         return 256
     return int(np.abs(image.astype(np.int16) - reference).max())

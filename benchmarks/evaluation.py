@@ -64,12 +64,12 @@ class Drawn:
     score: NDArray[np.float64]
 
     def results(self) -> list[dict[str, Any]]:
-        """The detections as COCO results."""
+        """Return the detections as COCO results."""
         rows = zip(self.image.tolist(), self.label.tolist(), self.boxes.tolist(), self.score.tolist(), strict=True)
         return [{"image_id": i + 1, "category_id": k + 1, "bbox": box, "score": score} for i, k, box, score in rows]
 
     def table(self) -> NDArray[np.float64]:
-        """The detections as pycocotools' array: image id, box, score, category id."""
+        """Return the detections as the array of pycocotools: image id, box, score, category id."""
         return np.column_stack([self.image + 1, self.boxes, self.score, self.label + 1])
 
 
@@ -135,7 +135,7 @@ NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "AR@300
 
 
 def prepare(engine: str, name: str, drawn: Drawn) -> Run:
-    """What an engine has to run, with its input ready."""
+    """Return the call that an engine has to run, with its input ready."""
     if engine == "pycocotools":
         return _pycocotools("pycocotools.coco", "pycocotools.cocoeval", "COCOeval", drawn)
     if engine == "faster-coco-eval" and name == "coco":

@@ -87,7 +87,7 @@ class Row:
 
 
 def configuration(recipe: str, *, checkpointing: bool, small: bool) -> DetectorConfig:
-    """The detector of a recipe, with all backbone blocks, encoder and decoder layers checkpointed or none."""
+    """Build the detector of a recipe, with all backbone blocks, encoder and decoder layers checkpointed, or none."""
     config = RECIPES[recipe](CLASSES)
     if small:
         backbone = SMALL[config.backbone.kind].model_dump()
@@ -100,7 +100,7 @@ def configuration(recipe: str, *, checkpointing: bool, small: bool) -> DetectorC
 
 
 def rows(count: int, *, bf16: bool) -> list[Row]:
-    """What is measured, recipe by recipe."""
+    """Return the measurements, recipe by recipe."""
     found = []
     for recipe in RECIPES:
         found += [Row(recipe, checkpointing=False), Row(recipe, checkpointing=True)]
@@ -157,7 +157,7 @@ def measure(row: Row, *, steps: int, batch: int) -> dict[str, float] | None:
 
 
 def measured(row: Row, arguments: argparse.Namespace) -> dict[str, float] | str:
-    """A measurement in processes of its own; why there is none, if it fails."""
+    """Measure in separate processes; return the reason if that fails."""
     command = [sys.executable]
     if row.processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(row.processes)]
