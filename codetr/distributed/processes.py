@@ -136,20 +136,20 @@ def join(
     every collective after it, and a process whose torchrun has ended must not wait for as long as validation takes.
 
     Raises:
-        UserError: the store, or another process, did not answer in time.
+        RunFailed: the store, or another process, did not answer in time.
     """
     hint = "Did torchrun end? Else check that every machine reaches the address in MASTER_ADDR and MASTER_PORT."
     try:
         store, *_ = next(dist.rendezvous("env://", rank, world_size, timeout=store_timeout))
     except dist.DistError:
-        raise UserError("the store of torchrun does not answer", hint=hint) from None
+        raise RunFailed("the store of torchrun does not answer", hint=hint) from None
     store.set_timeout(join_timeout)
     store.set(f"codetr/started/{rank}", "")
     try:
         store.wait([f"codetr/started/{other}" for other in range(world_size)])
     except dist.DistError:
         waited = f"{join_timeout.total_seconds():.0f} s"
-        raise UserError(f"not all of the {world_size} processes have started within {waited}", hint=hint) from None
+        raise RunFailed(f"not all of the {world_size} processes have started within {waited}", hint=hint) from None
     on_gpu = device.type == "cuda"
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
@@ -169,7 +169,7 @@ def processes() -> Iterator[Processes]:
 
     Raises:
         UserError: there are fewer GPUs than processes on this machine.
-        RunFailed: another process of the run has ended while this one was waiting for it.
+        RunFailed: not all processes have started in time, or one has ended while this one was waiting for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     local_rank = environment_int("LOCAL_RANK", 0)

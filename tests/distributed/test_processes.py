@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed
 from codetr.distributed.processes import join
 
 SHORT = timedelta(seconds=1)
@@ -28,13 +28,13 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_a_store_that_is_gone_is_not_waited_for(port: int) -> None:
     """A worker whose torchrun ended as it started would wait, with its memory, as long as validation may take."""
-    with pytest.raises(UserError, match="the store of torchrun does not answer"):
+    with pytest.raises(RunFailed, match="the store of torchrun does not answer"):
         join(1, 2, torch.device("cpu"), store_timeout=SHORT)
 
 
 def test_a_process_that_does_not_start_is_not_waited_for(port: int) -> None:
     """It would hold up the others for an hour."""
     store = dist.TCPStore("localhost", port, is_master=True, wait_for_workers=False)
-    with pytest.raises(UserError, match="not all of the 2 processes have started within 1 s"):
+    with pytest.raises(RunFailed, match="not all of the 2 processes have started within 1 s"):
         join(1, 2, torch.device("cpu"), join_timeout=SHORT)
     assert store.check(["codetr/started/1"])
