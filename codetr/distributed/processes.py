@@ -170,7 +170,7 @@ def processes() -> Iterator[Processes]:
 
     Raises:
         UserError: there are fewer GPUs than processes on this machine.
-        RunFailed: the other processes do not start (see `join`), or one has ended while this one waited for it.
+        RunFailed: not all processes have started in time, or one has ended while this one was waiting for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     local_rank = environment_int("LOCAL_RANK", 0)
