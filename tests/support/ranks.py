@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 
+from tests.support.paths import ROOT
+
 
 def run_on_ranks(script, count, path):
     """Write `script` to `path` and run it on `count` processes; what one of them prints as it fails is the message."""
     path.write_text(script)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -106,7 +106,7 @@ WORKER = """
 import sys
 import torch
 sys.path[:0] = [{root!r}]
-from test_step import gradients, make
+from tests.training.test_step import gradients, make
 from tests.support.tiny_training import cut, images
 from codetr.core.errors import UserError
 from codetr.distributed.processes import processes
@@ -162,7 +162,7 @@ RESUMING = """
 import sys
 import torch
 sys.path[:0] = [{root!r}]
-from test_step import make
+from tests.training.test_step import make
 from tests.support.tiny_training import cut, images
 from codetr.distributed.processes import processes
 from codetr.training.step import TrainStep
@@ -252,7 +252,7 @@ def test_bf16_training_stays_close_to_fp32() -> None:
 
 def test_a_cpu_computes_in_fp32_and_says_so() -> None:
     assert not use_bf16("auto", torch.device("cpu"))
-    with pytest.raises(UserError, match=r"training.precision: 'bf16' is for GPUs"):
+    with pytest.raises(UserError, match=r"training.precision: 'bf16' needs a GPU"):
         use_bf16("bf16", torch.device("cpu"))
 
 
