@@ -142,7 +142,7 @@ def _read(detector: CoDETR, path: Path) -> tuple[dict[str, Tensor], Sequence[str
     KeyReport.compare(expected.state_dict(), weights).require_match(str(file))
     if info is not None:
         return weights, info.class_names, "the model"
-    resolved = resolve_class_names(checkpoint, classes)
+    resolved = resolve_class_names(checkpoint.meta, classes)
     # Numbers must not match: "class 3" of one dataset is unrelated to "class 3" of another.
     return weights, resolved.names if resolved.known else (), resolved.origin
 

@@ -11,7 +11,6 @@ from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import CLASSES, read_classes
 from codetr.weights.coco_classes import COCO_NAMES
-from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,11 @@ def _are_names(names: Any) -> bool:
     return isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
 
 
-def resolve_class_names(
-    checkpoint: OfficialCheckpoint, num_classes: int, *, given: Sequence[str] | None = None
-) -> ClassNames:
+def resolve_class_names(meta: Mapping[str, Any], num_classes: int, *, given: Sequence[str] | None = None) -> ClassNames:
     """Return the class names of official weights.
 
     Args:
-        checkpoint: the checkpoint with the weights.
+        meta: metadata of the checkpoint with the weights.
         num_classes: number of classes of the weights.
         given: names that take precedence over those in the checkpoint.
 
@@ -84,7 +81,7 @@ def resolve_class_names(
             problem = f"has {len(given)} names for the {num_classes} classes of the weights"
             raise UserError(problem, where="--classes", hint="Give one name per class, in label order.")
         return ClassNames(tuple(given), "given by --classes")
-    stored = stored_class_names(checkpoint.meta)
+    stored = stored_class_names(meta)
     if stored is not None and len(stored) == num_classes:
         return ClassNames(stored, "the checkpoint")
     mismatch = f"; the checkpoint has {len(stored)} names" if stored is not None else ""

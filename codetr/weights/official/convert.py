@@ -89,7 +89,7 @@ def convert(
     checkpoint = read_checkpoint(source)
     classes = count_classes(checkpoint.weights, str(source))
     config = config_source(classes) if config_source else find_configuration(checkpoint, str(source))
-    names = resolve_class_names(checkpoint, classes, given=class_names)
+    names = resolve_class_names(checkpoint.meta, classes, given=class_names)
     info = ModelInfo(recipe=config.recipe, class_names=names.names, model=config.model, preprocess=config.preprocess)
     info = info.override(assignments)
     if not info.model.padding_mask and info.preprocess.canvas is None:

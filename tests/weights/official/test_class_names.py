@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from codetr.weights.official.class_names import read_names, resolve_class_names
 from tests.support.small_models import NAMES, write_dataset
 
 
-def named(names: Any = None) -> OfficialCheckpoint:
-    return OfficialCheckpoint({}, {} if names is None else {"CLASSES": names})
+def named(names: Any = None) -> dict[str, Any]:
+    """Metadata of a checkpoint with these class names."""
+    return {} if names is None else {"CLASSES": names}
 
 
 def test_the_checkpoint_names_them() -> None:
