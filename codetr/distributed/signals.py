@@ -22,16 +22,18 @@ class StopRequest:
     """Whether this process was asked to stop by SIGTERM or Ctrl-C.
 
     When the process that started it ends, `codetr.core.parent_watch` sends SIGTERM too.
-
-    Attributes:
-        received: true from the first request on.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self._received = False
+
+    @property
+    def received(self) -> bool:
+        """Return whether there was a request."""
+        return self._received
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self._received = True
         # A second Ctrl-C interrupts the step.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

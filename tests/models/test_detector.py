@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from codetr.core.errors import UserError
-from codetr.models.config import DetectorKind
+from codetr.models.config import DetectorKind, Head
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections
@@ -33,8 +33,8 @@ def test_every_batch_trains_every_parameter(kind: DetectorKind, objects: tuple[i
     assert all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
     torch.stack(list(losses.values())).sum().backward()
     trainable = {name: parameter for name, parameter in detector.named_parameters() if parameter.requires_grad}
-    assert [name for name, parameter in trainable.items() if parameter.grad is None] == []
-    assert [name for name, parameter in trainable.items() if not parameter.grad.isfinite().all()] == []
+    gradients = {name: parameter.grad for name, parameter in trainable.items()}
+    assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,7 +132,7 @@ def check(detections: Detections, size: tuple[int, int], limit: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("head", ["query", "atss", "roi"])
-def test_detections_lie_in_the_original_image(kind: DetectorKind, head: str) -> None:
+def test_detections_lie_in_the_original_image(kind: DetectorKind, head: Head) -> None:
     detector, (batch, _) = build(kind).eval(), random_batch((1, 1))
     for detections, size in zip(detector.detect(batch, head), batch.original_sizes, strict=True):
         check(detections, size, limit=100)

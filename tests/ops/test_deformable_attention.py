@@ -57,7 +57,7 @@ def test_a_location_of_nan_gives_nan() -> None:
 
 def test_backward_twice_gives_the_same_bits() -> None:
     """Exact resumption of training needs it."""
-    gradients = []
+    gradients: list[Tensor] = []
     for _ in range(2):
         value, locations, weights = inputs(queries=300, dtype=torch.float32)
         output = deformable_attention_cpu(value, SHAPES, locations, weights)

@@ -50,8 +50,8 @@ def test_bccd_in_another_format_gives_the_same_boxes(data: Path, tmp_path: Path,
         assert actual.keys() == expected.keys()
         for file, listed in expected.items():
             assert [name for name, _ in actual[file]] == [name for name, _ in listed]
-            boxes = [np.array([box for _, box in part]) for part in (actual[file], listed)]
-            np.testing.assert_allclose(*boxes, atol=1e-6)
+            found_boxes, listed_boxes = (np.array([box for _, box in part]) for part in (actual[file], listed))
+            np.testing.assert_allclose(found_boxes, listed_boxes, atol=1e-6)
         findings = {finding.name for finding in report.splits[split].findings}
         # YOLO's labels say nothing of the images' sizes; they are read from the files.
         assert findings <= {"annotation_repeated"}
@@ -67,11 +67,13 @@ def test_polygons_of_balloon_in_yolo_give_the_same_masks(data: Path, tmp_path: P
     files = {image["id"]: image["file_name"] for image in original["images"]}
     for annotation in original["annotations"]:
         polygons[files[annotation["image_id"]]].append(annotation)
-    split = Split.open(tmp_path / "dataset", "val")
-    for i in range(len(split)):
-        record = split.record(i)
+    val = Split.open(tmp_path / "dataset", "val")
+    for i in range(len(val)):
+        record = val.record(i)
         for k, annotation in enumerate(polygons[record.path.name]):
-            np.testing.assert_allclose(record.segmentation(k)[0], annotation["segmentation"][0], atol=1e-6)
+            polygons_of_object = record.segmentation(k)
+            assert isinstance(polygons_of_object, list)
+            np.testing.assert_allclose(polygons_of_object[0], annotation["segmentation"][0], atol=1e-6)
             xs, ys = annotation["segmentation"][0][0::2], annotation["segmentation"][0][1::2]
             bounds = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
             np.testing.assert_allclose(record.boxes_xywh[k], bounds, atol=1e-6)

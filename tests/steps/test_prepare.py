@@ -331,7 +331,7 @@ def test_an_image_that_was_edited_since_is_noticed(drawn: Path, tmp_path: Path) 
     config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
     prepare(config, tmp_path / "dataset")
     record = Split.open(tmp_path / "dataset", "train").record(0)
-    Image.new("RGB", (record.width, record.height)).save(record.path)
+    Image.new("RGB", (record.width, record.height)).save(str(record.path))
     with pytest.raises(UserError, match="when prepared"):
         record.read()
 

@@ -111,7 +111,7 @@ def test_voc_and_yolo_come_from_a_repository_too(
     fetched = prepare(PrepareConfig(train=(voc, yolo), val=listed), Path("dataset"))
     (tmp_path / "dataset").rename(tmp_path / "moved")
     split = Split.open(tmp_path / "moved", "train")
-    assert all(split.path(i).is_relative_to(tmp_path / "moved") for i in range(len(split)))
+    assert all(Path(str(split.path(i))).is_relative_to(tmp_path / "moved") for i in range(len(split)))
     assert split.record(len(split) - 1).read().shape[2] == 3
     names = ("voc", "yolo/data.yaml", "voc/ImageSets/Main/train.txt")
     *train, val = (SourceConfig(annotations=str(dvc_drawn / name)) for name in names)

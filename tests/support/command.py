@@ -1,4 +1,4 @@
-"""Running the command line in a test."""
+"""Run the command line in a test."""
 
 import os
 import subprocess
@@ -10,16 +10,17 @@ from codetr.cli import main
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command in this process: exit code, stdout, stderr."""
+    """Run the command in this process; return its exit code, stdout and stderr."""
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
-    code = ended.value.code
-    return (0 if code is None else code), out, err
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    return code, out, err
 
 
 def start(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
+    """Run the command in a new process."""
     return subprocess.run(
         [sys.executable, "-m", "codetr", *map(str, arguments)],
         capture_output=True,

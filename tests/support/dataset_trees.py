@@ -61,9 +61,9 @@ def write_yolo(coco: dict[str, Any], images: Path, folder: Path, split: str, *, 
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text("\n".join(rows) + "\n")
     path = folder / "data.yaml"
-    values = yaml.safe_load(path.read_text()) if path.exists() else {"path": "."}
-    values |= {split: f"images/{split}", "names": {numbers[c["id"]]: c["name"] for c in coco["categories"]}}
-    path.write_text(yaml.safe_dump(values))
+    data = yaml.safe_load(path.read_text()) if path.exists() else {"path": "."}
+    data |= {split: f"images/{split}", "names": {numbers[c["id"]]: c["name"] for c in coco["categories"]}}
+    path.write_text(yaml.safe_dump(data))
 
 
 def _by_image(coco: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def train_command(folder: Path, dataset: Path, *, processes: int = 1, **settings
 
 
 @contextmanager
-def started(folder, dataset, *, processes=1, **settings):
-    """`codetr train` in a session of its own; whatever is left of it is killed at the end."""
+def started(folder: Path, dataset: Path, *, processes: int = 1, **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `codetr train` in a session; kill whatever is left of it at the end."""
     command = train_command(folder, dataset, processes=processes, **settings)
     log = (folder / "log.txt").open("a")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -82,7 +83,7 @@ def started(folder, dataset, *, processes=1, **settings):
         log.close()
 
 
-def kill(process):
+def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL the command and every process it started; torchrun gives its workers sessions of their own."""
     for pid in [process.pid, *descendants(process.pid)]:
         with suppress(ProcessLookupError):
@@ -90,8 +91,8 @@ def kill(process):
     process.wait()
 
 
-def descendants(pid):
-    parents = {}
+def descendants(pid: int) -> list[int]:
+    parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
@@ -101,19 +102,19 @@ def descendants(pid):
     return found[1:]
 
 
-def finish(folder, dataset, **options):
+def finish(folder: Path, dataset: Path, **options: Any) -> tuple[int, str]:
     with started(folder, dataset, **options) as process:
         code = process.wait(300)
     return code, (folder / "log.txt").read_text()
 
 
-def rows(folder):
+def rows(folder: Path) -> list[str]:
     path = folder / "checkpoints" / "metrics.jsonl"
     return [line for line in path.read_text().splitlines() if '"lr"' in line] if path.exists() else []
 
 
-def wait_for_step(folder, step, process):
-    """Until the run has done `step` steps."""
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the run has done `step` steps."""
     end = time.monotonic() + 120
     while len(rows(folder)) < step:
         assert process.poll() is None, (folder / "log.txt").read_text()
@@ -121,5 +122,5 @@ def wait_for_step(folder, step, process):
         time.sleep(0.005)
 
 
-def weights(model):
+def weights(model: Path) -> str:
     return sha256_file(model / "model.safetensors")

@@ -54,9 +54,14 @@ def test_costs_that_are_not_finite_do_not_hide_a_diverged_model_behind_an_error(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_copies_costs_from_the_device_once(kind: DetectorKind, monkeypatch: pytest.MonkeyPatch) -> None:
     """For all layers, images, and the encoder's proposals together."""
-    copies = []
+    copies: list[torch.Size] = []
     original = Tensor.cpu
-    monkeypatch.setattr(Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or original(tensor))
+
+    def counting(tensor: Tensor) -> Tensor:
+        copies.append(tensor.shape)
+        return original(tensor)
+
+    monkeypatch.setattr(Tensor, "cpu", counting)
     torch.manual_seed(0)
     detector = build_detector(tiny_config(kind, rpn=None, roi=None, atss=None)).train()
     detector(*random_batch((2, 3)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from codetr.models.config import DetectorKind, InstanceHeadConfig, MaskHeadConfig
+from codetr.models.config import DetectorKind, Head, InstanceHeadConfig, MaskHeadConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.losses.normalizer import RecordingNormalizer, ReplayNormalizer
 from tests.support.tiny_detector import KINDS, random_batch, tiny_config
@@ -71,7 +71,7 @@ def test_masks_are_learned_under_bfloat16_autocast() -> None:
 
 
 @pytest.mark.parametrize("head", ["query", "roi"])
-def test_detections_have_masks_of_the_original_image(head: str) -> None:
+def test_detections_have_masks_of_the_original_image(head: Head) -> None:
     detector, (batch, _) = build().eval(), random_batch((1, 1))
     for detections, size in zip(detector.detect(batch, head), batch.original_sizes, strict=True):
         assert detections.masks is not None

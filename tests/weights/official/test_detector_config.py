@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.models.backbones.config import ViTConfig
+from codetr.models.backbones.config import SwinConfig, ViTConfig
 from codetr.models.detector import CoDETR
 from codetr.weights.official.detector_config import read_official_config
 from codetr.weights.official.key_names import to_official
@@ -102,7 +102,9 @@ def test_frozen_stages_of_a_swin_transformer(golden: Path, official: int, stages
     """There 1 freezes the patch embedding alone, as 0 does."""
     config = json.loads((golden / "models" / "co_dino_swin_s0" / "config.json").read_text())
     config["backbone"]["frozen_stages"] = official
-    assert read_official_config(config).backbone.frozen_stages == stages
+    backbone = read_official_config(config).backbone
+    assert isinstance(backbone, SwinConfig)
+    assert backbone.frozen_stages == stages
 
 
 def test_auxiliary_heads_that_an_official_configuration_leaves_out(golden: Path) -> None:

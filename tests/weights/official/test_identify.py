@@ -39,7 +39,7 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             base = zoo.tiny().model_copy(update={"name": name, "model": tiny_config()})
             return lambda: base.changed(variants[name].items())
 
-        entries = {name: zoo.ZooEntry(build(name), "", None) for name in variants}
+        entries = {name: zoo.ZooEntry(build(name), "", 0) for name in variants}
         monkeypatch.setattr(zoo, "ENTRIES", entries)
 
     return put
