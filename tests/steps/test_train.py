@@ -112,7 +112,7 @@ def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(
 def test_a_long_tailed_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset: Path, tmp_path: Path) -> None:
     """Images of an epoch and classes that count are drawn from frequencies that no checkpoint holds."""
     short = {"epochs": 2, "accumulate": 1, "schedule": ScheduleConfig(), "validate_every": 0}
-    settings = {
+    settings: dict[str, Any] = {
         "training": RECIPE.training.model_copy(update=short),
         "loader": LoaderConfig(batch_size=1, workers=1, sampling=ClassBalancedConfig()),
         "model": RECIPE.model.model_copy(update={"federated": FederatedConfig(classes=2)}),
@@ -285,7 +285,7 @@ def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the
 ) -> None:
     """The weights it starts from are part of what the run is."""
     names = json.loads((dataset / "classes.json").read_text())["names"]
-    update = {"init_from": str(other_model(tmp_path / "other", (names[0], "yak")))}
+    update: dict[str, Any] = {"init_from": str(other_model(tmp_path / "other", (names[0], "yak")))}
     config = TrainConfig(recipe=RECIPE.model_copy(update=update))
     train(config, dataset, tmp_path / "whole", tmp_path / "undisturbed")
     with started(tmp_path, dataset, **update) as process:
