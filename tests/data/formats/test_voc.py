@@ -140,6 +140,13 @@ def test_a_faulty_object_is_found_by_file_and_number(voc: Path, tmp_path: Path, 
     assert examples[found][0].startswith("Annotations/b.xml, object 2")
 
 
+def test_a_default_namespace_changes_nothing(voc: Path, tmp_path: Path) -> None:
+    """Some exports declare one; every tag would have another name."""
+    path = voc / "Annotations" / "b.xml"
+    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="http://example.org/voc">'))
+    assert len(run(tmp_path, voc).to_coco()["annotations"]) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
