@@ -16,7 +16,10 @@ MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs: beyond it a small file can exhaust the memory."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
-"""Formats that are read, by content, whatever the file's name. Others of Pillow's would start foreign programs."""
+"""Pillow formats that are read, recognised by content, whatever the file's name. Some others start programs."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
+"""File names, in any case, that count as images wherever a folder is listed. A file named by itself needs none."""
 
 _ORIENTATION = 0x0112
 # EXIF 2.3, section 4.6.4: what brings the stored pixels upright, by the tag's value.

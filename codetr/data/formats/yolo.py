@@ -28,8 +28,8 @@ from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow, Records
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
-from codetr.data.images import read_header
-from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
+from codetr.data.images import IMAGE_SUFFIXES, read_header
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
 from codetr.data.validation.findings import Findings
 
 MAX_YAML_BYTES = 1 << 20

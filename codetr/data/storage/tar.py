@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, require_harmless, spellings
+from codetr.data.images import IMAGE_SUFFIXES
+from codetr.data.storage.paths import NoFileError, UnsafePathError, require_harmless, spellings
 
 SUFFIX = ".tar"
 
