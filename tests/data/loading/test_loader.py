@@ -80,7 +80,7 @@ def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> Non
 
 def test_a_canvas_is_named_after_the_image_that_is_on_it(train_split: Split) -> None:
     """An image without objects gives way to another, which whoever looks for what spoilt a step must see."""
-    counts = np.bincount(train_split.trained_on[0], minlength=len(train_split))
+    counts = np.bincount(train_split.trainable_objects[0], minlength=len(train_split))
     empty = train_split.image_ids[counts == 0]
     config = JitterConfig(canvas=64, max_pasted=0)
     loader = TrainLoader(train_split, config, PreprocessConfig(canvas=64), LoaderConfig(workers=0), seed=7)
@@ -141,7 +141,7 @@ def test_options_are_drawn_for_the_place_in_the_epoch_alone(train_split: Split, 
 def test_a_mosaic_has_the_objects_of_four_images(train_split: Split) -> None:
     """Labels must come along, crowds and other objects that are not trained on must not."""
     plain = AugmentConfig(flip_probability=0, short_sides=(400,), long_side=400, crop=None)
-    counts = np.bincount(train_split.trained_on[0], minlength=len(train_split))
+    counts = np.bincount(train_split.trainable_objects[0], minlength=len(train_split))
     every = plain.model_copy(update={"mosaic": MosaicConfig(probability=1, side=200)})
     several = 0
     for with_masks in (False, True):
@@ -164,7 +164,7 @@ def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypat
         counts.append(count)
         return position, load(position).sample
 
-    monkeypatch.setattr(loader_module, "jittered", counting)
+    monkeypatch.setattr(loader_module, "large_scale_jitter", counting)
     config = LoaderConfig(batch_size=1, workers=0, sampling=RepeatFactorConfig(threshold=1.0))
     batches = TrainLoader(train_split, JitterConfig(canvas=64), PreprocessConfig(canvas=64), config, seed=7)
     list(batches.epoch(0))
