@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def cut(path: Path, size: int) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_unreadable_images_are_user_errors(tmp_path: Path, spoil: object, message: str) -> None:
+def test_unreadable_images_are_user_errors(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS.repeat(10, 0).repeat(10, 1)).save(path)
     spoil(path)

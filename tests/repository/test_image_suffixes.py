@@ -42,7 +42,7 @@ def write_folder(folder: Path, *, capitals: bool = False) -> list[str]:
 
 def prepared_names(annotations: Path, output: Path) -> list[str]:
     source = SourceConfig(annotations=str(annotations))
-    prepare(PrepareConfig(train=source, val=source), output)
+    prepare(PrepareConfig(train=(source,), val=(source,)), output)
     split = Split.open(output, "train")
     assert all(split.record(i).read().shape == (30, 40, 3) for i in range(len(split)))
     return sorted(Path(split.relative_path(i)).name for i in range(len(split)))

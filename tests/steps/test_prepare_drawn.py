@@ -36,7 +36,7 @@ def listed(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         images = [{**image, "neg_category_ids": [5], "not_exhaustive_category_ids": [2]} for image in images]
         categories = [{**category, "frequency": "r", "image_count": 2} for category in categories]
-    boxes = ([4, 4, 16, 8], [0, 10.5, 24.5, 12], [30, 20, 30, 20])
+    boxes: tuple[list[float], ...] = ([4, 4, 16, 8], [0, 10.5, 24.5, 12], [30, 20, 30, 20])
     annotations = [
         {"id": 9 - k, "image_id": 3 + k % 2, "category_id": 2 + 3 * (k // 2), "bbox": box, "area": box[2] * box[3]}
         | {"iscrowd": 0, "segmentation": mask(draw(st.sampled_from(["polygons", "code", "runs"])), box)}
@@ -67,7 +67,7 @@ def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: An
     file.write_text(text(content))
     source = SourceConfig(annotations=str(file), images=str(images))
     try:
-        prepare(PrepareConfig(train=source, val=source, max_lost_images=1), images.parent / "dataset")
+        prepare(PrepareConfig(train=(source,), val=(source,), max_lost_images=1), images.parent / "dataset")
     except UserError:
         return
     split = Split.open(images.parent / "dataset", "val")
@@ -78,7 +78,10 @@ def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: An
     ]
     metrics = evaluate_results(objects, PredictionTable.of_coco(results, objects))
     if metrics.federated:
-        lists = {"neg_category_ids": [], "not_exhaustive_category_ids": []}  # which may be missing
+        lists: dict[str, list[int]] = {
+            "neg_category_ids": [],
+            "not_exhaustive_category_ids": [],
+        }  # which may be missing
         truth["images"] = [{**lists, **entry} for entry in truth["images"]]
         assert metrics.summary == pytest.approx(plain_lvis(truth, results), abs=1e-12)
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,7 +28,7 @@ def picture() -> np.ndarray:
         ("saturation", functional.adjust_saturation),
     ],
 )
-def test_each_change_is_torchvisions(name: str, adjust) -> None:
+def test_each_change_is_torchvisions(name: str, adjust: Callable[..., Any]) -> None:
     """Strengths that people carry over from other programs would mean something else here."""
     config = ColourConfig(**OFF | {name: 0.6}, probability=1)
     for seed in range(5):

@@ -30,6 +30,7 @@ def stage(path: Path, prefix: str) -> Sample:
 
 
 def lazy(sample: Sample) -> LazySample:
+    assert sample.masks is not None
     return LazySample(Sample(sample.image, sample.boxes, sample.labels), iter(sample.masks))
 
 
@@ -37,6 +38,8 @@ def assert_same(ours: Sample, official: Sample) -> None:
     np.testing.assert_array_equal(ours.image, official.image)
     np.testing.assert_array_equal(ours.boxes, official.boxes)
     np.testing.assert_array_equal(ours.labels, official.labels)
+    assert ours.masks is not None
+    assert official.masks is not None
     np.testing.assert_array_equal(ours.masks, official.masks)
 
 
@@ -50,7 +53,7 @@ def test_jitter_equals_official(golden: Path, case: str) -> None:
     side = int(official["scale"][0])
     ratio = 0.1 + official["draws_resizeratio_croph_cropw_offh_offw"][0] * 1.9
     assert int(96 * ratio) == side
-    size = rescaled_size(*before.image.shape[:2], side, side)
+    size = rescaled_size(before.image.shape[0], before.image.shape[1], side, side)
     cropped = resize_and_crop(lazy(before), size, (int(top), int(left), int(height), int(width)))
     assert_same(cropped, stage(path, "cropped"))
     assert_same(pad_to_canvas(cropped, 96), stage(path, "out"))

@@ -24,7 +24,7 @@ def image(label: int, height: int, width: int, *, has_segmentation: bool = True)
 
 def four(*, has_segmentation: bool = True) -> list[LazySample]:
     return [
-        image(label, *size, with_segmentations=has_segmentation)
+        image(label, *size, has_segmentation=has_segmentation)
         for label, size in enumerate(((40, 64), (64, 40), (20, 20), (90, 64)))
     ]
 
@@ -48,7 +48,7 @@ def test_objects_with_boxes_only_get_the_boxes_of_their_segmentations() -> None:
     """The rectangles are their own boxes, so both ways must agree to half a pixel, whatever is cut off."""
     for seed in range(20):
         has_segmentation, plain = (
-            mosaic(four(with_segmentations=way), 64, np.random.default_rng(seed)).sample for way in (True, False)
+            mosaic(four(has_segmentation=way), 64, np.random.default_rng(seed)).sample for way in (True, False)
         )
         np.testing.assert_array_equal(has_segmentation.image, plain.image)
         np.testing.assert_array_equal(has_segmentation.labels, plain.labels)
@@ -58,7 +58,7 @@ def test_objects_with_boxes_only_get_the_boxes_of_their_segmentations() -> None:
 def test_where_only_boxes_are_wanted_they_are_the_same_and_no_mask_is_made() -> None:
     """The masks of a crowded scene are hundreds of megabytes, in every loader process, to be thrown away."""
     for seed in range(20):
-        images = four(with_segmentations=False)
+        images = four(has_segmentation=False)
         with_masks = mosaic(images, 64, np.random.default_rng(seed)).sample
         made = mosaic([image._replace(masks=None) for image in images], 64, np.random.default_rng(seed))
         assert made.masks is None
