@@ -94,7 +94,7 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         }
         for split, (_, images) in given.items():
             if images and split not in sources:
-                raise UserError(f"is given without --{split}", where=f"--{split}-images")
+                raise UserError(f"needs --{split}", where=f"--{split}-images")
         for option in ("images", "repo", "rev"):
             if getattr(self, option) is not None and not sources:
                 raise UserError("needs --train, --val or --test", where=f"--{option}")

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
@@ -53,7 +54,7 @@ def server(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield running
 
 
-def on_s3(images: str = "s3://data/drawn/train/images", **settings: object) -> PrepareConfig:
+def on_s3(images: str = "s3://data/drawn/train/images", **settings: Any) -> PrepareConfig:
     train = SourceConfig(annotations=f"s3://data/drawn/train/{ANNOTATIONS}", images=images)
     val = SourceConfig(annotations=f"s3://data/drawn/val/{ANNOTATIONS}", images="s3://data/drawn/val/images/")
     return PrepareConfig(train=(train,), val=(val,), **settings)

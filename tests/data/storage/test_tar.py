@@ -11,6 +11,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def packed(drawn: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def from_tar(drawn: Path, images: Path, **settings: object) -> PrepareConfig:
+def from_tar(drawn: Path, images: Path, **settings: Any) -> PrepareConfig:
     annotated = SourceConfig(annotations=str(drawn / "train" / ANNOTATIONS), images=str(images))
     return PrepareConfig(train=(annotated,), val=(annotated,), **settings)
 
@@ -110,7 +111,7 @@ def test_sources_of_tar_files_and_of_files_go_together(drawn: Path, packed: Path
         SourceConfig(annotations=str(drawn / split / ANNOTATIONS), images=str(images))
         for split, images in (("train", packed), ("val", second), ("val", drawn / "val" / "images"))
     ]
-    prepare(PrepareConfig(train=sources, val=(sources[1],)), tmp_path / "dataset")
+    prepare(PrepareConfig(train=tuple(sources), val=(sources[1],)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     assert [split.source(i) for i in (0, 20, 25)] == [0, 1, 2]
     assert split.path(20) == second / "00000.tar"
