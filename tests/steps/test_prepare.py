@@ -117,7 +117,7 @@ def test_the_val_that_a_file_lists_is_taken(yolo: Path, drawn: Path, tmp_path: P
     sizes = {name: len(json.loads((drawn / name / ANNOTATIONS).read_text())["images"]) for name in ("train", "val")}
     train = SourceConfig(annotations=str(yolo))
     alone = prepare(PrepareConfig(train=(train,)), tmp_path / "alone")
-    assert f"val is the one that {yolo} lists" in caplog.text
+    assert f"using the val set that {yolo} lists" in caplog.text
     assert split_sizes(tmp_path / "alone") == sizes
     assert alone.digest == prepare(PrepareConfig(train=(train,), val=(train,)), tmp_path / "named").digest
     for name in ("train", "val"):
@@ -156,7 +156,7 @@ def test_a_val_that_is_none_is_not_taken(yolo: Path, tmp_path: Path, listed: dic
     ("changed", "said"),
     [
         ({"bbox": [1, 1, 0, 5]}, "none could be kept; found: .*box_empty"),
-        ({"ignore": 1}, "and those are crowds, marked"),
+        ({"ignore": 1}, "kept are crowds, marked"),
     ],
     ids=["dropped", "ignored"],
 )
@@ -284,11 +284,11 @@ def test_a_byte_order_mark_gives_the_same_digest_wherever_the_file_lies(drawn: P
     for split in ("train", "val"):
         path = drawn / split / ANNOTATIONS
         path.write_text(path.read_text(), encoding="utf-8-sig")
-    for place in ("here", "there"):
-        shutil.copytree(drawn, tmp_path / place / "drawn")
-        folder = tmp_path / place / "drawn"
+    for name in ("here", "there"):
+        shutil.copytree(drawn, tmp_path / name / "drawn")
+        folder = tmp_path / name / "drawn"
         config = PrepareConfig(train=(source(folder / "train"),), val=(source(folder / "val"),))
-        digests.add(prepare(config, tmp_path / place / "dataset").digest)
+        digests.add(prepare(config, tmp_path / name / "dataset").digest)
     assert len(digests) == 1
 
 
@@ -307,7 +307,7 @@ def test_ids_at_the_upper_end_leave_room_for_assigned_ones(drawn: Path, tmp_path
 
 
 def test_images_cut_short_are_dropped_and_reported_or_refused(drawn: Path, tmp_path: Path) -> None:
-    """Half an image decodes, with grey below, where nobody looks; how many may be lost is for the user to say."""
+    """Half an image decodes, with grey below; how many images may be lost is a setting."""
     cut = sorted((drawn / "train" / "images").iterdir())[:2]
     for path, size in zip(cut, (path.stat().st_size for path in cut), strict=True):
         path.write_bytes(path.read_bytes()[: size // 2])
@@ -369,7 +369,7 @@ def test_test_can_be_drawn_beside_a_given_val(drawn: Path, tmp_path: Path) -> No
     ("settings", "message"),
     [
         ({"val_fraction": 0.6, "test_fraction": 0.4}, "val_fraction and test_fraction are 1: nothing is left"),
-        ({"test": {"annotations": "x"}, "test_fraction": 0.4}, "only one of them can be meant"),
+        ({"test": {"annotations": "x"}, "test_fraction": 0.4}, "set one of them"),
     ],
 )
 def test_draws_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -62,7 +62,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @given(content=listed())
 def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: Any) -> None:
-    """A traceback in the middle of a long run, or a dataset that no program measures on as it says, helps nobody."""
+    """It would be a traceback in the middle of a long run, or a dataset with other metrics than its annotation file."""
     file = images.parent / "annotations.json"
     file.write_text(text(content))
     source = SourceConfig(annotations=str(file), images=str(images))

@@ -82,7 +82,7 @@ def in_repository(repository: Path, rev: str | None, **changes: str) -> PrepareC
 
 
 def test_dvc_repository_at_a_revision(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
-    """Every revision gives its own annotations, and the dataset stays whole when the repository goes."""
+    """Every revision has different annotations, and the dataset is complete without the repository."""
     original = json.loads((dvc_drawn / "train" / ANNOTATIONS).read_text())["annotations"]
     copy = tmp_path / "repository"
     shutil.copytree(repository, copy)

@@ -1,4 +1,4 @@
-"""Annotation files of every encoding are read, and what is not one is refused with the place of the fault."""
+"""Annotation files of every encoding are read; invalid files are refused with the position of the error."""
 
 from __future__ import annotations
 

@@ -267,8 +267,8 @@ def test_same_dataset_gives_same_digest_wherever_it_lies(yolo: Path, tmp_path: P
     """Lineage would call equal datasets different."""
     digests = []
     path = yolo / "data.yaml"
-    for place in ("yolo", "moved"):
-        path = path.parent.rename(tmp_path / place) / "data.yaml"
+    for name in ("yolo", "moved"):
+        path = path.parent.rename(tmp_path / name) / "data.yaml"
         run(tmp_path, path)
         source = SourceConfig(annotations=str(path))
         digests.append(prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset").digest)

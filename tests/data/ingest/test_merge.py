@@ -1,4 +1,4 @@
-"""Several sources in one split: the same class is one class, every record keeps its own, and nothing is mixed up."""
+"""Several sources in one split: equal classes are merged, and every record keeps its image, class and box."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_what_was_changed_is_reported_by_source(first: SourceConfig, second: Sou
 def test_what_lvis_says_of_images_keeps_its_classes_when_their_ids_change(
     first: SourceConfig, second: SourceConfig, tmp_path: Path
 ) -> None:
-    """And images of a source that is no part of LVIS are verified for all classes of their own source."""
+    """Images of a source without LVIS's lists are verified for all classes of that source."""
     content = original(second)
     content["images"][0] |= {"neg_category_ids": [7], "not_exhaustive_category_ids": [9]}
     content["images"][1] |= {"neg_category_ids": [], "not_exhaustive_category_ids": [2]}
@@ -197,13 +197,13 @@ def test_the_formats_can_be_mixed(first: SourceConfig, tmp_path: Path) -> None:
         assert split.record(i).boxes_xywh == pytest.approx(split.record(i % 2).boxes_xywh)
     report = read_report(tmp_path / "dataset").splits["train"]
     assert {finding.name: finding.count for finding in report.findings} == {
-        "category_id_renumbered": 2,  # YOLO's; nothing else has ids of its own, so that nobody misses them
+        "category_id_renumbered": 2,  # YOLO's; the other formats have no ids
         "image_in_several_sources": 4,
     }
 
 
 def test_classes_that_differ_in_case_only_are_pointed_out(first: SourceConfig, tmp_path: Path) -> None:
-    """They are two classes, each with a part of the objects, and nobody meant it."""
+    """They would be two classes, each with a part of the objects, by mistake."""
     other = write(tmp_path / "other", {1: "Cat", 2: "d-o-g", 3: "dogs", 4: "cat"}, {9: "x.png"}, first=90)
     prepare(PrepareConfig(train=(first, other), val=(first,)), tmp_path / "dataset")
     assert set(Split.open(tmp_path / "dataset", "train").names) == {"cat", "dog", "Cat", "d-o-g", "dogs"}

@@ -42,8 +42,8 @@ def test_shares_tile_the_effective_batches(accumulate: int, world_size: int) -> 
         rank_batches(batches, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)
     ]
     size = 8 // (accumulate * world_size)
-    for own in shares:
-        assert own.shape == (len(batches) * accumulate, size)
+    for local in shares:
+        assert local.shape == (len(batches) * accumulate, size)
     for step, batch in enumerate(batches):
         micro = slice(step * accumulate, (step + 1) * accumulate)
-        assert sorted(np.concatenate([own[micro].ravel() for own in shares])) == sorted(batch)
+        assert sorted(np.concatenate([local[micro].ravel() for local in shares])) == sorted(batch)

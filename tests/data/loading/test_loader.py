@@ -68,7 +68,7 @@ def test_epochs_differ(train_split: Split) -> None:
 
 
 def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> None:
-    """The second image and everything drawn for it must depend on the run's seed and the place in the epoch alone."""
+    """The second image and its draws must depend on the seed of the run and the position in the epoch alone."""
     options = (JitterConfig(canvas=64), PreprocessConfig(canvas=64, pad_divisor=48))
     first, second = (
         TrainLoader(train_split, *options, LoaderConfig(batch_size=2, workers=workers), seed=7, with_masks=True)
@@ -152,9 +152,9 @@ def test_a_mosaic_has_the_objects_of_four_images(train_split: Split) -> None:
         for images, targets in augmented(train_split, every, with_masks=with_masks):
             assert images.image_sizes == [(400, 400)] * 2
             for image_id, target in zip(images.image_ids, targets, strict=True):
-                own = counts[train_split.image_ids.tolist().index(image_id)]
-                several += len(target) > own
-                assert len(target) <= own + 3 * counts.max()
+                annotated = counts[train_split.image_ids.tolist().index(image_id)]
+                several += len(target) > annotated
+                assert len(target) <= annotated + 3 * counts.max()
                 assert (target.boxes[:, 2:] > target.boxes[:, :2]).all()
                 assert (target.masks is not None) == with_masks
     assert several > 20
@@ -256,11 +256,11 @@ def test_ranks_and_accumulation_share_the_large_batch(train_split: Split, sampli
 def test_no_image_is_lost_on_the_way_to_the_ranks(train_split: Split, sampling: Sampling, world_size: int) -> None:
     """What remains of an orientation, or of the last batch, is where a sampler loses images."""
     ranks = [loader(train_split, sampling=sampling, rank=rank, world_size=world_size) for rank in range(world_size)]
-    wanted = train_split.image_ids[build_sampler(train_split, sampling, seed=7).epoch(0)].tolist()
+    expected = train_split.image_ids[build_sampler(train_split, sampling, seed=7).epoch(0)].tolist()
     found = [image for rank in ranks for images, _ in rank.epoch(0) for image in images.image_ids]
-    assert all(found.count(image) >= wanted.count(image) for image in wanted)
-    assert 0 <= len(found) - len(wanted) < 2 * world_size, "only the last batch is filled up"
-    assert set(wanted) == set(train_split.image_ids.tolist()) or sampling.kind == "class_balanced"
+    assert all(found.count(image) >= expected.count(image) for image in expected)
+    assert 0 <= len(found) - len(expected) < 2 * world_size, "only the last batch is filled up"
+    assert set(expected) == set(train_split.image_ids.tolist()) or sampling.kind == "class_balanced"
 
 
 def test_targets_belong_to_their_image(train_split: Split) -> None:

@@ -1,4 +1,4 @@
-"""Images on S3: fetched once, kept by digest, the same dataset as of files; and whose matter an error is."""
+"""Images on S3: downloaded once, cached by digest, the same dataset as from files; errors name their cause."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server,
 def test_a_store_that_is_not_ours_is_read_alike(
     server: S3Server, drawn: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our own server answers what we believe that S3 answers; moto's is written by others, after S3's documentation."""
+    """The server of these tests implements our reading of S3's documentation; moto is an independent implementation."""
     store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     store.start()
     try:
@@ -190,7 +190,7 @@ def test_what_is_wrong_with_the_store_is_said(
     images: str,
     message: str,
 ) -> None:
-    """A thousand unreadable images would hide that there is one thing to mend."""
+    """A thousand unreadable images would hide that there is a single cause."""
     local = SourceConfig(annotations=str(server.root / "data" / "drawn" / "train" / ANNOTATIONS), images=images)
     for name, value in environment.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)

@@ -103,7 +103,7 @@ def test_tar_files_move_and_are_read_by_loader_processes(
 
 
 def test_sources_of_tar_files_and_of_files_go_together(drawn: Path, packed: Path, tmp_path: Path) -> None:
-    """Shards of two sources may have one name, and an image's shard must be looked for with its own source."""
+    """Shards of two sources may have the same name; an image must be read from the shard of its source."""
     second = tmp_path / "second"
     second.mkdir()
     pack(second / "00000.tar", sorted((drawn / "val" / "images").iterdir()))
@@ -121,7 +121,7 @@ def test_sources_of_tar_files_and_of_files_go_together(drawn: Path, packed: Path
 
 
 def test_names_that_several_files_have_are_dropped_and_reported(drawn: Path, packed: Path, tmp_path: Path) -> None:
-    """Which one is meant nobody knows; taking either could give an image the objects of another."""
+    """Choosing one of them could give an image the objects of another."""
     first = sorted((drawn / "train" / "images").iterdir())[0]
     pack(packed / "00007.tar", [first])
     prepare(from_tar(drawn, packed), tmp_path / "dataset")
@@ -244,7 +244,7 @@ def test_a_tar_file_beside_images_is_no_shard(tmp_path: Path) -> None:
 
 
 def test_a_tar_file_that_was_packed_anew_gives_no_other_images(drawn: Path, packed: Path, tmp_path: Path) -> None:
-    """At the noted places are other images then, sound ones, or their middles: training would take them for its own."""
+    """Other images, or parts of them, are at the stored offsets: training would use them with wrong objects."""
     images = tmp_path / "images"
     images.mkdir()
     for number in range(4):
@@ -274,7 +274,7 @@ def test_a_tar_file_that_was_packed_anew_gives_no_other_images(drawn: Path, pack
         with pytest.raises(BadImageError, match=r"'\d.bmp' in .*a\.tar: has other content than when the dataset"):
             split.record(i).read()
     pack(tar, sorted(images.iterdir()) * 2)
-    assert split.record(1).read()[0, 0, 0] == 1, "what was added behind is no matter"
+    assert split.record(1).read()[0, 0, 0] == 1, "members that were appended change nothing"
     tar.write_bytes(tar.read_bytes()[:2000])
     with pytest.raises(BadImageError, match="has other content"):
         split.record(1).read()
@@ -303,7 +303,7 @@ def test_a_pipe_is_not_waited_for(packed: Path) -> None:
 
 
 def test_a_pipe_in_the_place_of_a_tar_file_is_not_waited_for(tmp_path: Path) -> None:
-    """Training would stand still without a word. In a process of its own, which can be ended if it does."""
+    """Training would hang silently. Tested in a separate process, which can be killed if it does."""
     os.mkfifo(tmp_path / "a.tar")
     process = multiprocessing.get_context("spawn").Process(target=require_unreadable, args=(tmp_path / "a.tar",))
     process.start()

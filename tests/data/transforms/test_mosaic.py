@@ -45,7 +45,7 @@ def test_every_object_lies_on_its_own_pixels() -> None:
 
 
 def test_objects_with_boxes_only_get_the_boxes_of_their_segmentations() -> None:
-    """The rectangles are their own boxes, so both ways must agree to half a pixel, whatever is cut off."""
+    """Objects are rectangles, equal to their boxes, so both ways must agree to half a pixel."""
     for seed in range(20):
         has_segmentation, plain = (
             mosaic(four(has_segmentation=way), 64, np.random.default_rng(seed)).sample for way in (True, False)
