@@ -1,4 +1,4 @@
-"""The options that say where annotations and images are, as settings of the prepare step."""
+"""The options for annotations and images, and their conversion to settings of the prepare step."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         }
         for split, (_, images) in given.items():
             if images and split not in sources:
-                raise UserError(f"is given without --{split}", where=f"--{split}-images")
+                raise UserError(f"needs --{split}", where=f"--{split}-images")
         for option in ("images", "repo", "rev"):
             if getattr(self, option) is not None and not sources:
                 raise UserError("needs --train, --val or --test", where=f"--{option}")
@@ -105,5 +105,7 @@ def _folders(split: str, paths: Sequence[str], images: Sequence[str | None]) -> 
     """Return the image folder of each source: one for all of them, or one each."""
     if len(images) not in (1, len(paths)):
         problem = f"is given {len(images)} times for {len(paths)} --{split}"
-        raise UserError(problem, where=f"--{split}-images", hint="Give one for all sources, or one for each in order.")
+        raise UserError(
+            problem, where=f"--{split}-images", hint="Give one for all sources, or one for each in the same order."
+        )
     return [*images] * len(paths) if len(images) == 1 else images

@@ -1,1 +1,1 @@
-"""Annotations and images on their way to a batch."""
+"""Datasets: from annotation files and images to batches."""

@@ -1,4 +1,4 @@
-"""Settings of everything between annotation files and the network's input."""
+"""Settings of sources, augmentation, preprocessing and loading."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Strength = Annotated[float, Field(ge=0)]
 
 
 class SourceConfig(Settings):
-    """Where the annotations and images of one split are, or of a part of it.
+    """Annotations and images of one split, or of a part of it.
 
     Attributes:
         annotations: a COCO-format JSON file, plain or gzip-compressed, also on S3 (s3://BUCKET/KEY); a Pascal VOC
             folder, or one of the lists in its ImageSets/Main; or the data.yaml of a YOLO dataset.
-        images: the folder that file names are relative to; or, for COCO, a .tar file or a folder of such files, whose
-            members they name, or a prefix on S3 (s3://BUCKET/PREFIX). None for where the format has it: COCO in the
-            current folder, VOC in JPEGImages beside Annotations, YOLO in the `path` that data.yaml names.
-        repo: a DVC repository (folder or Git URL) in which the two paths above lie; None for plain paths.
+        images: the folder that file names are relative to; for COCO also a .tar file or a folder of .tar files with
+            these members, or a prefix on S3 (s3://BUCKET/PREFIX). None for the default of the format: COCO, the
+            current folder; VOC, JPEGImages next to Annotations; YOLO, the `path` of data.yaml.
+        repo: a DVC repository (folder or Git URL) that has the two paths above; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
     """
 
@@ -36,7 +36,7 @@ class SourceConfig(Settings):
         if self.rev is not None and self.repo is None:
             raise ValueError("rev is given without repo: only a DVC repository has revisions")
         if self.repo is not None and any((path or "").startswith("s3://") for path in (self.annotations, self.images)):
-            raise ValueError("repo is given, and a path on S3: paths are those of the repository then")
+            raise ValueError("repo is given with a path on S3: with repo, paths are inside the repository")
         return self
 
 
@@ -52,11 +52,11 @@ def _as_written(sources: tuple[SourceConfig, ...]) -> Any:
 SourceConfigs = Annotated[
     tuple[SourceConfig, ...], BeforeValidator(_as_sources), PlainSerializer(_as_written), Field(min_length=1)
 ]
-"""The sources of one split: a list of them or, as nearly always, a single one, which is written without the list."""
+"""The sources of one split: a list or, usually, a single one, which is written without the list."""
 
 
 class PreprocessConfig(Settings):
-    """How an image becomes network input at test time; it travels with the weights.
+    """Test-time preprocessing of images; stored with the weights.
 
     Attributes:
         mean: per-channel mean of RGB values in 0..255.
@@ -64,8 +64,8 @@ class PreprocessConfig(Settings):
         short_side: the shorter side after resizing, in pixels, unless the longer one would exceed `long_side`.
         long_side: upper bound of the longer side, in pixels.
         pad_divisor: both sides are padded at the right and bottom, with zeros after normalising, to multiples of this.
-        canvas: for models trained with large-scale jitter: the image is fitted into a square of this side instead, and
-            padded to it with grey before normalising; the three settings above have no effect then.
+        canvas: for models trained with large-scale jitter: the image is resized to fit into a square of this side and
+            padded to it with grey before normalising; the three settings above are then not used.
     """
 
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -86,7 +86,7 @@ class CropConfig(Settings):
     """The branch of the training augmentation that crops: resize, random crop, resize again.
 
     Attributes:
-        probability: share of images that take this branch.
+        probability: share of images that are cropped.
         short_sides: candidates for the shorter side before the crop.
         long_side: upper bound of the longer side before the crop.
         size: (smallest, largest) side of the crop in pixels; height and width are drawn independently.
@@ -105,14 +105,14 @@ class CropConfig(Settings):
 
 
 class ColourConfig(Settings):
-    """Colour jitter, an option of either training augmentation; the definitions are those of torchvision's ColorJitter.
+    """Colour jitter, an option of both training augmentations, as defined by torchvision's ColorJitter.
 
     Attributes:
         probability: share of images whose colours are changed.
         brightness: the factor is drawn from 1 - this (0 at least) to 1 + this.
-        contrast: likewise.
-        saturation: likewise.
-        hue: how far hues are turned at most, in either direction, as a share of the colour circle.
+        contrast: the same for contrast.
+        saturation: the same for saturation.
+        hue: maximum shift of the hue in either direction, as a share of the colour circle.
     """
 
     probability: Fraction = 0.5
@@ -123,11 +123,11 @@ class ColourConfig(Settings):
 
 
 class MosaicConfig(Settings):
-    """Mosaic, an option of either training augmentation: four images become one (Bochkovskiy et al., "YOLOv4", 2020).
+    """Mosaic, an option of both training augmentations: four images in one (Bochkovskiy et al., "YOLOv4", 2020).
 
     Attributes:
-        probability: share of images that are put together with three others of the epoch.
-        side: each of the four is fitted into a square of so many pixels; the mosaic is twice as wide and high.
+        probability: share of images that are combined with three others of the epoch.
+        side: of the square that each of the four is resized to fit into, in pixels; half the side of the mosaic.
     """
 
     probability: Fraction = 0.5
@@ -135,16 +135,16 @@ class MosaicConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """Training augmentation: that of DETR (Carion et al. 2020, appendix A.4), with every size free.
+    """Training augmentation of DETR (Carion et al. 2020, appendix A.4) with configurable sizes.
 
     Attributes:
-        kind: tells it from large-scale jitter.
+        kind: "detr".
         flip_probability: share of images mirrored left to right.
         short_sides: candidates for the shorter side of the final image.
         long_side: upper bound of its longer side.
         crop: the crop branch, or None to resize only.
         colour: colour jitter of the result, or None for none, as published.
-        mosaic: put four images together before everything else, or None for never, as published.
+        mosaic: combine four images before all other transforms, or None for no mosaics, as published.
     """
 
     kind: Literal["detr"] = "detr"
@@ -159,17 +159,17 @@ class AugmentConfig(Settings):
 class JitterConfig(Settings):
     """Training augmentation with large-scale jitter and copy-paste (Ghiasi et al., CVPR 2021).
 
-    Every image is resized by a random factor, cropped at random to a square canvas, and gets objects of another image
-    pasted onto it. The whole canvas counts as the image.
+    Every image is resized by a random factor, cropped at random to a square canvas, and objects of another image are
+    pasted onto it. The whole canvas, padding included, is the image.
 
     Attributes:
-        kind: tells it from DETR's augmentation.
+        kind: "jitter".
         canvas: side of the square, in pixels.
-        scale: (smallest, largest) side of the square the image is fitted into before the crop, in canvas sides.
+        scale: (smallest, largest) side of the square that the image is resized to fit into, relative to `canvas`.
         flip_probability: share of images mirrored left to right.
-        max_pasted: how many objects of the other image are pasted at most; 0 for none.
+        max_pasted: maximum number of objects of the other image that are pasted; 0 for none.
         colour: colour jitter of both images, or None for none, as published.
-        mosaic: put four images together before everything else, or None for never, as published.
+        mosaic: combine four images before all other transforms, or None for no mosaics, as published.
     """
 
     kind: Literal["jitter"] = "jitter"
@@ -188,14 +188,14 @@ class JitterConfig(Settings):
 
 
 Augmentation = Annotated[AugmentConfig | JitterConfig, Field(discriminator="kind")]
-"""Either training augmentation; `kind` tells which."""
+"""One of the training augmentations, selected by `kind`."""
 
 
 class ShuffleConfig(Settings):
-    """Every image once an epoch.
+    """Every image once per epoch.
 
     Attributes:
-        kind: tells it from the other ways to sample.
+        kind: "shuffle".
     """
 
     kind: Literal["shuffle"] = "shuffle"
@@ -205,8 +205,8 @@ class RepeatFactorConfig(Settings):
     """Images with rare classes repeatedly, all others once (Gupta et al., "LVIS", CVPR 2019, appendix B.2).
 
     Attributes:
-        kind: tells it from the other ways to sample.
-        threshold: share of images below which a class counts as rare; for LVIS its authors take 0.001.
+        kind: "repeat_factor".
+        threshold: share of images below which a class counts as rare; the authors of LVIS use 0.001.
     """
 
     kind: Literal["repeat_factor"] = "repeat_factor"
@@ -214,30 +214,30 @@ class RepeatFactorConfig(Settings):
 
 
 class ClassBalancedConfig(Settings):
-    """Every class equally often, with an image of it (Shen et al., "Relay Backpropagation", ECCV 2016, section 4).
+    """Every class equally often (Shen et al., "Relay Backpropagation", ECCV 2016, section 4).
 
     Attributes:
-        kind: tells it from the other ways to sample.
+        kind: "class_balanced".
     """
 
     kind: Literal["class_balanced"] = "class_balanced"
 
 
 Sampling = Annotated[ShuffleConfig | RepeatFactorConfig | ClassBalancedConfig, Field(discriminator="kind")]
-"""Which images an epoch takes, and how often; `kind` tells how."""
+"""The images of an epoch, and how often each is used, selected by `kind`."""
 
 
 class LoaderConfig(Settings):
-    """How images reach the network.
+    """Settings of the loader.
 
     Attributes:
         batch_size: images per process and forward pass.
         workers: loader processes per training process; 0 loads in the training process itself.
-        prefetch: batches every worker prepares ahead.
-        sampling: which images an epoch takes, and how often.
-        bad_images: what training does with an image that cannot be read (gone, damaged, not the one that was
-            prepared): "fail" ends the run, "skip" takes another image of the epoch for it and counts. Evaluation
-            always fails: without an image its numbers would be those of another dataset.
+        prefetch: number of batches that every worker loads ahead.
+        sampling: the images of an epoch, and how often each is used.
+        bad_images: what training does with an image that cannot be read (missing, damaged, changed since the dataset
+            was prepared): "fail" ends the run, "skip" replaces it by another image of the epoch and reports it.
+            Evaluation always fails: without an image, its metrics would be those of another dataset.
     """
 
     batch_size: Positive = 2

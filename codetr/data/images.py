@@ -1,4 +1,4 @@
-"""Reading image files of any kind as 8-bit RGB, with errors that name the file and what is wrong with it."""
+"""Read image files of common formats as 8-bit RGB, with errors that name the file and the problem."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from codetr.core.errors import UserError
 
 MAX_PIXELS = 178_956_970
-"""Pillow's own limit against decompression bombs: beyond it a small file can exhaust the memory."""
+"""Pillow's limit against decompression bombs: beyond it a small file can exhaust the memory."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
-"""Formats that are read, by content, whatever the file's name. Others of Pillow's would start foreign programs."""
+"""Pillow formats that are read, recognised by content, whatever the file's name. Some others start programs."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
+"""File names, in any case, that count as images wherever a folder is listed. A file named by itself needs none."""
 
 _ORIENTATION = 0x0112
-# EXIF 2.3, section 4.6.4: what brings the stored pixels upright, by the tag's value.
+# EXIF 2.3, section 4.6.4: the operation that turns the stored pixels upright, by the value of the tag.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,7 +36,7 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an image file says about itself before its pixels are decoded.
+    """The header of an image file, known before its pixels are decoded.
 
     Attributes:
         height: rows as stored.
@@ -48,13 +51,13 @@ class ImageHeader:
     frames: int
 
     def size(self, *, upright: bool) -> tuple[int, int]:
-        """(height, width) as stored, or as shown by a viewer that honours the EXIF orientation."""
+        """Return (height, width) as stored, or with the EXIF orientation applied."""
         turned = upright and self.orientation >= 5
         return (self.width, self.height) if turned else (self.height, self.width)
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Read an image file's header.
+    """Read the header of an image file.
 
     Raises:
         UserError: missing, empty, not an image, or of more than `MAX_PIXELS` pixels.
@@ -83,23 +86,23 @@ def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
 
 
 def parse_header(content: bytes, where: str) -> ImageHeader:
-    """The header of an image file's content; `where` is what to call it in errors, which are those of `read_header`."""
+    """Parse the header of an image file's content; `where` names it in errors, see `read_header`."""
     with _open(io.BytesIO(content), where) as image:
         return _header(image)
 
 
 def parse_image(content: bytes, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
-    """Decode an image file's content as `read_image` does a file; `where` is what to call it in errors."""
+    """Decode an image file's content; `where` names it in errors, see `read_image`."""
     with _open(io.BytesIO(content), where) as image:
         return decode_image(image, where, upright=upright)
 
 
 def decode_image(image: Image.Image, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
-    """The pixels of an opened image, converted as those of a file are.
+    """Return the pixels of an opened image, converted as `read_image` does.
 
     Args:
         image: of any mode.
-        where: what to call it in errors.
+        where: its name in errors.
         upright: apply the EXIF orientation.
 
     Returns:
@@ -149,8 +152,8 @@ def _header(image: Image.Image) -> ImageHeader:
 
 
 def _reason(error: Exception) -> str:
-    """What the decoder said; Pillow's 'cannot identify' repeats the path, which the error names anyway."""
-    if isinstance(error, Image.UnidentifiedImageError):
+    """Return the message of the decoder; Pillow's 'cannot identify' repeats the path, which the error has anyway."""
+    if isinstance(error, UnidentifiedImageError):
         return "unknown format"
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -169,7 +172,7 @@ def _to_rgb(image: Image.Image, where: str) -> Image.Image:
         values = np.asarray(image).astype(np.uint16)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        hint = "Convert it to 8 bits per channel; what its values mean is not recorded in the file."
+        hint = "Convert it to 8 bits per channel: the file does not define the range of its values."
         raise UserError(f"has 32-bit pixels ({image.mode})", where=where, hint=hint)
     if image.mode == "P":
         image = image.convert("RGBA")  # a transparent palette cannot be converted to RGB at once

@@ -1,7 +1,7 @@
-"""Object segmentations from outside: checked in plain Python before any native code sees them, then decoded.
+"""Segmentations of objects: validated in Python before native code sees them, then encoded and decoded.
 
-pycocotools' C code trusts its input: a run-length code that claims more pixels than its size writes past its buffer,
-and a garbage string is read past its end. So every polygon and run-length code is validated here first.
+The C code of pycocotools does not check its input: a run-length code with more pixels than its size writes past the
+buffer, and an invalid string is read past its end. So every polygon and run-length code is validated here first.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class BadSegmentationError(ValueError):
 
 @dataclass(frozen=True)
 class CheckedSegmentation:
-    """A segmentation that native code may be given.
+    """A validated segmentation, safe to pass to native code.
 
     Attributes:
         value: a list of polygons [[x0, y0, x1, y1, ...], ...] in pixels, or {"size": [h, w], "counts": list or str}.
-        dropped_parts: polygons left out because they enclose nothing.
-        exceeds_image: some point lies more than a pixel outside.
+        dropped_parts: number of polygons left out because they enclose nothing.
+        exceeds_image: some point is more than a pixel outside of the image.
     """
 
     value: list[list[float]] | dict[str, Any]
@@ -90,13 +90,13 @@ def _check_rle(value: dict[str, Any], height: int, width: int) -> dict[str, Any]
 
 
 def _decode_counts(text: str, limit: int) -> list[int]:
-    """COCO's compressed counts: 5 bits a character, least significant first, from the third run on as differences."""
+    """Decode COCO's compressed counts: 5 bits a character, lowest first; from the third run on, differences."""
     runs: list[int] = []
     value = shift = 0
     for character in text:
         code = ord(character) - 48
         if not 0 <= code < 64 or shift > 60 or len(runs) > limit:
-            raise BadSegmentationError("has a run-length string that is not one")
+            raise BadSegmentationError("has an invalid run-length string")
         value |= (code & 0x1F) << shift
         shift += 5
         if not code & 0x20:
@@ -105,37 +105,41 @@ def _decode_counts(text: str, limit: int) -> list[int]:
             runs.append(value + runs[-2] if len(runs) > 2 else value)
             value = shift = 0
     if shift:
-        raise BadSegmentationError("has a run-length string that is cut short")
+        raise BadSegmentationError("has a truncated run-length string")
     return runs
 
 
 def encode(value: list[list[float]] | dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """A checked segmentation as one compressed run-length code."""
+    """Return a checked segmentation as one compressed run-length code."""
+    code: dict[str, Any]
     if isinstance(value, list):
-        return coco_mask.merge(coco_mask.frPyObjects(value, height, width))
-    if isinstance(value["counts"], list):
-        return coco_mask.frPyObjects(value, height, width)
-    return value
+        code = coco_mask.merge(coco_mask.frPyObjects(value, height, width))
+    elif isinstance(value["counts"], list):
+        code = coco_mask.frPyObjects(value, height, width)
+    else:
+        code = value
+    return code
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """A (height, width) bool mask as a compressed run-length code, ready for JSON."""
+    """Return a (height, width) bool mask as a compressed run-length code of JSON types."""
     code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}
 
 
 def decode(value: list[list[float]] | dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
-    """A checked segmentation as a (height, width) bool mask."""
-    return coco_mask.decode(encode(value, height, width)).astype(bool)
+    """Return a checked segmentation as a (height, width) bool mask."""
+    mask: NDArray[np.bool_] = coco_mask.decode(encode(value, height, width)).astype(bool)
+    return mask
 
 
 def mask_area(value: list[list[float]] | dict[str, Any], height: int, width: int) -> float:
-    """The number of pixels of a checked segmentation."""
+    """Return the number of pixels of a checked segmentation."""
     return float(coco_mask.area(encode(value, height, width)))
 
 
 def mask_bounding_box(value: list[list[float]] | dict[str, Any], height: int, width: int) -> list[float]:
-    """The box [x, y, w, h] in pixels around a checked segmentation: of polygon points exactly, else of the pixels."""
+    """Return the xywh box in pixels around the polygon points, or the pixels, of a checked segmentation."""
     if isinstance(value, list):
         xs = [x for polygon in value for x in polygon[0::2]]
         ys = [y for polygon in value for y in polygon[1::2]]

@@ -1,8 +1,8 @@
-"""A drawn detection dataset: coloured shapes over textured backgrounds, with boxes, masks and areas that agree.
+"""Draw a synthetic detection dataset: coloured shapes on textured backgrounds, with exact boxes, masks and areas.
 
-For demonstrations and tests: of any size, the same bytes for the same seed, and easy enough that a small detector
-learns it on a CPU in minutes. A class is told by shape and, loosely, by hue. Objects overlap; a covered object is
-annotated by what is visible of it, as a run-length code, an uncovered one by its polygon.
+For demonstrations and tests: of any size, the same bytes for the same seed, and easy enough for a small detector to
+learn on a CPU in minutes. Classes differ in shape and, loosely, in hue. Objects overlap: the visible part of an
+occluded object is annotated as a run-length code, an object in full view as a polygon.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from codetr.data.transforms.resize import resize
 
 ANNOTATIONS = "annotations.json"
 
-# Segmentations around (0, 0), of radius 1, as (x, y) corners.
-Segmentation = NDArray[np.float64]
+Corners = NDArray[np.float64]
+"""Polygons around (0, 0), of radius 1: (corners, 2) x, y."""
 
 
-def _polygon(corners: int, start: float = -math.pi / 2) -> Segmentation:
+def _polygon(corners: int, start: float = -math.pi / 2) -> Corners:
     angles = start + 2 * math.pi * np.arange(corners) / corners
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def _star() -> Segmentation:
+def _star() -> Corners:
     segmentation = _polygon(10)
     segmentation[1::2] *= 0.45
     return segmentation
 
 
-def _cross() -> Segmentation:
+def _cross() -> Corners:
     arm = 0.38
     quarter = np.array([(arm, -1), (arm, -arm), (1, -arm)])
     turn = np.array([[0, 1], [-1, 0]])  # a quarter turn of row vectors
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
 
 
-SHAPES: dict[str, tuple[Callable[[], Segmentation], float]] = {
+SHAPES: dict[str, tuple[Callable[[], Corners], float]] = {
     "circle": (lambda: _polygon(40), 0.0),
     "square": (lambda: _polygon(4, -math.pi / 4), 0.2),
     "triangle": (lambda: _polygon(3), 0.4),
     "star": (_star, 0.6),
     "cross": (_cross, 0.8),
 }
-"""Class names with their segmentation and the middle of their hues, in [0, 1)."""
+"""Class names with their polygon and the centre of their hues, in [0, 1)."""
 
 _HUE_SPREAD = 0.07
 _SMALLEST_VISIBLE = 0.4
@@ -81,8 +81,8 @@ def draw_sample_data(
 
     Args:
         output: the folder; an earlier drawn set is replaced.
-        images: how many in all, at least 2.
-        seed: equal seeds give equal bytes. Every image has its own random stream: asking for more changes no image.
+        images: total number of images, at least 2.
+        seed: equal seeds give equal bytes. Every image has a separate random stream: drawing more changes no image.
         val_fraction: share of images in val.
         sides: (smallest, largest) side of an image in pixels.
         objects: (fewest, most) objects tried per image; a few images stay empty.
@@ -131,7 +131,7 @@ def draw_sample_data(
 def draw_image(
     random: np.random.Generator, sides: tuple[int, int], objects: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], list[_Object]]:
-    """One image, (height, width, 3) uint8 RGB, with its objects from back to front."""
+    """Draw an image, (height, width, 3) uint8 RGB; return it with its objects from back to front."""
     height, width = (int(side) for side in random.integers(sides[0], sides[1] + 1, 2))
     canvas = _background(random, height, width)
     drawn: list[_Object] = []
@@ -139,7 +139,7 @@ def draw_image(
         return _to_uint8(canvas), drawn
     for _ in range(int(random.integers(objects[0], objects[1] + 1))):
         label = int(random.integers(len(SHAPES)))
-        entry = _place(random, label, height, width)
+        entry = _draw_object(random, label, height, width)
         hides_another = any(
             _visible(other, [*drawn[k:], entry]) < _SMALLEST_VISIBLE for k, other in enumerate(drawn, start=1)
         )
@@ -151,14 +151,14 @@ def draw_image(
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:
-    """What is in a folder if it is a drawn set: other people's sets have train and val in them, too."""
+    """Return the contents of a folder if it is a drawn set; other datasets have train and val too."""
     splits = ("train", "val")
     try:
         contents = [read_json(folder / split / ANNOTATIONS) for split in splits]
     except UserError:
         return None
-    ours = all(isinstance(content, dict) and content.get("categories") == _categories() for content in contents)
-    return splits if ours else None
+    drawn = all(isinstance(content, dict) and content.get("categories") == _categories() for content in contents)
+    return splits if drawn else None
 
 
 def _categories() -> list[dict[str, Any]]:
@@ -166,26 +166,27 @@ def _categories() -> list[dict[str, Any]]:
 
 
 def _background(random: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """Soft blotches, faint stripes and grain, all in muted colours."""
+    """Draw soft blotches, faint stripes and grain, all in muted colours."""
     grid = int(random.integers(3, 9))
     blotches = resize(random.integers(60, 180, (grid, grid, 3)).astype(np.uint8), height, width).astype(np.float64)
     grey = blotches.mean(2, keepdims=True)
-    canvas = grey + 0.35 * (blotches - grey)
+    canvas: NDArray[np.float64] = grey + 0.35 * (blotches - grey)
     angle, period = random.uniform(0, math.pi), random.uniform(4, 24)
     rows, columns = np.mgrid[:height, :width]
     stripes = np.sin(2 * math.pi * (np.cos(angle) * columns + np.sin(angle) * rows) / period)
     canvas += random.uniform(0, 18) * stripes[..., None]
-    return canvas + random.normal(0, random.uniform(2, 9), (height, width, 1))
+    canvas += random.normal(0, random.uniform(2, 9), (height, width, 1))
+    return canvas
 
 
-def _place(random: np.random.Generator, label: int, height: int, width: int) -> _Object:
+def _draw_object(random: np.random.Generator, label: int, height: int, width: int) -> _Object:
     segmentation = list(SHAPES.values())[label][0]()
     # Uniform in the logarithm, so that small, medium and large objects are about equally many.
     radius = math.exp(random.uniform(math.log(8), math.log(0.32 * min(height, width))))
     angle = random.uniform(-0.4, 0.4)
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     stretch = random.uniform(0.8, 1.25, 2)
-    # The centre stays inside, so objects are cut off by the border now and then.
+    # The centre is inside, so that the border truncates some objects.
     centre = np.array([random.uniform(0.05, 0.95) * width, random.uniform(0.05, 0.95) * height])
     points = (segmentation * stretch) @ rotation * radius + centre
     points = np.round(np.clip(points, 0, [width, height]), 2)
@@ -195,7 +196,7 @@ def _place(random: np.random.Generator, label: int, height: int, width: int) -> 
 
 
 def _visible(entry: _Object, in_front: list[_Object]) -> float:
-    """The share of an object's pixels that nothing in front of it covers."""
+    """Return the share of an object's pixels that no object in front of it covers."""
     return float(_uncovered(entry, in_front).sum() / entry.mask.sum())
 
 
@@ -220,9 +221,10 @@ def _paint(random: np.random.Generator, canvas: NDArray[np.float64], entry: _Obj
 
 
 def _rgb(hue: float, saturation: float, value: float) -> NDArray[np.float64]:
-    """A colour of the HSV space (hue wraps around at 1) as RGB in 0..255."""
+    """Return a colour of the HSV space (hue wraps around at 1) as RGB in 0..255."""
     ramp = np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
-    return 255 * value * (1 - saturation * (1 - np.clip(ramp, 0, 1)))
+    colour: NDArray[np.float64] = 255 * value * (1 - saturation * (1 - np.clip(ramp, 0, 1)))
+    return colour
 
 
 def _to_uint8(canvas: NDArray[np.float64]) -> NDArray[np.uint8]:

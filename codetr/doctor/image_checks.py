@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.perceptual_hash import find_alike
+from codetr.data.perceptual_hash import find_near_duplicates
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def find_repetitions(splits: Mapping[str, Mapping[str, NDArray[Any]]]) -> Repeti
                 add(found.leaked, next(iter(leaders.values())), i)
             leaders[split] = i
 
-    similar = find_alike(np.concatenate([np.asarray(arrays["fingerprints"]) for arrays in splits.values()]))
+    similar = find_near_duplicates(
+        np.concatenate([np.asarray(arrays["perceptual_hashes"]) for arrays in splits.values()])
+    )
     similar = similar[content[similar[:, 0]] != content[similar[:, 1]]]
     within = split_of[similar[:, 0]] == split_of[similar[:, 1]]
     for pairs, chosen in ((found.similar, similar[within]), (found.nearly_leaked, similar[~within])):

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetr.core.errors import UserError
+from codetr.data.images import IMAGE_SUFFIXES
 
-# Files that count as images in a folder; a file that is named itself is read whatever its suffix.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv"}
 )

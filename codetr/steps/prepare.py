@@ -1,4 +1,4 @@
-"""prepare: annotations and images, of any format, become a dataset folder that training and evaluation read."""
+"""The prepare step: check annotations and images of any format, and write the dataset folder for train and evaluate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codetr.data.ingest.summary import REPORT, DatasetReport
 from codetr.tracking import Tracker
 
 _UNLISTED = (LOCATIONS, "sources")
-"""What of a dataset is not in its manifest: images may move."""
+"""Files of a dataset that are not in its manifest: images may move."""
 
 
 def prepare(config: PrepareConfig, output: Path) -> Manifest:
@@ -25,28 +25,28 @@ def prepare(config: PrepareConfig, output: Path) -> Manifest:
 
     Args:
         config: sources and settings.
-        output: the dataset folder; an earlier one is replaced as a whole when everything went well.
+        output: the dataset folder; an earlier one is replaced as a whole on success.
 
     Returns:
-        The manifest of the dataset. Its summary holds the main counts, `doctor.json` in the folder everything else.
+        The manifest of the dataset. Its summary has the main counts; `doctor.json` in the folder has all of them.
 
     Raises:
-        UserError: sources that are missing or of no known format, contradictory ids, too many unusable images, a split
-            without a single usable annotation, or an output folder that holds something else. Lesser faults are
-            repaired or dropped, and reported.
+        UserError: sources that are missing or of unknown format, contradictory ids, too many unusable images, a split
+            without a usable annotation, or an output folder with other content. Other problems are repaired, or the
+            records dropped, and reported.
     """
     require_output(output, "dataset", unlisted=_UNLISTED)
     with Tracker.start("prepare", config=config.model_dump(mode="json")) as tracker:
         manifest = _write_dataset(config, output)
         tracker.summary(manifest.summary)
-        # The index is of no use without the images, which stay where they are.
+        # The index cannot be used without the images, which are not copied.
         tracker.produces(output, "dataset", only=(CLASSES, REPORT))
     return manifest
 
 
 def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     with atomic_directory(output) as unfinished:
-        folder = unfinished.resolve()  # what is fetched from a repository lies in it, and must not seem to lead outside
+        folder = unfinished.resolve()  # files fetched from a repository are inside, and must not appear to be outside
         sources = fetch_sources(config, folder)
         splits, categories = read_splits(sources, config.max_lost_images)
         drawn = {name: share for name, share in config.drawn.items() if name not in sources}

@@ -227,7 +227,7 @@ def test_an_option_that_nothing_uses_is_refused(
     """It would be ignored silently, and the dataset made from something else than was asked for."""
     code, _, err = call(capsys, "prepare", *options, "-o", tmp_path / "dataset")
     assert code == 2
-    assert f"{named}: is given without" in err
+    assert f"{named}: needs --" in err
 
 
 def test_voc_and_yolo_are_recognised_and_merged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

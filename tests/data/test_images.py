@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_transparency_is_ignored(tmp_path: Path) -> None:
 
 
 def test_of_16_bits_the_upper_8_are_used(tmp_path: Path) -> None:
-    """Pillow's own conversion clips to 255, which makes nearly everything white."""
+    """Pillow's conversion clips to 255, which makes nearly everything white."""
     values = np.arange(54, dtype=np.uint16).reshape(6, 9) * 1200
     Image.fromarray(values).save(tmp_path / "image.png")
     assert np.array_equal(read_image(tmp_path / "image.png")[..., 0], (values >> 8).astype(np.uint8))
@@ -65,7 +66,8 @@ def test_of_16_bits_the_upper_8_are_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff", "gif", "ppm", "jp2"])
 def test_formats_are_told_by_content(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(PIXELS).save(tmp_path / f"image.{suffix}")
-    expected = np.asarray(Image.open(tmp_path / f"image.{suffix}").convert("RGB"))
+    with Image.open(tmp_path / f"image.{suffix}") as image:
+        expected = np.asarray(image.convert("RGB"))
     renamed = (tmp_path / f"image.{suffix}").rename(tmp_path / "image.dat")
     assert np.array_equal(read_image(renamed), expected)
 
@@ -96,7 +98,7 @@ def cut(path: Path, size: int) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_unreadable_images_are_user_errors(tmp_path: Path, spoil: object, message: str) -> None:
+def test_unreadable_images_are_user_errors(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS.repeat(10, 0).repeat(10, 1)).save(path)
     spoil(path)

@@ -1,4 +1,4 @@
-"""Fingerprints: steady for one picture, different for different ones, and compared without comparing all."""
+"""Perceptual hashes: steady for one picture, different for different ones, and compared without comparing all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.data.perceptual_hash import MAX_DISTANCE, PLAIN, find_alike, fingerprint
+from codetr.data.perceptual_hash import MAX_DISTANCE, NO_HASH, find_near_duplicates, perceptual_hash
 
 
 def picture(seed: int, height: int = 240, width: int = 320) -> NDArray[np.uint8]:
@@ -29,21 +29,21 @@ def test_a_rescaled_or_compressed_copy_is_alike(scale: float, quality: int) -> N
         copy = image.resize((round(image.width * scale), round(image.height * scale)))
         stream = io.BytesIO()
         copy.save(stream, "JPEG", quality=quality)
-        found = fingerprint(np.asarray(Image.open(stream)))
-        assert distance(found, fingerprint(picture(seed))) <= MAX_DISTANCE
+        found = perceptual_hash(np.asarray(Image.open(stream)))
+        assert distance(found, perceptual_hash(picture(seed))) <= MAX_DISTANCE
 
 
 def test_other_pictures_are_not() -> None:
-    """In a set of thousands, a fingerprint with fewer independent bits would pair strangers."""
-    found = [fingerprint(picture(seed)) for seed in range(60)]
+    """In a set of thousands, a perceptual_hash with fewer independent bits would pair strangers."""
+    found = [perceptual_hash(picture(seed)) for seed in range(60)]
     assert min(distance(a, b) for k, a in enumerate(found) for b in found[:k]) > MAX_DISTANCE
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_plain_images_are_like_nothing(grey: int) -> None:
     """Two black frames are no leak; their frequencies are rounding errors."""
-    assert fingerprint(np.full((30, 40, 3), grey, np.uint8)) == PLAIN
-    assert find_alike(np.full(5, PLAIN, np.uint64)).shape == (0, 2)
+    assert perceptual_hash(np.full((30, 40, 3), grey, np.uint8)) == NO_HASH
+    assert find_near_duplicates(np.full(5, NO_HASH, np.uint64)).shape == (0, 2)
 
 
 def test_pairs_are_those_that_comparing_all_finds() -> None:
@@ -55,7 +55,7 @@ def test_pairs_are_those_that_comparing_all_finds() -> None:
         values[100 + k] = values[k // 2] ^ np.bitwise_or.reduce(np.uint64(1) << flipped.astype(np.uint64), initial=0)
     bits = np.bitwise_count(values[:, None] ^ values)
     expected = {(i, j) for i, j in np.argwhere(bits <= MAX_DISTANCE).tolist() if i < j}
-    found = {(i, j) for i, j in find_alike(values).tolist()}
+    found = {(i, j) for i, j in find_near_duplicates(values).tolist()}
     assert found <= expected
     # Of equal ones each is paired with the first only, so what is alike through it is enough.
     unique, first = np.unique(values, return_index=True)

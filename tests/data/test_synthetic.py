@@ -112,8 +112,8 @@ def test_only_an_earlier_drawn_set_is_replaced(tmp_path: Path) -> None:
     draw_sample_data(tmp_path / "shapes", 2, sides=(32, 40))
     draw_sample_data(tmp_path / "shapes", 3, sides=(32, 40))
     assert len(list((tmp_path / "shapes").rglob("*.jpg"))) == 3
-    own = tmp_path / "shapes/train" / ANNOTATIONS
-    own.write_text(own.read_text().replace('"star"', '"cat"'))
+    annotations = tmp_path / "shapes/train" / ANNOTATIONS
+    annotations.write_text(annotations.read_text().replace('"star"', '"cat"'))
     with pytest.raises(UserError, match="no earlier drawn set"):
         draw_sample_data(tmp_path / "shapes", 2, sides=(32, 40))
     assert len(list((tmp_path / "shapes").rglob("*.jpg"))) == 3

@@ -32,7 +32,7 @@ def drawn(tmp_path: Path) -> Path:
 
 
 def test_index_says_what_the_file_says(drawn: Path, tmp_path: Path) -> None:
-    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
     for name in ("train", "val"):
         original = json.loads((drawn / name / ANNOTATIONS).read_text())
         found = Split.open(tmp_path / "dataset", name).to_coco()
@@ -43,11 +43,11 @@ def test_index_says_what_the_file_says(drawn: Path, tmp_path: Path) -> None:
 
 def test_same_input_gives_same_digest_wherever_it_lies(drawn: Path, tmp_path: Path) -> None:
     """Lineage would call equal datasets different."""
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     first = prepare(config, tmp_path / "a" / "dataset")
     shutil.move(drawn, tmp_path / "elsewhere")
     moved = tmp_path / "elsewhere"
-    second = prepare(PrepareConfig(train=source(moved / "train"), val=source(moved / "val")), tmp_path / "b")
+    second = prepare(PrepareConfig(train=(source(moved / "train"),), val=(source(moved / "val"),)), tmp_path / "b")
     assert first.digest == second.digest
     read = Manifest.read(tmp_path / "b", "dataset", verify=True)
     assert read == second
@@ -55,7 +55,7 @@ def test_same_input_gives_same_digest_wherever_it_lies(drawn: Path, tmp_path: Pa
 
 
 def test_changed_pixels_change_the_digest(drawn: Path, tmp_path: Path) -> None:
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     before = prepare(config, tmp_path / "dataset")
     image = next((drawn / "train" / "images").iterdir())
     Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
@@ -76,7 +76,7 @@ def test_category_ids_with_gaps_become_contiguous_labels(drawn: Path, tmp_path: 
 
     for name in ("train", "val"):
         edit(drawn / name, change)
-    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     assert split.category_ids == [1, 3, 13, 17, 90]
     assert split.names == ["star", "square", "triangle", "cross", "circle"]
@@ -89,7 +89,7 @@ def test_crowds_are_evaluated_but_not_trained_on(drawn: Path, tmp_path: Path) ->
         content["annotations"][0]["iscrowd"] = 1
 
     edit(drawn / "train", change)
-    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     crowds = [annotation for annotation in split.to_coco()["annotations"] if annotation["iscrowd"]]
     assert [annotation["id"] for annotation in crowds] == [1]
@@ -116,23 +116,23 @@ def test_the_val_that_a_file_lists_is_taken(yolo: Path, drawn: Path, tmp_path: P
     caplog.set_level("INFO")
     sizes = {name: len(json.loads((drawn / name / ANNOTATIONS).read_text())["images"]) for name in ("train", "val")}
     train = SourceConfig(annotations=str(yolo))
-    alone = prepare(PrepareConfig(train=train), tmp_path / "alone")
-    assert f"val is the one that {yolo} lists" in caplog.text
+    alone = prepare(PrepareConfig(train=(train,)), tmp_path / "alone")
+    assert f"using the val set that {yolo} lists" in caplog.text
     assert split_sizes(tmp_path / "alone") == sizes
-    assert alone.digest == prepare(PrepareConfig(train=train, val=train), tmp_path / "named").digest
+    assert alone.digest == prepare(PrepareConfig(train=(train,), val=(train,)), tmp_path / "named").digest
     for name in ("train", "val"):
         content = json.loads((drawn / name / ANNOTATIONS).read_text())
         write_voc(content, drawn / name / "images", tmp_path / "voc", name)
     voc = SourceConfig(annotations=str(tmp_path / "voc"))
-    prepare(PrepareConfig(train=voc), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(voc,)), tmp_path / "dataset")
     assert split_sizes(tmp_path / "dataset") == sizes
-    prepare(PrepareConfig(train=[train, voc]), tmp_path / "both")
+    prepare(PrepareConfig(train=(train, voc)), tmp_path / "both")
     assert split_sizes(tmp_path / "both") == {name: 2 * size for name, size in sizes.items()}
     change_yaml(yolo, test="images/val")
-    prepare(PrepareConfig(train=train, test_fraction=0.3), tmp_path / "drawn-test")
+    prepare(PrepareConfig(train=(train,), test_fraction=0.3), tmp_path / "drawn-test")
     found = split_sizes(tmp_path / "drawn-test")
     assert (found["val"], found["train"] + found["test"]) == (sizes["val"], sizes["train"])
-    prepare(PrepareConfig(train=train), tmp_path / "listed-test")
+    prepare(PrepareConfig(train=(train,)), tmp_path / "listed-test")
     assert split_sizes(tmp_path / "listed-test") == {**sizes, "test": sizes["val"]}
 
 
@@ -147,7 +147,7 @@ def test_a_val_that_is_none_is_not_taken(yolo: Path, tmp_path: Path, listed: dic
     shutil.copy(next((yolo.parent / "images" / "val").iterdir()), yolo.parent / "bare")
     change_yaml(yolo, **listed)
     whole = len(list((yolo.parent / "images" / "train").iterdir()))
-    prepare(PrepareConfig(train=SourceConfig(annotations=str(yolo))), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(SourceConfig(annotations=str(yolo)),)), tmp_path / "dataset")
     sizes = split_sizes(tmp_path / "dataset")
     assert sizes["train"] + sizes["val"] == whole
 
@@ -156,21 +156,21 @@ def test_a_val_that_is_none_is_not_taken(yolo: Path, tmp_path: Path, listed: dic
     ("changed", "said"),
     [
         ({"bbox": [1, 1, 0, 5]}, "none could be kept; found: .*box_empty"),
-        ({"ignore": 1}, "and those are crowds, marked"),
+        ({"ignore": 1}, "kept are crowds, marked"),
     ],
     ids=["dropped", "ignored"],
 )
 def test_a_split_without_anything_to_train_on_says_why(drawn: Path, tmp_path: Path, changed: Any, said: str) -> None:
     edit(drawn / "train", lambda content: [entry.update(changed) for entry in content["annotations"]])
     with pytest.raises(UserError, match=said):
-        prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+        prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
 
 
 def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:
     """Images that are added later must not move others between train and val, or val would have been trained on."""
 
     def divide(output: str, seed: int = 0) -> tuple[set[str], set[str]]:
-        config = PrepareConfig(train=source(drawn / "train"), val_fraction=0.3, seed=seed, stratify=False)
+        config = PrepareConfig(train=(source(drawn / "train"),), val_fraction=0.3, seed=seed, stratify=False)
         prepare(config, tmp_path / output)
         splits = [Split.open(tmp_path / output, name) for name in ("train", "val")]
         train, val = ({split.digest(i) for i in range(len(split))} for split in splits)
@@ -203,7 +203,7 @@ def test_doctor_report_survives_the_disk(drawn: Path, tmp_path: Path) -> None:
         content["images"].append({"id": 999, "file_name": "[red]nowhere.jpg", "height": 5, "width": 5})
 
     edit(drawn / "train", change)
-    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val")), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
     report = read_report(tmp_path / "dataset")
     assert report.to_json() == json.loads((tmp_path / "dataset" / "doctor.json").read_text())
     train = report.splits["train"]
@@ -215,7 +215,7 @@ def test_doctor_report_survives_the_disk(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_shared_images_are_noticed(drawn: Path, tmp_path: Path) -> None:
-    prepare(PrepareConfig(train=source(drawn / "train"), val=source(drawn / "train")), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "train"),)), tmp_path / "dataset")
     report = read_report(tmp_path / "dataset")
     assert [(found.name, found.count) for found in report.splits["val"].findings] == [("image_leaked", 24)]
     assert any(text.startswith("image_leaked (24): ") for text in report.advice)
@@ -238,7 +238,7 @@ def test_shared_images_are_noticed(drawn: Path, tmp_path: Path) -> None:
 )
 def test_an_error_leaves_the_previous_dataset(drawn: Path, tmp_path: Path, change: Any, message: str) -> None:
     output = tmp_path / "out" / "dataset"
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     before = prepare(config, output)
     edit(drawn / "train", change)
     with pytest.raises(UserError) as caught:
@@ -252,13 +252,13 @@ def test_an_error_leaves_the_previous_dataset(drawn: Path, tmp_path: Path, chang
 def test_missing_sources_are_named(drawn: Path, tmp_path: Path, field: str) -> None:
     broken = source(drawn / "train").model_copy(update={field: str(tmp_path / "nowhere")})
     with pytest.raises(UserError, match=f"{tmp_path}/nowhere: no such"):
-        prepare(PrepareConfig(train=broken), tmp_path / "dataset")
+        prepare(PrepareConfig(train=(broken,)), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
 
 
 def test_what_somebody_put_into_a_dataset_is_not_lost(drawn: Path, tmp_path: Path) -> None:
     """An earlier dataset is replaced as a whole, but only if there is nothing else in it."""
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     prepare(config, tmp_path / "dataset")
     (tmp_path / "dataset/.DS_Store").touch()
     prepare(config, tmp_path / "dataset")
@@ -270,7 +270,7 @@ def test_what_somebody_put_into_a_dataset_is_not_lost(drawn: Path, tmp_path: Pat
 
 def test_a_folder_that_is_no_dataset_is_never_replaced(drawn: Path, tmp_path: Path) -> None:
     """`-o` pointed at the folder of the images would delete what cannot be made again."""
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     before = sorted(path.relative_to(drawn) for path in drawn.rglob("*"))
     with pytest.raises(UserError, match="not empty and no earlier dataset"):
         prepare(config, drawn)
@@ -284,11 +284,11 @@ def test_a_byte_order_mark_gives_the_same_digest_wherever_the_file_lies(drawn: P
     for split in ("train", "val"):
         path = drawn / split / ANNOTATIONS
         path.write_text(path.read_text(), encoding="utf-8-sig")
-    for place in ("here", "there"):
-        shutil.copytree(drawn, tmp_path / place / "drawn")
-        folder = tmp_path / place / "drawn"
-        config = PrepareConfig(train=source(folder / "train"), val=source(folder / "val"))
-        digests.add(prepare(config, tmp_path / place / "dataset").digest)
+    for name in ("here", "there"):
+        shutil.copytree(drawn, tmp_path / name / "drawn")
+        folder = tmp_path / name / "drawn"
+        config = PrepareConfig(train=(source(folder / "train"),), val=(source(folder / "val"),))
+        digests.add(prepare(config, tmp_path / name / "dataset").digest)
     assert len(digests) == 1
 
 
@@ -300,18 +300,18 @@ def test_ids_at_the_upper_end_leave_room_for_assigned_ones(drawn: Path, tmp_path
         del content["annotations"][1]["id"]
 
     edit(drawn / "train", enlarge)
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     prepare(config, tmp_path / "dataset")
     found = Split.open(tmp_path / "dataset", "train").to_coco()["annotations"]
     assert {2**62 - 1, 2**62} <= {entry["id"] for entry in found}
 
 
 def test_images_cut_short_are_dropped_and_reported_or_refused(drawn: Path, tmp_path: Path) -> None:
-    """Half an image decodes, with grey below, where nobody looks; how many may be lost is for the user to say."""
+    """Half an image decodes, with grey below; how many images may be lost is a setting."""
     cut = sorted((drawn / "train" / "images").iterdir())[:2]
     for path, size in zip(cut, (path.stat().st_size for path in cut), strict=True):
         path.write_bytes(path.read_bytes()[: size // 2])
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     manifest = prepare(config, tmp_path / "dataset")
     assert manifest.summary["train"]["dropped_images"] == 2
     (found,) = [
@@ -328,17 +328,18 @@ def test_images_cut_short_are_dropped_and_reported_or_refused(drawn: Path, tmp_p
 
 def test_an_image_that_was_edited_since_is_noticed(drawn: Path, tmp_path: Path) -> None:
     """Training and evaluation would go on with pixels that the dataset's digest does not stand for."""
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"))
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),))
     prepare(config, tmp_path / "dataset")
     record = Split.open(tmp_path / "dataset", "train").record(0)
-    Image.new("RGB", (record.width, record.height)).save(str(record.path))
+    assert isinstance(record.path, Path)
+    Image.new("RGB", (record.width, record.height)).save(record.path)
     with pytest.raises(UserError, match="when prepared"):
         record.read()
 
 
 def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
     """A class that by chance is only in one part would not be learnt, or not be measured."""
-    config = PrepareConfig(train=source(drawn / "train"), val_fraction=0.25, test_fraction=0.25)
+    config = PrepareConfig(train=(source(drawn / "train"),), val_fraction=0.25, test_fraction=0.25)
     manifest = prepare(config, tmp_path / "dataset")
     report = read_report(tmp_path / "dataset")
     assert list(report.splits) == ["train", "val", "test"]
@@ -358,7 +359,7 @@ def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_test_can_be_drawn_beside_a_given_val(drawn: Path, tmp_path: Path) -> None:
-    config = PrepareConfig(train=source(drawn / "train"), val=source(drawn / "val"), test_fraction=0.25)
+    config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),), test_fraction=0.25)
     prepare(config, tmp_path / "dataset")
     counts = {name: split.images for name, split in read_report(tmp_path / "dataset").splits.items()}
     assert counts == {"train": 18, "val": 6, "test": 6}
@@ -368,7 +369,7 @@ def test_test_can_be_drawn_beside_a_given_val(drawn: Path, tmp_path: Path) -> No
     ("settings", "message"),
     [
         ({"val_fraction": 0.6, "test_fraction": 0.4}, "val_fraction and test_fraction are 1: nothing is left"),
-        ({"test": {"annotations": "x"}, "test_fraction": 0.4}, "only one of them can be meant"),
+        ({"test": {"annotations": "x"}, "test_fraction": 0.4}, "set one of them"),
     ],
 )
 def test_draws_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -62,12 +62,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @given(content=listed())
 def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: Any) -> None:
-    """A traceback in the middle of a long run, or a dataset that no program measures on as it says, helps nobody."""
+    """It would be a traceback in the middle of a long run, or a dataset with other metrics than its annotation file."""
     file = images.parent / "annotations.json"
     file.write_text(text(content))
     source = SourceConfig(annotations=str(file), images=str(images))
     try:
-        prepare(PrepareConfig(train=source, val=source, max_lost_images=1), images.parent / "dataset")
+        prepare(PrepareConfig(train=(source,), val=(source,), max_lost_images=1), images.parent / "dataset")
     except UserError:
         return
     split = Split.open(images.parent / "dataset", "val")

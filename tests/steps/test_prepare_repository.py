@@ -76,20 +76,22 @@ def make_repository(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def in_repository(repository: Path, rev: str | None, **changes: str) -> PrepareConfig:
     def of(split: str) -> SourceConfig:
         values = {"annotations": f"data/{split}/{ANNOTATIONS}", "images": f"data/{split}/images"}
-        return SourceConfig(**{**values, "repo": str(repository), "rev": rev, **changes})
+        return SourceConfig.model_validate({**values, "repo": str(repository), "rev": rev, **changes})
 
-    return PrepareConfig(train=of("train"), val=of("val"))
+    return PrepareConfig(train=(of("train"),), val=(of("val"),))
 
 
 def test_dvc_repository_at_a_revision(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
-    """Every revision gives its own annotations, and the dataset stays whole when the repository goes."""
+    """Every revision has different annotations, and the dataset is complete without the repository."""
     original = json.loads((dvc_drawn / "train" / ANNOTATIONS).read_text())["annotations"]
     copy = tmp_path / "repository"
     shutil.copytree(repository, copy)
     repository = copy
     prepare(in_repository(repository, "v1"), tmp_path / "half")
     prepare(in_repository(repository, "main"), tmp_path / "all")
-    plain = prepare(PrepareConfig(train=source(dvc_drawn / "train"), val=source(dvc_drawn / "val")), tmp_path / "plain")
+    plain = prepare(
+        PrepareConfig(train=(source(dvc_drawn / "train"),), val=(source(dvc_drawn / "val"),)), tmp_path / "plain"
+    )
     fetched = Manifest.read(tmp_path / "all", "dataset", verify=True)
     assert fetched.inputs == plain.inputs
     shutil.rmtree(repository)
@@ -108,14 +110,14 @@ def test_voc_and_yolo_come_from_a_repository_too(
     voc = SourceConfig(annotations="data/voc", repo=str(repository), rev="main")
     yolo = SourceConfig(annotations="data/yolo/data.yaml", repo=str(repository), rev="main")
     listed = voc.model_copy(update={"annotations": "data/voc/ImageSets/Main/train.txt"})
-    fetched = prepare(PrepareConfig(train=(voc, yolo), val=listed), Path("dataset"))
+    fetched = prepare(PrepareConfig(train=(voc, yolo), val=(listed,)), Path("dataset"))
     (tmp_path / "dataset").rename(tmp_path / "moved")
     split = Split.open(tmp_path / "moved", "train")
     assert all(Path(str(split.path(i))).is_relative_to(tmp_path / "moved") for i in range(len(split)))
     assert split.record(len(split) - 1).read().shape[2] == 3
     names = ("voc", "yolo/data.yaml", "voc/ImageSets/Main/train.txt")
     *train, val = (SourceConfig(annotations=str(dvc_drawn / name)) for name in names)
-    assert prepare(PrepareConfig(train=tuple(train), val=val), tmp_path / "plain").digest == fetched.digest
+    assert prepare(PrepareConfig(train=tuple(train), val=(val,)), tmp_path / "plain").digest == fetched.digest
 
 
 @pytest.mark.parametrize(

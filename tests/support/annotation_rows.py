@@ -1,4 +1,4 @@
-"""The rows of an annotation table as Python values."""
+"""Convert an annotation table to Python values."""
 
 from __future__ import annotations
 

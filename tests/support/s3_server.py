@@ -1,4 +1,4 @@
-"""A server that answers S3's GetObject over HTTP as S3 does, and fails as it does where a test asks for it."""
+"""A server for the GetObject request of S3 over HTTP, with the errors that a test requests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class S3Server(ThreadingHTTPServer):
     """Serves the folders of a folder as buckets.
 
     Attributes:
-        requests: how often each object was asked for, by path.
-        busy: so many requests from now on are answered with 503.
-        broken: so many answers from now on break off in the middle.
-        denied: part of the paths that nobody may read.
-        archived: part of the paths that would have to be restored first.
-        unsized: answers do not say how long they are.
-        damaged: part of the paths whose content is not that of its check sum.
+        requests: number of requests by path.
+        busy: number of following requests that are answered with 503.
+        broken: number of following responses that break off in the middle.
+        denied: paths with this text cannot be read.
+        archived: paths with this text have to be restored first.
+        unsized: responses have no length.
+        damaged: paths with this text have a wrong checksum.
     """
 
     daemon_threads = True

@@ -1,4 +1,4 @@
-"""`codetr prepare`: index annotations and images."""
+"""`codetr prepare`: check annotations and images, and write a dataset folder."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def prepare(
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """[bold]Step 1[/]: index annotations and images, and report everything that is wrong with them.
+    """[bold]Step 1[/]: prepare a dataset: check and index annotations and images, and report every problem.
 
-    The dataset refers to the images where they are and keeps their digests. Records that cannot be used are dropped
-    with a reason each: [bold]codetr doctor FOLDER[/] shows them again.
+    The dataset refers to the image files by path and digest; they are not copied. Unusable records are dropped and
+    reported: [bold]codetr doctor FOLDER[/] shows the report again.
 
         [cyan]codetr prepare --train train.json --val val.json --images images -o outputs/dataset[/]
 
@@ -51,7 +51,7 @@ def prepare(
 
     splits = sources.by_split()
     if not splits and params is None:
-        raise UserError("no annotations are named", hint="Give --train and --train-images, or --params.")
+        raise UserError("no annotations are given", hint="Give --train and --train-images, or --params.")
     config = step_settings(PrepareConfig, "prepare", params, assignments, splits)
     manifest = run(config, output)
     report = read_report(output)

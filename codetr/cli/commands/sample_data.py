@@ -10,11 +10,11 @@ import typer
 
 def sample_data(
     *,
-    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the pictures and annotations go.")],
-    images: Annotated[int, typer.Option("--images", "-n", min=2, help="How many pictures.")] = 500,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same pictures.")] = 0,
+    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder for images and annotations.")],
+    images: Annotated[int, typer.Option("--images", "-n", min=2, help="Number of images.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same images.")] = 0,
 ) -> None:
-    """Draw a labelled detection set: shapes over textures, with boxes and masks, to try everything on.
+    """Draw a small synthetic detection dataset, shapes on textures with boxes and masks, for first experiments.
 
     [cyan]codetr sample-data shapes --images 400 --seed 1[/]
     """

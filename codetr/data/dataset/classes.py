@@ -1,4 +1,4 @@
-"""The classes of a prepared dataset, `classes.json`."""
+"""Read and write the classes of a prepared dataset, `classes.json`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Classes:
     Attributes:
         names: unique.
         category_ids: original ids, ascending.
-        frequencies: how common they are in LVIS's training set, where the annotation file says so.
+        frequencies: their frequencies in the training set of LVIS, where the annotation file has them.
     """
 
     names: list[str]
@@ -37,7 +37,7 @@ def write_classes(folder: Path, names: Mapping[int, str], frequencies: Mapping[i
     Args:
         folder: the dataset folder.
         names: by category id, in ascending order.
-        frequencies: by category id, where known; nothing is written about them if there are none.
+        frequencies: by category id, where known; left out of the file if there are none.
     """
     values: dict[str, list[Any]] = {"names": list(names.values()), "category_ids": list(names)}
     if frequencies:
@@ -47,14 +47,14 @@ def write_classes(folder: Path, names: Mapping[int, str], frequencies: Mapping[i
 
 
 def read_classes(dataset: Path) -> Classes:
-    """The classes of a dataset.
+    """Read the classes of a dataset.
 
     Raises:
-        UserError: missing or damaged.
+        UserError: the file is missing or damaged.
     """
     path = dataset / CLASSES
     if not path.is_file():
-        raise UserError(f"holds no {CLASSES}", where=str(dataset), hint="A dataset folder is made by `codetr prepare`.")
+        raise UserError(f"has no {CLASSES}", where=str(dataset), hint="Create a dataset folder with `codetr prepare`.")
     values = read_json(path)
     fields = values if isinstance(values, dict) else {}
     names = [name for name in as_list(fields.get("names")) if type(name) is str]

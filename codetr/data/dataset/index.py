@@ -1,7 +1,7 @@
-"""The memory-mapped index of a split: flat NumPy arrays with offsets, shared by every process that opens them.
+"""The memory-mapped index of a split: flat NumPy arrays with offsets, shared by all processes that open them.
 
-Lists of Python objects would be copied into every loader process as soon as their reference counts change;
-arrays on disk are mapped once and paged in as they are read.
+Lists of Python objects would be copied into every loader process as soon as their reference counts change; arrays on
+disk are mapped once and paged in as they are read.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ARRAYS = {
     "upright": "bool (n,): apply the EXIF orientation",
     "digests": "uint8 (n, 32): SHA-256 of the file",
     "file_sizes": "int64 (n,): bytes",
-    "fingerprints": "uint64 (n,): the same in images that look alike",
-    "paths": "uint8: UTF-8, one after the other",
+    "perceptual_hashes": "uint64 (n,): nearly equal in images that look the same",
+    "paths": "uint8: UTF-8, concatenated",
     "path_offsets": "int64 (n + 1,)",
     "object_offsets": "int64 (n + 1,)",
     # Per object, in the order of images.
@@ -35,7 +35,7 @@ ARRAYS = {
     "areas": "float64 (m,): square pixels",
     "iscrowd": "bool (m,): a region of several objects",
     "trainable": "bool (m,)",
-    "segmentations": "uint8: polygons or run-length codes as JSON, one after the other",
+    "segmentations": "uint8: polygons or run-length codes as JSON, concatenated",
     "segmentation_offsets": "int64 (m + 1,): empty for an object without segmentation",
 }
 """Every array of an index, `NAME.npy` each."""
@@ -46,23 +46,23 @@ FEDERATED_ARRAYS = {
     "negative_offsets": "int64 (n + 1,)",
     "not_exhaustive_labels": "int32: classes whose objects are not all annotated, image by image",
     "not_exhaustive_offsets": "int64 (n + 1,)",
-    "ignored": "bool (m,): marked with `ignore`, which LVIS's metrics heed",
+    "ignored": "bool (m,): marked with `ignore`, which LVIS's metrics use",
 }
-"""Further ones, only where an image lists verified classes, as in LVIS."""
+"""Further arrays, only where an image lists verified classes, as in LVIS."""
 
 _PREPARE_AGAIN = "Run `codetr prepare` again."
 
 
 def open_index(folder: Path) -> dict[str, NDArray[Any]]:
-    """Map the arrays of an index, read-only; those of `FEDERATED_ARRAYS` and of tar files only if it has them.
+    """Map the arrays of an index, read-only; those of `FEDERATED_ARRAYS` and of tar files only if they exist.
 
     Raises:
-        UserError: an array is missing, unreadable, or does not fit the others.
+        UserError: an array is missing, unreadable, or inconsistent with the others.
     """
     arrays = _open(folder, ARRAYS)
     images, objects = len(arrays["image_ids"]), len(arrays["annotation_ids"])
     lengths = {
-        **dict.fromkeys(("sizes", "upright", "digests", "file_sizes", "fingerprints"), images),
+        **dict.fromkeys(("sizes", "upright", "digests", "file_sizes", "perceptual_hashes"), images),
         **dict.fromkeys(("path_offsets", "object_offsets"), images + 1),
         **dict.fromkeys(("boxes_xywh", "labels", "areas", "iscrowd", "trainable"), objects),
         "segmentation_offsets": objects + 1,
@@ -84,8 +84,13 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def object_images(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Return (objects,) the position of the image of every object of an index."""
+    return np.repeat(np.arange(len(arrays["image_ids"])), np.diff(arrays["object_offsets"]))
+
+
 def _open(folder: Path, described: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-    """Map arrays, which have to be what descriptions such as "int32 (n, 2): height, width" begin with."""
+    """Map arrays; descriptions such as "int32 (n, 2): height, width" begin with their type and shape."""
     arrays = {}
     for name, description in described.items():
         path = folder / f"{name}.npy"

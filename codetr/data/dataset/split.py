@@ -1,4 +1,4 @@
-"""A split of a prepared dataset: opened in milliseconds, however large, and cheap to hand to loader processes."""
+"""A split of a prepared dataset: opens in milliseconds whatever its size, and is cheap to pass to loader processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import as_list, read_classes
-from codetr.data.dataset.index import open_index
+from codetr.data.dataset.index import object_images, open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import decode
@@ -25,10 +25,10 @@ from codetr.data.storage.s3 import SCHEME, S3Address, StorageError
 from codetr.data.storage.tar import Member, is_sharded, read_member, shard_path, stored_member
 
 LOCATIONS = "locations.json"
-"""The image folder, tar file or S3 prefix of every split: absolute, or relative to the dataset folder. Not part of the
-dataset's digest.
+"""File with the image folder, tar file or S3 prefix of every split, absolute or relative to the dataset folder.
 
-A split of several sources has a list of folders, and the paths in its index begin with a position in it."""
+It is not part of the digest of the dataset. A split of several sources has a list of folders, and the paths in its
+index begin with an index into it."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class ImageRecord:
 
     Attributes:
         image_id: original id.
-        path: the image file, or the tar file that it is in, or the object on S3.
+        path: the image file, or its tar file, or the object on S3.
         height: rows of the decoded image.
         width: columns of the decoded image.
         upright: the EXIF orientation is to be applied when decoding.
         digest: SHA-256 of the file when the dataset was prepared, as `sha256:<hex>`.
-        file_size: bytes of the file when the dataset was prepared.
+        file_size: in bytes, when the dataset was prepared.
         boxes_xywh: (objects, 4) float64 x, y, width, height in pixels, as annotated.
         labels: (objects,) int32 in [0, classes).
         areas: (objects,) float64 square pixels.
         iscrowd: (objects,) bool.
-        trainable: (objects,) bool: to be trained on; the others (crowds, ignored, less than a pixel) only evaluated.
+        trainable: (objects,) bool: used for training; others (crowds, ignored, below a pixel) are only evaluated.
         annotation_ids: (objects,) int64.
         segmentations: polygons or run-length code of every object as JSON, empty where it has none.
         negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
-        not_exhaustive: (n,) int32 labels of which not every object is annotated, likewise.
-        member: where it is in the tar file; None for a file of its own.
+        not_exhaustive: (n,) int32 labels of which not every object is annotated; None where `negative` is.
+        member: its location in the tar file; None for a plain file or an object on S3.
     """
 
     image_id: int
@@ -74,11 +74,11 @@ class ImageRecord:
     member: Member | None = None
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
-        """Segmentation of object `k`: polygons, a run-length code, or None."""
+        """Return the segmentation of object `k`: polygons, a run-length code, or None."""
         return json.loads(self.segmentations[k]) if self.segmentations[k] else None
 
     def mask(self, k: int) -> NDArray[np.bool_]:
-        """(height, width) bool mask of object `k`; its box, filled, if it has no segmentation."""
+        """Return the (height, width) bool mask of object `k`; its box, filled, if it has no segmentation."""
         segmentation = self.segmentation(k)
         if segmentation is not None:
             return decode(segmentation, self.height, self.width)
@@ -92,7 +92,7 @@ class ImageRecord:
         """Decode the image: (height, width, 3) uint8 RGB.
 
         Raises:
-            BadImageError: the file is gone, damaged, or has other content than when the dataset was prepared.
+            BadImageError: the file is missing, damaged, or has changed since the dataset was prepared.
             StorageError: it is on S3, which as a whole cannot be used.
         """
         where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
@@ -117,12 +117,12 @@ class ImageRecord:
         if self.member is not None:
             content = read_member(self.path, self.member)
         else:
-            # The digest tells all that the size does, but not what it is that changed.
+            # The digest would find this too, but could not say what has changed.
             if (size := self.path.stat().st_size) != self.file_size:
                 problem = f"has {size} bytes, had {self.file_size} when prepared"
                 raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
             content = self.path.read_bytes()
-        # What is there now may be another image, as good a one but for its annotations.
+        # The file may be another valid image, which the annotations do not belong to.
         require_digest(content, self.digest, where)
         return content
 
@@ -131,14 +131,14 @@ _PREPARE_AGAIN = "Run `codetr prepare` again."
 
 
 class Split:
-    """One split of a prepared dataset. Pickles as its location only, so that processes map the same files.
+    """One split of a prepared dataset. It is pickled as its path only, so that all processes map the same files.
 
     Attributes:
         dataset: the dataset folder.
         name: the split.
         names: class names by label.
         category_ids: original category ids by label, ascending.
-        frequencies: how common the classes are, by label.
+        frequencies: frequencies of the classes by label.
     """
 
     def __init__(self, dataset: Path, name: str) -> None:
@@ -165,7 +165,7 @@ class Split:
 
     @property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """All arrays of the index, by the names of `codetr.data.dataset.index.ARRAYS`."""
+        """All arrays of the index, by the names in `codetr.data.dataset.index`."""
         return self._arrays
 
     @property
@@ -184,12 +184,10 @@ class Split:
         return self._arrays["labels"]
 
     @property
-    def trained_on(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Image index and label of every object that is trained on, two arrays (objects,), in the order of images."""
-        counts = np.diff(self._arrays["object_offsets"])
-        images = np.repeat(np.arange(len(self)), counts)
+    def trainable_objects(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Image index and label of every trainable object, two arrays (objects,), in the order of images."""
         trainable = self._arrays["trainable"]
-        return images[trainable], self.labels[trainable]
+        return object_images(self._arrays)[trainable], self.labels[trainable]
 
     @property
     def federated(self) -> bool:
@@ -198,21 +196,21 @@ class Split:
 
     @property
     def without_segmentation(self) -> int:
-        """How many of the objects that are trained on have no segmentation."""
+        """Number of trainable objects without a segmentation."""
         return int(np.count_nonzero((np.diff(self._arrays["segmentation_offsets"]) == 0) & self._arrays["trainable"]))
 
     def path(self, i: int) -> ImageRoot:
-        """The file of image `i`, or the tar file that it is in, or the object on S3."""
-        source, path = self._place(i)
+        """Return the file of image `i`, or its tar file, or the object on S3."""
+        source, path = self._source_and_path(i)
         root, member = self._roots[source], stored_member(self._arrays, i, path)
         return root / path if member is None or isinstance(root, S3Address) else shard_path(root, member.shard)
 
     def digest(self, i: int) -> str:
-        """SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
+        """Return the SHA-256 of the file of image `i` when the dataset was prepared, as `sha256:<hex>`."""
         return f"sha256:{self._arrays['digests'][i].tobytes().hex()}"
 
     def record(self, i: int) -> ImageRecord:
-        """Image `i` with its objects."""
+        """Return image `i` with its objects."""
         arrays = self._arrays
         objects = slice(int(arrays["object_offsets"][i]), int(arrays["object_offsets"][i + 1]))
         bounds = arrays["segmentation_offsets"][objects.start : objects.stop + 1]
@@ -234,18 +232,18 @@ class Split:
             segmentations=tuple(arrays["segmentations"][start:stop].tobytes() for start, stop in pairwise(bounds)),
             negative=self._verified("negative", i),
             not_exhaustive=self._verified("not_exhaustive", i),
-            member=stored_member(arrays, i, self._place(i)[1]),
+            member=stored_member(arrays, i, self._source_and_path(i)[1]),
         )
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
-        """Segmentation of object `k` of the split: polygons, a run-length code, or None."""
+        """Return the segmentation of object `k` of the split: polygons, a run-length code, or None."""
         start, stop = self._arrays["segmentation_offsets"][k : k + 2]
         return json.loads(self._arrays["segmentations"][start:stop].tobytes()) if stop > start else None
 
     def to_coco(self) -> dict[str, Any]:
-        """The split as COCO ground truth: what the annotation file says about everything that was not dropped.
+        """Return the split as COCO ground truth: the annotation file without the records that were dropped.
 
-        Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones. Of a
+        Boxes and areas are those of the file to the last bit, crowds are included, ids are the original ones. For a
         federated dataset it is LVIS ground truth: images list verified categories, categories their frequency.
         """
         images: list[dict[str, Any]] = []
@@ -285,10 +283,10 @@ class Split:
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def source(self, i: int) -> int:
-        """The position of image `i`'s source among those of the split; 0 if it has a single one."""
-        return self._place(i)[0]
+        """Return the index of the source of image `i` among those of the split; 0 if there is only one."""
+        return self._source_and_path(i)[0]
 
-    def _place(self, i: int) -> tuple[int, str]:
+    def _source_and_path(self, i: int) -> tuple[int, str]:
         path = self.relative_path(i)
         if len(self._roots) == 1:
             return 0, path
@@ -302,7 +300,7 @@ class Split:
         return np.array(self._arrays[f"{name}_labels"][start:stop])
 
     def relative_path(self, i: int) -> str:
-        """The file of image `i`, relative to the image folder; of several sources, after the position of its own."""
+        """Return the file of image `i` relative to its image folder; with several sources, after its source index."""
         start, stop = self._arrays["path_offsets"][i : i + 2]
         return self._arrays["paths"][start:stop].tobytes().decode()
 
@@ -312,7 +310,7 @@ def _image_roots(dataset: Path, split: str) -> list[ImageRoot]:
     locations = read_json(path)
     values = locations.values() if isinstance(locations, dict) else [None]
     if not all(isinstance(folder, str) for value in values for folder in (as_list(value) or [value])):
-        raise UserError("is not an object of image folders by split", where=str(path))
+        raise UserError("is not a JSON object with the image folders of every split", where=str(path))
     if split not in locations:
         raise UserError(f"has no split '{split}' (it has {', '.join(locations) or 'none'})", where=str(dataset))
     roots = [
@@ -321,6 +319,6 @@ def _image_roots(dataset: Path, split: str) -> list[ImageRoot]:
     ]
     for root in roots:
         if isinstance(root, Path) and not (root.is_dir() or (root.is_file() and is_sharded(root))):
-            hint = f"Images are referenced, not copied: bring the folder back, correct {path}, or prepare again."
-            raise UserError(f"the image folder of split '{split}' is gone", where=str(root), hint=hint)
+            hint = f"Images are referenced, not copied: restore the folder, correct {path}, or prepare again."
+            raise UserError(f"the image folder of split '{split}' does not exist", where=str(root), hint=hint)
     return roots

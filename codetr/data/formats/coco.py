@@ -1,8 +1,7 @@
-"""Reading COCO annotation files from outside: any encoding they come in, nothing they could do to us.
+"""Read COCO annotation files, which are untrusted, in any encoding.
 
-Nearly all of such a file is its list of annotations. That is cut out, and read as columns; `json` reads the rest, and
-everything of a file that another parser does not take for strict JSON without repeated keys: it alone has the say on
-what is wrong with a file.
+Most of such a file is its list of annotations, which is read as columns by msgspec. Python's `json` reads the rest, and
+all of a file that msgspec rejects or that has repeated keys: `json` alone decides whether and why a file is invalid.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.validation.findings import Findings
 
 MAX_BYTES = 16 << 30
-"""Upper bound of an annotation file after decompression; larger than any published set by far."""
+"""Upper bound of an annotation file after decompression; far larger than any published set."""
 
 _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 20
@@ -34,13 +33,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A COCO file, with entries of any type: nothing is checked yet.
+    """The content of a COCO file, with entries of any type: nothing is checked yet.
 
     Attributes:
-        images: the list of this name.
-        annotations: likewise.
-        categories: likewise.
-        content: the whole file, these three lists included.
+        images: the list `images`.
+        annotations: the list `annotations`.
+        categories: the list `categories`.
+        content: the whole file, including these three lists.
     """
 
     images: list[Any]
@@ -110,11 +109,11 @@ def _gunzip(stream: Any, where: str) -> Iterator[bytes]:
     except zlib.error as error:
         raise UserError(f"is not valid gzip: {error}", where=where) from None
     if not decompressor.eof:
-        raise UserError("is gzip that ends in the middle: the file was cut short", where=where)
+        raise UserError("is truncated gzip", where=where, hint="Download or copy it again.")
 
 
 def _to_utf8(content: bytes, where: str, findings: Findings) -> bytes:
-    """The text without its byte-order mark, in UTF-8 that has been checked."""
+    """Return the text as valid UTF-8 without a byte-order mark."""
     encoding = "utf-8"
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),
@@ -123,7 +122,7 @@ def _to_utf8(content: bytes, where: str, findings: Findings) -> bytes:
     ):
         if content.startswith(mark):
             encoding = name
-            # Without the file's path, which would make equal datasets differ.
+            # Not the path of the file: it would make equal datasets differ.
             findings.add("file_encoding", name)
             break
     try:
@@ -139,27 +138,27 @@ def _to_utf8(content: bytes, where: str, findings: Findings) -> bytes:
 
 
 def _require_utf8(text: bytes) -> None:
-    """Raise `UnicodeDecodeError` unless the bytes are UTF-8, without holding all of it as text."""
+    """Raise `UnicodeDecodeError` unless the bytes are UTF-8, without decoding all of them at once."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(text), _BLOCK):
             decoder.decode(text[start : start + _BLOCK])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        text.decode()  # knows the place
+        text.decode()  # its error has the position in the whole text
 
 
 def _parse(text: bytes, where: str) -> Any:
     try:
         return _cut_annotations(text)
     except (msgspec.MsgspecError, _RepeatedKeyError, ValueError, RecursionError):
-        pass  # if there is a fault at all, it is told with its place in the whole file
+        pass  # if the file is invalid, the error below has the position in the whole file
     try:
         return _load(text)
     except json.JSONDecodeError as error:
-        cut_short = error.pos >= len(error.doc.rstrip())
+        truncated = error.pos >= len(error.doc.rstrip())
         problem = f"is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
-        raise UserError(problem, where=where, hint="It seems to be cut short." if cut_short else None) from None
+        raise UserError(problem, where=where, hint="It seems to be truncated." if truncated else None) from None
     except RecursionError:
         raise UserError("is nested too deeply to be an annotation file", where=where) from None
     except _RepeatedKeyError as error:
@@ -174,15 +173,19 @@ class _File(msgspec.Struct):
 
 
 def _cut_annotations(text: bytes) -> dict[str, Any]:
-    """A file, its annotations as columns; raises anything if that does not work out."""
+    """Parse a file with its annotations as columns.
+
+    Raises:
+        ValueError, RecursionError, _RepeatedKeyError, msgspec.MsgspecError: `json` has to read the file.
+    """
     # A raw message is a view of the text.
     found = np.frombuffer(msgspec.json.decode(text, type=_File).annotations, np.uint8)
     start = found.ctypes.data - np.frombuffer(text, np.uint8).ctypes.data
     stop = start + len(found)
     if text[start : start + 1] != b"[":
-        raise ValueError("no list")
-    # What is left has the key `annotations` twice if the file has.
-    content = _load(text[:start] + b"[]" + text[stop:])
+        raise ValueError("not a list")
+    # The rest has the key `annotations` twice if the file has.
+    content: dict[str, Any] = _load(text[:start] + b"[]" + text[stop:])
     content["annotations"] = RawAnnotations.of_text(text, start, stop, _load)
     return content
 
@@ -196,7 +199,7 @@ class _RepeatedKeyError(Exception):
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON leaves open what a repeated key means; taking the last value would lose the first silently."""
+    """Raise `_RepeatedKeyError` for a repeated key: JSON does not define it, and `json` drops the first value."""
     values = dict(pairs)
     if len(values) != len(pairs):
         seen: set[str] = set()

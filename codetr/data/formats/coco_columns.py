@@ -215,7 +215,7 @@ def _read_chunk(
             if begin < 0:
                 begin = text.index(written, end, stop)
             end = begin + size
-        byte_ranges.append((0, begin, end))
+        byte_ranges.append((begin, end))
     positions = first + np.flatnonzero(typed)
     columns = _to_columns(text, positions, rows, [segmentation or [] for segmentation in polygons], byte_ranges)
     return columns, np.array(ids, np.int64)
@@ -242,7 +242,7 @@ def _to_columns(
     positions: NDArray[np.int64],
     rows: list[_Row],
     polygons: list[list[list[float]]],
-    byte_ranges: list[tuple[int, int, int]],
+    byte_ranges: list[tuple[int, int]],
 ) -> _Columns:
     """Return the annotations whose polygons have three points or more."""
     parts = list(chain.from_iterable(polygons))
@@ -262,8 +262,8 @@ def _to_columns(
         firsts = np.cumsum(coordinates[present] // 2) - coordinates[present] // 2
         extents_xyxy[present, :2] = np.minimum.reduceat(points, firsts)
         extents_xyxy[present, 2:] = np.maximum.reduceat(points, firsts)
-    segmentations = np.array(byte_ranges, np.int64).reshape(-1, 3)
-    segmentations[~present] = 0
+    segmentations = np.zeros((len(rows), 3), np.int64)
+    segmentations[present, 1:] = np.array(byte_ranges, np.int64).reshape(-1, 2)[present]
     iscrowd = np.array([row.iscrowd == 1 for row in rows], bool)
     table = AnnotationTable(
         annotation_ids=np.array([row.id for row in rows], np.int64),
@@ -277,7 +277,8 @@ def _to_columns(
         segmentations=segmentations,
         texts=(text,),
     )
-    return _Columns(table.take(~invalid), positions[~invalid], extents_xyxy[~invalid])
+    valid = slice(None) if not invalid.any() else ~invalid
+    return _Columns(table.take(~invalid), positions[valid], extents_xyxy[valid])
 
 
 def _given_id(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""What a source lists, in whatever format: COCO's three lists, and where in the user's files each entry stands."""
+"""The content of a source of any format, as the three lists of a COCO file."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from codetr.data.storage.image_store import ImageRoot
 
 
 @dataclass(frozen=True)
-class Records:
-    """The content of one source.
+class RawSource:
+    """The content of one source; nothing is checked yet.
 
     Attributes:
-        file: images, annotations and categories as a COCO file has them; nothing is checked yet.
-        images: the folder, tar file or prefix on S3 that the images' file names are relative to.
+        file: images, annotations and categories as in a COCO file.
+        images: the folder, tar file or prefix on S3 that the file names of images are relative to.
         digest: of the annotations, as `sha256:<hex>`.
-        numbered: category ids are the source's own. VOC has none, so that theirs mean nothing elsewhere.
-        identified: image and annotation ids are the source's own; VOC and YOLO have none.
+        has_category_ids: category ids come from the source. VOC has none, so its ids are assigned by the reader.
+        has_record_ids: image and annotation ids come from the source. VOC and YOLO have none.
     """
 
     file: CocoFile
     images: ImageRoot
     digest: str
-    numbered: bool = True
-    identified: bool = True
+    has_category_ids: bool = True
+    has_record_ids: bool = True
 
 
 @dataclass(frozen=True)
 class MalformedRow:
-    """What stands in the list of annotations for a row of a label file that is none.
+    """An entry of the list of annotations for a malformed row of a label file.
 
     Attributes:
         text: the row.
-        image_id: whose file it is in.
+        image_id: the image of the label file.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Small text files of annotation folders, read within limits."""
+"""Read the small text files of annotation folders, within limits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_imag
 MAX_BYTES = 16 << 20
 """Upper bound of the annotations of a single image."""
 
-
 MAX_LIST_BYTES = 1 << 30
 """Upper bound of a list of images."""
 
 
 class TextFiles:
-    """Reads many small files of one source, none from outside its root, and digests them.
+    """Read many small files of one source, none of them outside its root, and compute their digest.
 
     Args:
-        root: the folder that holds all of them, resolved.
+        root: the folder of all files, resolved.
 
     Attributes:
-        problems: what is wrong with those that are no use.
+        problems: one message for each file that cannot be used.
     """
 
     def __init__(self, root: Path) -> None:
@@ -34,13 +33,13 @@ class TextFiles:
 
     @property
     def digest(self) -> str:
-        """Of the names and contents of all files read, as `sha256:<hex>`."""
+        """Digest of the names and contents of all files read, as `sha256:<hex>`."""
         return sha256_json(sorted(self._digests.items()))
 
     def read(self, name: str, limit: int = MAX_BYTES) -> bytes | None:
-        """The content of the file `name` relative to the root; None if there is none, or it is no use.
+        """Return the content of the file `name` relative to the root; None if it is missing or cannot be used.
 
-        The latter is noted in `problems`: nobody knows what is on that image.
+        A file that cannot be used is added to `problems`.
         """
         try:
             path = self._root / resolve_image(self._root, name)
@@ -61,7 +60,7 @@ class TextFiles:
         return content
 
     def read_lines(self, name: str, limit: int = MAX_BYTES) -> list[str] | None:
-        """The lines of a file of UTF-8 text; None as `read` has it."""
+        """Return the lines of a file of UTF-8 text; None if it is missing or cannot be used, see `read`."""
         content = self.read(name, limit)
         if content is None:
             return None
@@ -72,12 +71,13 @@ class TextFiles:
             return None
 
     def reject(self, name: str, problem: str) -> None:
-        """Note that a file is no use."""
+        """Add a file that cannot be used to `problems`."""
         self.problems.append(f"{name} {problem}")
 
-    def require_sound(self, where: Path) -> None:
-        """Raise `UserError` if there was a file that is no use; the message names the first ones."""
+    def require_no_problems(self, where: Path) -> None:
+        """Raise `UserError` if a file cannot be used; the message names the first ones."""
         if self.problems:
-            hint = "Nobody knows what is on these images: mend the files, or take the images out."
-            problem = f"{len(self.problems)} annotation file(s) are no use: {listed(sorted(self.problems), 5, '; ')}"
+            hint = "Fix these files, or remove their images from the split."
+            shown = listed(sorted(self.problems), 5, "; ")
+            problem = f"{len(self.problems)} annotation file(s) cannot be parsed: {shown}"
             raise UserError(problem, where=str(where), hint=hint)

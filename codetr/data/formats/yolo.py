@@ -1,10 +1,10 @@
-"""YOLO datasets as Ultralytics documents them (docs.ultralytics.com/datasets/detect and /segment) as COCO's lists.
+"""Read YOLO datasets (format: docs.ultralytics.com/datasets/detect and /segment) as COCO lists.
 
     data.yaml               path: the root; train, val, test: folders or lists of images; names: the classes
     images/train/a.jpg      an image
-    labels/train/a.txt      its objects, a row each: class cx cy width height, or class x1 y1 x2 y2 x3 y3 ...
+    labels/train/a.txt      its objects, one row each: class cx cy width height, or class x1 y1 x2 y2 x3 y3 ...
 
-All coordinates are shares of the image's width and height as a viewer shows it, so every image's header is read.
+All coordinates are relative to the width and height of the image as displayed, so every image header is read.
 """
 
 from __future__ import annotations
@@ -26,46 +26,48 @@ from codetr.core.progress import track
 from codetr.core.settings import read_yaml
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
-from codetr.data.formats.raw_source import MalformedRow, Records
+from codetr.data.formats.raw_source import MalformedRow, RawSource
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
-from codetr.data.images import read_header
-from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, resolve_image
+from codetr.data.images import IMAGE_SUFFIXES, read_header
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
 from codetr.data.validation.findings import Findings
 
 MAX_YAML_BYTES = 1 << 20
 """Upper bound of a data.yaml; one with the 1,203 classes of LVIS has 30 kB."""
 
 MAX_YAML_DEPTH = 20
-"""Of lists and mappings within each other; there are three in sound files."""
+"""Nesting depth of lists and mappings; valid files have three."""
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """An image's (height, width), None if it cannot be read, and its label file with the lines, None if missing."""
+    """(height, width) of an image, None if unreadable; its label file, and the lines of that, None if missing."""
 
     size: tuple[int, int] | None
     file: str
     lines: list[str] | None
 
 
-def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *, workers: int) -> Records:
+def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *, workers: int) -> RawSource:
     """Read one split of a YOLO dataset.
 
     Args:
         path: the data.yaml.
-        images: the root, instead of the `path` that data.yaml names; nothing outside it is read.
-        split: which of data.yaml's sets: train, val or test.
-        findings: what is noticed is added here.
+        images: the root, instead of the `path` in data.yaml; nothing outside of it is read.
+        split: the set of data.yaml to read: train, val or test.
+        findings: receives what is found.
         workers: number of threads.
 
     Raises:
-        UserError: data.yaml is unsound, or names something that is missing or outside the root; a label file is no
-            text or too large; or no image has a label file.
+        UserError: data.yaml is invalid, or has a path that is missing or outside the root; a label file is not text
+            or too large; or no image has a label file.
     """
     values = _read_values(path)
     where = str(path)
     if "kpt_shape" in values:
-        raise UserError("has kpt_shape: it is a dataset of poses, whose labels have other columns", where=where)
+        raise UserError(
+            "has kpt_shape: labels of pose datasets, which have other columns, are not supported", where=where
+        )
     classes = _classes(values, where)
     root = _root(path, values, images)
     names = _image_names(values, split, root, where)
@@ -76,24 +78,28 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
         try:
             return _Labels(_size(root, name), label, files.read_lines(label))
         except UnsafePathError:
-            return _Labels(None, label, [])  # it is reported, and dropped, where every image is checked
+            return _Labels(None, label, [])  # the check of all images reports and drops it
 
     counted = sorted(Counter(names).items())
     with ThreadPoolExecutor(workers) as pool:
         found = list(track(pool.map(read, [name for name, _ in counted]), len(counted), f"reading {split} annotations"))
-    files.require_sound(path)
+    files.require_no_problems(path)
     if all(labels.lines is None for labels in found):
         problem = f"none of the {len(found)} {split} images has a label file"
-        hint = f"Labels lie in a folder 'labels' beside 'images': '{counted[0][0]}' needs '{found[0].file}'."
+        hint = f"Labels are in a folder 'labels' next to 'images': '{counted[0][0]}' needs '{found[0].file}'."
         raise UserError(problem, where=where, hint=hint)
     listed_images: list[Any] = []
     annotations: list[Any] = []
-    places: dict[str, list[str]] = {"images": [], "annotations": [], "categories": [f"names: {n}" for n in classes]}
+    source_lines: dict[str, list[str]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [f"names: {n}" for n in classes],
+    }
     for number, ((name, listed), labels) in enumerate(zip(counted, found, strict=True), 1):
         height, width = labels.size or (None, None)
         image = {"id": number, "file_name": name, "height": height, "width": width}
         listed_images += [image] * listed
-        places["images"] += [name] * listed
+        source_lines["images"] += [name] * listed
         if labels.lines is None:
             findings.add("label_file_missing", labels.file)
         for line, row in enumerate(labels.lines or [], 1):
@@ -104,16 +110,16 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
                 annotations.append(MalformedRow(row.strip(), number))
             else:
                 annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
-            places["annotations"].append(f"{labels.file}, line {line}")
-    findings.source_lines = places
+            source_lines["annotations"].append(f"{labels.file}, line {line}")
+    findings.source_lines = source_lines
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     file = CocoFile(listed_images, RawAnnotations(annotations), categories)
     digest = sha256_json([list(classes.items()), [name for name, _ in counted], files.digest])
-    return Records(file, root, digest, identified=False)
+    return RawSource(file, root, digest, has_record_ids=False)
 
 
-def lists_labelled(path: Path, images: Path | None, split: str) -> bool:
-    """Whether a data.yaml names images for a split, others than for train, of which one at least has a label file.
+def has_labelled_split(path: Path, images: Path | None, split: str) -> bool:
+    """Return whether a data.yaml lists images for a split, other than those of train, and at least one has labels.
 
     Args:
         path: the data.yaml.
@@ -125,12 +131,12 @@ def lists_labelled(path: Path, images: Path | None, split: str) -> bool:
         if values.get(split) == values.get("train"):
             return False
         root = _root(path, values, images)
-        return any(_is_there(root, _label_name(name)) for name in _image_names(values, split, root, str(path)))
+        return any(_exists(root, _label_name(name)) for name in _image_names(values, split, root, str(path)))
     except UserError:
-        return False  # what is wrong with train is told where that is read
+        return False  # reading train reports the problem
 
 
-def _is_there(root: Path, name: str) -> bool:
+def _exists(root: Path, name: str) -> bool:
     try:
         resolve_image(root, name)
     except (NoFileError, UnsafePathError):
@@ -146,17 +152,17 @@ def _read_values(path: Path) -> dict[str, Any]:
     with suppress(yaml.YAMLError), path.open("rb") as stream:  # `read_yaml` says what is wrong
         for event in yaml.parse(stream, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            # A few lines of references to references can stand for more values than any memory holds, and brackets
-            # within brackets take the parser hours.
+            # A few lines of nested aliases can expand to more values than fit into memory, and deep nesting takes the
+            # parser hours.
             if isinstance(event, yaml.AliasEvent):
-                raise UserError("has YAML references (*name)", where=where, hint="Write the values out.")
+                raise UserError("has YAML aliases (*name)", where=where, hint="Write the values out.")
             if depth > MAX_YAML_DEPTH:
                 raise UserError("is nested too deeply to be a data.yaml", where=where)
     return read_yaml(path)
 
 
 def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
-    """Class names by number."""
+    """Return class names by number."""
     names = values.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -165,10 +171,10 @@ def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
         raise UserError("has no usable 'names'", where=where, hint=hint)
     for number, name in names.items():
         if type(number) is not int or number < 0 or name is None or isinstance(name, list | dict):
-            raise UserError(f"names: '{number}' is no class number from 0 on, or has no name", where=where)
+            raise UserError(f"names: '{number}' is not a class number (0, 1, …), or has no name", where=where)
         if not isinstance(name, str) and type(name) is not int:
-            problem = f"names: {number}: YAML reads this name as {name!r:.40}"
-            raise UserError(problem, where=where, hint="Write it in quotes.")
+            problem = f"names: {number}: YAML parses this name as {name!r:.40}"
+            raise UserError(problem, where=where, hint="Put it in quotes.")
     count = values.get("nc", len(names))
     if count != len(names):
         raise UserError(f"nc is {count!r:.40}, but there are {len(names)} names", where=where)
@@ -180,48 +186,48 @@ def _root(path: Path, values: dict[str, Any], images: Path | None) -> Path:
         return images
     given = values.get("path") or "."
     if not isinstance(given, str):
-        raise UserError("path: is not a text", where=str(path))
+        raise UserError("path: is not a string", where=str(path))
     folder = path.parent
     root = (folder / given).resolve()
     if not root.is_dir() and Path(given).name == folder.name:
-        root = folder  # relative to the folder that Ultralytics keeps its datasets in
-    hint = "Name the root with --images, or `images` in params.yaml."
+        root = folder  # the path is relative to the datasets folder of Ultralytics
+    hint = "Give the root with --images, or `images` in params.yaml."
     if not root.is_relative_to(folder):
-        raise UserError(f"path: '{given}' leads out of the folder of this file", where=str(path), hint=hint)
+        raise UserError(f"path: '{given}' is outside of the folder of this file", where=str(path), hint=hint)
     if not root.is_dir():
-        raise UserError(f"path: '{given}' is no folder here", where=str(path), hint=hint)
+        raise UserError(f"path: there is no folder '{given}'", where=str(path), hint=hint)
     return root
 
 
 def _image_names(values: dict[str, Any], split: str, root: Path, where: str) -> list[str]:
-    """The images of a split, relative to the root."""
+    """Return the images of a split, relative to the root."""
     entries = values.get(split)
     if isinstance(entries, str):
         entries = [entries]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
         sets = ", ".join(name for name in ("train", "val", "test") if values.get(name)) or "none"
-        hint = "It takes a folder of images, a .txt file that lists them, or a list of these."
-        raise UserError(f"names no images for '{split}' (it has: {sets})", where=where, hint=hint)
+        hint = "Give a folder of images, a .txt file that lists them, or a list of these."
+        raise UserError(f"has no images for '{split}' (sets: {sets})", where=where, hint=hint)
     names: list[str] = []
     for entry in entries:
-        place = f"{where}: {split}"
-        # Exports from annotation tools write '../train/images' for a folder beside data.yaml.
+        field = f"{where}: {split}"
+        # Annotation tools export '../train/images' for a folder next to data.yaml.
         name = _inside(root, root, entry) or _inside(root, root, entry.removeprefix("../"))
         if name is None:
-            raise UserError(f"'{entry}' is not there, or leads out of {root}", where=place)
+            raise UserError(f"'{entry}' does not exist, or is outside of {root}", where=field)
         if (root / name).is_dir():
             names += _walk(root, name)
         elif name.endswith(".txt"):
-            names += _listed(root, name, place)
+            names += _listed(root, name, field)
         else:
-            raise UserError(f"'{entry}' is neither a folder nor a .txt file", where=place)
+            raise UserError(f"'{entry}' is neither a folder nor a .txt file", where=field)
     if not names:
         raise UserError("there are no images", where=f"{where}: {split}")
     return names
 
 
 def _inside(root: Path, base: Path, name: str) -> str | None:
-    """What is called `name`, seen from `base`, relative to the root; None if it is not there or outside."""
+    """Return the path `name`, relative to `base`, as a path relative to the root; None if missing or outside."""
     try:
         named = Path(os.path.normpath(base / name))
         target = named.resolve()
@@ -234,7 +240,7 @@ def _inside(root: Path, base: Path, name: str) -> str | None:
 
 def _walk(root: Path, folder: str) -> list[str]:
     names = []
-    # Links to folders are not followed: one that leads upwards would never end.
+    # Links to folders are not followed: one to a parent folder would never end.
     for parent, _, files in os.walk(root / folder, onerror=_refuse):
         names += [
             (Path(parent) / file).relative_to(root).as_posix()
@@ -249,23 +255,23 @@ def _refuse(error: OSError) -> None:
 
 
 def _listed(root: Path, name: str, where: str) -> list[str]:
-    """The images of a list: relative to the root, or if they begin with `./` to the list, or absolute and inside."""
+    """Return the images of a list: paths relative to the root, or to the list after `./`, or absolute inside."""
     files = TextFiles(root)
     lines = files.read_lines(name, MAX_LIST_BYTES)
     if lines is None:
-        raise UserError(files.problems[0] if files.problems else f"'{name}' is no file", where=where)
-    beside = (root / name).parent
+        raise UserError(files.problems[0] if files.problems else f"'{name}' is not a file", where=where)
+    folder = (root / name).parent
     names = []
     for line in filter(None, map(str.strip, lines)):
-        bases = (beside, root) if line.startswith("./") else (root, beside)
+        bases = (folder, root) if line.startswith("./") else (root, folder)
         found = (_inside(root, base, line) for base in bases)
-        # A name that leads nowhere, or outside, is found out where every image is checked.
+        # The check of all images reports a name that is missing or outside.
         names.append(next((inside for inside in found if inside is not None), line))
     return names
 
 
 def _label_name(image: str) -> str:
-    """The label file of an image: the last folder 'images' becomes 'labels', and the suffix '.txt'."""
+    """Return the label file of an image: the last folder 'images' becomes 'labels', and the suffix '.txt'."""
     before, separator, after = f"/{image}".rpartition("/images/")
     path = f"{before}/labels/{after}" if separator else f"/{image}"
     stem, dot, _ = path.rpartition(".")
@@ -273,7 +279,7 @@ def _label_name(image: str) -> str:
 
 
 def _size(root: Path, name: str) -> tuple[int, int] | None:
-    """(height, width) upright; None if the image cannot be read, which is reported where every image is checked.
+    """Return (height, width) upright; None if the image cannot be read, which the check of all images reports.
 
     Raises:
         UnsafePathError: the name must not be followed.
@@ -285,7 +291,7 @@ def _size(root: Path, name: str) -> tuple[int, int] | None:
 
 
 def _annotation(row: str, height: int, width: int) -> dict[str, Any] | None:
-    """A row as a COCO annotation in pixels; None if it is none."""
+    """Return a row as a COCO annotation in pixels; None if it is malformed."""
     first, *rest = row.split()
     try:
         values = [float(text) for text in rest]

@@ -15,17 +15,17 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_json, write_json
 from codetr.data.dataset.classes import write_classes
 from codetr.data.dataset.split import LOCATIONS
-from codetr.data.formats.open_source import Source, fetch, lists_labelled, read
+from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.config import PrepareConfig
-from codetr.data.ingest.draw_splits import partition
+from codetr.data.ingest.draw_splits import draw_splits
 from codetr.data.ingest.image_check import check_images
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
-from codetr.data.storage.image_store import ImageRoot, open_place
+from codetr.data.storage.image_store import ImageRoot, open_storage
 from codetr.data.validation.findings import Findings, Recorder
 from codetr.data.validation.ids import ImageIds
 
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
-    """The files of the sources of every split that is given, or that those of train list besides.
+    """Fetch the files of the sources of every split that is given, or that the sources of train list.
 
     Args:
-        config: sources; its other settings are not used.
-        folder: the dataset folder, where files of DVC repositories are put.
+        config: the sources; its other settings are not used.
+        folder: the dataset folder; files of DVC repositories are stored in it.
 
     Raises:
         UserError: files that are missing or cannot be fetched.
@@ -50,12 +50,12 @@ def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source
         )
         for split, sources in given.items()
     }
-    asked_for = {*given, *(["test"] if config.test_fraction is not None else [])}
+    configured = {*given, *(["test"] if config.test_fraction is not None else [])}
     for split in ("val", "test"):
-        if split not in asked_for and all(lists_labelled(source, split) for source in fetched["train"]):
+        if split not in configured and all(has_labelled_split(source, split) for source in fetched["train"]):
             fetched[split] = fetched["train"]
             where = ", ".join(str(source.annotations) for source in fetched["train"])
-            logger.info("%s is the one that %s lists", split, where)
+            logger.info("using the %s set that %s lists", split, where)
     return fetched
 
 
@@ -66,11 +66,11 @@ def index_sources(
     max_lost_images: float = 1.0,
     recorders: Mapping[str, Recorder] = MappingProxyType({}),
 ) -> None:
-    """Index annotations and images as they are, to be examined: no val is drawn, and what is unusable is no error.
+    """Index annotations and images for an examination: no split is drawn, and unusable splits are no error.
 
     Args:
-        sources: what `fetch_sources` gives.
-        folder: an existing folder that becomes a dataset but for its manifest.
+        sources: the result of `fetch_sources`.
+        folder: an existing folder that becomes a dataset without a manifest.
         max_lost_images: see `PrepareConfig`.
         recorders: by split of a single source, called with every entry of its annotation file.
 
@@ -90,7 +90,7 @@ def read_splits(
     max_lost_images: float,
     recorders: Mapping[str, Recorder] = MappingProxyType({}),
 ) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
-    """Every split, its sources merged, and the categories of all of them."""
+    """Return every split, its sources merged, and the categories of all splits."""
     read_in = [
         (
             split,
@@ -105,13 +105,13 @@ def read_splits(
         for split, several in sources.items()
         for position, files in enumerate(several)
     ]
-    by_name = len(read_in) > len(sources) or not all(source.numbered for _, source in read_in)
+    by_name = len(read_in) > len(sources) or not all(source.has_category_ids for _, source in read_in)
     categories = unify_categories(read_in, by_name=by_name)
     return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
 
 
 def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> DatasetReport:
-    """Write everything but the manifest."""
+    """Write everything except the manifest into the dataset folder."""
     labels = {identifier: label for label, identifier in enumerate(categories)}
     for name, split in splits.items():
         write_index(folder / name, split.images, split.objects, labels)
@@ -123,19 +123,19 @@ def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], fo
 
 
 def _read_source(split: str, name: str, files: Source, max_lost_images: float, findings: Findings) -> CheckedSource:
-    """Read and check one source of a split; `name` tells it from the others."""
+    """Read and check one source of a split; `name` is unique among all sources."""
     threads = min(32, 2 * (os.cpu_count() or 1))
     where = str(files.annotations)
     with findings.of_entry("file", 0) as entry:
-        records = read(files, split, findings, workers=threads)
-        entry.value = records.file
-    raw = records.file
+        raw_source = read(files, split, findings, workers=threads)
+        entry.value = raw_source.file
+    raw = raw_source.file
     categories = read_categories(raw.categories, findings, where)
     frequencies = read_frequencies(raw.categories, categories, findings)
     ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
     entries = read_image_entries(raw, ids, findings, where)
     images = check_images(
-        entries, open_place(records.images), findings, workers=threads, label=f"checking {name} images"
+        entries, open_storage(raw_source.images), findings, workers=threads, label=f"checking {name} images"
     )
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")
@@ -144,7 +144,7 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float, f
         examples = [
             example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
         ]
-        hint = f"Is {records.images} the right folder? Fix the images, or raise max_lost_images."
+        hint = f"Is {raw_source.images} the right folder? Fix the images, or raise max_lost_images."
         problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
         raise UserError(problem, where=where, hint=hint)
     listed = {entry.image_id for entry in entries}
@@ -155,15 +155,15 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float, f
         objects=objects,
         categories=categories,
         frequencies=frequencies,
-        numbered=records.numbered,
-        identified=records.identified,
+        has_category_ids=raw_source.has_category_ids,
+        has_record_ids=raw_source.has_record_ids,
         findings=findings,
         listed_images=listed_images,
         listed_annotations=len(raw.annotations),
-        roots=(records.images,),
+        roots=(raw_source.images,),
         where=where,
         inputs={
-            f"{name}.annotations": records.digest,
+            f"{name}.annotations": raw_source.digest,
             f"{name}.images": sha256_json(sorted([image.path, image.digest] for image in images)),
         },
         lost=reader.lost,
@@ -173,14 +173,14 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float, f
 def draw_missing_splits(
     splits: dict[str, CheckedSplit], shares: Mapping[str, float], config: PrepareConfig
 ) -> dict[str, CheckedSplit]:
-    """Draw val or test, or both, from train. What was lost and found, which is about the files, stays with train."""
+    """Draw val or test, or both, from train. Findings and lost records, which concern the files, stay with train."""
     whole = splits["train"]
-    trained = whole.objects.take(whole.objects.trainable)
-    trained = trained.take(np.argsort(trained.image_ids, kind="stable"))
-    found, starts = np.unique(trained.image_ids, return_index=True)
-    categories = np.split(trained.category_ids, starts[1:])
-    classes = {image: set(ids.tolist()) for image, ids in zip(found.tolist(), categories, strict=True)}
-    parts = partition(whole.images, classes, shares, config.seed, stratify=config.stratify)
+    trainable = whole.objects.take(whole.objects.trainable)
+    trainable = trainable.take(np.argsort(trainable.image_ids, kind="stable"))
+    image_ids, starts = np.unique(trainable.image_ids, return_index=True)
+    categories = np.split(trainable.category_ids, starts[1:])
+    classes = {image: set(ids.tolist()) for image, ids in zip(image_ids.tolist(), categories, strict=True)}
+    parts = draw_splits(whole.images, classes, shares, config.seed, stratify=config.stratify)
     divided = {}
     for name, images in parts.items():
         chosen = np.isin(whole.objects.image_ids, [image.image_id for image in images])
@@ -212,7 +212,7 @@ def require_usable(name: str, split: CheckedSplit) -> None:
         return
     if not split.listed_annotations:
         raise UserError(f"the split '{name}' lists no annotation", where=split.where)
-    kept = f"{len(split.objects)} were kept, and those are crowds, marked with ignore or smaller than a pixel"
+    kept = f"the {len(split.objects)} kept are crowds, marked with ignore or smaller than a pixel"
     problem = (
         f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, "
         f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
@@ -221,7 +221,7 @@ def require_usable(name: str, split: CheckedSplit) -> None:
 
 
 def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:
-    """Fetched images move with the dataset folder, others stay where they are."""
+    """Return the image folders for `LOCATIONS`: relative paths inside the dataset folder, absolute ones outside."""
     shown = [
         root.relative_to(folder).as_posix() if isinstance(root, Path) and root.is_relative_to(folder) else str(root)
         for root in roots

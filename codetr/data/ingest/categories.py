@@ -12,7 +12,7 @@ from codetr.data.validation.ids import as_integer
 
 
 def read_categories(values: list[Any], findings: Findings, where: str) -> dict[int, str]:
-    """Category names by id, in ascending order of ids. Names are made unique.
+    """Return category names by id, in ascending order of ids. Names are made unique.
 
     Raises:
         UserError: one id with two names, or no usable category.
@@ -38,7 +38,7 @@ def read_categories(values: list[Any], findings: Findings, where: str) -> dict[i
                 findings.add("category_repeated", f"categories[{position}]: {identifier} '{name}'")
             else:
                 problem = f"category id {identifier} is listed twice, as '{names[identifier]}' and as '{name}'"
-                raise UserError(problem, where=where, hint="Give each category an id of its own.")
+                raise UserError(problem, where=where, hint="Give every category a unique id.")
             names[identifier] = name
     if not names:
         raise UserError("has no usable category", where=where, hint="Every category needs an integer id and a name.")
@@ -62,7 +62,7 @@ def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
 
 
 def read_frequencies(values: list[Any], categories: Mapping[int, str], findings: Findings) -> dict[int, Frequency]:
-    """How common categories are, by id, where the file says so; of a category listed twice the first counts."""
+    """Return the frequencies of categories by id, where the file has them; of a repeated category the first counts."""
     frequencies: dict[int, Frequency] = {}
     for position, value in enumerate(values):
         identifier = as_integer(value.get("id")) if isinstance(value, dict) else None

@@ -15,16 +15,16 @@ class PrepareConfig(Settings):
 
     Attributes:
         train: annotations and images to train on: one source, or a list of sources that are merged.
-        val: to validate and evaluate on, likewise; None takes what a VOC folder or YOLO's data.yaml in `train` lists
-            for it, else draws it from `train`.
-        test: optional further set to evaluate on, likewise; None takes what is listed, too.
+        val: annotations and images to validate and evaluate on; None uses the val set of a VOC folder or YOLO's
+            data.yaml in `train`, else draws it from `train`.
+        test: optional further set to evaluate on; None uses the test set that `train` lists, if any.
         val_fraction: share of images drawn for val when none is given and none is listed.
         test_fraction: share of images drawn for test, listed or not; None draws none.
-        stratify: of these draws: give every part its share of every class. False lets each image's content alone
-            decide, so that an image stays on its side when others are added.
-        seed: of these draws.
-        max_lost_images: share of a source's images that may be unusable; more is taken for a wrong folder or an
-            interrupted download, and is an error.
+        stratify: give every drawn split its share of every class. With False, the split of an image depends on its
+            content and the seed alone, so it does not change when other images are added.
+        seed: of the draws.
+        max_lost_images: share of a source's images that may be unusable; more is an error, since it points to a wrong
+            folder or an interrupted download.
     """
 
     train: SourceConfigs
@@ -39,13 +39,13 @@ class PrepareConfig(Settings):
     @model_validator(mode="after")
     def _fractions_leave_something(self) -> Self:
         if self.test is not None and self.test_fraction is not None:
-            raise ValueError("test is given, and test_fraction to draw it: only one of them can be meant")
+            raise ValueError("test and test_fraction are both given: set one of them")
         if sum(self.drawn.values()) >= 1:
             raise ValueError(f"val_fraction and test_fraction are {sum(self.drawn.values()):g}: nothing is left")
         return self
 
     @property
     def drawn(self) -> dict[str, float]:
-        """Share of train's images by split that is drawn from it, unless it lists that split itself."""
+        """Share of the images of train that is drawn for each split, unless train lists that split itself."""
         shares = {} if self.val is not None else {"val": self.val_fraction}
         return shares if self.test_fraction is None else {**shares, "test": self.test_fraction}

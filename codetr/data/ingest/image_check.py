@@ -1,4 +1,4 @@
-"""Checking every image file of a split: found, safe, decodable, of the declared size; digested on the way."""
+"""Check every image file of a split: found, safe, decodable, of the declared size; compute its digest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from codetr.core.progress import track
 from codetr.data.images import parse_header, parse_image
 from codetr.data.ingest.image_list import ImageEntry
 from codetr.data.lvis import Verified
-from codetr.data.perceptual_hash import PLAIN, fingerprint
-from codetr.data.storage.image_store import ImageFile, ImagePlace
+from codetr.data.perceptual_hash import NO_HASH, perceptual_hash
+from codetr.data.storage.image_store import ImageFile, ImageStorage
 from codetr.data.storage.paths import NoFileError, UnsafePathError
 from codetr.data.storage.s3 import StorageError
 from codetr.data.storage.tar import AmbiguousNameError, Member
@@ -24,7 +24,7 @@ from codetr.data.validation.findings import Findings
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """An image that can be used.
+    """A usable image.
 
     Attributes:
         image_id: its id.
@@ -33,10 +33,10 @@ class CheckedImage:
         width: columns of the decoded image.
         upright: the EXIF orientation is to be applied when decoding.
         digest: SHA-256 of the file, as `sha256:<hex>`.
-        bytes: size of the file.
-        verified: what is known about its classes in a federated dataset, or None.
-        fingerprint: 64 bits that images which look alike share, see `codetr.data.perceptual_hash`.
-        member: where it is in a tar file; None for a file of its own.
+        file_size: in bytes.
+        verified: its verified classes in a federated dataset, or None.
+        perceptual_hash: 64 bits that similar images share, see `codetr.data.perceptual_hash`.
+        member: its location in a tar file; None for a plain file or an object on S3.
     """
 
     image_id: int
@@ -45,15 +45,15 @@ class CheckedImage:
     width: int
     upright: bool
     digest: str
-    bytes: int
+    file_size: int
     verified: Verified | None = None
-    fingerprint: int = PLAIN
+    perceptual_hash: int = NO_HASH
     member: Member | None = None
 
 
 @dataclass
 class ImageCheck:
-    """The outcome of one image's check, made in a thread; findings are added in the file's order afterwards.
+    """The result of checking one image in a thread; findings are added in the order of the file afterwards.
 
     Attributes:
         image: None if it cannot be used.
@@ -67,26 +67,26 @@ class ImageCheck:
 
 
 def check_images(
-    entries: list[ImageEntry], place: ImagePlace, findings: Findings, *, workers: int, label: str
+    entries: list[ImageEntry], storage: ImageStorage, findings: Findings, *, workers: int, label: str
 ) -> list[CheckedImage]:
     """Check the image files of one split, in threads, with progress.
 
     Args:
         entries: the images as listed.
-        place: where they are.
-        findings: what is wrong with them is added here.
+        storage: their files.
+        findings: receives what is found.
         workers: number of threads.
-        label: what to call this in the progress display.
+        label: shown in the progress display.
 
     Returns:
-        The images that can be used, in order.
+        The usable images, in order.
 
     Raises:
-        StorageError: the place as a whole cannot be used.
+        StorageError: the storage as a whole cannot be used.
     """
     pool = ThreadPoolExecutor(workers)
     try:
-        checks = list(track(pool.map(lambda entry: check_image(entry, place), entries), len(entries), label))
+        checks = list(track(pool.map(lambda entry: check_image(entry, storage), entries), len(entries), label))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
     for listed, check in zip(entries, checks, strict=True):
@@ -99,19 +99,19 @@ def check_images(
     return images
 
 
-def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
+def check_image(entry: ImageEntry, storage: ImageStorage) -> ImageCheck:
     """Check one image file.
 
     Args:
         entry: the image as listed.
-        place: where it is.
+        storage: the files of its source.
 
     Raises:
-        StorageError: the place as a whole cannot be used.
+        StorageError: the storage as a whole cannot be used.
     """
     check = ImageCheck()
     example = f"image {entry.image_id}"
-    found = _locate(entry, place, check, example)
+    found = _read_file(entry, storage, check, example)
     if found is None:
         return check
     example = f"{example} '{found.path}'"
@@ -145,20 +145,20 @@ def check_image(entry: ImageEntry, place: ImagePlace) -> ImageCheck:
         sha256_bytes(content),
         len(content),
         entry.verified,
-        fingerprint=fingerprint(pixels),
+        perceptual_hash=perceptual_hash(pixels),
         member=found.member,
     )
     return check
 
 
-def _locate(entry: ImageEntry, place: ImagePlace, check: ImageCheck, example: str) -> ImageFile | None:
-    """The image's file, or None with the reason noted."""
+def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, example: str) -> ImageFile | None:
+    """Return the file of an image, or None with the reason added to the findings of `check`."""
     if not entry.names:
         check.findings.append(("image_unnamed", example))
         return None
     for name in entry.names:
         try:
-            found = place.fetch(name)
+            found = storage.read(name)
         except UnsafePathError as error:
             check.findings.append(("image_unsafe_path", f"{example} '{name}': {error}"))
             return None

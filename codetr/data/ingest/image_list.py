@@ -1,4 +1,4 @@
-"""Categories and images as an annotation file lists them: checked, identified, ready to be looked up."""
+"""Read the list of images of an annotation file: unique ids, candidate file names, declared sizes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ImageEntry:
 
     Attributes:
         image_id: its id.
-        names: file names to try, relative to the image folder, best first; from outside, so not to be trusted.
+        names: file names to try, relative to the image folder, best first; untrusted.
         size: declared (height, width), or None.
         named_by_url: the names come from a URL because there was no file name.
-        verified: what is known about its classes in a federated dataset, or None.
+        verified: its verified classes in a federated dataset, or None.
     """
 
     image_id: int
@@ -37,10 +37,10 @@ class ImageEntry:
 
 @collecting_later()
 def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
-    """The images of a file, in its order.
+    """Return the images of a file, in its order.
 
     Raises:
-        UserError: one id for two different files, so that nobody can tell whose the annotations are.
+        UserError: two different files have one id, so that annotations cannot be assigned.
     """
     entries: dict[int, ImageEntry] = {}
     known = {as_integer(value.get("id")) for value in file.categories if isinstance(value, dict)}
@@ -56,7 +56,7 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
                 first = entries[identifier].names
                 if first != names:
                     problem = f"image id {identifier} is listed twice, for {_shown(first)} and for {_shown(names)}"
-                    hint = "Its annotations could belong to either; give each image an id of its own."
+                    hint = "Its annotations could belong to either; give every image a unique id."
                     raise UserError(problem, where=where, hint=hint)
                 findings.add("image_repeated", f"{example}: {identifier}")
                 continue

@@ -1,4 +1,4 @@
-"""Several sources as one split: classes by name, ids made unique, image folders kept apart."""
+"""Merge several sources into one split: classes by name, unique ids, separate image folders."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from codetr.data.validation.ids import make_unique
 
 @dataclass
 class CheckedSplit:
-    """A split of one source or more on its way from files to an index.
+    """A split of one or more sources, checked, before its index is written.
 
     Attributes:
         images: usable images.
         objects: usable annotations of these images.
-        frequencies: how common categories are, by id, where a source says so.
+        frequencies: frequencies of categories by id, where a source has them.
         findings: what was found.
-        listed_images: images in the files, usable or not.
-        listed_annotations: annotations in the files.
-        roots: the image folders. If there are several, an image's path begins with the position of its own.
-        where: the files, for errors.
+        listed_images: number of images in the files, usable or not.
+        listed_annotations: number of annotations in the files.
+        roots: the image folders. If there are several, the path of an image begins with the index of its folder.
+        where: the annotation files, for error messages.
         inputs: digests of annotations and images by name.
     """
 
@@ -47,28 +47,28 @@ class CheckedSplit:
 
 @dataclass
 class CheckedSource(CheckedSplit):
-    """A single source, with its own categories.
+    """A single source, with its categories.
 
     Attributes:
         categories: names by id.
-        numbered: category ids are the source's own, see `Records`.
-        identified: image and annotation ids are, too.
+        has_category_ids: see `RawSource`.
+        has_record_ids: see `RawSource`.
         lost: (image id, category id) of annotations that were dropped, see `AnnotationReader`.
     """
 
     categories: dict[int, str]
-    numbered: bool
-    identified: bool
+    has_category_ids: bool
+    has_record_ids: bool
     lost: list[tuple[int, int]]
 
 
 def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: bool) -> dict[int, str]:
-    """The categories of a dataset by ascending id; a label is a position in them.
+    """Return the categories of a dataset by ascending id; a label is a position in them.
 
     Args:
-        sources: every source with the name of its split. All that refers to categories is changed to the ids returned.
-        by_name: classes of equal name are the same whatever their ids, and those of the earliest source count.
-            Otherwise equal ids are the same class, and must have the same name.
+        sources: every source with the name of its split. Their category ids are changed to the ids returned.
+        by_name: categories of equal name are one class, with the id it has in the earliest source. Otherwise
+            categories of equal id are one class, and must have the same name.
 
     Raises:
         UserError: one id with two names, unless `by_name`.
@@ -79,7 +79,7 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
     for split, source in sources:
         changed: dict[int, int] = {}
         for identifier, name in source.categories.items():
-            first, other = spelled.setdefault(_plain(name), (source, name))
+            first, other = spelled.setdefault(_normalised_name(name), (source, name))
             if name not in numbers and first is not source:
                 source.findings.add("category_alike", f"'{name}' beside '{other}' of an earlier source")
             number = identifier
@@ -88,11 +88,11 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
             elif merged.get(identifier, name) != name:
                 if not by_name:
                     problem = f"category {identifier} is '{name}' in {split}, but '{merged[identifier]}' before"
-                    raise UserError(problem, where=source.where, hint="All splits need the same category ids.")
+                    raise UserError(problem, where=source.where, hint="Use the same category ids in all splits.")
                 number = max(*merged, *source.categories) + 1
             if number != identifier:
                 changed[identifier] = number
-                if source.numbered:
+                if source.has_category_ids:
                     example = f"'{name}': {identifier} is now {number}"
                     source.findings.add("category_id_renumbered", example)
             merged[number] = name
@@ -104,16 +104,16 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
                 image if image.verified is None else replace(image, verified=image.verified.renumbered(changed))
                 for image in source.images
             ]
-            category_ids = _replaced(source.objects.category_ids, changed)
+            category_ids = _map_ids(source.objects.category_ids, changed)
             source.objects = replace(source.objects, category_ids=category_ids)
             source.lost = [(image, changed.get(category, category)) for image, category in source.lost]
     return dict(sorted(merged.items()))
 
 
 def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
-    """The sources of one split, whose categories are unified, as one; a single one stays as it is.
+    """Merge the sources of one split, whose categories are unified; a single source is returned unchanged.
 
-    If one is federated, as LVIS is, images of the others are verified for all categories of their own source.
+    If one is federated, as LVIS is, images of the others are verified for all categories of their source.
     """
     if len(sources) == 1:
         return sources[0]
@@ -136,7 +136,7 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
         renamed: dict[int, int] = {}
         for image, number in zip(source.images, image_ids[position].tolist(), strict=True):
             if number != image.image_id:
-                if source.identified:
+                if source.has_record_ids:
                     note("image_id_renumbered", f"image {image.image_id} '{image.path}' is now {number}")
                 renamed[image.image_id] = number
             other, path = first_of.setdefault(image.digest, (position, image.path))
@@ -145,10 +145,10 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
             known = verified[image.image_id]
             images.append(replace(image, image_id=number, path=f"{position}/{image.path}", verified=known))
         given, numbers = source.objects.annotation_ids, object_ids[position]
-        for k in np.flatnonzero(given != numbers) if source.identified else ():
+        for k in np.flatnonzero(given != numbers) if source.has_record_ids else ():
             note("annotation_id_renumbered", f"annotation {given[k]} is now {numbers[k]}")
-        own_images = _replaced(source.objects.image_ids, renamed)
-        objects.append(replace(source.objects, annotation_ids=numbers, image_ids=own_images))
+        mapped_image_ids = _map_ids(source.objects.image_ids, renamed)
+        objects.append(replace(source.objects, annotation_ids=numbers, image_ids=mapped_image_ids))
     return CheckedSplit(
         images=images,
         objects=AnnotationTable.concatenate(objects),
@@ -163,7 +163,7 @@ def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
 
 
 def merge_frequencies(splits: Iterable[CheckedSplit]) -> dict[int, Frequency]:
-    """How common categories are; where splits or sources differ, the first counts: LVIS's are those of its train."""
+    """Merge the frequencies of categories; where splits or sources differ, the first counts, as LVIS's are of train."""
     merged: dict[int, Frequency] = {}
     for split in splits:
         merged = {**split.frequencies, **merged}
@@ -171,9 +171,9 @@ def merge_frequencies(splits: Iterable[CheckedSplit]) -> dict[int, Frequency]:
 
 
 def _verified_for_all(source: CheckedSource) -> dict[int, Verified | None]:
-    """By image, what a source whose images are annotated for all of its categories says in federated terms.
+    """Return the verified categories by image id of a source whose images are annotated for all of its categories.
 
-    A category of which an annotation was dropped is not absent, nor are all of its objects annotated any more.
+    A category of which an annotation was dropped is neither absent nor exhaustively annotated.
     """
     present: dict[int, set[int]] = defaultdict(set)
     lost: dict[int, set[int]] = defaultdict(set)
@@ -191,17 +191,17 @@ def _verified_for_all(source: CheckedSource) -> dict[int, Verified | None]:
     }
 
 
-def _plain(name: str) -> str:
-    """A class name without what people write differently: case, and blanks or signs between words."""
+def _normalised_name(name: str) -> str:
+    """Return a class name without case, white space and punctuation."""
     return "".join(filter(str.isalnum, name.casefold())) or name
 
 
 def _unique(given: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """Ids of several sources, those that an earlier source has replaced by free ones."""
+    """Return the ids of several sources, with free ids for those that an earlier source has."""
     return np.split(make_unique(np.concatenate(given)), np.cumsum([len(ids) for ids in given])[:-1])
 
 
-def _replaced(ids: NDArray[np.int64], changed: Mapping[int, int]) -> NDArray[np.int64]:
-    """(n,) ids, those in `changed` by what they are there."""
+def _map_ids(ids: NDArray[np.int64], changed: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return (n,) ids with those in `changed` replaced."""
     found, inverse = np.unique(ids, return_inverse=True)
     return np.array([changed.get(key, key) for key in found.tolist()], np.int64)[inverse]

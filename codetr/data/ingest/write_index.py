@@ -18,12 +18,14 @@ from codetr.data.storage import tar
 def build_index(
     images: Sequence[CheckedImage], objects: AnnotationTable, labels: Mapping[int, int]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of one split's index, by the names of `ARRAYS` and, where images list verified classes, of
-    `FEDERATED_ARRAYS`; where they are in tar files, of `codetr.data.storage.tar.ARRAYS`.
+    """Return the arrays of the index of one split by name.
+
+    They are those of `ARRAYS`, with `FEDERATED_ARRAYS` where images list verified classes, and the arrays of
+    `codetr.data.storage.tar` where images are in tar files.
 
     Args:
-        images: in the order they will have.
-        objects: those of these images, in any order; objects of one image keep theirs.
+        images: in the order of the index.
+        objects: annotations of these images, in any order; those of one image keep their order.
         labels: label by category id.
     """
     texts: list[bytes] = []
@@ -37,7 +39,7 @@ def write_index(
 ) -> None:
     """Write the index of one split into the new folder `folder`; the other arguments are those of `build_index`.
 
-    Segmentations, which are nearly all of it, are never in memory together.
+    Segmentations, which take most of the space, are never in memory all at once.
     """
     folder.mkdir(parents=True)
     with (folder / "segmentations.npy").open("wb") as stream:
@@ -53,13 +55,13 @@ def _without_segmentations(
     images: Sequence[CheckedImage],
     objects: AnnotationTable,
     labels: Mapping[int, int],
-    keep: Callable[[bytes], object],
+    write: Callable[[bytes], object],
 ) -> dict[str, NDArray[Any]]:
-    """All arrays of an index but `segmentations`, whose parts are handed to `keep` one after the other."""
+    """Return all arrays of an index except `segmentations`, the parts of which are passed to `write` in order."""
     ordered = objects.take(np.argsort(_image_of(images, objects), kind="stable"))
     lengths = [np.array([], np.int64)]
     for text, sizes in ordered.segmentation_texts():
-        keep(text)
+        write(text)
         lengths.append(sizes)
     return {
         **_image_arrays(images, ordered, labels),
@@ -69,7 +71,7 @@ def _without_segmentations(
 
 
 def _image_of(images: Sequence[CheckedImage], objects: AnnotationTable) -> NDArray[np.int64]:
-    """(objects,) positions of their images."""
+    """Return (objects,) positions of the images of the objects."""
     identifiers = np.array([image.image_id for image in images], np.int64)
     order = np.argsort(identifiers)
     return order[np.searchsorted(identifiers, objects.image_ids, sorter=order)]
@@ -85,8 +87,8 @@ def _image_arrays(
         "sizes": np.array([(image.height, image.width) for image in images], np.int32).reshape(-1, 2),
         "upright": np.array([image.upright for image in images], bool),
         "digests": np.frombuffer(digests, np.uint8).reshape(-1, 32),
-        "file_sizes": np.array([image.bytes for image in images], np.int64),
-        "fingerprints": np.array([image.fingerprint for image in images], np.uint64),
+        "file_sizes": np.array([image.file_size for image in images], np.int64),
+        "perceptual_hashes": np.array([image.perceptual_hash for image in images], np.uint64),
         "paths": np.frombuffer(b"".join(paths), np.uint8),
         "path_offsets": _offsets([len(path) for path in paths]),
         "object_offsets": _offsets(np.bincount(_image_of(images, ordered), minlength=len(images))),
@@ -122,6 +124,6 @@ def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _write_header(stream: BinaryIO, length: int) -> None:
-    """The header of an array of bytes; NumPy makes all of them of one size, so that arrays can grow."""
+    """Write the header of an array of bytes; NumPy pads it to one size for all lengths."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(stream, header)

@@ -1,1 +1,1 @@
-"""From a split to batches: loader, worker processes, samplers, collation."""
+"""Load batches of a split: loader, worker processes, samplers, collation."""

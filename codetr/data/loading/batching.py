@@ -1,8 +1,8 @@
-"""Which images form which batch: a pure function of (seed, epoch, images, effective batch size).
+"""Form batches of images: a pure function of (seed, epoch, images, effective batch size).
 
 Images of one orientation (wider than high, or not) are batched together, as the official implementation does, because
-a batch is padded to its largest member. No image is left out: what does not fill a batch is filled up with images
-from the start of the epoch's order, which are then seen twice.
+a batch is padded to its largest image. No image is left out: an incomplete batch is filled with images from the start
+of the epoch's order, which are then seen twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def effective_batches(wide: NDArray[np.bool_], size: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The effective batches (all processes, all accumulated micro-batches) of one epoch.
+    """Draw the effective batches (all processes, all accumulated micro-batches) of one epoch.
 
     Args:
         wide: (images,) whether the image is wider than high.
@@ -29,9 +29,9 @@ def effective_batches(wide: NDArray[np.bool_], size: int, *, seed: int, epoch: i
     order = random.permutation(len(wide))
     full, rest = [], []
     for group in (order[wide[order]], order[~wide[order]]):
-        cut = len(group) - len(group) % size
-        full.append(group[:cut].reshape(-1, size))
-        rest.append(group[cut:])
+        end = len(group) - len(group) % size
+        full.append(group[:end].reshape(-1, size))
+        rest.append(group[end:])
     remaining = np.concatenate(rest)
     missing = -len(remaining) % size
     remaining = np.concatenate([remaining, np.resize(order, missing)]).reshape(-1, size)
@@ -40,12 +40,12 @@ def effective_batches(wide: NDArray[np.bool_], size: int, *, seed: int, epoch: i
 
 
 def effective_batch_count(images: int, size: int) -> int:
-    """The number of effective batches per epoch, known without drawing them."""
+    """Return the number of effective batches per epoch."""
     return math.ceil(images / size)
 
 
-def share(batches: NDArray[np.int64], *, accumulate: int, rank: int, world_size: int) -> NDArray[np.int64]:
-    """One process's micro-batches.
+def rank_batches(batches: NDArray[np.int64], *, accumulate: int, rank: int, world_size: int) -> NDArray[np.int64]:
+    """Return the micro-batches of one process.
 
     Args:
         batches: (batches, accumulate * world_size * batch_size) effective batches.
@@ -54,7 +54,7 @@ def share(batches: NDArray[np.int64], *, accumulate: int, rank: int, world_size:
         world_size: number of processes.
 
     Returns:
-        (batches * accumulate, batch_size) image indices. Over all ranks the shares tile every effective batch.
+        (batches * accumulate, batch_size) image indices. Those of all ranks together make up every effective batch.
     """
     count, size = batches.shape
     parts = batches.reshape(count, accumulate, world_size, size // (accumulate * world_size))

@@ -1,4 +1,4 @@
-"""Images of different sizes become one padded batch."""
+"""Collate images of different sizes into one padded batch."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from codetr.models.structures import ImageBatch
 
 
 def collate(pixels: Sequence[Tensor], sizes: Sequence[ImageSizes], image_ids: Sequence[int]) -> ImageBatch:
-    """Put images into the top-left corners of one canvas of zeros, as large as the largest of them.
+    """Pad images with zeros at the right and bottom to the largest height and width, and stack them.
 
     Args:
         pixels: per image (3, padded_height, padded_width) float32, normalised.
-        sizes: per image, what `preprocess_image` says about it.
-        image_ids: per image, its identifier in the dataset.
+        sizes: per image, the sizes that `preprocess_image` returns.
+        image_ids: per image, its id in the dataset.
     """
     height = max(image.shape[1] for image in pixels)
     width = max(image.shape[2] for image in pixels)
     canvas = torch.zeros((len(pixels), 3, height, width))
-    for place, image in zip(canvas, pixels, strict=True):
-        place[:, : image.shape[1], : image.shape[2]] = image
+    for padded, image in zip(canvas, pixels, strict=True):
+        padded[:, : image.shape[1], : image.shape[2]] = image
     return ImageBatch(
         canvas,
         image_sizes=[size.image for size in sizes],

@@ -1,8 +1,8 @@
-"""Batches for training and evaluation, loaded by processes that do not influence what is in them.
+"""Load batches for training and evaluation; their content does not depend on the number of worker processes.
 
-Every random draw of an image comes from a generator seeded by (seed, epoch, image), every batch from
-`codetr.data.loading.batching`; so the same run gives the same batches with any number of workers, and an epoch can be
-entered in the middle without decoding what came before.
+Every random draw of an image comes from a generator seeded by (seed, epoch, position), every batch from
+`codetr.data.loading.batching`. So a run gives the same batches with any number of workers, and an epoch can be resumed
+in the middle without decoding earlier images.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 from codetr.core.errors import UserError
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
-from codetr.data.loading.batching import effective_batch_count, effective_batches, share
+from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches
 from codetr.data.loading.collate import collate, collate_views
-from codetr.data.loading.samplers import Sampler, build_sampler
+from codetr.data.loading.samplers import ImageSampler, build_sampler
 from codetr.data.loading.samples import EpochImages
 from codetr.data.loading.unreadable import BadImage
 from codetr.data.loading.workers import WorkerFailure, signals_held, start_worker
 from codetr.data.transforms.colour_jitter import jitter_colour
 from codetr.data.transforms.detr import augment
-from codetr.data.transforms.large_scale_jitter import jittered
+from codetr.data.transforms.large_scale_jitter import large_scale_jitter
 from codetr.data.transforms.preprocess import ImageSizes, normalise, pad
 from codetr.data.transforms.view import View
 from codetr.models.structures import ImageBatch, Target
@@ -38,12 +38,12 @@ _TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
 
 
 class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
-    """Batches by (epoch, places in what the sampler gives for it)."""
+    """Training batches by (epoch, positions in the order of the epoch)."""
 
     def __init__(
         self,
         split: Split,
-        sampler: Sampler,
+        sampler: ImageSampler,
         augmentation: Augmentation,
         preprocess: PreprocessConfig,
         *,
@@ -60,7 +60,7 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | WorkerFailure:
         epoch, positions = batch
-        self.images.enter(epoch)
+        self.images.set_epoch(epoch)
         try:
             images = [self._load(epoch, int(position)) for position in positions]
         except UserError as error:
@@ -71,26 +71,26 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
         return collate(pixels, sizes, ids), list(targets), bad
 
     def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
-        # By position: an image that is repeated within an epoch looks different every time.
+        # By position: an image that is repeated within an epoch is augmented differently every time.
         random = np.random.default_rng([self.seed, epoch, position])
-        # Apart from those draws, which are the same whether mosaic or colour jitter is used or not.
+        # A separate stream: the draws above are the same with and without mosaic and colour jitter.
         extra = np.random.default_rng(np.random.SeedSequence([self.seed, epoch, position], spawn_key=(2,)))
         record: ImageRecord | None = None
         config = self.augmentation
-        recolour = partial(self._recoloured, random=extra)
+        change_colour = partial(self._jitter_colour, random=extra)
         if isinstance(config, JitterConfig):
-            # Images to draw from are those of the epoch: repeated ones come more often here, too.
-            load = partial(self.images.unreduced, random=extra)
-            position, sample = jittered(load, position, len(self.images), config, random, recolour)
+            # Images are drawn from the epoch: repeated ones are more likely here, too.
+            load = partial(self.images.load_lazily, random=extra)
+            position, sample = large_scale_jitter(load, position, len(self.images), config, random, change_colour)
         else:
-            made = self.images.draw_mosaic(position, extra)
-            if made is None:
+            mosaic = self.images.draw_mosaic(position, extra)
+            if mosaic is None:
                 record, sample = self.images.read(position, with_masks=self.with_masks)
             else:
-                sample = made.with_masks() if self.with_masks else made.sample
+                sample = mosaic.with_masks() if self.with_masks else mosaic.sample
             sample = augment(sample, config, random)
-            sample = replace(sample, image=recolour(sample.image))
-        # Of several images in one, that which was asked for gives its name.
+            sample = replace(sample, image=change_colour(sample.image))
+        # A mosaic has the id of its first image.
         record = record or self.images.record(position)
         divisor = self.preprocess.pad_divisor if self.preprocess.canvas is None else 1
         pixels = pad(normalise(sample.image, self.preprocess), divisor)
@@ -103,7 +103,7 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
         sizes = ImageSizes((height, width), padded, (record.height, record.width))
         return pixels, sizes, target, record.image_id
 
-    def _recoloured(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    def _jitter_colour(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         colour = self.augmentation.colour
         return image if colour is None else jitter_colour(image, colour, random)
 
@@ -132,7 +132,7 @@ class _EvalBatches(Dataset[ImageBatch | WorkerFailure]):
 
 
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
-    """What the loader processes are asked for; set before every epoch."""
+    """The batches to load; set before every epoch."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, list[int]]] = []
@@ -148,11 +148,11 @@ class TrainLoader:
     """Training batches of one process.
 
     Args:
-        split: what to train on.
-        augment: training augmentation; large-scale jitter works on masks, and takes the box of an object without
-            a segmentation for its mask.
-        preprocess: normalisation and padding (its sizes are those of test time and not used).
-        loader: batch size per process, loader processes, sampling, what happens to images that cannot be read.
+        split: the training split.
+        augment: training augmentation; large-scale jitter works on masks, and uses the filled box of an object
+            without a segmentation.
+        preprocess: normalisation and padding; its sizes, which are for test time, are not used.
+        loader: batch size per process, loader processes, sampling, handling of images that cannot be read.
         seed: of the run.
         rank: of this process.
         world_size: number of processes.
@@ -160,7 +160,7 @@ class TrainLoader:
         with_masks: also load masks into the targets.
 
     Raises:
-        UserError: classes are to be balanced, and there is no object to train on.
+        UserError: sampling balances classes, and there is no object to train on.
     """
 
     def __init__(
@@ -199,28 +199,28 @@ class TrainLoader:
         )
 
     def __len__(self) -> int:
-        """Micro-batches per epoch, the same on every rank, a multiple of `accumulate`."""
+        """Return the number of micro-batches per epoch, the same on every rank, a multiple of `accumulate`."""
         return effective_batch_count(len(self._sampler), self.images_per_step) * self._accumulate
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[ImageBatch, list[Target]]]:
-        """The micro-batches of epoch `epoch` (from 0), from micro-batch `start` on; earlier ones are not loaded.
+        """Yield the micro-batches of epoch `epoch` (from 0), from micro-batch `start` on; earlier ones are not loaded.
 
-        One epoch at a time: starting another one while this is being read is not supported.
+        Only one epoch can be iterated at a time.
 
         Raises:
-            UserError: an image file is gone, damaged or changed since the dataset was prepared, unless such images are
-                to be skipped; with that, if there are next to no others.
+            UserError: an image file is missing, damaged or changed since the dataset was prepared, unless such images
+                are skipped; with skipping, if hardly any image can be read.
         """
         wide = self._wide[self._sampler.epoch(epoch)]
         batches = effective_batches(wide, self.images_per_step, seed=self._seed, epoch=epoch)
-        own = share(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
-        self._schedule.batches = [(epoch, indices.tolist()) for indices in own[start:]]
+        local = rank_batches(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
+        self._schedule.batches = [(epoch, positions.tolist()) for positions in local[start:]]
         for images, targets, bad in _unwrap(self._loader):
             self._bad += bad
             yield images, targets
 
     def take_bad_images(self) -> list[BadImage]:
-        """The images that others were taken for in the batches that were given out since the last call."""
+        """Return the images that were replaced in the batches yielded since the last call."""
         bad, self._bad = self._bad, []
         return bad
 
@@ -238,7 +238,7 @@ class EvalLoader:
         self._loader = _data_loader(_EvalBatches(split), batches, workers=workers, prefetch=2, persistent=False)
 
     def __iter__(self) -> Iterator[ImageBatch]:
-        """Raises `UserError` if an image file is gone, damaged or changed since the dataset was prepared."""
+        """Yield the batches; raise `UserError` if an image file is missing, damaged or changed since preparation."""
         return _unwrap(self._loader)
 
 
@@ -255,7 +255,7 @@ def _data_loader(
         dataset,
         sampler=schedule,
         batch_size=None,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         persistent_workers=persistent and workers > 0,
@@ -263,13 +263,12 @@ def _data_loader(
         # Workers must inherit the blocked signals of `signals_held`. A fork server, the default from Python 3.14 on,
         # would neither pass them on nor survive the signal that its workers are kept from.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        # Without a generator of its own the loader draws from the global one, which would make the state that
-        # training's random draws depend on depend on how often an epoch was entered.
+        # Otherwise the loader draws from the global generator in every epoch, and a resumed run would differ.
         generator=torch.Generator(),
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 

@@ -1,12 +1,12 @@
-"""Which images an epoch takes, and how often: all once, those with rare classes repeatedly, or all classes equally.
+"""Choose the images of an epoch: all once, those with rare classes repeatedly, or all classes equally often.
 
-* Repeat-factor sampling: Gupta, Dollár and Girshick, "LVIS", CVPR 2019, appendix B.2. Repetitions are rounded up, as
-  MMDetection does, whose name for it is `ClassBalancedDataset`; detectron2 rounds at random.
+* Repeat-factor sampling: Gupta, Dollár and Girshick, "LVIS", CVPR 2019, appendix B.2. Repetitions are rounded up, as in
+  MMDetection (`ClassBalancedDataset`); detectron2 rounds at random.
 * Class-balanced sampling: Shen, Lin and Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional
-  Neural Networks", ECCV 2016, section 4, "class-aware sampling": a class is taken from a list of all, then an image
-  from the list of that class, and every list is gone through before it is shuffled anew (here within an epoch, see
-  `ClassBalanced`). CenterNet2's `ClassAwareSampler` has the same probabilities, but draws every image for itself, with
-  replacement.
+  Neural Networks", ECCV 2016, section 4, "class-aware sampling": a class is taken from a list of all classes, then an
+  image from the list of that class; a list is shuffled again when it is exhausted (here within an epoch, see
+  `ClassBalanced`). CenterNet2's `ClassAwareSampler` has the same probabilities, but draws every image independently,
+  with replacement.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from codetr.data.config import ClassBalancedConfig, RepeatFactorConfig, Sampling
 from codetr.data.dataset.split import Split
 
 
-class Sampler(Protocol):
-    """What is seen in each epoch of a run."""
+class ImageSampler(Protocol):
+    """The images of every epoch of a run."""
 
     def __len__(self) -> int:
-        """Places of an epoch, the same for every epoch."""
+        """Return the number of positions of an epoch, the same for every epoch."""
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """(places,) image indices of epoch `epoch` (from 0), a function of nothing but that."""
+        """Return (positions,) image indices of epoch `epoch` (from 0); the result depends on nothing else."""
 
 
-def build_sampler(split: Split, config: Sampling, *, seed: int) -> Sampler:
-    """The sampler of a run.
+def build_sampler(split: Split, config: Sampling, *, seed: int) -> ImageSampler:
+    """Return the sampler of a run.
 
     Args:
-        split: what is trained on.
-        config: which kind.
+        split: the training split.
+        config: the kind of sampling.
         seed: of the run.
 
     Raises:
-        UserError: classes are to be balanced, and there is no object to train on.
+        UserError: `config` balances classes, and there is no object to train on.
     """
     if isinstance(config, ClassBalancedConfig):
         return ClassBalanced(split, seed=seed)
     if isinstance(config, RepeatFactorConfig):
-        return FixedOrder(repeated(split, config.threshold))
+        return FixedOrder(repeat_factor_images(split, config.threshold))
     return FixedOrder(np.arange(len(split)))
 
 
 class FixedOrder:
-    """The same images in every epoch; which of them form a batch is drawn elsewhere.
+    """The same images in every epoch; batches are drawn from them later.
 
     Args:
-        images: (places,) image indices.
+        images: (positions,) image indices.
     """
 
     def __init__(self, images: NDArray[np.int64]) -> None:
@@ -63,19 +63,19 @@ class FixedOrder:
         return len(self._images)
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """(places,) image indices."""
+        """Return (positions,) image indices."""
         return self._images
 
 
 class ClassBalanced:
-    """Every class that has objects is equally likely, then every image that has objects of it.
+    """Every class with objects is equally likely, then every image with objects of that class.
 
-    An epoch has as many places as there are images, shared out among the classes as evenly as whole numbers allow. A
-    class goes through its images in random order, from the start again when it has fewer than its places. Images
-    without objects are not seen at all, and not every image with objects is seen in every epoch.
+    An epoch has as many positions as there are images, divided among the classes as evenly as possible. A class uses
+    its images in random order, and starts again if it has more positions than images. Images without objects are
+    never used, and not every image with objects is used in every epoch.
 
     Args:
-        split: what is trained on.
+        split: the training split.
         seed: of the run.
 
     Raises:
@@ -92,32 +92,34 @@ class ClassBalanced:
             )
         by_class = np.argsort(labels, kind="stable")
         self._images = np.split(images[by_class], np.flatnonzero(np.diff(labels[by_class])) + 1)
-        self._places, self._seed = len(split), seed
+        self._length, self._seed = len(split), seed
 
     def __len__(self) -> int:
-        return self._places
+        return self._length
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """(places,) image indices, class by class."""
-        # Apart from the draws of batches and images, which have no key.
+        """Return (positions,) image indices, class by class."""
+        # A separate stream: the draws of batches and images have no spawn key.
         random = np.random.default_rng(np.random.SeedSequence([self._seed, epoch], spawn_key=(1,)))
         classes = len(self._images)
-        places = np.full(classes, self._places // classes)
-        places[random.permutation(classes)[: self._places % classes]] += 1
-        parts = [np.resize(random.permutation(own), count) for own, count in zip(self._images, places, strict=True)]
+        counts = np.full(classes, self._length // classes)
+        counts[random.permutation(classes)[: self._length % classes]] += 1
+        parts = [
+            np.resize(random.permutation(images), count) for images, count in zip(self._images, counts, strict=True)
+        ]
         return np.concatenate(parts)
 
 
-def repeated(split: Split, threshold: float) -> NDArray[np.int64]:
-    """The images of an epoch with repeat-factor sampling.
+def repeat_factor_images(split: Split, threshold: float) -> NDArray[np.int64]:
+    """Return the images of an epoch with repeat-factor sampling.
 
     Args:
-        split: what is trained on.
+        split: the training split.
         threshold: share of images below which a class is rare.
 
     Returns:
-        (places,) image indices in ascending order. A class in a share f < `threshold` of all images asks for
-        sqrt(threshold / f) repetitions, an image gets what its rarest class asks for, rounded up.
+        (positions,) image indices in ascending order. A class in a share f < `threshold` of all images has the repeat
+        factor sqrt(threshold / f); an image has the largest factor of its classes, rounded up.
     """
     images, labels = images_with_classes(split)
     shares = np.bincount(labels, minlength=len(split.names)) / len(split)
@@ -128,16 +130,16 @@ def repeated(split: Split, threshold: float) -> NDArray[np.int64]:
 
 
 def images_per_class(split: Split) -> NDArray[np.int64]:
-    """(classes,) on how many images of the split objects of every class are trained on."""
+    """Return (classes,) the number of images with trainable objects of every class."""
     _, labels = images_with_classes(split)
     return np.bincount(labels, minlength=len(split.names))
 
 
 def images_with_classes(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every pair of an image and a class that it has objects of, once: two arrays (pairs,), in the order of images."""
-    images, labels = split.trained_on
+    """Return every pair of an image and a class of its trainable objects: two arrays (pairs,), in order of images."""
+    images, labels = split.trainable_objects
     classes = len(split.names)
-    # Nearly sorted already, of which NumPy's unique, which hashes whole numbers, makes no use.
+    # Sorting is faster than np.unique, which hashes integers: they are nearly sorted already.
     pairs = np.sort(images * classes + labels)
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     return pairs // classes, pairs % classes

@@ -1,4 +1,4 @@
-"""Images that cannot be read while training: what is known of them, on one process and over a whole run."""
+"""Record the images that cannot be read in training, per process and for the whole run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 EXAMPLES = 20
-"""How many of them are named where all are counted."""
+"""Maximum number of images listed in a summary."""
 
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image that another one was taken for.
+    """An unreadable image that was replaced by another one.
 
     Attributes:
         index: of the image in its split.
-        name: its file, as the dataset names it.
-        reason: what is wrong with it.
+        name: its file, as in the dataset.
+        reason: why it cannot be read.
     """
 
     index: int
@@ -29,20 +29,20 @@ class BadImage:
 
 
 class BadImages:
-    """All of a run, on every process; part of its checkpoints."""
+    """The unreadable images of a run, on all processes; part of its checkpoints."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        """Args: what `state` gave, to go on from there."""
+        """Continue from the result of `state`, or start empty."""
         values = state or {"replaced": 0, "images": {}}
         self.replaced: int = values["replaced"]
         self._images: dict[int, str] = dict(values["images"])
 
     def __len__(self) -> int:
-        """How many images, each once."""
+        """Return the number of different images."""
         return len(self._images)
 
     def add(self, found: Iterable[BadImage]) -> list[str]:
-        """Count what was found, and describe those that had not been found before."""
+        """Count unreadable images, and return the descriptions of new ones."""
         new = []
         for image in found:
             self.replaced += 1
@@ -52,10 +52,10 @@ class BadImages:
         return new
 
     def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return {"replaced": self.replaced, "images": dict(self._images)}
 
     def to_json(self) -> dict[str, Any]:
-        """How many images, how often others were taken for them, and the first ones in the order of the split."""
+        """Return the number of images and replacements, and examples in the order of the split."""
         examples = [self._images[index] for index in sorted(self._images)[:EXAMPLES]]
         return {"images": len(self), "replaced": self.replaced, "examples": examples}

@@ -1,9 +1,9 @@
-"""Images from afar, kept on this machine by their digest; shared by all processes and datasets.
+"""A cache of images from object storage, addressed by digest; shared by all processes and datasets of a machine.
 
     <folder>/<first two digits>/<SHA-256 in hexadecimal>
 
-Digests are spread evenly over the 256 folders, so each may hold a 256th of the limit, and who adds an image has to look
-at its own folder only to remove what was not used for longest. A file's time of modification says when it was used.
+Digests are spread evenly over the 256 folders, so each may hold a 256th of the limit, and adding an image evicts the
+least recently used ones of its folder only. The modification time of a file is the time of its last use.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class ImageCache:
     """A folder of images by digest, of bounded size.
 
     Attributes:
-        folder: made when the first image comes.
-        limit: bytes it may have in all; exceeded by the newest image of each sub-folder if that alone is too large.
+        folder: created with the first image.
+        limit: its size in bytes; exceeded by the newest image of a sub-folder if that alone is too large.
     """
 
     folder: Path
@@ -45,10 +45,10 @@ class ImageCache:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The cache that the environment names: `CODETR_IMAGE_CACHE`, else codetr/images in the user's cache folder.
+        """Return the cache in `CODETR_IMAGE_CACHE`, else in codetr/images of the user's cache folder.
 
         Raises:
-            UserError: the size in `CODETR_IMAGE_CACHE_GB` is no positive number.
+            UserError: the size in `CODETR_IMAGE_CACHE_GB` is not a positive number.
         """
         given = os.environ.get(FOLDER_VARIABLE)
         caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -63,21 +63,21 @@ class ImageCache:
         return cls(folder.expanduser(), int(gigabytes * 1e9))
 
     def get(self, digest: str) -> bytes | None:
-        """The image of this digest (`sha256:<hex>`), or None."""
+        """Return the image with this digest (`sha256:<hex>`), or None."""
         path = self._path(digest)
         try:
             content = path.read_bytes()
             if sha256_bytes(content) == digest:
-                with suppress(OSError):  # in a cache that another user keeps
+                with suppress(OSError):  # the cache may belong to another user
                     os.utime(path)
                 return content
-            path.unlink()  # as after a crash of the machine, which may leave less of a file than was written
+            path.unlink()  # after a crash of the machine, a file may be incomplete
         except OSError:
             pass
         return None
 
     def put(self, digest: str, content: bytes) -> None:
-        """Keep an image whose digest was verified. A cache that cannot be written to is said once, and no error."""
+        """Store an image whose digest was verified. A cache that cannot be written to is logged once, and no error."""
         path = self._path(digest)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,23 +93,23 @@ class ImageCache:
             if self.folder not in _warned:
                 _warned.add(self.folder)
                 reason = error.strerror or error
-                logger.warning("images are not cached in %s (%s): every one is fetched each time", self.folder, reason)
+                logger.warning("images are not cached in %s (%s): each read downloads again", self.folder, reason)
 
     def _path(self, digest: str) -> Path:
         name = digest.removeprefix("sha256:")
         return self.folder / name[:2] / name
 
     def _trim(self, newest: Path) -> None:
-        """Remove what was not used for longest from the folder of `newest` until it has its share of the limit."""
+        """Evict the least recently used files from the folder of `newest` until it is within its share of the limit."""
         files, total, now = [], 0, time.time()
         with os.scandir(newest.parent) as entries:
             for entry in entries:
-                with suppress(FileNotFoundError):  # another process trims, too
+                with suppress(FileNotFoundError):  # another process may evict it first
                     status = entry.stat()
                     if not entry.name.startswith("."):
                         files.append((status.st_mtime, status.st_size, entry.path))
                         total += status.st_size
-                    elif now - status.st_mtime > _ABANDONED_SECONDS:  # by a process that was killed
+                    elif now - status.st_mtime > _ABANDONED_SECONDS:  # left by a killed process
                         Path(entry.path).unlink(missing_ok=True)
         for _, size, path in sorted(files):
             if total <= self.limit / _FOLDERS:

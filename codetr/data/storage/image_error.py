@@ -1,4 +1,4 @@
-"""The error of one unreadable image."""
+"""The error for one unreadable image."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from codetr.core.errors import UserError
 
 
 class BadImageError(UserError):
-    """One image is gone, damaged or not the one that was prepared; it says nothing about the others."""
+    """One image is missing, damaged or not the one that was prepared; other images may be fine."""

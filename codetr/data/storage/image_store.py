@@ -1,4 +1,4 @@
-"""Where the images of a source are: files in a folder, members of tar files, or objects on S3."""
+"""Read the images of a source: files in a folder, members of tar files, or objects on S3."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
-from codetr.data.storage.paths import NoFileError, UnsafePathError, require_harmless, resolve_image, spellings
+from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_image, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.tar import Member, Shards, is_sharded
 
 MAX_BYTES = 1 << 30
-"""Upper bound of one image file; the largest image that is decoded has no more bytes before compression."""
+"""Upper bound of one image file: the largest image that is decoded has fewer bytes uncompressed."""
 
 ImageRoot = Path | S3Address
 """An image folder, a folder of tar files or a tar file; or a prefix on S3."""
@@ -29,8 +29,8 @@ class ImageFile:
 
     Attributes:
         path: relative to the image folder, with `/`; or its name in the tar file.
-        content: all of it.
-        member: where it is in a tar file; None for a file of its own.
+        content: its bytes.
+        member: its location in a tar file; None for a plain file or an object on S3.
     """
 
     path: str
@@ -38,83 +38,83 @@ class ImageFile:
     member: Member | None = None
 
 
-class ImagePlace(Protocol):
-    """The images of one source, while they are checked; safe to use from several threads."""
+class ImageStorage(Protocol):
+    """The images of one source, while they are checked; thread-safe."""
 
-    def fetch(self, name: str) -> ImageFile:
-        """The image that an annotation file calls `name`.
+    def read(self, name: str) -> ImageFile:
+        """Read the image that an annotation file calls `name`.
 
         Raises:
             UnsafePathError: the name must not be followed.
             AmbiguousNameError: it is in several tar files.
-            NoFileError: there is none.
-            StorageError: the place as a whole cannot be used.
+            NoFileError: there is no such image.
+            StorageError: the storage as a whole cannot be used.
             UserError: it has more than `MAX_BYTES`.
             OSError: it cannot be read.
         """
 
 
-def open_place(root: ImageRoot) -> ImagePlace:
-    """The images at `root`.
+def open_storage(root: ImageRoot) -> ImageStorage:
+    """Open the images in `root`.
 
     Raises:
-        UserError: there is nothing, or tar files that cannot be read.
+        UserError: there is no such folder or tar file, or a tar file cannot be read.
     """
     if isinstance(root, S3Address):
-        return _Bucket(root)
+        return _BucketStorage(root)
     if not (root.is_dir() or (root.is_file() and is_sharded(root))):
         raise UserError("no such image folder" if not root.exists() else "is not a folder", where=str(root))
     root = root.resolve()
-    return _TarFiles(root) if is_sharded(root) else _Folder(root)
+    return _TarStorage(root) if is_sharded(root) else _FolderStorage(root)
 
 
-class _Folder:
+class _FolderStorage:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def fetch(self, name: str) -> ImageFile:
+    def read(self, name: str) -> ImageFile:
         path = resolve_image(self._root, name)
         with (self._root / path).open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            _require_size(size, path)
+            _require_file_size(size, path)
             return ImageFile(path, stream.read(size))
 
 
-class _TarFiles:
+class _TarStorage:
     def __init__(self, root: Path) -> None:
         self._shards = Shards(root)
 
-    def fetch(self, name: str) -> ImageFile:
+    def read(self, name: str) -> ImageFile:
         member = self._shards.find(name)
-        _require_size(member.size, member.name)
+        _require_file_size(member.file_size, member.name)
         return ImageFile(member.name, self._shards.read(member), member)
 
 
-class _Bucket:
+class _BucketStorage:
     def __init__(self, root: S3Address) -> None:
         self._root, self._cache = root, ImageCache.from_environment()
 
-    def fetch(self, name: str) -> ImageFile:
-        require_harmless(name)
-        for spelling in dict.fromkeys(posixpath.normpath(spelling) for spelling in spellings(name)):
+    def read(self, name: str) -> ImageFile:
+        require_safe_name(name)
+        for spelling in dict.fromkeys(posixpath.normpath(spelling) for spelling in spelling_variants(name)):
             if spelling.split("/", maxsplit=1)[0] == "..":
                 raise UnsafePathError("leads out of the image folder")
             try:
                 content = read_object(self._root / spelling, limit=MAX_BYTES)
             except NoFileError:
                 continue
-            # Training reads the same images; it finds them here.
+            # Training reads the same images.
             self._cache.put(sha256_bytes(content), content)
             return ImageFile(spelling, content)
         raise NoFileError("no such file")
 
 
 def read_cached(address: S3Address, digest: str) -> bytes:
-    """The content of an object of a known digest (`sha256:<hex>`), from the cache if it is there.
+    """Return the content of an object with a known digest (`sha256:<hex>`), from the cache if it is there.
 
     Raises:
-        BadImageError: there is no such object, or it has another content.
-        StorageError: the store as a whole cannot be used.
+        BadImageError: there is no such object, or its content has changed.
+        StorageError: the storage as a whole cannot be used.
     """
     cache, where = ImageCache.from_environment(), str(address)
     content = cache.get(digest)
@@ -135,6 +135,6 @@ def require_digest(content: bytes, digest: str, where: str) -> None:
         raise BadImageError("has other content than when the dataset was prepared", where=where, hint=hint)
 
 
-def _require_size(size: int, path: str) -> None:
-    if size > MAX_BYTES:
+def _require_file_size(file_size: int, path: str) -> None:
+    if file_size > MAX_BYTES:
         raise UserError(f"is larger than {MAX_BYTES >> 30} GiB", where=path)

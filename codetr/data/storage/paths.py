@@ -1,13 +1,10 @@
-"""File names from annotation files, which are untrusted, resolved inside the image folder and never outside it."""
+"""Resolve file names from annotation files, which are untrusted, inside the image folder and never outside it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-"""What counts as an image in the folders of VOC and YOLO, in any case; COCO files name theirs."""
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -18,36 +15,36 @@ class UnsafePathError(ValueError):
 
 
 class NoFileError(ValueError):
-    """The name is harmless, but there is no such file."""
+    """The name is safe, but there is no such file."""
 
 
 def resolve_image(root: Path, name: str) -> str:
     """Find the file that an annotation file calls `name`.
 
-    The name as it stands comes first, then with backslashes as separators, then in the other Unicode forms
+    The name as given is tried first, then with backslashes as separators, then in the other Unicode normal forms
     (macOS stores decomposed names). `..` and symbolic links are followed as long as they stay inside.
 
     Args:
         root: the image folder, resolved.
-        name: the name, from outside.
+        name: the name, untrusted.
 
     Returns:
         The path relative to `root`, with `/` as separator; not equal to `name` if another spelling was found.
 
     Raises:
         UnsafePathError: absolute, a URL, with control characters, or leading out of the folder.
-        NoFileError: nothing there, or not a file.
+        NoFileError: there is no such file, or it is a folder.
     """
-    require_harmless(name)
-    for spelling in spellings(name):
+    require_safe_name(name)
+    for spelling in spelling_variants(name):
         relative = _inside(root, spelling)
         if relative is not None:
             return relative
     raise NoFileError("no such file")
 
 
-def require_harmless(name: str) -> None:
-    """Raise `UnsafePathError` if a name must not be followed, whatever it leads to; `..` is not looked at."""
+def require_safe_name(name: str) -> None:
+    """Raise `UnsafePathError` if a name is absolute, a URL or not plain text; `..` is not checked here."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -60,8 +57,8 @@ def require_harmless(name: str) -> None:
         raise UnsafePathError("is absolute")
 
 
-def spellings(name: str) -> list[str]:
-    """A name as it stands, with `/` for backslashes, and both in the other Unicode forms."""
+def spelling_variants(name: str) -> list[str]:
+    """Return a name as given, with `/` for backslashes, and both in the Unicode normal forms NFC and NFD."""
     names = [name, name.replace("\\", "/")]
     names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in names[:2]]
     return list(dict.fromkeys(names))
@@ -76,5 +73,5 @@ def _inside(root: Path, name: str) -> str | None:
             return None
     except (OSError, RuntimeError):  # a name or path too long for the file system; a loop of links
         return None
-    # A link keeps its own name; only `..`, which would be resolved before links otherwise, needs the real path.
+    # A link keeps its name; `..` needs the real path, since links come before it.
     return target.relative_to(root).as_posix() if ".." in PurePosixPath(name).parts else PurePosixPath(name).as_posix()

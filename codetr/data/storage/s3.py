@@ -1,7 +1,9 @@
-"""Files on S3, or on anything that speaks its protocol, with errors that say whose matter they are.
+"""Read S3-compatible object storage; errors distinguish a missing object from an unusable bucket.
 
-Credentials, region and endpoint come from where the AWS tools take them (environment, `~/.aws`, the machine's role);
-`AWS_ENDPOINT_URL` names another store.
+Credentials, region and endpoint come from the sources that the AWS tools use (environment, `~/.aws`, the role of the
+machine); `AWS_ENDPOINT_URL` selects another service. botocore repeats a request that fails. A download that breaks off
+is repeated here: s3transfer, which would do that, sends a second request for the size of every object, or gives up the
+checksums, and fails for a service that does not send a size.
 """
 
 from __future__ import annotations
@@ -24,18 +26,18 @@ _ATTEMPTS = 6
 _BODY_ATTEMPTS = 4
 _DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 
-_OF_OBJECT = {
+_OBJECT_ERRORS = {
     "InvalidObjectState": "It is archived; restore it first (`aws s3api restore-object`).",
     "KeyTooLongError": "Keys on S3 have at most 1,024 bytes.",
-    "XMinioInvalidObjectName": "MinIO takes no such key.",
+    "XMinioInvalidObjectName": "MinIO does not accept this key.",
 }
-"""Codes that are about one object, with what to do; all others are about the store."""
+"""Error codes that concern one object, with what to do; all others concern the storage."""
 
 _CHUNK = 1 << 20
 
 
 class StorageError(UserError):
-    """The store as a whole cannot be used; it says nothing about the file that was asked for."""
+    """The storage as a whole cannot be used; the requested object may exist or not."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class S3Address:
     """A prefix or an object.
 
     Attributes:
-        bucket: its bucket.
+        bucket: name of the bucket.
         key: without `/` at either end; empty for the whole bucket.
     """
 
@@ -52,14 +54,14 @@ class S3Address:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """An address from `s3://bucket/key`.
+        """Parse `s3://bucket/key`.
 
         Raises:
-            UserError: without a bucket.
+            UserError: there is no bucket.
         """
         bucket, _, key = text.removeprefix(SCHEME).partition("/")
         if not text.startswith(SCHEME) or not bucket:
-            raise UserError("is no address on S3", where=text, hint="Write s3://BUCKET/PREFIX.")
+            raise UserError("is not an address on S3", where=text, hint="Write s3://BUCKET/PREFIX.")
         return cls(bucket, key.strip("/"))
 
     def __str__(self) -> str:
@@ -70,21 +72,21 @@ class S3Address:
 
     @property
     def name(self) -> str:
-        """What comes after the last `/`."""
+        """The last part of the key."""
         return self.key.rpartition("/")[2]
 
 
 def read_object(address: S3Address, *, limit: int) -> bytes:
-    """The content of an object.
+    """Return the content of an object.
 
     Args:
         address: of the object.
-        limit: bytes; a larger object is not read.
+        limit: in bytes; a larger object is not read.
 
     Raises:
         NoFileError: there is no such object.
-        UserError: it is larger than `limit`, archived, damaged, or has a name that S3 does not take.
-        StorageError: no credentials, no such bucket, access denied, or a store that cannot be reached or keeps failing.
+        UserError: it is larger than `limit`, archived, damaged, or has a name that S3 does not accept.
+        StorageError: no credentials, no such bucket, access denied, or a service that is unreachable or keeps failing.
     """
     stream = io.BytesIO()
     _copy(address, stream, limit)
@@ -92,10 +94,11 @@ def read_object(address: S3Address, *, limit: int) -> bytes:
 
 
 def download(address: S3Address, file: Path, *, limit: int) -> None:
-    """Write an object into a new file.
+    """Download an object into a new file.
 
     Raises:
-        UserError: there is no such object, or as `read_object` has it.
+        UserError: there is no such object, or see `read_object`.
+        StorageError: see `read_object`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -106,7 +109,7 @@ def download(address: S3Address, file: Path, *, limit: int) -> None:
 
 
 def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
-    """Write an object into an empty stream; the errors are those of `read_object`."""
+    """Copy an object into an empty stream; the errors are those of `read_object`."""
     client = _client()
     from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
@@ -119,7 +122,7 @@ def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
         response = _get(client, address)
         try:
             with closing(response["Body"]) as body:
-                # Not every store says how much will come.
+                # Not every service sends the size.
                 if response.get("ContentLength", 0) > limit:
                     raise too_large
                 while content := body.read(_CHUNK):
@@ -127,13 +130,13 @@ def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
                         raise too_large
                     stream.write(content)
             return
-        # Requests are repeated by botocore, but not once an answer has begun.
+        # botocore repeats requests, but not once a response has begun.
         except (HTTPClientError, IncompleteReadError, FlexibleChecksumError) as error:
             last = error
     if isinstance(last, FlexibleChecksumError):
-        hint = "What is stored differs from what was uploaded; upload it again."
+        hint = "The stored content differs from what was uploaded; upload it again."
         raise UserError(f"is damaged: {last}", where=str(address), hint=hint)
-    raise StorageError(f"broke off {_BODY_ATTEMPTS} times: {last}", where=str(address))
+    raise StorageError(f"the download broke off {_BODY_ATTEMPTS} times: {last}", where=str(address))
 
 
 def _get(client: Any, address: S3Address) -> dict[str, Any]:
@@ -141,21 +144,22 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
 
     where = str(address)
     try:
-        return client.get_object(Bucket=address.bucket, Key=address.key)
+        response: dict[str, Any] = client.get_object(Bucket=address.bucket, Key=address.key)
+        return response
     except ClientError as error:
         code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         if code in ("NoSuchKey", "404"):
             raise NoFileError("no such object") from None
-        if code in _OF_OBJECT:
-            raise UserError(f"cannot be read ({code}: {message})", where=where, hint=_OF_OBJECT[code]) from None
+        if code in _OBJECT_ERRORS:
+            raise UserError(f"cannot be read ({code}: {message})", where=where, hint=_OBJECT_ERRORS[code]) from None
         if code == "NoSuchBucket":
             raise StorageError(f"there is no bucket '{address.bucket}'", where=where) from None
         if code in _DENIED:
-            hint = "Allow s3:GetObject, and s3:ListBucket, without which a missing object looks like this, too."
+            hint = "Allow s3:GetObject, and s3:ListBucket: without it, a missing object gives this error too."
             raise StorageError(f"access is denied ({code})", where=where, hint=hint) from None
         raise StorageError(f"cannot be read ({code}: {message})", where=where) from None
     except (NoCredentialsError, PartialCredentialsError):
-        hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role."
+        hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use the role of the machine."
         raise StorageError("there are no credentials for S3", where=where, hint=hint) from None
     except BotoCoreError as error:
         hint = "Check the network, the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL)."
@@ -163,20 +167,22 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
 
 
 _lock = threading.Lock()
-_clients: dict[int, Any] = {}
+_clients: dict[tuple[Any, ...], Any] = {}
 
 
 def _client() -> Any:
-    """This process's client, for all of its threads; a forked process must not use its parent's connections."""
+    """Return the client of this process and environment, for all threads; a fork must not share connections."""
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
         hint = "Install it: pip install 'codetr[s3]'."
-        raise StorageError("files on S3 are named, but boto3 is not installed", hint=hint) from None
+        raise StorageError("reading files on S3 needs boto3, which is not installed", hint=hint) from None
+    environment = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    key = (os.getpid(), *environment)
     with _lock:
-        if os.getpid() not in _clients:
+        if key not in _clients:
             _clients.clear()
             config = Config(
                 retries={"max_attempts": _ATTEMPTS, "mode": "standard"},
@@ -185,8 +191,8 @@ def _client() -> Any:
                 max_pool_connections=64,
             )
             try:
-                _clients[os.getpid()] = boto3.session.Session().client("s3", config=config)
+                _clients[key] = boto3.session.Session().client("s3", config=config)
             except (BotoCoreError, ValueError) as error:  # of the environment and of ~/.aws
                 hint = "Check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, which begins with http:// or https://."
                 raise StorageError(f"S3 cannot be used: {error}", hint=hint) from None
-        return _clients[os.getpid()]
+        return _clients[key]

@@ -1,7 +1,7 @@
-"""Images in uncompressed tar files ("shards", as WebDataset has them): found once, then read in place, never extracted.
+"""Read images in uncompressed tar files ("shards", as in WebDataset): located once, read in place, never extracted.
 
-`prepare` goes through the headers of every shard and notes where each regular file begins; the index of a dataset keeps
-that, so opening one needs no tar file, and reading an image is one read at its offset.
+`prepare` scans the headers of every shard for the offset of each regular file. The index of a dataset stores them, so
+opening it needs no tar file, and reading an image is one read at its offset.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.data.storage.paths import IMAGE_SUFFIXES, NoFileError, UnsafePathError, require_harmless, spellings
+from codetr.data.images import IMAGE_SUFFIXES
+from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, spelling_variants
 
 SUFFIX = ".tar"
 
 MAX_HEADER_BYTES = 1 << 20
-"""Upper bound of a name or extended header within a tar file; a lying one would ask for as much memory as it likes."""
+"""Upper bound of a name or extended header in a tar file: a forged size must not decide how much memory is taken."""
 
 ARRAYS = {
-    "shards": "int32 (n,): which of the tar files below the image is in; -1 for a file of its own",
-    "shard_offsets": "int64 (n,): the byte of the tar file at which the image begins",
-    "shard_names": "uint8: the tar files, UTF-8, relative to their image folder, one after the other",
+    "shards": "int32 (n,): which of the tar files below has the image; -1 for a plain file",
+    "shard_offsets": "int64 (n,): byte offset of the image in the tar file",
+    "shard_names": "uint8: the tar files, UTF-8, relative to their image folder, concatenated",
     "shard_name_offsets": "int64 (k + 1,)",
 }
-"""Arrays of an index, only where images are in tar files."""
+"""Further arrays of an index, only where images are in tar files."""
 
 _BLOCK = 512
 
@@ -42,24 +43,24 @@ class Member:
     """An image in a tar file.
 
     Attributes:
-        name: its name in it.
-        shard: the tar file, relative to the image folder, with `/`; empty if it takes the folder's place.
-        offset: the byte at which it begins.
-        size: bytes.
+        name: of the member.
+        shard: the tar file, relative to the image folder, with `/`; empty if the tar file is the image folder.
+        offset: of its first byte in the tar file.
+        file_size: in bytes.
     """
 
     name: str
     shard: str
     offset: int
-    size: int
+    file_size: int
 
 
 class AmbiguousNameError(ValueError):
-    """Several members have this name; the message says in which tar files."""
+    """Several members have this name; the message names the tar files."""
 
 
 def is_sharded(root: Path) -> bool:
-    """Whether images are in tar files: `root` is one, or a folder with some, and with neither images nor folders."""
+    """Return whether `root` is a tar file, or a folder with tar files and with neither images nor folders."""
     if not root.is_dir():
         return root.suffix.lower() == SUFFIX
     found = False
@@ -74,13 +75,13 @@ def is_sharded(root: Path) -> bool:
 
 
 class Shards:
-    """The members of the tar files at one place, by name.
+    """The members of a tar file, or of all tar files of a folder, by name.
 
     Args:
-        root: a tar file, or a folder with some directly in it; resolved.
+        root: a tar file, or a folder with tar files directly in it; resolved.
 
     Raises:
-        UserError: a file that is no uncompressed tar file, damaged, cut short, or led to by a link out of the folder.
+        UserError: a file is not an uncompressed tar file, damaged, truncated, or a link out of the folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -91,9 +92,9 @@ class Shards:
         if root.is_dir():
             files = sorted(path for path in root.iterdir() if path.suffix.lower() == SUFFIX and path.name[0] != ".")
         for file in files:
-            # First of all: a link that leads to itself cannot be resolved.
+            # Checked first: a link to itself cannot be resolved.
             if not file.is_file():
-                raise UserError("is no file that can be read in place", where=str(file))
+                raise UserError("is not a regular file", where=str(file))
             if not file.resolve().is_relative_to(root):
                 raise UserError("leads out of the image folder", where=str(file), hint="Put the tar file itself there.")
             for member in _members(file, "" if file == root else file.name):
@@ -102,27 +103,27 @@ class Shards:
                     self._repeated.setdefault(member.name, [first]).append(member)
 
     def find(self, name: str) -> Member:
-        """Return the member that an annotation file calls `name`, tried in the spellings of `storage.paths`.
+        """Return the member that an annotation file calls `name`, in any spelling of `spelling_variants`.
 
         Raises:
             UnsafePathError: the name must not be followed.
-            AmbiguousNameError: several members have it.
-            NoFileError: there is none, or it is no regular file.
+            AmbiguousNameError: several members have this name.
+            NoFileError: there is no such regular file.
         """
-        require_harmless(name)
-        for spelling in spellings(name):
+        require_safe_name(name)
+        for spelling in spelling_variants(name):
             known = posixpath.normpath(spelling)
             if known.split("/")[0] == "..":
                 raise UnsafePathError("leads out of the image folder")
             if known in self._repeated:
-                places = [member.shard or self._root.name for member in self._repeated[known]]
-                raise AmbiguousNameError(f"is in {' and in '.join(places)}")
+                shards = [member.shard or self._root.name for member in self._repeated[known]]
+                raise AmbiguousNameError(f"is in {' and in '.join(shards)}")
             if known in self._members:
                 return self._members[known]
         raise NoFileError("no such file")
 
     def read(self, member: Member) -> bytes:
-        """The content of a member.
+        """Return the content of a member.
 
         Raises:
             OSError: it cannot be read.
@@ -131,20 +132,20 @@ class Shards:
 
 
 def shard_path(root: Path, shard: str) -> Path:
-    """The tar file of an image folder, or the tar file that stands in its place."""
+    """Return the tar file `shard` of an image folder, or the tar file that is the image folder."""
     return root / shard if shard else root
 
 
 def read_member(file: Path, member: Member) -> bytes:
-    """The content of a member of the tar file `file`, or less where the file ends before it.
+    """Return the content of a member of the tar file `file`, less of it if the file has become shorter.
 
     Raises:
         OSError: the file cannot be read.
     """
-    # Means nothing to files; of a pipe that took a file's place it opens the end without waiting for the other.
+    # O_NONBLOCK has no effect on files; it avoids waiting for a writer if the path has become a pipe.
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        return os.pread(descriptor, member.size, member.offset)
+        return os.pread(descriptor, member.file_size, member.offset)
     finally:
         os.close(descriptor)
 
@@ -155,7 +156,7 @@ class _HasMember(Protocol):
 
 
 def shard_arrays(images: Sequence[_HasMember]) -> dict[str, NDArray[Any]]:
-    """The arrays of `ARRAYS` for the images of a split; none if no image is in a tar file."""
+    """Return the arrays of `ARRAYS` for the images of a split; none if no image is in a tar file."""
     members = [image.member for image in images]
     known = sorted({member.shard for member in members if member})
     if not known:
@@ -171,17 +172,17 @@ def shard_arrays(images: Sequence[_HasMember]) -> dict[str, NDArray[Any]]:
 
 
 def shard_lengths(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-    """The lengths that the arrays of `ARRAYS` must have to fit together."""
+    """Return the lengths that the arrays of `ARRAYS` must have to be consistent."""
     images, last = len(arrays["image_ids"]), int(arrays["shards"].max(initial=-1))
     return {"shards": images, "shard_offsets": images, "shard_name_offsets": last + 2}
 
 
 def stored_member(arrays: Mapping[str, NDArray[Any]], i: int, name: str) -> Member | None:
-    """Where image `i` of an index is; None for a file of its own.
+    """Return the location of image `i` of an index in a tar file; None for a plain file.
 
     Args:
-        arrays: all of the index.
-        i: the image.
+        arrays: all arrays of the index.
+        i: index of the image.
         name: its path within its image folder.
     """
     if "shards" not in arrays or (number := int(arrays["shards"][i])) < 0:
@@ -192,7 +193,7 @@ def stored_member(arrays: Mapping[str, NDArray[Any]], i: int, name: str) -> Memb
 
 
 class _Headers(io.FileIO):
-    """A tar file of which only headers are read: nothing large at once, and not on and on behind the end."""
+    """A tar file of which only headers are read: in small pieces, and not beyond the end."""
 
     _ended = False
 
@@ -201,49 +202,49 @@ class _Headers(io.FileIO):
             raise tarfile.ReadError(f"a header of {size} bytes")
         content = super().read(size) or b""
         if not content and size and self._ended:
-            raise tarfile.ReadError("it was cut short")
+            raise tarfile.ReadError("it is truncated")
         self._ended = not content
         return content
 
 
 def _members(file: Path, shard: str) -> Iterator[Member]:
-    """Every regular file with a harmless name in a tar file; links, devices and sparse files are left out."""
+    """Yield every regular file with a safe name in a tar file; links, devices and sparse files are left out."""
     where = str(file)
     try:
         size = file.stat().st_size
         with _Headers(file) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            behind = -1
+            previous_end = -1
             while (entry := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # which would keep every header in memory
-                # Of a header that lies about sizes, the next may be anywhere; reading would never end.
-                if archive.offset <= behind or entry.size < 0 or entry.offset_data < 0:
-                    raise tarfile.ReadError(f"the header at byte {entry.offset} is impossible")
-                behind = archive.offset
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header in memory
+                # After a forged size the next header may be anywhere, and reading might never end.
+                if archive.offset <= previous_end or entry.size < 0 or entry.offset_data < 0:
+                    raise tarfile.ReadError(f"the header at byte {entry.offset} is invalid")
+                previous_end = archive.offset
                 if not entry.isreg() or entry.issparse():
                     continue
                 if entry.offset_data + entry.size > size:
-                    raise tarfile.ReadError("it was cut short")
+                    raise tarfile.ReadError("it is truncated")
                 name = posixpath.normpath(entry.name)
-                if _is_harmless(name):
+                if _is_safe_name(name):
                     yield Member(name, shard, entry.offset_data, entry.size)
             stream.seek(archive.offset)
             if stream.read(_BLOCK).strip(b"\0"):
                 raise tarfile.ReadError(f"there is no header at byte {archive.offset}")
             while rest := stream.read(MAX_HEADER_BYTES):
                 if rest.strip(b"\0"):
-                    hint = "Join tar files with `tar --concatenate`, or keep each as a file of its own."
-                    problem = "has more behind its end, as tar files joined by `cat` have"
+                    hint = "Join tar files with `tar --concatenate`, or keep them separate."
+                    problem = "has content after its end, as tar files joined by `cat` do"
                     raise UserError(problem, where=where, hint=hint)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        hint = "Images are read from tar files that are whole, single and not compressed (pack them with `tar -cf`)."
-        raise UserError(f"is not a tar file that can be read: {error}", where=where, hint=hint) from None
+        hint = "Images are read from complete tar files without compression (create them with `tar -cf`)."
+        raise UserError(f"is not a readable tar file: {error}", where=where, hint=hint) from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror or error}", where=where) from None
 
 
-def _is_harmless(name: str) -> bool:
+def _is_safe_name(name: str) -> bool:
     try:
-        require_harmless(name)
+        require_safe_name(name)
     except UnsafePathError:
         return False
     return name.split("/", maxsplit=1)[0] != ".."

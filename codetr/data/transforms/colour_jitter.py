@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue of an image changed at random, in random order.
+"""Colour jitter: random brightness, contrast, saturation and hue, applied in random order.
 
 The definitions are those of torchvision's `ColorJitter` on Pillow images, byte for byte.
 """
@@ -19,12 +19,12 @@ _ENHANCERS = {
 
 
 def jitter_colour(image: NDArray[np.uint8], config: ColourConfig, random: np.random.Generator) -> NDArray[np.uint8]:
-    """An image in other colours, or as it is.
+    """Change the colours of an image with the configured probability, else return it unchanged.
 
     Args:
         image: (height, width, 3) uint8 RGB.
-        config: how often, and how far at most.
-        random: what to draw from; as often whatever is drawn and set.
+        config: probability and strengths.
+        random: the generator; the number of draws does not depend on their values or on `config`.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -38,16 +38,16 @@ def jitter_colour(image: NDArray[np.uint8], config: ColourConfig, random: np.ran
         return image
     picture = Image.fromarray(image)
     for name in order:
-        # What is not to change is left alone: hues would be rounded on their way there and back.
+        # A strength of 0 is skipped: converting to HSV and back would round the colours.
         if name == "hue" and config.hue:
-            picture = turn_hue(picture, shift)
+            picture = shift_hue(picture, shift)
         elif most.get(name):
             picture = _ENHANCERS[name](picture).enhance(factors[name])
     return np.array(picture)
 
 
-def turn_hue(picture: Image.Image, shift: float) -> Image.Image:
-    """An RGB picture with its hues turned by `shift`, a share of the colour circle, in whole steps of 1/255."""
+def shift_hue(picture: Image.Image, shift: float) -> Image.Image:
+    """Shift the hues of an RGB picture by `shift`, a share of the colour circle, in steps of 1/255."""
     hue, saturation, value = picture.convert("HSV").split()
     turned = (np.asarray(hue).astype(np.int64) + int(shift * 255)) % 256
     return Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")

@@ -1,7 +1,6 @@
-"""From decoded images to network input: test-time preprocessing, and DETR's training augmentation.
+"""Training augmentation of DETR (Carion et al., ECCV 2020, appendix A.4): flip, then resize or resize-crop-resize.
 
-The order of operations and every rounding follow the pipeline the published weights were made with (DETR, Carion et
-al. 2020, appendix A.4): flip, then resize or resize-crop-resize, normalise, pad at the right and bottom with zeros.
+The order of operations and every rounding are those of the pipeline that the published weights were trained with.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from codetr.data.transforms.sample import Sample
 
 
 def augment(sample: Sample, config: AugmentConfig, random: np.random.Generator) -> Sample:
-    """Flip, crop and resize at random. Objects that are cropped away wholly are removed."""
+    """Flip, crop and resize at random. Objects outside of the crop are removed."""
     if random.random() < config.flip_probability:
         sample = flip(sample)
     if config.crop is not None and random.random() < config.crop.probability:
@@ -53,8 +52,8 @@ def draw_crop(height: int, width: int, size: tuple[int, int], random: np.random.
     Args:
         height: of the image.
         width: of the image.
-        size: (smallest, largest) side of the crop in pixels; a side that is too short stays whole.
-        random: what to draw from.
+        size: (smallest, largest) side of the crop in pixels; a side that is too short is not cropped.
+        random: the generator.
     """
     low, high = size
     crop_height = int(random.integers(min(height, low), min(height, high) + 1))
@@ -65,7 +64,7 @@ def draw_crop(height: int, width: int, size: tuple[int, int], random: np.random.
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
-    """Cut out a rectangle; boxes are clipped to it, and objects outside it removed (possibly all of them)."""
+    """Crop a sample to a rectangle; boxes are clipped to it, and objects outside of it are removed."""
     rows, columns = slice(top, top + height), slice(left, left + width)
     boxes = clip(sample.boxes - np.array([left, top, left, top], np.float32), height, width)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -73,8 +72,8 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
     return Sample(np.ascontiguousarray(sample.image[rows, columns]), boxes[keep], sample.labels[keep], masks)
 
 
-def clip(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Clip (boxes, 4) xyxy in pixels to an image, in place."""
-    boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
-    boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
-    return boxes
+def clip(boxes_xyxy: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Clip (boxes, 4) xyxy boxes in pixels to an image, in place."""
+    boxes_xyxy[:, 0::2] = boxes_xyxy[:, 0::2].clip(0, width)
+    boxes_xyxy[:, 1::2] = boxes_xyxy[:, 1::2].clip(0, height)
+    return boxes_xyxy

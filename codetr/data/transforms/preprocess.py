@@ -13,12 +13,12 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.transforms.resize import rescaled_size, resize
 
 GREY = 114
-"""What canvases are filled with before normalising."""
+"""Padding value of canvases before normalising."""
 
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """(height, width) in pixels: valid part of the network input, with its padding, and of the image file."""
+    """(height, width) in pixels: of the valid part of the network input, of the padded input, and of the image file."""
 
     image: tuple[int, int]
     padded: tuple[int, int]
@@ -46,7 +46,7 @@ def preprocess_image(image: NDArray[np.uint8], config: PreprocessConfig) -> tupl
 
 
 def normalise(image: NDArray[np.uint8], config: PreprocessConfig) -> Tensor:
-    """(height, width, 3) uint8 RGB to (3, height, width) float32 with mean 0 and deviation 1 over natural images."""
+    """Normalise (height, width, 3) uint8 RGB to (3, height, width) float32 by the configured mean and deviation."""
     pixels = torch.empty((3, *image.shape[:2]))
     pixels.copy_(torch.from_numpy(image).permute(2, 0, 1))
     mean = torch.tensor(config.mean, dtype=torch.float32).view(3, 1, 1)
@@ -61,7 +61,7 @@ def pad(pixels: Tensor, divisor: int) -> Tensor:
 
 
 def fill_canvas(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Put (height, width, 3) into the top-left corner of a grey square of `side` pixels."""
+    """Pad (height, width, 3) with grey at the right and bottom to a square of `side` pixels."""
     canvas = np.full((side, side, 3), GREY, np.uint8)
     canvas[: image.shape[0], : image.shape[1]] = image
     return canvas

@@ -1,10 +1,9 @@
 """Bilinear image resizing in fixed-point arithmetic, bit-identical on every machine.
 
-The detectors' published weights were trained and measured on images resized by OpenCV's `INTER_LINEAR`: no
-antialiasing, weights of 11 fractional bits, one rounding of the 22-bit sum after 4 + 16 bits were shifted out.
-Doing the same integer arithmetic gives the same bytes without the dependency and without its dependence on the
-processor's instruction set. Antialiased resizing (Pillow) differs by tens of grey levels when shrinking,
-floating-point interpolation (PyTorch) by one level in every eighth value.
+The published weights of the detectors were trained and evaluated on images resized by OpenCV's `INTER_LINEAR`: no
+antialiasing, weights of 11 fractional bits, one rounding of the 22-bit sum after 4 + 16 bits were shifted out. The same
+integer arithmetic gives the same bytes without the dependency, on any instruction set. Antialiased resizing (Pillow)
+differs by tens of grey levels when shrinking, floating-point interpolation (PyTorch) by one in every eighth value.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _BLOCK_VALUES = 1 << 16
 
 
 def rescaled_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
-    """(height, width) after scaling the shorter side to `short_side`, or the longer one to `long_side` if that is less.
+    """Return (height, width) with the shorter side scaled to `short_side`, or the longer one to `long_side` if smaller.
 
     The sides may be given in either order, and a result is never smaller than one pixel.
     """
@@ -72,14 +71,15 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
 def resize_mask(
     mask: NDArray[np.bool_], height: int, width: int, window: tuple[slice, slice] = (slice(None), slice(None))
 ) -> NDArray[np.bool_]:
-    """Resize a (mask_height, mask_width) bool mask: every pixel takes the value at its rounded-down source position.
+    """Resize a (mask_height, mask_width) bool mask: every pixel has the value at its rounded-down source position.
 
-    Only the `window`, rows and columns of the (height, width) result, is computed and given back.
+    Only the `window`, rows and columns of the (height, width) result, is computed and returned.
     """
     rows, columns = mask.shape
     row = np.minimum((np.arange(height) * (rows / height)).astype(np.int64), rows - 1)
     column = np.minimum((np.arange(width) * (columns / width)).astype(np.int64), columns - 1)
-    return mask[row[window[0], None], column[window[1]]]
+    resized: NDArray[np.bool_] = mask[row[window[0], None], column[window[1]]]
+    return resized
 
 
 def _gather(words: NDArray[np.uint32], columns: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -90,7 +90,7 @@ def _gather(words: NDArray[np.uint32], columns: NDArray[np.int64]) -> NDArray[np
 def _taps(
     size: int, new_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """Indices and fixed-point weights of the two source pixels of every new pixel along one axis."""
+    """Return indices and fixed-point weights of the two source pixels of every new pixel along one axis."""
     position = ((np.arange(new_size) + 0.5) * (size / new_size) - 0.5).astype(np.float32)
     first = np.floor(position)
     fraction = position - first
@@ -104,10 +104,10 @@ def _taps(
 def _columns(
     size: int, new_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """As `_taps`, but a column at the border takes its pixel with full weight; weights repeat for each of 4 channels.
+    """Return `_taps` with full weight on one pixel at the border, and weights repeated for each of 4 channels.
 
-    Rows at the border keep their two weights on the same pixel, whose products are truncated separately:
-    that costs a grey level now and then, and is what the original does.
+    Rows at the border keep two weights on the same pixel, whose products are truncated separately: OpenCV does so, and
+    some values are one grey level lower.
     """
     first, second, first_weight, second_weight = _taps(size, new_size)
     border = first == second

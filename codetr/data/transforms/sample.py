@@ -1,4 +1,4 @@
-"""An image with its annotations on the way through the transforms."""
+"""The input and output of the transforms: an image with its annotations."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its objects, in one frame.
+    """One image with its objects, in the same pixel coordinates.
 
     Attributes:
         image: (height, width, 3) uint8 RGB.
         boxes: (objects, 4) float32 xyxy pixels.
         labels: (objects,) int64.
-        masks: (objects, height, width) bool, or None when only boxes are wanted.
+        masks: (objects, height, width) bool, or None if only boxes are used.
     """
 
     image: NDArray[np.uint8]

@@ -232,7 +232,7 @@ def test_a_recipe_decides_what_counts_as_small(
         (["FILE", "--images", "nowhere"], "no such image folder"),
         (["FILE", "--fail-on", "notes"], "Invalid value for '--fail-on'"),
         (["--val", "FILE"], "no annotations to train on are named"),
-        (["FILE", "--val-images", "nowhere"], "is given without --val"),
+        (["FILE", "--val-images", "nowhere"], "needs --val"),
         (["FILE", "--train-images", "a", "--train-images", "b"], "is given 2 times for 1 --train"),
         (["nowhere"], "there is no such file or folder"),
     ],

@@ -85,9 +85,9 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (shutil.rmtree, "holds no classes.json"),
+        (shutil.rmtree, "has no classes.json"),
         (lambda folder: (folder / "locations.json").unlink(), "locations.json: no such file"),
-        (lambda folder: (folder / "locations.json").write_text("[]"), "is not an object of image folders"),
+        (lambda folder: (folder / "locations.json").write_text("[]"), "is not a JSON object with the image folders"),
         (lambda folder: (folder / "locations.json").write_text('{"val": "x"}'), "has no split 'train' (it has val)"),
         (lambda folder: (folder / "locations.json").write_text('{"train": "/x"}'), "the image folder of split 'train'"),
         (lambda folder: (folder / "train" / "boxes_xywh.npy").unlink(), "boxes_xywh.npy: no such file"),
@@ -129,7 +129,7 @@ def federated(drawn: Path, tmp_path: Path) -> Path:
     values["categories"][1] |= {"frequency": "c", "image_count": 42}
     (tmp_path / "annotations.json").write_text(json.dumps(values))
     annotated = SourceConfig(annotations=str(tmp_path / "annotations.json"), images=str(drawn / "train" / "images"))
-    prepare(PrepareConfig(train=annotated), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(annotated,)), tmp_path / "dataset")
     return tmp_path / "dataset"
 
 

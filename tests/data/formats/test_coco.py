@@ -1,4 +1,4 @@
-"""Annotation files of every encoding are read, and what is not one is refused with the place of the fault."""
+"""Annotation files of every encoding are read; invalid files are refused with the position of the error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_encodings(tmp_path: Path, content: bytes, findings: str) -> None:
         (b" \n", "is empty"),
         (TEXT.encode("latin-1"), "is not utf-8 text (byte "),
         (TEXT.encode()[:-20], "is not valid JSON (line 1, column "),
-        (gzip.compress(TEXT.encode(), mtime=0)[:-12], "is gzip that ends in the middle"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:-12], "is truncated gzip"),
         (b"\x1f\x8b" + b"x" * 50, "is not valid gzip"),
         (b"[" * 200_000, "is nested too deeply"),
         (b'{"images": ' + b"9" * 10_000 + b"}", "is not valid JSON"),

@@ -106,7 +106,7 @@ MISSING = object()
 def annotation(draw: st.DrawFn) -> Any:
     if draw(st.integers(0, 19)) == 0:
         return draw(st.sampled_from([None, 3, "{", [], {}, [SOUND], True]))
-    value = {**SOUND, "id": draw(st.integers(1, 30))}
+    value: dict[str, Any] = {**SOUND, "id": draw(st.integers(1, 30))}
     names = draw(st.lists(st.sampled_from([*FAULTS]), max_size=3, unique=True))
     value |= {name: draw(FAULTS[name] | st.just(MISSING)) for name in names}
     if draw(st.booleans()):  # a box near a border, of an area that fits it

@@ -35,7 +35,7 @@ def add(folder: Path, name: str, objects: str, *, image: str = ".jpg", filename:
 
 def run(tmp_path: Path, source: Path, **settings: str) -> Split:
     config = SourceConfig(annotations=str(source), **settings)
-    prepare(PrepareConfig(train=config, val=config), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(config,), val=(config,)), tmp_path / "dataset")
     return Split.open(tmp_path / "dataset", "train")
 
 
@@ -98,7 +98,7 @@ def test_lists_choose_the_images_of_each_split(voc: Path, tmp_path: Path) -> Non
     (voc / "ImageSets" / "Main" / "train.txt").write_text("b\n\nb\n")
     (voc / "ImageSets" / "Main" / "other.txt").write_text("a\n")
     train, val = (SourceConfig(annotations=str(voc / part)) for part in (".", "ImageSets/Main/other.txt"))
-    prepare(PrepareConfig(train=train, val=val), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(train,), val=(val,)), tmp_path / "dataset")
     files = [Split.open(tmp_path / "dataset", name).to_coco()["images"] for name in ("train", "val")]
     assert [[image["file_name"] for image in images] for images in files] == [["b.jpg"], ["a.PNG"]]
     assert findings(tmp_path) == {"image_repeated": ["Annotations/b.xml: 1"]}
@@ -140,6 +140,13 @@ def test_a_faulty_object_is_found_by_file_and_number(voc: Path, tmp_path: Path, 
     assert examples[found][0].startswith("Annotations/b.xml, object 2")
 
 
+def test_a_default_namespace_changes_nothing(voc: Path, tmp_path: Path) -> None:
+    """Some exports declare one; every tag would have another name."""
+    path = voc / "Annotations" / "b.xml"
+    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="http://example.org/voc">'))
+    assert len(run(tmp_path, voc).to_coco()["annotations"]) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -157,7 +164,7 @@ def test_broken_xml_is_refused_by_file_and_line(voc: Path, tmp_path: Path, text:
     (voc / "Annotations" / "b.xml").write_text(text)
     with pytest.raises(UserError) as caught:
         run(tmp_path, voc)
-    assert "1 annotation file(s) are no use: Annotations/b.xml " in str(caught.value)
+    assert "1 annotation file(s) cannot be parsed: Annotations/b.xml " in str(caught.value)
     assert message in str(caught.value)
     assert not (tmp_path / "dataset").exists()
 
@@ -177,7 +184,7 @@ def test_nothing_outside_the_folder_is_read(voc: Path, tmp_path: Path) -> None:
     (voc / "JPEGImages" / "c.jpg").unlink()
     chosen.write_text("a\nb\nc\n")
     config = SourceConfig(annotations=str(chosen))
-    prepare(PrepareConfig(train=config, val=config, max_lost_images=1), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(config,), val=(config,), max_lost_images=1), tmp_path / "dataset")
     assert {"image_missing", "image_unsafe_path"} <= findings(tmp_path).keys()
 
 
@@ -191,6 +198,6 @@ def test_an_absurdly_large_xml_is_refused(voc: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_none_of_voc_says_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "coco").mkdir()
     (tmp_path / "list.txt").write_text("a\n")
-    for name, message in (("coco", "holds no XML files"), ("list.txt", "belongs to no VOC folder")):
+    for name, message in (("coco", "has no XML files"), ("list.txt", "is a text file outside of a VOC folder")):
         with pytest.raises(UserError, match=message):
             run(tmp_path, tmp_path / name)

@@ -54,7 +54,7 @@ def run(tmp_path: Path, path: Path, images: str | None = None, **settings: Any) 
     values = yaml.safe_load(path.read_text())
     if "val" not in values:
         path.write_text(yaml.safe_dump({**values, "val": copy.copy(values["train"])}))  # a copy: no reference
-    prepare(PrepareConfig(train=source, val=source, **settings), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source,), val=(source,), **settings), tmp_path / "dataset")
     return Split.open(tmp_path / "dataset", "train")
 
 
@@ -125,7 +125,7 @@ def test_every_way_to_name_images(yolo: Path, tmp_path: Path, values: dict[str, 
 def test_the_root_can_be_given_instead_of_the_path_of_the_file(yolo: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "settings.yaml"
     elsewhere.write_text((describe(yolo, path="../datasets/yolo")).read_text())
-    with pytest.raises(UserError, match=r"path: '../datasets/yolo' leads out .* Name the root with --images"):
+    with pytest.raises(UserError, match=r"path: '../datasets/yolo' is outside .* Give the root with --images"):
         run(tmp_path, elsewhere)
     assert len(run(tmp_path, elsewhere, images=str(yolo))) == 2
 
@@ -185,21 +185,21 @@ def test_labels_in_the_wrong_place_are_no_set_without_objects(yolo: Path, tmp_pa
     ("values", "message"),
     [
         ({"names": None}, "has no usable 'names'"),
-        ({"names": {"cat": 0}}, "names: 'cat' is no class number"),
-        ({"names": [["cat"]]}, "names: '0' is no class number from 0 on, or has no name"),
+        ({"names": {"cat": 0}}, "names: 'cat' is not a class number"),
+        ({"names": [["cat"]]}, "names: '0' is not a class number (0, 1, …), or has no name"),
         ({"nc": 3}, "nc is 3, but there are 2 names"),
-        ({"train": None}, "names no images for 'train' (it has: val)"),
-        ({"train": {"images": 1}}, "names no images for 'train'"),
-        ({"train": "images/nowhere"}, "'images/nowhere' is not there"),
-        ({"train": "../../etc"}, "'../../etc' is not there, or leads out of"),
-        ({"train": "/etc"}, "'/etc' is not there, or leads out of"),
-        ({"train": "outside"}, "'outside' is not there, or leads out of"),
+        ({"train": None}, "has no images for 'train' (sets: val)"),
+        ({"train": {"images": 1}}, "has no images for 'train'"),
+        ({"train": "images/nowhere"}, "'images/nowhere' does not exist"),
+        ({"train": "../../etc"}, "'../../etc' does not exist, or is outside of"),
+        ({"train": "/etc"}, "'/etc' does not exist, or is outside of"),
+        ({"train": "outside"}, "'outside' does not exist, or is outside of"),
         ({"train": "data.yaml"}, "is neither a folder nor a .txt file"),
         ({"train": "empty"}, "there are no images"),
-        ({"path": ".."}, "path: '..' leads out of the folder of this file"),
-        ({"path": "/etc"}, "path: '/etc' leads out of the folder of this file"),
-        ({"path": "nowhere"}, "path: 'nowhere' is no folder here"),
-        ({"kpt_shape": [17, 3]}, "it is a dataset of poses"),
+        ({"path": ".."}, "path: '..' is outside of the folder of this file"),
+        ({"path": "/etc"}, "path: '/etc' is outside of the folder of this file"),
+        ({"path": "nowhere"}, "path: there is no folder 'nowhere'"),
+        ({"kpt_shape": [17, 3]}, "labels of pose datasets"),
     ],
     ids=lambda value: None,
 )
@@ -215,7 +215,7 @@ def test_a_mistake_in_data_yaml_is_named(yolo: Path, tmp_path: Path, values: dic
 @pytest.mark.parametrize("name", [True, 1.1], ids=str)
 def test_names_that_yaml_reads_as_something_else_are_refused(yolo: Path, tmp_path: Path, name: object) -> None:
     """`no` would become the class "False", and `1.10` the class "1.1"."""
-    with pytest.raises(UserError, match=rf"names: 0: YAML reads this name as {name}\. Write it in quotes"):
+    with pytest.raises(UserError, match=rf"names: 0: YAML parses this name as {name}\. Put it in quotes"):
         run(tmp_path, describe(yolo, names=[name]))
 
 
@@ -224,7 +224,7 @@ def test_yaml_cannot_exhaust_the_memory(yolo: Path, tmp_path: Path) -> None:
     path = yolo / "data.yaml"
     source = SourceConfig(annotations=str(path))
     for text, message in (
-        (bomb.replace("a: &a", "0: &0"), r"has YAML references"),
+        (bomb.replace("a: &a", "0: &0"), r"has YAML aliases"),
         (f"names: [{'x, ' * 500_000}]", "is larger than 1 MiB"),
         ("names: !!python/object/apply:os.system [id]", "is not valid YAML"),
         ("names: [cat", "is not valid YAML"),
@@ -232,7 +232,7 @@ def test_yaml_cannot_exhaust_the_memory(yolo: Path, tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            prepare(PrepareConfig(train=source), tmp_path / "dataset")
+            prepare(PrepareConfig(train=(source,)), tmp_path / "dataset")
 
 
 def test_label_files_that_are_none_are_refused(yolo: Path, tmp_path: Path) -> None:
@@ -267,11 +267,11 @@ def test_same_dataset_gives_same_digest_wherever_it_lies(yolo: Path, tmp_path: P
     """Lineage would call equal datasets different."""
     digests = []
     path = yolo / "data.yaml"
-    for place in ("yolo", "moved"):
-        path = path.parent.rename(tmp_path / place) / "data.yaml"
+    for name in ("yolo", "moved"):
+        path = path.parent.rename(tmp_path / name) / "data.yaml"
         run(tmp_path, path)
         source = SourceConfig(annotations=str(path))
-        digests.append(prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset").digest)
+        digests.append(prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset").digest)
     (path.parent / "labels" / "train" / "b.txt").write_text(f"{ROW}1\n")
-    digests.append(prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset").digest)
+    digests.append(prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset").digest)
     assert digests[0] == digests[1] != digests[2]

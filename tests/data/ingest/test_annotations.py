@@ -19,7 +19,7 @@ from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
 from tests.support.annotation_rows import rows
 
-IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", bytes=1)
+IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", file_size=1)
 GOOD = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0}
 SQUARE = [[10, 20, 40, 20, 40, 60, 10, 60]]
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.data.ingest.draw_splits import partition
+from codetr.data.ingest.draw_splits import draw_splits
 from codetr.data.ingest.image_check import CheckedImage
 
 
@@ -20,7 +20,7 @@ def divide(
     classes: dict[int, set[int]], fractions: dict[str, float], seed: int = 0, *, stratify: bool = True
 ) -> dict[str, set[int]]:
     images = [image(number) for number in classes]
-    parts = partition(images, classes, fractions, seed, stratify=stratify)
+    parts = draw_splits(images, classes, fractions, seed, stratify=stratify)
     assert sorted(found.image_id for part in parts.values() for found in part) == sorted(classes)
     return {name: {found.image_id for found in part} for name, part in parts.items()}
 
@@ -86,7 +86,7 @@ def test_identical_content_stays_together(stratify: bool) -> None:
     """Otherwise val would be measured on images that were trained on."""
     images = [image(number, content=number // 3) for number in range(90)]
     classes = {number: {number % 4} for number in range(90)}
-    parts = partition(images, classes, {"val": 0.3, "test": 0.2}, 0, stratify=stratify)
+    parts = draw_splits(images, classes, {"val": 0.3, "test": 0.2}, 0, stratify=stratify)
     digests = [{found.digest for found in part} for part in parts.values()]
     assert all(digests)
     assert sum(map(len, digests)) == len(set().union(*digests)) == 30

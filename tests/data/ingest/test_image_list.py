@@ -112,7 +112,7 @@ def test_one_id_for_two_files_is_refused() -> None:
 
 
 def test_verified_classes() -> None:
-    """An id that no category has would be a class of its own, or a crash when the index is written."""
+    """An id that no category has would become a separate class, or crash the writing of the index."""
     findings = Findings()
     images = [
         {"id": 1, "file_name": "a", "neg_category_ids": [3, "2", 3], "not_exhaustive_category_ids": [1]},

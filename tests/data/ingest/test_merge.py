@@ -1,4 +1,4 @@
-"""Several sources in one split: the same class is one class, every record keeps its own, and nothing is mixed up."""
+"""Several sources in one split: equal classes are merged, and every record keeps its image, class and box."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def second(tmp_path: Path) -> SourceConfig:
 def test_classes_are_matched_by_name_and_everything_else_is_kept_apart(
     first: SourceConfig, second: SourceConfig, tmp_path: Path
 ) -> None:
-    manifest = prepare(PrepareConfig(train=(first, second), val=first), tmp_path / "dataset")
+    manifest = prepare(PrepareConfig(train=(first, second), val=(first,)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     found = split.to_coco()
     assert found["categories"] == [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 10, "name": "bird"}]
     images = [(image["id"], image["file_name"]) for image in found["images"]]
     assert images == [(1, "0/a.png"), (2, "0/b.png"), (31, "1/a.png"), (30, "1/c.png")]
     folders = [Path(source.images or "") for source in (first, second) for _ in range(2)]
-    assert [split.path(i).parent for i in range(4)] == folders
+    assert [Path(str(split.path(i))).parent for i in range(4)] == folders
     assert all(split.record(i).read().shape == (30, 40, 3) for i in range(4))
     # Every object is still the one that its file has: image, class by name and box.
     names = {category["id"]: category["name"] for category in found["categories"]}
@@ -96,7 +96,7 @@ def test_classes_are_matched_by_name_and_everything_else_is_kept_apart(
 
 
 def test_what_was_changed_is_reported_by_source(first: SourceConfig, second: SourceConfig, tmp_path: Path) -> None:
-    prepare(PrepareConfig(train=(first, second), val=first), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(first, second), val=(first,)), tmp_path / "dataset")
     report = read_report(tmp_path / "dataset").splits["train"]
     assert {finding.name: finding.examples for finding in report.findings} == {
         "category_id_renumbered": [
@@ -114,7 +114,7 @@ def test_what_was_changed_is_reported_by_source(first: SourceConfig, second: Sou
 def test_what_lvis_says_of_images_keeps_its_classes_when_their_ids_change(
     first: SourceConfig, second: SourceConfig, tmp_path: Path
 ) -> None:
-    """And images of a source that is no part of LVIS are verified for all classes of their own source."""
+    """Images of a source without LVIS's lists are verified for all classes of that source."""
     content = original(second)
     content["images"][0] |= {"neg_category_ids": [7], "not_exhaustive_category_ids": [9]}
     content["images"][1] |= {"neg_category_ids": [], "not_exhaustive_category_ids": [2]}
@@ -123,7 +123,7 @@ def test_what_lvis_says_of_images_keeps_its_classes_when_their_ids_change(
     only_cats = original(first)
     only_cats["annotations"] = [entry for entry in only_cats["annotations"] if entry["category_id"] == 1]
     Path(first.annotations).write_text(json.dumps(only_cats))
-    prepare(PrepareConfig(train=(first, second), val=first), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(first, second), val=(first,)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     assert split.names == ["cat", "dog", "bird"]
     assert [entry.group for entry in split.frequencies] == [None, None, "r"]
@@ -145,14 +145,14 @@ def test_a_class_whose_annotation_was_dropped_is_not_taken_for_absent(
     dogs[0]["bbox"][2] = 0
     content["annotations"].append({**dogs[1], "id": 90, "bbox": None})
     Path(first.annotations).write_text(json.dumps(content))
-    prepare(PrepareConfig(train=(first, second), val=first), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(first, second), val=(first,)), tmp_path / "dataset")
     images = Split.open(tmp_path / "dataset", "train").to_coco()["images"]
     verified = [(entry["neg_category_ids"], entry["not_exhaustive_category_ids"]) for entry in images[:2]]
     assert verified == [([], [7]), ([], [7])]
 
 
 def test_a_list_of_one_source_is_that_source(first: SourceConfig, tmp_path: Path) -> None:
-    single = prepare(PrepareConfig(train=first, val=first), tmp_path / "single")
+    single = prepare(PrepareConfig(train=(first,), val=(first,)), tmp_path / "single")
     values = {"train": [first.model_dump()], "val": first.model_dump()}
     assert prepare(PrepareConfig.parse(values), tmp_path / "list").digest == single.digest
     found = Split.open(tmp_path / "list", "train").to_coco()
@@ -160,7 +160,7 @@ def test_a_list_of_one_source_is_that_source(first: SourceConfig, tmp_path: Path
 
 
 def test_settings_of_a_single_source_are_reached_by_their_path(first: SourceConfig) -> None:
-    config = PrepareConfig(train=first).override(["train.images=elsewhere"])
+    config = PrepareConfig(train=(first,)).override(["train.images=elsewhere"])
     assert config.train[0].images == "elsewhere"
     assert config.model_dump()["train"] == {**first.model_dump(), "images": "elsewhere"}
     with pytest.raises(UserError, match=r"train.1.annotations: Field required"):
@@ -187,7 +187,7 @@ def test_the_formats_can_be_mixed(first: SourceConfig, tmp_path: Path) -> None:
     write_voc(content, folder, tmp_path / "voc", "train")
     write_yolo(content, folder, tmp_path / "yolo", "train")
     others = (SourceConfig(annotations=str(path)) for path in (tmp_path / "voc", tmp_path / "yolo" / "data.yaml"))
-    prepare(PrepareConfig(train=(first, *others), val=first), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(first, *others), val=(first,)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     assert split.names == ["cat", "dog"]
     assert split.category_ids == [1, 7]
@@ -197,15 +197,15 @@ def test_the_formats_can_be_mixed(first: SourceConfig, tmp_path: Path) -> None:
         assert split.record(i).boxes_xywh == pytest.approx(split.record(i % 2).boxes_xywh)
     report = read_report(tmp_path / "dataset").splits["train"]
     assert {finding.name: finding.count for finding in report.findings} == {
-        "category_id_renumbered": 2,  # YOLO's; nothing else has ids of its own, so that nobody misses them
+        "category_id_renumbered": 2,  # YOLO's; the other formats have no ids
         "image_in_several_sources": 4,
     }
 
 
 def test_classes_that_differ_in_case_only_are_pointed_out(first: SourceConfig, tmp_path: Path) -> None:
-    """They are two classes, each with a part of the objects, and nobody meant it."""
+    """They would be two classes, each with a part of the objects, by mistake."""
     other = write(tmp_path / "other", {1: "Cat", 2: "d-o-g", 3: "dogs", 4: "cat"}, {9: "x.png"}, first=90)
-    prepare(PrepareConfig(train=(first, other), val=first), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(first, other), val=(first,)), tmp_path / "dataset")
     assert set(Split.open(tmp_path / "dataset", "train").names) == {"cat", "dog", "Cat", "d-o-g", "dogs"}
     report = read_report(tmp_path / "dataset").splits["train"]
     (found,) = (finding for finding in report.findings if finding.name == "category_alike")
@@ -228,7 +228,7 @@ def test_hundreds_of_classes_in_any_order_and_with_gaps(tmp_path: Path) -> None:
         write(tmp_path / f"source{position}", numbering, {1: f"{position}.png"})
         for position, numbering in enumerate(numberings)
     ]
-    prepare(PrepareConfig(train=tuple(sources), val=sources[1]), tmp_path / "dataset")
+    prepare(PrepareConfig(train=tuple(sources), val=(sources[1],)), tmp_path / "dataset")
     split = Split.open(tmp_path / "dataset", "train")
     by_id = dict(sorted(numberings[0].items()))
     assert split.category_ids == list(by_id)
@@ -246,5 +246,5 @@ def test_hundreds_of_classes_in_any_order_and_with_gaps(tmp_path: Path) -> None:
                 opened.names[label] in rows[int(box[1])]
                 for label, box in zip(record.labels, record.boxes_xywh, strict=True)
             )
-    alone = prepare(PrepareConfig(train=sources[0], val=sources[0]), tmp_path / "alone")
+    alone = prepare(PrepareConfig(train=(sources[0],), val=(sources[0],)), tmp_path / "alone")
     assert alone.summary["classes"] == 365

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codetr.data.loading.batching import effective_batch_count, effective_batches, share
+from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches
 
 WIDE = np.random.default_rng(0).random(37) < 0.6
 
@@ -38,10 +38,12 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 def test_shares_tile_the_effective_batches(accumulate: int, world_size: int) -> None:
     """However it is divided, an optimiser step sees the same images, so results can be compared."""
     batches = effective_batches(WIDE, 8, seed=0, epoch=0)
-    shares = [share(batches, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)]
+    shares = [
+        rank_batches(batches, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
     size = 8 // (accumulate * world_size)
-    for own in shares:
-        assert own.shape == (len(batches) * accumulate, size)
+    for local in shares:
+        assert local.shape == (len(batches) * accumulate, size)
     for step, batch in enumerate(batches):
         micro = slice(step * accumulate, (step + 1) * accumulate)
-        assert sorted(np.concatenate([own[micro].ravel() for own in shares])) == sorted(batch)
+        assert sorted(np.concatenate([local[micro].ravel() for local in shares])) == sorted(batch)

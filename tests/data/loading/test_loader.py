@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,11 +28,13 @@ from codetr.data.config import (
     Sampling,
     ShuffleConfig,
 )
-from codetr.data.dataset.split import Split
+from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading import loader as loader_module
 from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from codetr.data.loading.samplers import build_sampler
 from codetr.data.loading.samples import training_sample
+from codetr.data.transforms.large_scale_jitter import LazySample
+from codetr.data.transforms.sample import Sample
 from tests.support.batches import AUGMENT, PREPROCESS, Batch, assert_equal
 
 SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())
@@ -42,7 +46,7 @@ def loader(
     batch_size: int = 2,
     workers: int = 0,
     sampling: Sampling = SAMPLINGS[0],
-    **options: int | bool,
+    **options: Any,
 ) -> TrainLoader:
     config = LoaderConfig(batch_size=batch_size, workers=workers, sampling=sampling)
     return TrainLoader(split, AUGMENT, PREPROCESS, config, seed=7, **options)
@@ -64,7 +68,7 @@ def test_epochs_differ(train_split: Split) -> None:
 
 
 def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> None:
-    """The second image and everything drawn for it must depend on the run's seed and the place in the epoch alone."""
+    """The second image and its draws must depend on the seed of the run and the position in the epoch alone."""
     options = (JitterConfig(canvas=64), PreprocessConfig(canvas=64, pad_divisor=48))
     first, second = (
         TrainLoader(train_split, *options, LoaderConfig(batch_size=2, workers=workers), seed=7, with_masks=True)
@@ -75,12 +79,12 @@ def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> Non
     for images, targets in batches:
         assert images.canvas_size == (64, 64)
         assert images.image_sizes == images.padded_sizes == [(64, 64)] * 2
-        assert all(target.masks.shape == (len(target), 64, 64) for target in targets)
+        assert all(target.masks is not None and target.masks.shape == (len(target), 64, 64) for target in targets)
 
 
 def test_a_canvas_is_named_after_the_image_that_is_on_it(train_split: Split) -> None:
     """An image without objects gives way to another, which whoever looks for what spoilt a step must see."""
-    counts = np.bincount(train_split.trained_on[0], minlength=len(train_split))
+    counts = np.bincount(train_split.trainable_objects[0], minlength=len(train_split))
     empty = train_split.image_ids[counts == 0]
     config = JitterConfig(canvas=64, max_pasted=0)
     loader = TrainLoader(train_split, config, PreprocessConfig(canvas=64), LoaderConfig(workers=0), seed=7)
@@ -100,7 +104,7 @@ COLOUR = ColourConfig(probability=0.5, brightness=0.5, hue=0.1)
 MOSAIC = MosaicConfig(probability=0.5, side=48)
 
 
-def augmented(split: Split, augmentation: Augmentation, *, start: int = 0, **options: int | bool) -> list[Batch]:
+def augmented(split: Split, augmentation: Augmentation, *, start: int = 0, **options: Any) -> list[Batch]:
     workers = options.pop("workers", 0)
     canvas = 64 if isinstance(augmentation, JitterConfig) else None
     config = LoaderConfig(batch_size=2, workers=workers)
@@ -141,16 +145,16 @@ def test_options_are_drawn_for_the_place_in_the_epoch_alone(train_split: Split, 
 def test_a_mosaic_has_the_objects_of_four_images(train_split: Split) -> None:
     """Labels must come along, crowds and other objects that are not trained on must not."""
     plain = AugmentConfig(flip_probability=0, short_sides=(400,), long_side=400, crop=None)
-    counts = np.bincount(train_split.trained_on[0], minlength=len(train_split))
+    counts = np.bincount(train_split.trainable_objects[0], minlength=len(train_split))
     every = plain.model_copy(update={"mosaic": MosaicConfig(probability=1, side=200)})
     several = 0
     for with_masks in (False, True):
         for images, targets in augmented(train_split, every, with_masks=with_masks):
             assert images.image_sizes == [(400, 400)] * 2
             for image_id, target in zip(images.image_ids, targets, strict=True):
-                own = counts[train_split.image_ids.tolist().index(image_id)]
-                several += len(target) > own
-                assert len(target) <= own + 3 * counts.max()
+                annotated = counts[train_split.image_ids.tolist().index(image_id)]
+                several += len(target) > annotated
+                assert len(target) <= annotated + 3 * counts.max()
                 assert (target.boxes[:, 2:] > target.boxes[:, :2]).all()
                 assert (target.masks is not None) == with_masks
     assert several > 20
@@ -158,13 +162,13 @@ def test_a_mosaic_has_the_objects_of_four_images(train_split: Split) -> None:
 
 def test_repeated_images_are_pasted_more_often_too(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rare objects would be pasted as seldom as they occur in the dataset, not in the epoch."""
-    counts = []
+    counts: list[int] = []
 
-    def counting(load, position, count, *_):
+    def counting(load: Callable[[int], LazySample], position: int, count: int, *_: object) -> tuple[int, Sample]:
         counts.append(count)
         return position, load(position).sample
 
-    monkeypatch.setattr(loader_module, "jittered", counting)
+    monkeypatch.setattr(loader_module, "large_scale_jitter", counting)
     config = LoaderConfig(batch_size=1, workers=0, sampling=RepeatFactorConfig(threshold=1.0))
     batches = TrainLoader(train_split, JitterConfig(canvas=64), PreprocessConfig(canvas=64), config, seed=7)
     list(batches.epoch(0))
@@ -194,13 +198,20 @@ def test_an_epoch_can_be_entered_in_the_middle_however_it_is_sampled(train_split
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_can_be_entered_in_the_middle(train_split: Split, workers: int, monkeypatch) -> None:
+def test_an_epoch_can_be_entered_in_the_middle(
+    train_split: Split, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Resuming must give what would have come, without the time it takes to load what was already used."""
     whole = list(loader(train_split).epoch(3))
     assert len(whole) == len(loader(train_split)) == 10
     opened: list[int] = []
     record = Split.record
-    monkeypatch.setattr(Split, "record", lambda self, i: (opened.append(i), record(self, i))[1])
+
+    def counted(self: Split, i: int) -> ImageRecord:
+        opened.append(i)
+        return record(self, i)
+
+    monkeypatch.setattr(Split, "record", counted)
     assert_equal(list(loader(train_split, workers=workers).epoch(3, start=6)), whole[6:])
     if workers == 0:
         assert len(opened) == 8
@@ -215,11 +226,11 @@ def test_an_abandoned_epoch_leaves_nothing_behind(train_split: Split) -> None:
 
 def test_loading_does_not_touch_the_global_random_state(train_split: Split) -> None:
     """Exact resume saves that state; entering an epoch once more must not advance it."""
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     list(loader(train_split, workers=2).epoch(0))
     list(loader(train_split).epoch(0))
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert (before[1] == np.random.get_state(legacy=False)["state"]["key"]).all()
 
 
 @every_sampling
@@ -245,11 +256,11 @@ def test_ranks_and_accumulation_share_the_large_batch(train_split: Split, sampli
 def test_no_image_is_lost_on_the_way_to_the_ranks(train_split: Split, sampling: Sampling, world_size: int) -> None:
     """What remains of an orientation, or of the last batch, is where a sampler loses images."""
     ranks = [loader(train_split, sampling=sampling, rank=rank, world_size=world_size) for rank in range(world_size)]
-    wanted = train_split.image_ids[build_sampler(train_split, sampling, seed=7).epoch(0)].tolist()
+    expected = train_split.image_ids[build_sampler(train_split, sampling, seed=7).epoch(0)].tolist()
     found = [image for rank in ranks for images, _ in rank.epoch(0) for image in images.image_ids]
-    assert all(found.count(image) >= wanted.count(image) for image in wanted)
-    assert 0 <= len(found) - len(wanted) < 2 * world_size, "only the last batch is filled up"
-    assert set(wanted) == set(train_split.image_ids.tolist()) or sampling.kind == "class_balanced"
+    assert all(found.count(image) >= expected.count(image) for image in expected)
+    assert 0 <= len(found) - len(expected) < 2 * world_size, "only the last batch is filled up"
+    assert set(expected) == set(train_split.image_ids.tolist()) or sampling.kind == "class_balanced"
 
 
 def test_targets_belong_to_their_image(train_split: Split) -> None:

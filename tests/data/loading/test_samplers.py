@@ -11,7 +11,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, RepeatFactorConfig, Sampling, ShuffleConfig
-from codetr.data.loading.samplers import build_sampler, images_per_class, repeated
+from codetr.data.loading.samplers import build_sampler, images_per_class, repeat_factor_images
 
 
 class TwelveImages:
@@ -22,7 +22,7 @@ class TwelveImages:
 
     dataset, name = Path("dataset"), "train"
     names = ("common", "rare", "rarest", "absent")
-    trained_on = (
+    trainable_objects = (
         np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2, 5, 8, 8, 8]),
         np.array([0] * 11 + [1, 1, 1, 2, 2]),
     )
@@ -36,7 +36,7 @@ SPLIT: Any = TwelveImages()
 
 def test_an_image_is_repeated_as_often_as_its_rarest_class_asks_for() -> None:
     """Objects must not count twice within an image, and factors are rounded up for each image, not for each class."""
-    order = repeated(SPLIT, 0.5).tolist()
+    order = repeat_factor_images(SPLIT, 0.5).tolist()
     repeats = [order.count(image) for image in range(12)]
     rare, rarest = math.ceil(math.sqrt(0.5 / (3 / 12))), math.ceil(math.sqrt(0.5 / (1 / 12)))
     assert (rare, rarest) == (2, 3)
@@ -68,7 +68,7 @@ def test_what_does_not_divide_goes_to_other_classes_in_other_epochs() -> None:
     """With fewer places than classes some classes would never be seen."""
 
     class TwoImages(TwelveImages):
-        trained_on = (np.array([0, 0, 1]), np.array([0, 1, 2]))
+        trainable_objects = (np.array([0, 0, 1]), np.array([0, 1, 2]))
 
         def __len__(self) -> int:
             return 2
@@ -100,7 +100,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
 
 def test_without_objects_there_is_nothing_to_balance() -> None:
     class Empty(TwelveImages):
-        trained_on = (np.empty(0, np.int64), np.empty(0, np.int64))
+        trainable_objects = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     split: Any = Empty()
     with pytest.raises(UserError, match=r"split 'train' of dataset: has no objects to train on"):

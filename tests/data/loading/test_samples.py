@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.data.config import JitterConfig, LoaderConfig, MosaicConfig
+from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, MosaicConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from tests.support.batches import AUGMENT, PREPROCESS, assert_equal
@@ -25,7 +25,7 @@ def spoilt(drawn: Path, dataset: Path, tmp_path: Path) -> tuple[Split, list[int]
     shutil.copytree(drawn / "train" / "images", images)
     (copy / "locations.json").write_text(f'{{"train": "{images}", "val": "{images}"}}')
     split = Split.open(copy, "train")
-    gone, short, large, text = (split.path(i) for i in range(4))
+    gone, short, large, text = (Path(str(split.path(i))) for i in range(4))
     gone.unlink()
     short.write_bytes(short.read_bytes()[: short.stat().st_size // 2])
     Image.new("RGB", (200, 100)).save(large)
@@ -87,7 +87,9 @@ def test_other_epochs_replace_bad_images_by_others(spoilt: tuple[Split, list[int
     [JitterConfig(canvas=64), AUGMENT.model_copy(update={"mosaic": MosaicConfig(side=48, probability=1)})],
     ids=["jitter", "mosaic"],
 )
-def test_bad_images_are_replaced_where_several_become_one(spoilt: tuple[Split, list[int]], augment) -> None:
+def test_bad_images_are_replaced_where_several_become_one(
+    spoilt: tuple[Split, list[int]], augment: Augmentation
+) -> None:
     """Whoever looks at a batch must find the images that are in it, not the bad ones they were taken for."""
     split, bad = spoilt
     loader = TrainLoader(split, augment, PREPROCESS, SKIP, seed=7)
@@ -110,6 +112,6 @@ def test_a_folder_of_bad_images_ends_any_run(spoilt: tuple[Split, list[int]]) ->
     """An unmounted folder would otherwise be trained on for ever, with nothing in it."""
     split, _ = spoilt
     for i in range(1, len(split)):
-        split.path(i).unlink()
-    with pytest.raises(UserError, match="99 images that were tried in its place cannot be read either"):
+        Path(str(split.path(i))).unlink()
+    with pytest.raises(UserError, match="99 replacements cannot be read either"):
         list(TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7).epoch(0))

@@ -1,4 +1,4 @@
-"""Images on S3: fetched once, kept by digest, the same dataset as of files; and whose matter an error is."""
+"""Images on S3: downloaded once, cached by digest, the same dataset as from files; errors name their cause."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
@@ -40,7 +41,6 @@ def server(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """The drawn dataset in the bucket `data`; this process has the right credentials and an empty cache."""
     shutil.copytree(drawn, tmp_path / "buckets" / "data" / "drawn")
     monkeypatch.setenv("CODETR_IMAGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(s3, "_clients", {})
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -54,10 +54,10 @@ def server(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield running
 
 
-def on_s3(images: str = "s3://data/drawn/train/images", **settings: object) -> PrepareConfig:
+def on_s3(images: str = "s3://data/drawn/train/images", **settings: Any) -> PrepareConfig:
     train = SourceConfig(annotations=f"s3://data/drawn/train/{ANNOTATIONS}", images=images)
     val = SourceConfig(annotations=f"s3://data/drawn/val/{ANNOTATIONS}", images="s3://data/drawn/val/images/")
-    return PrepareConfig(train=train, val=val, **settings)
+    return PrepareConfig(train=(train,), val=(val,), **settings)
 
 
 def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server, dataset: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server,
 def test_a_store_that_is_not_ours_is_read_alike(
     server: S3Server, drawn: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our own server answers what we believe that S3 answers; moto's is written by others, after S3's documentation."""
+    """The server of these tests implements our reading of S3's documentation; moto is an independent implementation."""
     store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     store.start()
     try:
@@ -163,8 +163,8 @@ def test_annotations_are_fetched_as_surely_as_images(server: S3Server, tmp_path:
         ({"AWS_ACCESS_KEY_ID": None}, "s3://data/drawn/train/images", r"there are no credentials for S3\. Set AWS_ACC"),
         ({"AWS_ACCESS_KEY_ID": "other"}, "s3://data/drawn/train/images", "denied \\(InvalidAccessKeyId\\)"),
         ({}, "s3://elsewhere/images", "there is no bucket 'elsewhere'"),
-        ({}, "s3://", "is no address on S3"),
-        ({}, "s3://data/shards.tar", "is a tar file on S3; these are read from disks only"),
+        ({}, "s3://", "is not an address on S3"),
+        ({}, "s3://data/shards.tar", "is a tar file on S3, which is not supported"),
         ({}, "s3://data/nothing", r"20 of 20 images cannot be used \(image_missing 20\)"),
         ({"AWS_PROFILE": "nobody"}, "s3://data/drawn/train/images", r"S3 cannot be used: .*nobody.*Check AWS_PROFILE"),
         ({"AWS_ENDPOINT_URL": "localhost:9000"}, "s3://data/drawn/train/images", "Invalid endpoint.* begins with http"),
@@ -190,12 +190,12 @@ def test_what_is_wrong_with_the_store_is_said(
     images: str,
     message: str,
 ) -> None:
-    """A thousand unreadable images would hide that there is one thing to mend."""
+    """A thousand unreadable images would hide that there is a single cause."""
     local = SourceConfig(annotations=str(server.root / "data" / "drawn" / "train" / ANNOTATIONS), images=images)
     for name, value in environment.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
     with pytest.raises(UserError, match=message):
-        prepare(PrepareConfig(train=local, val_fraction=0.3), tmp_path / "dataset")
+        prepare(PrepareConfig(train=(local,), val_fraction=0.3), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
 
 
@@ -208,7 +208,7 @@ def test_what_is_to_be_installed_is_said(server: S3Server, tmp_path: Path, monke
     )
     for source in (local, on_s3().train[0]):
         with pytest.raises(UserError, match=r"pip install 'codetr\[s3\]'"):
-            prepare(PrepareConfig(train=source), tmp_path / "dataset")
+            prepare(PrepareConfig(train=(source,)), tmp_path / "dataset")
 
 
 def test_a_denied_store_ends_training_also_where_bad_images_are_skipped(server: S3Server, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_names_are_as_safe_as_paths(server: S3Server, tmp_path: Path) -> None:
     (server.root / "data" / "drawn" / "train" / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "a.json").write_text(json.dumps(content))
     source = SourceConfig(annotations=str(tmp_path / "a.json"), images="s3://data/drawn/train/images")
-    prepare(PrepareConfig(train=source, val=source), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset")
     findings = read_report(tmp_path / "dataset").splits["train"].findings
     counts = {finding.name: finding.count for finding in findings}
     assert (counts["image_unsafe_path"], counts["image_unreadable"], counts["image_name_adapted"]) == (3, 1, 1)
@@ -268,12 +268,12 @@ def test_names_are_as_safe_as_paths(server: S3Server, tmp_path: Path) -> None:
 def of_one_folder(count: int, length: int) -> dict[str, bytes]:
     """Contents by digest, of which all are kept in the folder `00`."""
     contents: dict[str, bytes] = {}
-    for number in itertools.count():
-        content = f"{number}".encode().ljust(length)
+    numbers = itertools.count()
+    while len(contents) < count:
+        content = f"{next(numbers)}".encode().ljust(length)
         if (digest := sha256_bytes(content)).startswith("sha256:00"):
             contents[digest] = content
-        if len(contents) == count:
-            return contents
+    return contents
 
 
 def test_the_cache_keeps_its_limit_and_what_was_used_last(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from codetr.data.config import ColourConfig
-from codetr.data.transforms.colour_jitter import jitter_colour, turn_hue
+from codetr.data.transforms.colour_jitter import jitter_colour, shift_hue
 
 OFF = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 
@@ -25,7 +28,7 @@ def picture() -> np.ndarray:
         ("saturation", functional.adjust_saturation),
     ],
 )
-def test_each_change_is_torchvisions(name: str, adjust) -> None:
+def test_each_change_is_torchvisions(name: str, adjust: Callable[..., Any]) -> None:
     """Strengths that people carry over from other programs would mean something else here."""
     config = ColourConfig(**OFF | {name: 0.6}, probability=1)
     for seed in range(5):
@@ -44,7 +47,7 @@ def _strengths(config: ColourConfig) -> list[float]:
 @pytest.mark.parametrize("shift", [-0.5, -0.31, -0.004, 0.0, 0.013, 0.2, 0.5])
 def test_hue_is_turned_as_torchvision_does(shift: float) -> None:
     expected = functional.adjust_hue(Image.fromarray(picture()), shift)
-    np.testing.assert_array_equal(np.asarray(turn_hue(Image.fromarray(picture()), shift)), np.asarray(expected))
+    np.testing.assert_array_equal(np.asarray(shift_hue(Image.fromarray(picture()), shift)), np.asarray(expected))
 
 
 def test_nothing_changes_where_nothing_is_to_change() -> None:

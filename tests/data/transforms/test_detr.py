@@ -157,7 +157,9 @@ def test_crop_may_leave_no_object() -> None:
     """The official augmentation trains on such images as background instead of drawing again."""
     result = crop(make_sample(), 0, 72, 10, 8)
     assert result.boxes.shape == (0, 4)
-    assert rescale(result, 20, 40).masks.shape == (0, 25, 20)
+    masks = rescale(result, 20, 40).masks
+    assert masks is not None
+    assert masks.shape == (0, 25, 20)
 
 
 def test_batch_is_padded_with_zeros_at_the_right_and_bottom() -> None:

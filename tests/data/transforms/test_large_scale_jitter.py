@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from codetr.data.config import JitterConfig, PreprocessConfig
-from codetr.data.transforms.large_scale_jitter import Unreduced, boxes_around, cut, jittered, on_canvas, paste
+from codetr.data.transforms.large_scale_jitter import (
+    LazySample,
+    boxes_from_masks,
+    large_scale_jitter,
+    pad_to_canvas,
+    paste_objects,
+    resize_and_crop,
+)
 from codetr.data.transforms.preprocess import preprocess_image
 from codetr.data.transforms.resize import rescaled_size
 from codetr.data.transforms.sample import Sample
@@ -22,14 +29,17 @@ def stage(path: Path, prefix: str) -> Sample:
     return Sample(image[..., ::-1], boxes, labels, masks)
 
 
-def unreduced(sample: Sample) -> Unreduced:
-    return Unreduced(Sample(sample.image, sample.boxes, sample.labels), iter(sample.masks))
+def lazy(sample: Sample) -> LazySample:
+    assert sample.masks is not None
+    return LazySample(Sample(sample.image, sample.boxes, sample.labels), iter(sample.masks))
 
 
 def assert_same(ours: Sample, official: Sample) -> None:
     np.testing.assert_array_equal(ours.image, official.image)
     np.testing.assert_array_equal(ours.boxes, official.boxes)
     np.testing.assert_array_equal(ours.labels, official.labels)
+    assert ours.masks is not None
+    assert official.masks is not None
     np.testing.assert_array_equal(ours.masks, official.masks)
 
 
@@ -43,15 +53,15 @@ def test_jitter_equals_official(golden: Path, case: str) -> None:
     side = int(official["scale"][0])
     ratio = 0.1 + official["draws_resizeratio_croph_cropw_offh_offw"][0] * 1.9
     assert int(96 * ratio) == side
-    size = rescaled_size(*before.image.shape[:2], side, side)
-    cropped = cut(unreduced(before), size, (int(top), int(left), int(height), int(width)))
+    size = rescaled_size(before.image.shape[0], before.image.shape[1], side, side)
+    cropped = resize_and_crop(lazy(before), size, (int(top), int(left), int(height), int(width)))
     assert_same(cropped, stage(path, "cropped"))
-    assert_same(on_canvas(cropped, 96), stage(path, "out"))
+    assert_same(pad_to_canvas(cropped, 96), stage(path, "out"))
 
 
 def test_copy_paste_equals_official(golden: Path) -> None:
     path = golden / "pipeline" / "copy_paste.npz"
-    assert_same(paste(stage(path, "dst"), stage(path, "src")), stage(path, "out"))
+    assert_same(paste_objects(stage(path, "dst"), stage(path, "src")), stage(path, "out"))
 
 
 def test_test_time_canvas_equals_official(golden: Path) -> None:
@@ -70,13 +80,13 @@ def square(label: int, left: int, top: int, side: int = 12, size: int = 48) -> S
     mask = np.zeros((1, size, size), bool)
     mask[0, top : top + side, left : left + side] = True
     image = np.where(mask[0][..., None], 200, 0).astype(np.uint8).repeat(3, axis=-1)
-    return Sample(image, boxes_around(mask), np.array([label]), mask)
+    return Sample(image, boxes_from_masks(mask), np.array([label]), mask)
 
 
 def test_an_object_that_is_covered_is_gone_and_one_that_is_hardly_covered_stays() -> None:
     below, above = square(1, 4, 4), square(2, 4, 4)
-    assert paste(below, above).labels.tolist() == [2]
-    shifted = paste(below, square(2, 12, 4))
+    assert paste_objects(below, above).labels.tolist() == [2]
+    shifted = paste_objects(below, square(2, 12, 4))
     assert shifted.labels.tolist() == [1, 2]
     np.testing.assert_array_equal(shifted.boxes[0], [4, 4, 12, 16])
 
@@ -87,11 +97,13 @@ def test_boxes_and_masks_follow_their_pixels() -> None:
     config = JitterConfig(canvas=64, scale=(0.4, 2.0))
     counts = set()
     for seed in range(40):
-        _, result = jittered(lambda index: unreduced(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
+        _, result = large_scale_jitter(
+            lambda index: lazy(images[index]), seed % 2, 2, config, np.random.default_rng(seed)
+        )
         assert result.image.shape == (64, 64, 3)
         assert result.masks is not None
         assert result.masks.any(axis=(1, 2)).all()
-        np.testing.assert_array_equal(result.boxes, boxes_around(result.masks))
+        np.testing.assert_array_equal(result.boxes, boxes_from_masks(result.masks))
         for mask in result.masks:
             assert (result.image[mask].mean() > 120).all()
         counts.add(len(result.labels))
@@ -107,26 +119,26 @@ def test_an_image_without_objects_gives_way_to_another() -> None:
         np.zeros((0, 20, 30), bool),
     )
     images = [empty, square(1, 10, 10)]
-    used, result = jittered(
-        lambda index: unreduced(images[index]), 0, 2, JitterConfig(canvas=32, max_pasted=0), np.random.default_rng(0)
+    used, result = large_scale_jitter(
+        lambda index: lazy(images[index]), 0, 2, JitterConfig(canvas=32, max_pasted=0), np.random.default_rng(0)
     )
     assert (used, result.labels.tolist()) == (1, [1])
 
 
-def boxes_only(sample: Sample) -> Unreduced:
-    return Unreduced(Sample(sample.image, sample.boxes, sample.labels), [None] * len(sample.labels))
+def boxes_only(sample: Sample) -> LazySample:
+    return LazySample(Sample(sample.image, sample.boxes, sample.labels), [None] * len(sample.labels))
 
 
 def test_boxes_without_segmentations_are_scaled_and_cut_exactly() -> None:
     """Rounding to whole pixels would move the sides of a small object by a tenth of its size."""
     sample = square(1, 10, 10)
     sample.boxes[:] = [10.25, 10.5, 21.75, 22.0]
-    moved = cut(boxes_only(sample), (24, 24), (6, 2, 18, 20))
+    moved = resize_and_crop(boxes_only(sample), (24, 24), (6, 2, 18, 20))
     np.testing.assert_array_equal(moved.boxes, [[3.125, 0, 8.875, 5]])
     assert moved.masks is not None
-    np.testing.assert_array_equal(boxes_around(moved.masks), [[3, 0, 9, 5]])
-    assert len(cut(boxes_only(sample), (24, 24), (12, 12, 12, 12)).labels) == 0
-    assert len(cut(boxes_only(sample), (1, 1), (0, 0, 1, 1)).labels) == 0, "the middle of no pixel is in it"
+    np.testing.assert_array_equal(boxes_from_masks(moved.masks), [[3, 0, 9, 5]])
+    assert len(resize_and_crop(boxes_only(sample), (24, 24), (12, 12, 12, 12)).labels) == 0
+    assert len(resize_and_crop(boxes_only(sample), (1, 1), (0, 0, 1, 1)).labels) == 0, "the middle of no pixel is in it"
 
 
 def test_objects_without_segmentations_are_pasted_as_rectangles() -> None:
@@ -135,9 +147,11 @@ def test_objects_without_segmentations_are_pasted_as_rectangles() -> None:
     config = JitterConfig(canvas=64, scale=(0.4, 2.0))
     counts = set()
     for seed in range(40):
-        _, result = jittered(lambda index: boxes_only(images[index]), seed % 2, 2, config, np.random.default_rng(seed))
+        _, result = large_scale_jitter(
+            lambda index: boxes_only(images[index]), seed % 2, 2, config, np.random.default_rng(seed)
+        )
         assert result.masks is not None
-        np.testing.assert_allclose(result.boxes, boxes_around(result.masks), atol=0.5)
+        np.testing.assert_allclose(result.boxes, boxes_from_masks(result.masks), atol=0.5)
         for mask in result.masks:
             # The outermost pixels are blends of the object and what is around it.
             assert np.median(result.image[mask]) > 60
@@ -148,9 +162,9 @@ def test_objects_without_segmentations_are_pasted_as_rectangles() -> None:
 def test_a_covered_part_of_a_box_is_cut_off_and_other_boxes_stay_as_they_are() -> None:
     below = square(1, 4, 4)
     below.boxes[:] = [3.75, 4.25, 16.25, 15.75]
-    untouched = paste(below, square(2, 30, 30))
+    untouched = paste_objects(below, square(2, 30, 30))
     np.testing.assert_array_equal(untouched.boxes[0], below.boxes[0])
-    np.testing.assert_array_equal(paste(below, square(2, 12, 4)).boxes[0], [4, 4, 12, 16])
+    np.testing.assert_array_equal(paste_objects(below, square(2, 12, 4)).boxes[0], [4, 4, 12, 16])
 
 
 def test_both_images_are_recoloured_and_the_grey_around_them_is_not() -> None:
@@ -158,9 +172,9 @@ def test_both_images_are_recoloured_and_the_grey_around_them_is_not() -> None:
     config = JitterConfig(canvas=64, scale=(0.5, 0.5))
     for seed in range(10):
         draws = (seed % 2, 2, config)
-        _, plain = jittered(lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed))
-        _, result = jittered(
-            lambda index: unreduced(images[index]), *draws, np.random.default_rng(seed), lambda image: image // 2
+        _, plain = large_scale_jitter(lambda index: lazy(images[index]), *draws, np.random.default_rng(seed))
+        _, result = large_scale_jitter(
+            lambda index: lazy(images[index]), *draws, np.random.default_rng(seed), lambda image: image // 2
         )
         np.testing.assert_array_equal(result.boxes, plain.boxes)
         inside = np.zeros((64, 64), bool)
