@@ -19,9 +19,11 @@ The kernel gives the children of a process that ends to another ancestor, at onc
 that has ended never is the id of an ancestor again: no state of the check can be mistaken for another one, however late
 it begins. Processes in between, such as the shell that KFP starts Python with, do not have to cooperate.
 
-The id is passed in the environment variable `CODETR_PARENT`. torchrun does not set it; its workers take the parent that
-they find. If torchrun ends in the few milliseconds before that, they find another process and end when they cannot
-reach torchrun's store (see `codetr.distributed.processes`).
+The id is passed in the environment variable `CODETR_PARENT`. torchrun does not set it, and its worker cannot take the
+parent that it finds: torchrun may have ended while Python started, and another process have adopted the worker. But
+torchrun runs in Python, and processes that adopt others (init, a service manager, the entry point of a container)
+rarely do. So a worker of torchrun takes the nearest ancestor that runs Python, and stops if there is none. Where it is
+mistaken, it ends when it cannot reach torchrun's store (`codetr.distributed.processes`).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 VARIABLE = "CODETR_PARENT"
@@ -71,7 +73,7 @@ def watch_parent() -> None:
     if ancestor is not None:
         watch(int(ancestor), stop)
     elif "TORCHELASTIC_RUN_ID" in os.environ:
-        watch(os.getppid(), stop)
+        watch(torchrun_id(), stop)
 
 
 def watch(ancestor: int, then: Callable[[], object]) -> None:
@@ -103,7 +105,18 @@ def is_ancestor(pid: int) -> bool:
     ancestor = os.getppid()
     while ancestor not in (0, pid):
         ancestor = parent_of(ancestor)
-    return ancestor == pid
+    return ancestor == pid != 0
+
+
+def torchrun_id() -> int:
+    """Return the id of the torchrun that started this process, 0 if it has ended.
+
+    This is the nearest ancestor that runs Python; without /proc it is the parent, whatever that runs.
+    """
+    ancestor = os.getppid()
+    while sys.platform == "linux" and ancestor and not _runs_python(ancestor):
+        ancestor = parent_of(ancestor)
+    return ancestor
 
 
 def parent_of(pid: int) -> int:
@@ -122,6 +135,15 @@ def parent_by_ps(pid: int) -> int:
     """`parent_of` where there is no /proc, as on macOS."""
     done = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=False)
     return int(done.stdout.strip() or 0)
+
+
+def _runs_python(pid: int) -> bool:
+    """Return whether the command line or the loaded libraries of a process name Python or PyTorch."""
+    text = ""
+    for name in ("cmdline", "maps"):
+        with suppress(OSError):  # It has ended, or does not show its memory.
+            text += Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
+    return "python" in text or "torch" in text
 
 
 def _is_ancestor_or_unknown(pid: int) -> bool:

@@ -43,6 +43,7 @@ def tree(tmp_path: Path, body: str, *between: str) -> ProcessTree:
 def test_ancestors_are_found_through_processes_in_between() -> None:
     """A process that KFP starts through a shell would end at once, or would not end when it has to."""
     assert is_ancestor(os.getppid())
+    assert not is_ancestor(0)
     assert is_ancestor(parent_of(os.getppid()) or os.getppid())
     assert not is_ancestor(os.getpid())
     child = subprocess.Popen(["sleep", "60"])
@@ -121,6 +122,21 @@ def test_a_process_that_starts_after_its_parent_has_ended_ends(tmp_path: Path) -
         while orphan.root.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.05)
+    finally:
+        orphan.kill_all()
+
+
+@pytest.mark.process
+def test_a_worker_that_starts_after_torchrun_has_ended_ends(tmp_path: Path) -> None:
+    """torchrun does not say who it is, and the process that adopts its worker is not it."""
+    worker = [sys.executable, "-c", WATCHED.format(body="watch_parent()"), str(tmp_path / "ready")]
+    late = ["sh", "-c", '(sleep 1; exec "$@") & touch "$0"; wait', str(tmp_path / "started"), *worker]
+    environment = {**ENVIRONMENT, "TORCHELASTIC_RUN_ID": "test"}
+    orphan = ProcessTree.of_command(late, log=tmp_path / "log.txt", environment=environment)
+    try:
+        wait_for((tmp_path / "started").exists, orphan)
+        orphan.kill_root()
+        assert orphan.wait_until_empty() is not None, orphan.commands()
     finally:
         orphan.kill_all()
 

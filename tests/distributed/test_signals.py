@@ -52,14 +52,12 @@ def test_the_end_of_torchrun_is_a_request() -> None:
     """Orphans would go on training, and keep the checkpoints from the run that is started again; or lose the steps
     since the last checkpoint."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHELASTIC_RUN_ID": "test"}
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, CHILD], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert launcher.stdout is not None
-    assert launcher.stdout.readline().split() == ["ready", "False"]
-    launcher.kill()
-    assert launcher.stdout.readline().split() == ["stop", "True"]
-    launcher.wait()
+    command = [sys.executable, "-c", LAUNCHER, CHILD]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline().split() == ["ready", "False"]
+        launcher.kill()
+        assert launcher.stdout.readline().split() == ["stop", "True"]
 
 
 def test_training_off_the_main_thread_leaves_signals_alone() -> None:
