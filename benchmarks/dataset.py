@@ -168,12 +168,12 @@ def prepared(train: Path, val: Path, images: Path, output: Path) -> None:
 
 def prepared_unseen(train: Path, val: Path, images: Path, output: Path) -> None:
     """Run `codetr prepare` without opening image files: sizes are those of the annotations."""
-    build.check_images = take_images
+    vars(build)["check_images"] = take_images
     prepared(train, val, images, output)
 
 
 def take_images(entries: Sequence[ImageEntry], *_: Any, **__: Any) -> list[CheckedImage]:
-    """Images as they are listed."""
+    """Return the images as they are listed, unopened."""
     return [
         CheckedImage(
             entry.image_id, entry.names[0], *(entry.size or (1, 1)), True, f"sha256:{i:064x}", 1, entry.verified

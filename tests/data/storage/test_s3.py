@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import read_report
 from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
-from codetr.data.storage import s3
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError
@@ -137,7 +137,7 @@ def test_an_object_that_is_too_large_is_not_fetched(server: S3Server, monkeypatc
 
 def test_the_last_attempt_is_not_waited_after(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(s3.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     server.broken = 100
     with pytest.raises(StorageError, match="broke off 4 times"):
         read_object(S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}", limit=1 << 20)
