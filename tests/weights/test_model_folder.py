@@ -19,7 +19,11 @@ from tests.support.tiny_training import CLASSES, tiny_config
     ("field", "value", "message"),
     [
         ("format", 2, "format"),  # of a later version: its fields may mean something else
-        ("class_names", ["one"], "class_names has 1 names for 3 classes"),  # labels would have no name, or another's
+        (
+            "class_names",
+            ["one"],
+            "class_names has 1 names, but the model has 3 classes",
+        ),  # labels would have no name, or another's
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, field: str, value: Any, message: str) -> None:
