@@ -64,7 +64,7 @@ def process_count(value: str, gpus: int) -> int:
     return int(value)
 
 
-def spread(value: str | None, arguments: Sequence[str], *, force: bool = False) -> None:
+def run_on_processes(value: str | None, arguments: Sequence[str], *, force: bool = False) -> None:
     """Run `codetr <arguments>` on several processes and exit as they do, or return to run it in this process alone.
 
     Returns if there is nothing to launch: no `--nproc`, one process, or this is one of the processes already.

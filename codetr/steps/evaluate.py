@@ -16,6 +16,7 @@ from codetr.distributed.processes import processes
 from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.evaluate import evaluate_predictions
+from codetr.evaluation.evaluation_set import evaluation_set_digest
 from codetr.evaluation.report.tracking import track
 from codetr.evaluation.report.writer import Evaluated, write_evaluation
 from codetr.evaluation.tables.ground_truth import GroundTruth
@@ -85,18 +86,19 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 truth = GroundTruth.of_split(split)
                 results = evaluate_predictions(truth, predictions, masks=info.model.gives_masks)
                 evaluated = Evaluated(split, truth, predictions, results)
+                evaluation_set = evaluation_set_digest(split, truth)
                 lineage = [
                     ("model", inputs["model"]),
                     ("weights", Manifest.read(model, "model").files[WEIGHTS]),
                     ("recipe", info.recipe),
                     ("dataset", inputs["dataset"]),
-                    ("evaluation set", evaluated.evaluation_set),
+                    ("evaluation set", evaluation_set),
                     *((f"setting {name}", str(value)) for name, value in settings.items()),
                     *code_version(__name__).items(),
                 ]
                 with atomic_directory(output) as folder:
                     write_evaluation(folder, evaluated, title=info.recipe, lineage=lineage, count=config.pictures)
-                    summary = {**results.flat, "split": config.split, "evaluation_set": evaluated.evaluation_set}
+                    summary = {**results.flat, "split": config.split, "evaluation_set": evaluation_set}
                     manifest = Manifest.of(
                         folder,
                         "evaluation",

@@ -40,7 +40,7 @@ def test_more_processes_than_the_machine_holds_are_refused(
     assert "--force" in err
 
 
-SPREAD = "import sys; from codetr.cli.nproc_option import spread; spread('2', sys.argv[1:], force=True)"
+SPREAD = "import sys; from codetr.cli.nproc_option import spread; run_on_processes('2', sys.argv[1:], force=True)"
 
 
 def test_a_command_runs_on_several_processes() -> None:

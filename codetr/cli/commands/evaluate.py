@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from codetr.cli.nproc_option import ForceOption, ProcessesOption, spread
+from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
@@ -36,5 +36,5 @@ def evaluate(
     from codetr.steps.evaluate import evaluate as run
 
     config = step_settings(EvaluateConfig, "evaluate", params, assignments)
-    spread(processes, context.obj, force=force)
+    run_on_processes(processes, context.obj, force=force)
     show_step(run(config, model, dataset, output), output)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from codetr.cli.nproc_option import ForceOption, ProcessesOption, spread
+from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
@@ -58,7 +58,7 @@ def train(
     Metrics are written to metrics.jsonl and to W&B. Without an API key W&B writes to ./wandb; no account is needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
-    spread(processes, context.obj, force=force)
+    run_on_processes(processes, context.obj, force=force)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.metric_spec import IOU50
+from codetr.evaluation.metrics.true_positives import Matches
 
 BINS = 20
 

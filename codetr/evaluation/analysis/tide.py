@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.evaluation.metrics.iou import overlapping_boxes
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.metric_spec import IOU50
 from codetr.evaluation.metrics.precision_recall import average_precisions
+from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.metric_spec import IOU50
 from codetr.evaluation.metrics.precision_recall import average_precisions
+from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 
 

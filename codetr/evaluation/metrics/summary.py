@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import IouType, Matching
 from codetr.evaluation.metrics.metric_spec import ALL_AREAS, AREAS, IOU50, IOU75, MetricSpec, MetricTable, metric_name
 from codetr.evaluation.metrics.operating_point import (
@@ -18,6 +17,7 @@ from codetr.evaluation.metrics.operating_point import (
     operating_point,
 )
 from codetr.evaluation.metrics.precision_recall import Curves, mean, precision_recall_curves, recall_within
+from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from codetr.data.segmentation import decode
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.metric_spec import IOU50
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.evaluation.metrics.summary import Metrics
+from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.visual.drawing import Box, draw_boxes, elide

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.core.files import sha256_json, write_json, write_text
+from codetr.core.files import write_json, write_text
 from codetr.evaluation.analysis.explain import Analysis, analyse, calibration_record, confusion_record, errors_record
 from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
 from codetr.evaluation.evaluate import EvaluationMetrics
@@ -78,43 +78,6 @@ class Evaluated:
             for row, entry in zip(rows, self.results.masks.classes, strict=True):
                 row |= {"mask_AP": entry.AP, "mask_AP50": entry.AP50, "mask_AP75": entry.AP75, f"mask_{name}": entry.AR}
         return rows
-
-    @property
-    def evaluation_set(self) -> str:
-        """Return the digest of what the model is measured against: images, objects and classes, in any order.
-
-        Annotation ids, file names and segmentations do not count; image ids do, because comparisons go image by image.
-        In a federated dataset the verified classes of every image, the ignored objects and the use of LVIS's rules are
-        part of it.
-        """
-        truth = self.truth
-        image_ids, category_ids = truth.image_ids.tolist(), truth.category_ids.tolist()
-        images = sorted([int(i), self.split.digest(k)] for k, i in enumerate(self.split.image_ids))
-        objects = [
-            [image_ids[image], category_ids[label], box, area, int(iscrowd)]
-            for image, label, box, area, iscrowd in zip(
-                truth.image.tolist(),
-                truth.label.tolist(),
-                truth.boxes_xywh.tolist(),
-                truth.area.tolist(),
-                truth.iscrowd.tolist(),
-                strict=True,
-            )
-        ]
-        content: dict[str, Any] = {
-            "images": images,
-            "categories": [list(entry) for entry in zip(category_ids, truth.names, strict=True)],
-            "objects": sorted(objects),
-        }
-        if truth.federated:
-            content["ignored"] = sorted(objects[k][:3] for k in np.flatnonzero(truth.ignore))
-            verified: list[list[Any]] = [[image_id, [], []] for image_id in image_ids]
-            for part, keys in ((1, truth.negative), (2, truth.not_exhaustive)):
-                for key in keys.tolist():
-                    image, label = divmod(key, len(category_ids))
-                    verified[image][part].append(category_ids[label])
-            content["verified"] = verified
-        return sha256_json(content)
 
     def pixels(self, image_id: int) -> NDArray[np.uint8]:
         """Return an image, (height, width, 3) RGB."""

@@ -10,8 +10,8 @@ import pytest
 from codetr.evaluation.analysis.confusion import Confusion, find_confusion
 from codetr.evaluation.analysis.tide import find_errors
 from codetr.evaluation.metrics.coco import RULES, evaluate_coco
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import match
+from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.evaluation_sets import detection, random_set, truth

@@ -20,8 +20,8 @@ from codetr.evaluation.analysis.tide import (
     find_errors,
 )
 from codetr.evaluation.metrics.coco import RULES, evaluate_coco
-from codetr.evaluation.metrics.matches import Matches
 from codetr.evaluation.metrics.matching import Rules, match
+from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.drawn_predictions import Pair, pairs

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.metrics.matches import Matches
+from codetr.evaluation.metrics.true_positives import Matches
 from tests.support.evaluation_sets import detection, sides, truth
 
 BOX, FAR = [10.0, 10.0, 50.0, 50.0], [150.0, 100.0, 50.0, 50.0]
