@@ -39,8 +39,8 @@ from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate
 from codetr.steps.prepare import prepare
 from codetr.weights.model_folder import load_model
-from tests.support.evaluation_sets import sides
-from tests.support.small_models import PREPROCESS, masked, write_dataset, write_model
+from tests.support.evaluation.evaluation_sets import sides
+from tests.support.models.small_models import PREPROCESS, masked, write_dataset, write_model
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ import yaml
 
 from codetr.core.manifest import Kind, Manifest
 from codetr.data.synthetic import draw_sample_data
-from tests.support.airflow import Airflow
 from tests.support.paths import ROOT
+from tests.support.pipelines.airflow import Airflow
 
 FOLDERS: tuple[Kind, ...] = ("dataset", "model", "evaluation")
 SMALL = {

@@ -29,8 +29,8 @@ from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
 from codetr.steps.prepare import prepare
+from tests.support.models.small_models import NAMES, write_dataset, write_model
 from tests.support.paths import ROOT
-from tests.support.small_models import NAMES, write_dataset, write_model
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
 MORE_VIEWS = {"tta": TTAConfig(scales=(1.0, 0.8)), "tiles": TilesConfig(size=50)}

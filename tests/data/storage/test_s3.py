@@ -30,7 +30,7 @@ from codetr.data.storage.paths import NoFileError
 from codetr.data.storage.s3 import S3Address, StorageError, download, read_object
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import prepare
-from tests.support.s3_server import KEY, S3Server, serving
+from tests.support.data.s3_server import KEY, S3Server, serving
 
 PREPROCESS = PreprocessConfig(short_side=64, long_side=96)
 AUGMENT = AugmentConfig(short_sides=(48,), long_side=96, crop=None)

@@ -17,7 +17,7 @@ from codetr.evaluation.comparison.compare import EvaluationComparison, compare
 from codetr.evaluation.comparison.match_table import MatchTable
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.report.comparison_page import PARTS, plot_differences, write_comparison
-from tests.support.evaluation_sets import random_set, sides
+from tests.support.evaluation.evaluation_sets import random_set, sides
 
 
 def table(seed: int, **changes: Any) -> MatchTable:

@@ -21,7 +21,7 @@ from codetr.evaluation.report.pictures import choose, compare
 from codetr.evaluation.report.plots import plot_calibration, plot_classes, plot_confusion, plot_precision_recall
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.evaluation_sets import detection, random_set, sides, truth
+from tests.support.evaluation.evaluation_sets import detection, random_set, sides, truth
 
 HOSTILE = '_$x$ "><script>alert(1)</script>{{ 7 * 7 }}\n'
 

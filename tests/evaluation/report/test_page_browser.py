@@ -18,7 +18,7 @@ from codetr.evaluation.report.writer import PICTURE_BYTES
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.browser import Browser, installed
-from tests.support.evaluation_sets import detection, truth
+from tests.support.evaluation.evaluation_sets import detection, truth
 
 PROGRAM = installed()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
