@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.validation.dataset_findings import Example
 from codetr.visual.drawing import Box, draw_boxes, elide
@@ -36,7 +36,7 @@ def draw_example(example: Example, splits: Mapping[str, Split]) -> bytes | None:
         if example.partner is not None:
             other, position = example.partner
             pictures.append(_draw(splits[other], position, ()))
-    except UserError:
+    except ReportedError:
         return None
     stream = io.BytesIO()
     _side_by_side(pictures).save(stream, "JPEG", quality=82, optimize=True)

@@ -49,6 +49,7 @@ class ImageStorage(Protocol):
             AmbiguousNameError: it is in several tar files.
             NoFileError: there is no such image.
             StorageError: the storage as a whole cannot be used.
+            RunFailed: the storage does not answer.
             UserError: it has more than `MAX_BYTES`.
             OSError: it cannot be read.
         """
@@ -115,6 +116,7 @@ def read_cached(address: S3Address, digest: str) -> bytes:
     Raises:
         BadImageError: there is no such object, or its content has changed.
         StorageError: the storage as a whole cannot be used.
+        RunFailed: the storage does not answer.
     """
     cache, where = ImageCache.from_environment(), str(address)
     content = cache.get(digest)
