@@ -22,7 +22,7 @@ from codetr.evaluation.evaluate import evaluate_predictions
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.lvis import evaluate_lvis
 from codetr.evaluation.metrics.metric_spec import COCO_METRICS
-from codetr.evaluation.report.pictures import compare
+from codetr.evaluation.report.pictures import draw_picture
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.config import TilesConfig, TTAConfig
@@ -206,7 +206,7 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     matches = evaluate_predictions(truth, predictions, masks=False).boxes.matches
     assert len(matches.dt_index) == 0
     record = split.record(split.image_ids.tolist().index(image_id))
-    picture = compare(
+    picture = draw_picture(
         np.zeros((record.height, record.width, 3), np.uint8),
         truth.position(image_id),
         truth,

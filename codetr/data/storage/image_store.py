@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
-from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_image, spelling_variants
+from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.tar import Member, Shards, is_sharded
 
@@ -74,7 +74,7 @@ class _FolderStorage:
         self._root = root
 
     def read(self, name: str) -> ImageFile:
-        path = resolve_image(self._root, name)
+        path = resolve_file(self._root, name)
         with (self._root / path).open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             _require_file_size(size, path)
