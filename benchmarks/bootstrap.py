@@ -24,7 +24,7 @@ import evaluation
 import numpy as np
 
 from codetr.evaluation.comparison.bootstrap import Estimate, draw_sets
-from codetr.evaluation.comparison.compare import EvaluationComparison, compare
+from codetr.evaluation.comparison.compare import EvaluationComparison, compare_evaluations
 from codetr.evaluation.comparison.match_table import MatchTable
 from codetr.evaluation.comparison.resampled_metrics import resampled_metrics
 from codetr.evaluation.evaluate import evaluate_results
@@ -45,7 +45,7 @@ def cover(name: str, fraction: float, sets: int, resamples: int) -> None:
             boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
             predictions = PredictionTable(drawn.image, drawn.label, boxes, drawn.score)
             sides.append(MatchTable.of(evaluate_results(truth, predictions).matching, truth))
-        found.append(compare((sides[0], sides[1]), ("a", "b"), sets=resamples, confidence=0.95, seed=seed))
+        found.append(compare_evaluations((sides[0], sides[1]), ("a", "b"), sets=resamples, confidence=0.95, seed=seed))
     print(f"\n{name}: {sets} test sets of {found[0].images:,} images, {resamples} sets drawn of each\n")
     print("| | mean | its interval holds the mean | that of the difference holds 0 |\n| --- | --- | --- | --- |")
     for place, row in enumerate(found[0].summary):

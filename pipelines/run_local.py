@@ -18,7 +18,7 @@ from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.failure_file import VARIABLE, Failure, read_failure
 from codetr.core.files import read_json, write_json
-from codetr.core.manifest import Kind, Manifest
+from codetr.core.manifest import FolderKind, Manifest
 from codetr.core.parent_watch import tied_children
 from pipelines.retrain import retrain
 
@@ -37,7 +37,7 @@ class LocalRun:
 
     def write(self, path: Path) -> None:
         """Write the folders, the digest of each, the weights' digest and the metrics as JSON."""
-        folders: dict[Kind, Path] = {
+        folders: dict[FolderKind, Path] = {
             "dataset": self.dataset,
             "model": self.model,
             "evaluation": self.evaluation,

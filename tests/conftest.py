@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.support.prepared_dataset", "tests.support.registry_folders"]
+pytest_plugins = ["tests.support.data.prepared_dataset", "tests.support.registry.registry_folders"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 

@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parents[1]
 """The folder with the sources of codetr."""
 
 _LIBRARIES = ("numpy", "pillow", "pycocotools", "timm", "torchvision")
-"""Libraries besides PyTorch whose version can change a result."""
+"""Libraries other than PyTorch whose version can change a result."""
 
 
 def code_version(*modules: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collecting_later() -> Iterator[None]:
+def paused_gc() -> Iterator[None]:
     """Pause the garbage collector, as a context or a decorator: for code that allocates much and drops no cycles."""
     enabled = gc.isenabled()
     gc.disable()

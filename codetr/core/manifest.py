@@ -19,7 +19,7 @@ from codetr.core.settings import Settings
 
 NAME = "manifest.json"
 
-Kind = Literal["dataset", "model", "evaluation", "registration"]
+FolderKind = Literal["dataset", "model", "evaluation", "registration"]
 
 
 class Manifest(Settings):
@@ -34,7 +34,7 @@ class Manifest(Settings):
         summary: the main figures (counts, metrics).
     """
 
-    kind: Kind
+    kind: FolderKind
     files: dict[str, str]
     inputs: dict[str, str] = Field(default_factory=dict)
     config: dict[str, Any] = Field(default_factory=dict)
@@ -47,7 +47,7 @@ class Manifest(Settings):
         return sha256_json(self.model_dump(mode="json"))
 
     @classmethod
-    def of(cls, folder: Path, kind: Kind, *, exclude: tuple[str, ...] = (), **fields: Any) -> Manifest:
+    def of(cls, folder: Path, kind: FolderKind, *, exclude: tuple[str, ...] = (), **fields: Any) -> Manifest:
         """Describe a folder: the digest of every file except the manifest and the top-level names in `exclude`."""
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
@@ -61,7 +61,7 @@ class Manifest(Settings):
         write_json(folder / NAME, self.model_dump(mode="json"))
 
     @classmethod
-    def read(cls, folder: Path, kind: Kind, *, verify: bool = False) -> Manifest:
+    def read(cls, folder: Path, kind: FolderKind, *, verify: bool = False) -> Manifest:
         """Read a folder's manifest.
 
         Args:
@@ -101,7 +101,7 @@ class Manifest(Settings):
                 raise UserError("differs from the digest in the manifest", where=str(file), hint=hint)
 
 
-def require_output(folder: Path, kind: Kind, *, unlisted: Sequence[str] = ()) -> None:
+def require_output(folder: Path, kind: FolderKind, *, unlisted: Sequence[str] = ()) -> None:
     """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before.
 
     Args:

@@ -17,7 +17,7 @@ MAX_DISTANCE = 6
 """Bits in which the hashes of one picture may differ after rescaling or compression."""
 
 NO_HASH = 0
-"""The hash of an image without enough contrast to tell it from another; it equals no other image."""
+"""The hash of an image without enough contrast to distinguish it from another; it equals no other image."""
 
 _SIDE, _BITS = 32, 64
 _LEAST_CONTRAST = 4.0

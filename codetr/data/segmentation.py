@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from codetr.data.validation.rules import exceeds_image, is_degenerate_polygon, is_within_reach
+from codetr.data.validation.rules import exceeds_image, is_degenerate_polygon, is_number, is_within_reach
 
 
 class BadSegmentationError(ValueError):
@@ -55,7 +55,7 @@ def check_segmentation(value: Any, height: int, width: int) -> CheckedSegmentati
 def _check_polygons(polygons: list[Any], height: int, width: int) -> CheckedSegmentation:
     kept, dropped, exceeds = [], 0, False
     for polygon in polygons:
-        if not isinstance(polygon, list) or not all(_is_number(value) for value in polygon):
+        if not isinstance(polygon, list) or not all(is_number(value) for value in polygon):
             raise BadSegmentationError("has a polygon that is not a list of numbers")
         if not all(map(is_within_reach, polygon)):
             raise BadSegmentationError("has coordinates that are not finite or beyond a million pixels")
@@ -145,7 +145,3 @@ def mask_bounding_box(value: list[list[float]] | dict[str, Any], height: int, wi
         ys = [y for polygon in value for y in polygon[1::2]]
         return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
     return [float(number) for number in coco_mask.toBbox(encode(value, height, width))]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -35,9 +35,9 @@ def _polygon(corners: int, start: float = -math.pi / 2) -> Corners:
 
 
 def _star() -> Corners:
-    segmentation = _polygon(10)
-    segmentation[1::2] *= 0.45
-    return segmentation
+    corners = _polygon(10)
+    corners[1::2] *= 0.45
+    return corners
 
 
 def _cross() -> Corners:
@@ -180,7 +180,7 @@ def _background(random: np.random.Generator, height: int, width: int) -> NDArray
 
 
 def _draw_object(random: np.random.Generator, label: int, height: int, width: int) -> _Object:
-    segmentation = list(SHAPES.values())[label][0]()
+    corners = list(SHAPES.values())[label][0]()
     # Uniform in the logarithm, so that small, medium and large objects are about equally many.
     radius = math.exp(random.uniform(math.log(8), math.log(0.32 * min(height, width))))
     angle = random.uniform(-0.4, 0.4)
@@ -188,7 +188,7 @@ def _draw_object(random: np.random.Generator, label: int, height: int, width: in
     stretch = random.uniform(0.8, 1.25, 2)
     # The centre is inside, so that the border truncates some objects.
     centre = np.array([random.uniform(0.05, 0.95) * width, random.uniform(0.05, 0.95) * height])
-    points = (segmentation * stretch) @ rotation * radius + centre
+    points = (corners * stretch) @ rotation * radius + centre
     points = np.round(np.clip(points, 0, [width, height]), 2)
     polygon = points.ravel().tolist()
     mask = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], height, width))).astype(bool)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.data.annotation_table import first_equal_row
+from codetr.data.dataset.index import object_images
 from codetr.data.validation import rules
 from codetr.doctor.segmentations import Segmentations
 
@@ -47,7 +48,7 @@ class SplitObjects:
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the objects in the arrays of an index, which are not copied; the last three are computed."""
-        image_index = np.repeat(np.arange(len(arrays["image_ids"])), np.diff(arrays["object_offsets"]))
+        image_index = object_images(arrays)
         boxes_xywh = np.asarray(arrays["boxes_xywh"])
         return cls(
             boxes_xywh=boxes_xywh,
@@ -118,7 +119,7 @@ def area_disagrees_with_segmentation(objects: SplitObjects, segmentations: Segme
     """Return (objects,) whether an area differs from that of the segmentation by more than a fifth and rounding.
 
     Crowds are left out: they are annotated coarsely. Tools count the pixels along the border or not, so half of the
-    circumference of the box is tolerated. Polygons may overlap, which the sum of their areas ignores, so an area that
+    perimeter of the box is tolerated. Polygons may overlap, which the sum of their areas ignores, so an area that
     disagrees with the sum is compared with the number of pixels, too.
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.validation.dataset_findings import Example
 from codetr.visual.drawing import Box, draw_boxes, elide
@@ -20,7 +20,7 @@ _MIN_REGION, _MARGIN = 48.0, 0.4
 _OUTSIDE = 245  # grey of what lies beyond the border of an image
 
 T = TypeVar("T", bound=np.generic)
-Region = tuple[int, int, int, int]
+Bounds = tuple[int, int, int, int]
 
 
 def draw_example(example: Example, splits: Mapping[str, Split]) -> bytes | None:
@@ -36,7 +36,7 @@ def draw_example(example: Example, splits: Mapping[str, Split]) -> bytes | None:
         if example.partner is not None:
             other, position = example.partner
             pictures.append(_draw(splits[other], position, ()))
-    except UserError:
+    except ReportedError:
         return None
     stream = io.BytesIO()
     _side_by_side(pictures).save(stream, "JPEG", quality=82, optimize=True)
@@ -69,7 +69,7 @@ def _draw(split: Split, i: int, objects: tuple[int, ...]) -> Image.Image:
     return draw_boxes(_cut(image, region, _OUTSIDE), drawn, long_side=_LONG_SIDE)
 
 
-def _region(corners: NDArray[np.float64], masks: list[NDArray[np.bool_]], record: ImageRecord) -> Region:
+def _region(corners: NDArray[np.float64], masks: list[NDArray[np.bool_]], record: ImageRecord) -> Bounds:
     """Return a region around the objects, with a margin; at most half an image beyond the borders."""
     low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     for mask in masks:
@@ -88,7 +88,7 @@ def _region(corners: NDArray[np.float64], masks: list[NDArray[np.bool_]], record
     return int(start[0]), int(start[1]), int(stop[0]), int(stop[1])
 
 
-def _cut(pixels: NDArray[T], region: Region, fill: float) -> NDArray[T]:
+def _cut(pixels: NDArray[T], region: Bounds, fill: float) -> NDArray[T]:
     """Return a part of an image or mask, (bottom - top, right - left, ...), filled outside of the image."""
     left, top, right, bottom = region
     height, width = pixels.shape[:2]

@@ -7,7 +7,7 @@ from codetr.core.files import read_json
 from codetr.core.manifest import Manifest
 from codetr.registry.gate import EvaluatedModel, Verdict, evaluate_gate
 from codetr.registry.store import AliasesMovedError, Registry
-from codetr.registry.versions_and_journal import Action, JournalEntry, Version
+from codetr.registry.versions_and_journal import JournalAction, JournalEntry, Version
 
 NOT_CONDITIONS = frozenset({"split", "threads", "pictures"})
 """Settings in an evaluation's manifest that do not decide the metrics: the number of CPU threads and of pictures, and
@@ -85,7 +85,7 @@ def promote_if_better(
             entry.version == version.name and entry.verdict == verdict for entry in journal
         ):
             return verdict
-        action: Action = "promote" if verdict.promoted else "refuse"
+        action: JournalAction = "promote" if verdict.promoted else "refuse"
         try:
             registry.record(action, version, "; ".join(verdict.reasons), seen=seen, verdict=verdict)
         except AliasesMovedError:

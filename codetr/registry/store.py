@@ -23,7 +23,7 @@ from codetr.core.manifest import NAME, Manifest
 from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
 from codetr.registry.storage.folder import FolderStorage
-from codetr.registry.versions_and_journal import Action, Aliases, JournalEntry, Version, user_and_host, utc_now
+from codetr.registry.versions_and_journal import Aliases, JournalAction, JournalEntry, Version, user_and_host, utc_now
 
 T = TypeVar("T", bound=Settings)
 
@@ -159,7 +159,7 @@ class Registry:
 
     def record(
         self,
-        action: Action,
+        action: JournalAction,
         version: Version,
         why: str,
         *,

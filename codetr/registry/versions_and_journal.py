@@ -13,7 +13,7 @@ from pydantic import Field
 from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
 
-Action = Literal["promote", "refuse", "rollback"]
+JournalAction = Literal["promote", "refuse", "rollback"]
 
 
 class Version(Settings):
@@ -64,7 +64,7 @@ class JournalEntry(Settings):
     """
 
     serial: Annotated[int, Field(ge=1)]
-    action: Action
+    action: JournalAction
     version: str
     before: Aliases
     after: Aliases

@@ -17,7 +17,7 @@ from codetr.evaluation.collect.predict_split import predict_split
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.evaluate import evaluate_predictions
 from codetr.evaluation.evaluation_set import evaluation_set_digest
-from codetr.evaluation.report.tracking import track
+from codetr.evaluation.report.tracking import log_evaluation
 from codetr.evaluation.report.writer import Evaluated, write_evaluation
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.inference.load import build_predictor
@@ -109,7 +109,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                     )
                     manifest.write(folder)
                 shutil.rmtree(work, ignore_errors=True)
-                track(tracker, evaluated, output, config.pictures)
+                log_evaluation(tracker, evaluated, output, config.pictures)
 
             group.on_main(publish)
     return Manifest.read(output, "evaluation")

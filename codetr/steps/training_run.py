@@ -25,7 +25,7 @@ from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.reporting.reporter import Log
-from codetr.training.state import Metrics, Outcome
+from codetr.training.state import MetricValues, Outcome
 from codetr.training.trainer import METRICS, Hooks, Trainer
 from codetr.weights.fine_tuning import TransferReport
 from codetr.weights.model_folder import ModelInfo, save_model
@@ -103,7 +103,7 @@ class TrainingRun:
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
         return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
 
-    def _validate(self, split: Split, detector: nn.Module) -> Metrics | None:
+    def _validate(self, split: Split, detector: nn.Module) -> MetricValues | None:
         """Return the metrics of `detector` on `split`, on rank 0."""
         assert isinstance(detector, CoDETR)
         measured = validate(

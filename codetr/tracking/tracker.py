@@ -28,7 +28,7 @@ from codetr.tracking.settings import TrackingSettings, answers, has_credentials
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
 
-    from codetr.core.manifest import Kind
+    from codetr.core.manifest import FolderKind
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Tracker:
 
         self._submit(send)
 
-    def uses(self, folder: Path, kind: Kind) -> None:
+    def uses(self, folder: Path, kind: FolderKind) -> None:
         """Record a step's `folder` as an input of this run: lineage to the run that wrote it."""
 
         def send(run: Run) -> None:
@@ -172,7 +172,7 @@ class Tracker:
 
         self._submit(send)
 
-    def produces(self, folder: Path, kind: Kind, *, only: Sequence[str] | None = None) -> None:
+    def produces(self, folder: Path, kind: FolderKind, *, only: Sequence[str] | None = None) -> None:
         """Log a finished step's `folder` as an artifact: its files, summary, and the digests of its inputs.
 
         Args:
@@ -330,7 +330,7 @@ def _alias(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
 
 
-def _manifest(folder: Path, kind: Kind) -> Any:
+def _manifest(folder: Path, kind: FolderKind) -> Any:
     from codetr.core.manifest import Manifest
 
     return Manifest.read(folder, kind)

@@ -11,7 +11,7 @@ from torch import Tensor
 from codetr.data.loading.unreadable import BadImages
 from codetr.training.loss_statistics import LossStatistics
 
-Metrics = Mapping[str, float | int | None]
+MetricValues = Mapping[str, float | int | None]
 """Validation metrics by name; None where a metric is undefined."""
 
 
@@ -92,7 +92,7 @@ class TrainingState:
         """Step of the best validation so far."""
         return int(self.best["step"]) if self.best else None
 
-    def record_validation(self, metrics: Metrics) -> None:
+    def record_validation(self, metrics: MetricValues) -> None:
         """Keep the metrics of a validation at the current position, as the best if its AP is the highest so far."""
         self.validation = dict(metrics)
         average_precision = metrics.get("AP")

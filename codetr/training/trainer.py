@@ -19,14 +19,14 @@ from codetr.training.config import TrainingConfig
 from codetr.training.reporting.progress_line import ProgressLine
 from codetr.training.reporting.reporter import Log, Reporter
 from codetr.training.schedule import set_learning_rate
-from codetr.training.state import Metrics, Outcome
+from codetr.training.state import MetricValues, Outcome
 from codetr.training.step import MicroBatch, TrainStep, use_bf16
 from codetr.training.trained_model import TrainedModel
 
 METRICS = "metrics.jsonl"
 """Name of the metrics file in the folder of checkpoints and in the published model."""
 
-Validate = Callable[[nn.Module], Metrics | None]
+Validate = Callable[[nn.Module], MetricValues | None]
 """Measures a detector. Every rank calls it; the metrics are those that rank 0 returns."""
 
 

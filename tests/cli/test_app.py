@@ -19,11 +19,11 @@ from codetr.data.synthetic import draw_sample_data
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig
 from codetr.steps.settings import chosen_recipe, section, step_settings
-from tests.support.clips import write_clip
 from tests.support.command import call, start
-from tests.support.dataset_trees import write_voc, write_yolo
-from tests.support.registries import write_registry
-from tests.support.small_models import write_images, write_model
+from tests.support.data.clips import write_clip
+from tests.support.data.dataset_trees import write_voc, write_yolo
+from tests.support.models.small_models import write_images, write_model
+from tests.support.registry.registries import write_registry
 
 COMMANDS = (
     "prepare",

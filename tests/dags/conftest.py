@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.airflow import Airflow
+from tests.support.pipelines.airflow import Airflow
 
 
 @pytest.fixture(scope="module")

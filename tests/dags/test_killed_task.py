@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from codetr.core.parent_watch import VARIABLE
-from tests.support.airflow import airflow_environment, airflow_program
-from tests.support.airflow_tasks import task_server
 from tests.support.paths import ROOT
+from tests.support.pipelines.airflow import airflow_environment, airflow_program
+from tests.support.pipelines.airflow_tasks import task_server
+from tests.support.pipelines.run_local import ENVIRONMENT, drawn_params
 from tests.support.process_trees import ProcessTree, left_after_kills
-from tests.support.run_local import ENVIRONMENT, drawn_params
 
 DAG = ROOT / "dags/retrain.py"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from codetr.core.exit_codes import ExitCode
-from tests.support.airflow import Airflow
-from tests.support.exit_codes import AIRFLOW_ENDS
 from tests.support.paths import ROOT
+from tests.support.pipelines.airflow import Airflow
+from tests.support.pipelines.exit_codes import AIRFLOW_ENDS
 
 DAG = ROOT / "dags/retrain.py"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
-from tests.support.annotation_rows import rows
+from tests.support.data.annotation_rows import rows
 
 
 def annotation(identifier: int) -> CheckedAnnotation:

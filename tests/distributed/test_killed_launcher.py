@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.process_trees import ProcessTree, left_after_kills, wait_for
-from tests.support.runs import drawn_dataset, rows, train_command
+from tests.support.training.runs import drawn_dataset, rows, train_command
 
 pytestmark = pytest.mark.process
 

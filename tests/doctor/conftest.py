@@ -11,7 +11,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.doctor.examination import Examination, examine_dataset
 from codetr.doctor.repair import RepairableFile
-from tests.support.faulty_dataset import index_files, write_faulty_dataset
+from tests.support.data.faulty_dataset import index_files, write_faulty_dataset
 
 
 @dataclass(frozen=True)

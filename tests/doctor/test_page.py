@@ -22,7 +22,7 @@ from codetr.doctor.examination import examine_dataset
 from codetr.doctor.page import MAX_PICTURES, write_page
 from codetr.doctor.terminal import print_report
 from tests.doctor.conftest import FaultyDataset
-from tests.support.faulty_dataset import HOSTILE
+from tests.support.data.faulty_dataset import HOSTILE
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from codetr.doctor.changes import CHANGES
 from codetr.doctor.examination import Examination, examine_dataset
 from codetr.doctor.repair import RepairableFile, repair
 from tests.doctor.conftest import FaultyDataset
-from tests.support.faulty_dataset import index_files
+from tests.support.data.faulty_dataset import index_files
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from codetr.evaluation.metrics.lvis import evaluate_lvis
 from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 from codetr.evaluation.tables.ground_truth import is_federated
-from tests.support.drawn_prediction_files import damaged, sound_files, text
-from tests.support.drawn_predictions import Pair
-from tests.support.reference_metrics import lvis_run, pycocotools_run
+from tests.support.evaluation.drawn_prediction_files import damaged, sound_files, text
+from tests.support.evaluation.drawn_predictions import Pair
+from tests.support.evaluation.reference_metrics import lvis_run, pycocotools_run
 
 Kind = Literal["bbox", "segm"]
 ONE_FOLDER = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -29,7 +29,7 @@ from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.evaluate import evaluate_predictions, evaluate_results
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.metric_spec import COCO_METRICS
-from codetr.evaluation.report.pictures import compare
+from codetr.evaluation.report.pictures import draw_picture
 from codetr.evaluation.tables.coco_json import read_predictions
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
@@ -39,8 +39,8 @@ from codetr.models.structures import Detections
 from codetr.steps.evaluate import evaluate
 from codetr.steps.prepare import prepare
 from codetr.weights.model_folder import load_model
-from tests.support.evaluation_sets import sides
-from tests.support.small_models import PREPROCESS, masked, write_dataset, write_model
+from tests.support.evaluation.evaluation_sets import sides
+from tests.support.models.small_models import PREPROCESS, masked, write_dataset, write_model
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,9 @@ def test_pictures_show_the_masks_of_both_sides(dataset: Path) -> None:
     matches = evaluate_results(truth, predictions).matches
     position = truth.position(record.image_id)
     plain, tinted = (
-        np.asarray(compare(image, position, truth, predictions, matches, 0.5, masks=masks, long_side=400)).astype(int)
+        np.asarray(draw_picture(image, position, truth, predictions, matches, 0.5, masks=masks, long_side=400)).astype(
+            int
+        )
         for masks in (False, True)
     )
     changed = (plain != tinted).any(axis=2)

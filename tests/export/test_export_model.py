@@ -31,7 +31,7 @@ from codetr.inference.load import load
 from codetr.models.masks import paste_mask
 from codetr.models.structures import Detections
 from codetr.weights.model_folder import ModelInfo, save_model
-from tests.support.exportable import boxes_and_masks, random_detector
+from tests.support.models.exportable import boxes_and_masks, random_detector
 from tests.support.paths import ROOT
 
 GUIDE = ROOT / "docs/how-to/export.md"

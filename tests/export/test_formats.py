@@ -19,7 +19,7 @@ from codetr.export.verify import DetectorReference, compare, drawn_batches
 from codetr.models.backbones.build import build_backbone
 from codetr.models.backbones.config import SwinConfig, ViTConfig
 from codetr.models.structures import ImageBatch
-from tests.support.exportable import random_detector, two_stages
+from tests.support.models.exportable import random_detector, two_stages
 
 # Windows of neither fit into maps; ViT has a block without.
 SWIN = SwinConfig(

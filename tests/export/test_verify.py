@@ -14,7 +14,7 @@ from codetr.export.canvas import CanvasRule
 from codetr.export.verify import DetectorReference, ExportComparison, compare, drawn_batches
 from codetr.models.detector import CoDETR
 from codetr.models.structures import ImageBatch
-from tests.support.exportable import boxes_and_masks, random_detector
+from tests.support.models.exportable import boxes_and_masks, random_detector
 
 PREPROCESS = PreprocessConfig(short_side=70, long_side=100)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.clips import write_clip
+from tests.support.data.clips import write_clip
+from tests.support.models.small_models import masked, write_images, write_model
 from tests.support.paths import ROOT
-from tests.support.small_models import masked, write_images, write_model
 
 GUIDE = ROOT / "docs" / "how-to" / "inference.md"
 

@@ -12,9 +12,9 @@ from codetr.core.errors import UserError
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.load import build_predictor
 from codetr.registry.address import model_folder
-from tests.support.finder import Finder
-from tests.support.registries import write_registry
-from tests.support.small_models import NAMES, write_model
+from tests.support.models.finder import Finder
+from tests.support.models.small_models import NAMES, write_model
+from tests.support.registry.registries import write_registry
 
 
 @pytest.fixture(scope="module")

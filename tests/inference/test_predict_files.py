@@ -15,9 +15,9 @@ from codetr.data.segmentation import decode
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.predict_files import predict
 from codetr.inference.video import VideoReader, VideoWriter
-from tests.support.clips import write_clip
-from tests.support.registries import write_registry
-from tests.support.small_models import NAMES, masked, write_images, write_model
+from tests.support.data.clips import write_clip
+from tests.support.models.small_models import NAMES, masked, write_images, write_model
+from tests.support.registry.registries import write_registry
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import codetr
 from codetr.core.errors import UserError
 from codetr.data.images import read_image
 from codetr.models.structures import Detections
-from tests.support.finder import Finder, scene
-from tests.support.small_models import write_model
+from tests.support.models.finder import Finder, scene
+from tests.support.models.small_models import write_model
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 import codetr
 from codetr.core.errors import UserError
 from codetr.visual.drawing import class_colour
-from tests.support.finder import Finder, scene
-from tests.support.small_models import CATEGORY_IDS, NAMES
+from tests.support.models.finder import Finder, scene
+from tests.support.models.small_models import CATEGORY_IDS, NAMES
 
 BOXES = ((5, 10, 45, 30), (50, 5, 70, 35), (20, 32, 30, 38))
 

@@ -16,8 +16,8 @@ import codetr
 from codetr.core.errors import UserError
 from codetr.inference.tiling import tile_regions
 from codetr.models.structures import Detections
-from tests.support.finder import Finder, scene
-from tests.support.small_models import masked, write_model
+from tests.support.models.finder import Finder, scene
+from tests.support.models.small_models import masked, write_model
 
 
 class ShortSighted(Finder):

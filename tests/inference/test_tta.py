@@ -12,8 +12,8 @@ import codetr
 from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
 from codetr.inference.tta import mirror, scaled
-from tests.support.finder import Finder, scene
-from tests.support.small_models import masked, write_model
+from tests.support.models.finder import Finder, scene
+from tests.support.models.small_models import masked, write_model
 
 BOXES = ((5, 10, 45, 30), (50, 5, 70, 35))
 

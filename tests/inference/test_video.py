@@ -14,8 +14,8 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.inference.video import VideoReader, VideoWriter
-from tests.support.clips import picture, write_clip
-from tests.support.finder import Finder
+from tests.support.data.clips import picture, write_clip
+from tests.support.models.finder import Finder
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])

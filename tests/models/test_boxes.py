@@ -16,7 +16,7 @@ from codetr.models.boxes import (
     paired_iou,
     xyxy_to_cxcywh,
 )
-from tests.support.random_boxes import boxes, xyxy
+from tests.support.models.random_boxes import boxes, xyxy
 
 
 @given(boxes)

@@ -12,7 +12,7 @@ from codetr.models.config import DetectorKind, Head
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections
-from tests.support.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
 
 
 def build(kind: DetectorKind, num_classes: int = 3, **changes: object) -> CoDETR:

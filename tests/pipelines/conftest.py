@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.kfp_server import PipelineServer, running_server
+from tests.support.pipelines.kfp_server import PipelineServer, running_server
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from codetr.core.manifest import Kind, Manifest
+from codetr.core.manifest import FolderKind, Manifest
 from codetr.data.synthetic import draw_sample_data
-from tests.support.airflow import Airflow
 from tests.support.paths import ROOT
+from tests.support.pipelines.airflow import Airflow
 
-FOLDERS: tuple[Kind, ...] = ("dataset", "model", "evaluation")
+FOLDERS: tuple[FolderKind, ...] = ("dataset", "model", "evaluation")
 SMALL = {
     "training.epochs": 1,
     "training.threads": 1,
@@ -78,21 +78,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reproduced(project: Path) -> dict[Kind, Path]:
+def reproduced(project: Path) -> dict[FolderKind, Path]:
     """The folders after `dvc repro`."""
     run(project, "dvc", "repro")
     return {kind: project / "outputs" / kind for kind in FOLDERS}
 
 
 @pytest.fixture(scope="module")
-def piped(project: Path) -> dict[Kind, Path]:
+def piped(project: Path) -> dict[FolderKind, Path]:
     """The folders after a local run of the Kubeflow pipeline."""
     words = ["run-local", "--output", "outputs/kfp", "--registry", "outputs/other"]
     run(project, sys.executable, "-m", "pipelines", *words)
     return finished(project / "outputs/kfp/run.json")
 
 
-def results(folders: dict[Kind, Path]) -> dict[str, Any]:
+def results(folders: dict[FolderKind, Path]) -> dict[str, Any]:
     """What must not depend on the engine: the weights, the metrics, and the identity of every folder."""
     manifests = {kind: Manifest.read(folders[kind], kind, verify=True) for kind in FOLDERS}
     return {
@@ -102,18 +102,20 @@ def results(folders: dict[Kind, Path]) -> dict[str, Any]:
     }
 
 
-def finished(run_file: Path) -> dict[Kind, Path]:
+def finished(run_file: Path) -> dict[FolderKind, Path]:
     """The folders that a local run of the pipeline lists."""
     listed = json.loads(run_file.read_text())["folders"]
     return {kind: Path(listed[kind]) for kind in FOLDERS}
 
 
-def test_kubeflow_pipeline_gives_what_dvc_gives(reproduced: dict[Kind, Path], piped: dict[Kind, Path]) -> None:
+def test_kubeflow_pipeline_gives_what_dvc_gives(
+    reproduced: dict[FolderKind, Path], piped: dict[FolderKind, Path]
+) -> None:
     assert results(piped) == results(reproduced)
 
 
 def test_airflow_gives_what_dvc_gives(
-    project: Path, reproduced: dict[Kind, Path], tmp_path_factory: pytest.TempPathFactory
+    project: Path, reproduced: dict[FolderKind, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     airflow = Airflow(tmp_path_factory.mktemp("airflow"))
     given = {"output": "outputs/airflow", "registry": "outputs/third"}
@@ -132,7 +134,7 @@ def test_airflow_gives_what_dvc_gives(
 
 
 def test_what_one_engine_registered_is_no_new_version_to_another(
-    project: Path, reproduced: dict[Kind, Path], piped: dict[Kind, Path]
+    project: Path, reproduced: dict[FolderKind, Path], piped: dict[FolderKind, Path]
 ) -> None:
     before = sorted((project / "outputs/registry/versions").iterdir())
     assert len(before) == 1
@@ -145,7 +147,7 @@ def test_what_one_engine_registered_is_no_new_version_to_another(
     assert sorted((project / "outputs/registry/versions").iterdir()) == before
 
 
-def test_metrics_and_plots_are_known_to_dvc(project: Path, reproduced: dict[Kind, Path]) -> None:
+def test_metrics_and_plots_are_known_to_dvc(project: Path, reproduced: dict[FolderKind, Path]) -> None:
     shown = json.loads(run(project, "dvc", "metrics", "show", "--json"))
     metrics = shown[""]["data"]["outputs/evaluation/metrics.json"]["data"]
     assert {"AP", "AP50", "AR100"} <= metrics.keys()
@@ -154,7 +156,7 @@ def test_metrics_and_plots_are_known_to_dvc(project: Path, reproduced: dict[Kind
 
 
 def test_a_second_repro_does_nothing_and_a_training_parameter_reruns_from_train(
-    project: Path, reproduced: dict[Kind, Path]
+    project: Path, reproduced: dict[FolderKind, Path]
 ) -> None:
     """Last, because it changes what the others compare."""
     assert "Running stage" not in run(project, "dvc", "repro")

@@ -1,6 +1,6 @@
 """Every end of a command or a run has one exit code, on which schedulers retry, resume or give up.
 
-The table is tests/support/exit_codes.py; tests/dags holds that Airflow reads the codes the same way.
+The table is tests/support/pipelines/exit_codes.py; tests/dags holds that Airflow reads the codes the same way.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from codetr.distributed.signals import PreemptedError
 from codetr.registry.store import Registry
 from pipelines.__main__ import main as pipelines_main
 from pipelines.run_local import step_error
-from tests.support.exit_codes import AIRFLOW_ENDS, COMMAND_ENDS, SERVER_ENDS
-from tests.support.kfp_server import PipelineServer
 from tests.support.paths import ROOT
+from tests.support.pipelines.exit_codes import AIRFLOW_ENDS, COMMAND_ENDS, SERVER_ENDS
+from tests.support.pipelines.kfp_server import PipelineServer
 
 ERRORS: dict[str, BaseException] = {
     "a mistake": UserError("the value is wrong"),

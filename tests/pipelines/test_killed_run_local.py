@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.pipelines.run_local import ENVIRONMENT, command, drawn_params, steps_done, steps_saved
 from tests.support.process_trees import ProcessTree, left_after_kills, wait_for
-from tests.support.run_local import ENVIRONMENT, command, drawn_params, steps_done, steps_saved
 
 pytestmark = pytest.mark.process
 

@@ -12,7 +12,7 @@ from codetr.core.errors import RunFailed, UserError
 from pipelines.kfp_server import connect
 from pipelines.options import Server
 from pipelines.submit import submit, wait
-from tests.support.kfp_server import PipelineServer
+from tests.support.pipelines.kfp_server import PipelineServer
 
 ARGUMENTS = {
     **{f"{step}_settings": {} for step in ("prepare", "evaluate", "register")},

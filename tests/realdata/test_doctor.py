@@ -16,8 +16,8 @@ from codetr.doctor.examination import Examination, examine_dataset
 from codetr.doctor.page import write_page
 from codetr.doctor.repair import RepairableFile, repair
 from tests.realdata.test_prepare_odd import PREPARED, files, odd  # noqa: F401
-from tests.support.dataset_trees import write_voc, write_yolo
-from tests.support.faulty_dataset import index_files
+from tests.support.data.dataset_trees import write_voc, write_yolo
+from tests.support.data.faulty_dataset import index_files
 
 
 def examine(folder: Path, **files: tuple[Path, Path]) -> tuple[Examination, dict[str, RepairableFile]]:

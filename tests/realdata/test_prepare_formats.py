@@ -15,7 +15,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import read_report
 from codetr.steps.prepare import prepare
-from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.data.dataset_trees import write_voc, write_yolo
 
 SPLITS = ("train", "val", "test")
 

@@ -15,7 +15,7 @@ from codetr.weights.keys import non_persistent_buffers
 from codetr.weights.model_folder import load_model
 from codetr.weights.official.key_names import official_name
 from tests.reference.golden_case import GoldenCase
-from tests.support.official_files import write_checkpoint
+from tests.support.models.official_files import write_checkpoint
 
 
 def run(*arguments: object) -> None:

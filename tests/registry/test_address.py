@@ -9,7 +9,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.registry.address import model_folder
 from codetr.registry.store import Registry
-from tests.support.registry_folders import MakeCandidate
+from tests.support.registry.registry_folders import MakeCandidate
 
 
 def test_a_path_is_itself_even_with_an_at_sign(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.registry.promotion import promote_if_better
 from codetr.registry.store import Registry
-from tests.support.registry_folders import MakeCandidate
+from tests.support.registry.registry_folders import MakeCandidate
 
 
 @pytest.fixture

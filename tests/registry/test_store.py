@@ -19,7 +19,7 @@ from codetr.core.files import sha256_json
 from codetr.core.manifest import Manifest
 from codetr.registry.promotion import promote_if_better
 from codetr.registry.store import AliasesMovedError, Registry
-from tests.support.registry_folders import Candidate, MakeCandidate
+from tests.support.registry.registry_folders import Candidate, MakeCandidate
 
 
 @pytest.fixture

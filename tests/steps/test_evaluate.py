@@ -22,15 +22,15 @@ from codetr.evaluation.evaluate import evaluate_predictions
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.lvis import evaluate_lvis
 from codetr.evaluation.metrics.metric_spec import COCO_METRICS
-from codetr.evaluation.report.pictures import compare
+from codetr.evaluation.report.pictures import draw_picture
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
 from codetr.steps.prepare import prepare
+from tests.support.models.small_models import NAMES, write_dataset, write_model
 from tests.support.paths import ROOT
-from tests.support.small_models import NAMES, write_dataset, write_model
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
 MORE_VIEWS = {"tta": TTAConfig(scales=(1.0, 0.8)), "tiles": TilesConfig(size=50)}
@@ -206,7 +206,7 @@ def test_an_image_without_lists_is_drawn_by_the_rules_of_its_split(tmp_path: Pat
     matches = evaluate_predictions(truth, predictions, masks=False).boxes.matches
     assert len(matches.dt_index) == 0
     record = split.record(split.image_ids.tolist().index(image_id))
-    picture = compare(
+    picture = draw_picture(
         np.zeros((record.height, record.width, 3), np.uint8),
         truth.position(image_id),
         truth,

@@ -20,8 +20,8 @@ from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.steps.prepare import prepare
-from tests.support.drawn_prediction_files import HEIGHT, WIDTH, damaged, mask, text
-from tests.support.reference_metrics import plain_lvis, pycocotools_run
+from tests.support.evaluation.drawn_prediction_files import HEIGHT, WIDTH, damaged, mask, text
+from tests.support.evaluation.reference_metrics import plain_lvis, pycocotools_run
 
 NAMES = ("a.png", "b.png")
 

@@ -19,8 +19,8 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from codetr.steps.prepare import prepare
-from tests.support.dataset_trees import write_voc, write_yolo
-from tests.support.sources import edit, source
+from tests.support.data.dataset_trees import write_voc, write_yolo
+from tests.support.data.sources import edit, source
 
 
 def run(*command: str, cwd: Path) -> str:

@@ -11,7 +11,7 @@ from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.register import RegisterConfig, register
-from tests.support.registry_folders import MakeCandidate
+from tests.support.registry.registry_folders import MakeCandidate
 
 
 @pytest.fixture

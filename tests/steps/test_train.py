@@ -27,8 +27,18 @@ from codetr.training.config import CheckpointConfig, OptimizerConfig, ScheduleCo
 from codetr.training.step import TrainStep
 from codetr.weights.model_folder import ModelInfo, load_model, save_model
 from codetr.zoo.recipe import Recipe
-from tests.support.runs import IMAGES, RECIPE, drawn_dataset, finish, kill, rows, started, wait_for_step, weights
-from tests.support.tiny_training import tiny_config
+from tests.support.training.runs import (
+    IMAGES,
+    RECIPE,
+    drawn_dataset,
+    finish,
+    kill,
+    rows,
+    started,
+    wait_for_step,
+    weights,
+)
+from tests.support.training.tiny_training import tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from codetr.core.manifest import Manifest
 from codetr.data.config import LoaderConfig
 from codetr.data.dataset.split import Split
 from codetr.steps.train import TrainConfig, train
-from tests.support.runs import RECIPE, SHORT, drawn_dataset, finish, kill, started, wait_for_step
+from tests.support.training.runs import RECIPE, SHORT, drawn_dataset, finish, kill, started, wait_for_step
 
 
 @pytest.fixture(scope="module")

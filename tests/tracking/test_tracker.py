@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.core.manifest import Kind, Manifest
+from codetr.core.manifest import FolderKind, Manifest
 from codetr.tracking import BoxedImage, TrackedBox, Tracker, TrackingSettings
 from codetr.tracking.settings import answers, has_credentials
 
@@ -54,7 +54,7 @@ def start(settings: TrackingSettings, **arguments: Any) -> Tracker:
     return Tracker.start("train", settings=settings, **arguments)
 
 
-def write_step(folder: Path, kind: Kind, **fields: Any) -> Manifest:
+def write_step(folder: Path, kind: FolderKind, **fields: Any) -> Manifest:
     folder.mkdir()
     (folder / "content.txt").write_text(kind)
     manifest = Manifest.of(folder, kind, **fields)

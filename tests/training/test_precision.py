@@ -13,7 +13,7 @@ from codetr.models.backbones import swin, vit
 from codetr.models.backbones.config import BackboneConfig
 from codetr.models.config import DetectorKind
 from codetr.models.detector import build_detector
-from tests.support.tiny_training import images, tiny_config
+from tests.support.training.tiny_training import images, tiny_config
 from tests.training.test_sharding import SWIN, VIT
 
 PRODUCTS = {"convolution", "addmm", "mm", "bmm", "_scaled_dot_product_flash_attention_for_cpu"}

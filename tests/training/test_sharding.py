@@ -25,9 +25,9 @@ from codetr.training.state import Outcome
 from codetr.training.step import TrainStep
 from codetr.training.trainer import Hooks, Trainer
 from tests.support.paths import ROOT
-from tests.support.ranks import run_on_ranks
-from tests.support.tiny_training import cut, images, tiny_config
-from tests.support.training_loop import Drawn, StopAfter, Validation
+from tests.support.training.ranks import run_on_ranks
+from tests.support.training.tiny_training import cut, images, tiny_config
+from tests.support.training.training_loop import Drawn, StopAfter, Validation
 
 SWIN = SwinConfig(
     width=8,

@@ -18,8 +18,8 @@ from codetr.training.config import OptimizerConfig
 from codetr.training.optimizer import build_optimizer
 from codetr.training.step import TrainStep, use_bf16
 from tests.support.paths import ROOT
-from tests.support.ranks import run_on_ranks
-from tests.support.tiny_training import Pinned, cut, images, tiny_config
+from tests.support.training.ranks import run_on_ranks
+from tests.support.training.tiny_training import Pinned, cut, images, tiny_config
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -107,7 +107,7 @@ import sys
 import torch
 sys.path[:0] = [{root!r}]
 from tests.training.test_step import gradients, make
-from tests.support.tiny_training import cut, images
+from tests.support.training.tiny_training import cut, images
 from codetr.core.errors import UserError
 from codetr.distributed.processes import processes
 
@@ -163,7 +163,7 @@ import sys
 import torch
 sys.path[:0] = [{root!r}]
 from tests.training.test_step import make
-from tests.support.tiny_training import cut, images
+from tests.support.training.tiny_training import cut, images
 from codetr.distributed.processes import processes
 from codetr.training.step import TrainStep
 

@@ -19,8 +19,8 @@ from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.state import Outcome
 from codetr.training.trainer import METRICS, Hooks, Trainer
-from tests.support.tiny_training import tiny_config
-from tests.support.training_loop import Drawn, StopAfter, Validation
+from tests.support.training.tiny_training import tiny_config
+from tests.support.training.training_loop import Drawn, StopAfter, Validation
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 CONFIG = TrainingConfig(

@@ -17,9 +17,9 @@ from codetr.weights.fine_tuning import TransferReport, init_from, source_digest
 from codetr.weights.model_folder import ModelInfo, save_model
 from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_dino_vit_large_coco
-from tests.support.official_files import write_checkpoint
-from tests.support.small_models import PREPROCESS
-from tests.support.tiny_training import tiny_config
+from tests.support.models.official_files import write_checkpoint
+from tests.support.models.small_models import PREPROCESS
+from tests.support.training.tiny_training import tiny_config
 
 OLD = ("cat", "dog", "fish", "cow")
 NEW = ("bird", "fish", "cat")

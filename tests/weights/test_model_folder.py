@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.data.config import PreprocessConfig
 from codetr.models.detector import build_detector
 from codetr.weights.model_folder import INFO, ModelInfo, load_model, save_model
-from tests.support.tiny_training import CLASSES, tiny_config
+from tests.support.training.tiny_training import CLASSES, tiny_config
 
 
 @pytest.mark.parametrize(

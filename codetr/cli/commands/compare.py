@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 
 if TYPE_CHECKING:
     from codetr.evaluation.comparison.bootstrap import Estimate
-    from codetr.evaluation.comparison.compare import EvaluationComparison, Row
+    from codetr.evaluation.comparison.compare import ComparedMetric, EvaluationComparison
     from codetr.evaluation.comparison.match_table import MatchTable
 
 _MAX_CLASSES = 20
@@ -45,7 +45,7 @@ def compare(
     [cyan]codetr compare old.json new.json --annotations instances_val2017.json[/]
     """
     from codetr.core.files import require_replaceable
-    from codetr.evaluation.comparison.compare import compare as compare_tables
+    from codetr.evaluation.comparison.compare import compare_evaluations
     from codetr.evaluation.report import comparison_page
 
     if output is not None:
@@ -55,7 +55,7 @@ def compare(
     else:
         tables = _of_files(annotations, first, second, masks=masks)
     names = (first.name, second.name) if first.name != second.name else (str(first), str(second))
-    comparison = compare_tables(tables, names, sets=resamples, confidence=confidence, seed=seed, progress=True)
+    comparison = compare_evaluations(tables, names, sets=resamples, confidence=confidence, seed=seed, progress=True)
     _show(comparison)
     if output is not None:
         comparison_page.write_comparison(output, comparison)
@@ -133,7 +133,7 @@ def _is_comparison(folder: Path) -> bool:
     return all((folder / name).is_file() for name in PARTS)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ComparedMetric) -> tuple[str, ...]:
     from codetr.evaluation.report.comparison_page import p_value
 
     return row.name, _shown(row.first), _shown(row.second), _shown(row.difference, "+"), p_value(row.p)

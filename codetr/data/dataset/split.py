@@ -93,7 +93,8 @@ class ImageRecord:
 
         Raises:
             BadImageError: the file is missing, damaged, or has changed since the dataset was prepared.
-            StorageError: it is on S3, which as a whole cannot be used.
+            StorageError: it is on S3, and the bucket or the credentials are wrong.
+            RunFailed: it is on S3, which does not answer.
         """
         where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
         try:

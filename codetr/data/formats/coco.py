@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from codetr.core.errors import UserError
-from codetr.core.gc_pause import collecting_later
+from codetr.core.gc_pause import paused_gc
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.validation.findings import Findings
 
@@ -48,7 +48,7 @@ class CocoFile:
     content: dict[str, Any] = field(default_factory=dict)
 
 
-@collecting_later()
+@paused_gc()
 def read_coco(path: Path, findings: Findings) -> CocoFile:
     """Read an annotation file: JSON as UTF-8 (or UTF-16 with a byte-order mark), plain or gzip-compressed.
 

@@ -42,6 +42,7 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
 
     Raises:
         StorageError: S3 cannot be used.
+        RunFailed: S3 does not answer.
         UserError: a missing file or folder, no such repository or revision, or files that DVC cannot fetch.
     """
     if config.repo is not None:

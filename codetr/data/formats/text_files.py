@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_json
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 
 MAX_BYTES = 16 << 20
 """Upper bound of the annotations of a single image."""
@@ -42,7 +42,7 @@ class TextFiles:
         A file that cannot be used is added to `problems`.
         """
         try:
-            path = self._root / resolve_image(self._root, name)
+            path = self._root / resolve_file(self._root, name)
             with path.open("rb") as stream:
                 content = stream.read(limit + 1)
         except NoFileError:

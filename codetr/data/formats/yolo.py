@@ -29,7 +29,7 @@ from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow, RawSource
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.images import IMAGE_SUFFIXES, read_header
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.validation.findings import Findings
 
 MAX_YAML_BYTES = 1 << 20
@@ -138,7 +138,7 @@ def has_labelled_split(path: Path, images: Path | None, split: str) -> bool:
 
 def _exists(root: Path, name: str) -> bool:
     try:
-        resolve_image(root, name)
+        resolve_file(root, name)
     except (NoFileError, UnsafePathError):
         return False
     return True
@@ -168,7 +168,7 @@ def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         hint = "`names` is a list of class names, or a mapping of class numbers to names."
-        raise UserError("has no usable 'names'", where=where, hint=hint)
+        raise UserError(f"names: {names!r:.40} has no class", where=where, hint=hint)
     for number, name in names.items():
         if type(number) is not int or number < 0 or name is None or isinstance(name, list | dict):
             raise UserError(f"names: '{number}' is not a class number (0, 1, …), or has no name", where=where)
@@ -186,7 +186,7 @@ def _root(path: Path, values: dict[str, Any], images: Path | None) -> Path:
         return images
     given = values.get("path") or "."
     if not isinstance(given, str):
-        raise UserError("path: is not a string", where=str(path))
+        raise UserError(f"path: {given!r:.40} is not a string", where=str(path))
     folder = path.parent
     root = (folder / given).resolve()
     if not root.is_dir() and Path(given).name == folder.name:
@@ -285,7 +285,7 @@ def _size(root: Path, name: str) -> tuple[int, int] | None:
         UnsafePathError: the name must not be followed.
     """
     try:
-        return read_header(root / resolve_image(root, name)).size(upright=True)
+        return read_header(root / resolve_file(root, name)).size(upright=True)
     except (UserError, NoFileError, OSError):
         return None
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Set
 from itertools import islice
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.core.gc_pause import collecting_later
+from codetr.core.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
@@ -55,7 +55,7 @@ class AnnotationReader:
         self._dropped: Counter[int] = Counter()
         self.lost: list[tuple[int, int]] = []
 
-    @collecting_later()
+    @paused_gc()
     def read(self, annotations: RawAnnotations) -> AnnotationTable:
         """Return all usable annotations, in their order.
 
@@ -226,7 +226,7 @@ class AnnotationReader:
                     item = float(item)  # noqa: PLW2901
                 except ValueError:
                     item = None  # noqa: PLW2901
-            if not _is_number(item):
+            if not rules.is_number(item):
                 self._findings.add("box_malformed", f"{example}: {short(raw)}")
                 return None
             if not rules.is_within_reach(item):
@@ -268,7 +268,7 @@ class AnnotationReader:
         box_area = box[2] * box[3]
         raw = value.get("area")
         # The bound also keeps integers too long for a float out.
-        if not _is_number(raw) or not rules.is_area(raw):
+        if not rules.is_number(raw) or not rules.is_area(raw):
             if raw is None:
                 self._findings.add("area_missing", example)
             else:
@@ -282,7 +282,3 @@ class AnnotationReader:
 def _example(position: int, value: Any) -> str:
     shown = f" (id {short(value['id'])})" if isinstance(value, dict) and "id" in value else ""
     return f"annotations[{position}]{shown}"
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

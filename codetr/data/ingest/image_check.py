@@ -83,6 +83,7 @@ def check_images(
 
     Raises:
         StorageError: the storage as a whole cannot be used.
+        RunFailed: the storage does not answer.
     """
     pool = ThreadPoolExecutor(workers)
     try:
@@ -108,6 +109,7 @@ def check_image(entry: ImageEntry, storage: ImageStorage) -> ImageCheck:
 
     Raises:
         StorageError: the storage as a whole cannot be used.
+        RunFailed: the storage does not answer.
     """
     check = ImageCheck()
     example = f"image {entry.image_id}"

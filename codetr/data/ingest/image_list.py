@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from codetr.core.errors import UserError
-from codetr.core.gc_pause import collecting_later
+from codetr.core.gc_pause import paused_gc
 from codetr.data.formats.coco import CocoFile
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Verified, listed_categories
 from codetr.data.validation.findings import Findings, short
@@ -35,7 +35,7 @@ class ImageEntry:
     verified: Verified | None = None
 
 
-@collecting_later()
+@paused_gc()
 def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
     """Return the images of a file, in its order.
 

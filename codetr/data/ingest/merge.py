@@ -81,7 +81,7 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
         for identifier, name in source.categories.items():
             first, other = spelled.setdefault(_normalised_name(name), (source, name))
             if name not in numbers and first is not source:
-                source.findings.add("category_alike", f"'{name}' beside '{other}' of an earlier source")
+                source.findings.add("category_alike", f"'{name}', and '{other}' in an earlier source")
             number = identifier
             if by_name and name in numbers:
                 number = numbers[name]

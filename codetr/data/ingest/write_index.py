@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.core.gc_pause import collecting_later
+from codetr.core.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.storage import tar
@@ -33,7 +33,7 @@ def build_index(
     return {**arrays, "segmentations": np.frombuffer(b"".join(texts), np.uint8)}
 
 
-@collecting_later()
+@paused_gc()
 def write_index(
     folder: Path, images: Sequence[CheckedImage], objects: AnnotationTable, labels: Mapping[int, int]
 ) -> None:

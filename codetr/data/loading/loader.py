@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches
@@ -63,7 +63,7 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
         self.images.set_epoch(epoch)
         try:
             images = [self._load(epoch, int(position)) for position in positions]
-        except UserError as error:
+        except ReportedError as error:
             return WorkerFailure.of(error)
         finally:
             bad = self.images.take_bad()
@@ -120,7 +120,7 @@ class _EvalBatches(Dataset[ImageBatch | WorkerFailure]):
             self._decode({view.image for view in views})
             ids = [int(self.split.image_ids[view.image]) for view in views]
             return collate_views(views, self._decoded.__getitem__, ids)
-        except UserError as error:
+        except ReportedError as error:
             return WorkerFailure.of(error)
 
     def _decode(self, images: set[int]) -> None:
@@ -210,6 +210,7 @@ class TrainLoader:
         Raises:
             UserError: an image file is missing, damaged or changed since the dataset was prepared, unless such images
                 are skipped; with skipping, if hardly any image can be read.
+            RunFailed: object storage does not answer.
         """
         wide = self._wide[self._sampler.epoch(epoch)]
         batches = effective_batches(wide, self.images_per_step, seed=self._seed, epoch=epoch)

@@ -10,26 +10,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError
 from codetr.core.parent_watch import watch
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """A `UserError` as data: an exception that is pickled by a worker loses its fields and gets a traceback."""
+    """A `ReportedError` as data: an exception that is pickled by a worker loses its fields and gets a traceback."""
 
+    kind: type[ReportedError]
     problem: str
     where: str | None
     hint: str | None
 
     @classmethod
-    def of(cls, error: UserError) -> WorkerFailure:
-        """Copy the fields of `error`."""
-        return cls(error.problem, error.where, error.hint)
+    def of(cls, error: ReportedError) -> WorkerFailure:
+        """Copy the type and the fields of `error`."""
+        return cls(type(error), error.problem, error.where, error.hint)
 
-    def error(self) -> UserError:
+    def error(self) -> ReportedError:
         """Return the error again."""
-        return UserError(self.problem, where=self.where, hint=self.hint)
+        return self.kind(self.problem, where=self.where, hint=self.hint)
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
-from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_image, spelling_variants
+from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.tar import Member, Shards, is_sharded
 
@@ -49,6 +49,7 @@ class ImageStorage(Protocol):
             AmbiguousNameError: it is in several tar files.
             NoFileError: there is no such image.
             StorageError: the storage as a whole cannot be used.
+            RunFailed: the storage does not answer.
             UserError: it has more than `MAX_BYTES`.
             OSError: it cannot be read.
         """
@@ -73,7 +74,7 @@ class _FolderStorage:
         self._root = root
 
     def read(self, name: str) -> ImageFile:
-        path = resolve_image(self._root, name)
+        path = resolve_file(self._root, name)
         with (self._root / path).open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             _require_file_size(size, path)
@@ -115,6 +116,7 @@ def read_cached(address: S3Address, digest: str) -> bytes:
     Raises:
         BadImageError: there is no such object, or its content has changed.
         StorageError: the storage as a whole cannot be used.
+        RunFailed: the storage does not answer.
     """
     cache, where = ImageCache.from_environment(), str(address)
     content = cache.get(digest)

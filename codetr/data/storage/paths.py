@@ -1,4 +1,4 @@
-"""Resolve file names from annotation files, which are untrusted, inside the image folder and never outside it."""
+"""Resolve file names from annotation files, which are untrusted, inside a folder and never outside it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class NoFileError(ValueError):
     """The name is safe, but there is no such file."""
 
 
-def resolve_image(root: Path, name: str) -> str:
+def resolve_file(root: Path, name: str) -> str:
     """Find the file that an annotation file calls `name`.
 
     The name as given is tried first, then with backslashes as separators, then in the other Unicode normal forms
     (macOS stores decomposed names). `..` and symbolic links are followed as long as they stay inside.
 
     Args:
-        root: the image folder, resolved.
+        root: the folder that names are relative to, resolved; usually the image folder.
         name: the name, untrusted.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Read S3-compatible object storage; errors distinguish a missing object from an unusable bucket.
+"""Read S3-compatible object storage; errors distinguish a missing object, an unusable bucket and a service that fails.
 
 Credentials, region and endpoint come from the sources that the AWS tools use (environment, `~/.aws`, the role of the
 machine); `AWS_ENDPOINT_URL` selects another service. botocore repeats a request that fails. A download that breaks off
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.data.storage.paths import NoFileError
 
 SCHEME = "s3://"
@@ -33,11 +33,15 @@ _OBJECT_ERRORS = {
 }
 """Error codes that concern one object, with what to do; all others concern the storage."""
 
+_TEMPORARY = ("RequestTimeout", "RequestTimeoutException", "SlowDown", "Throttling", "ThrottlingException")
+"""Error codes of a service that is too busy, which some services send with a status below 500."""
+
 _CHUNK = 1 << 20
+_START_AGAIN = "Start it again when the service answers."
 
 
 class StorageError(UserError):
-    """The storage as a whole cannot be used; the requested object may exist or not."""
+    """The bucket, the credentials or the settings of S3 are wrong; the requested object may exist or not."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def read_object(address: S3Address, *, limit: int) -> bytes:
     Raises:
         NoFileError: there is no such object.
         UserError: it is larger than `limit`, archived, damaged, or has a name that S3 does not accept.
-        StorageError: no credentials, no such bucket, access denied, or a service that is unreachable or keeps failing.
+        StorageError: no credentials, no such bucket, access denied, or settings that cannot be used.
+        RunFailed: the service is unreachable, or it keeps failing.
     """
     stream = io.BytesIO()
     _copy(address, stream, limit)
@@ -98,7 +103,7 @@ def download(address: S3Address, file: Path, *, limit: int) -> None:
 
     Raises:
         UserError: there is no such object, or see `read_object`.
-        StorageError: see `read_object`.
+        StorageError, RunFailed: see `read_object`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -136,11 +141,19 @@ def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
     if isinstance(last, FlexibleChecksumError):
         hint = "The stored content differs from what was uploaded; upload it again."
         raise UserError(f"is damaged: {last}", where=str(address), hint=hint)
-    raise StorageError(f"the download broke off {_BODY_ATTEMPTS} times: {last}", where=str(address))
+    raise RunFailed(f"the download broke off {_BODY_ATTEMPTS} times: {last}", where=str(address), hint=_START_AGAIN)
 
 
 def _get(client: Any, address: S3Address) -> dict[str, Any]:
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectionError,
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        SSLError,
+    )
 
     where = str(address)
     try:
@@ -157,13 +170,19 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
         if code in _DENIED:
             hint = "Allow s3:GetObject, and s3:ListBucket: without it, a missing object gives this error too."
             raise StorageError(f"access is denied ({code})", where=where, hint=hint) from None
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or status == 429 or code in _TEMPORARY:
+            raise RunFailed(f"cannot be read ({code}: {message})", where=where, hint=_START_AGAIN) from None
         raise StorageError(f"cannot be read ({code}: {message})", where=where) from None
     except (NoCredentialsError, PartialCredentialsError):
         hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use the role of the machine."
         raise StorageError("there are no credentials for S3", where=where, hint=hint) from None
     except BotoCoreError as error:
         hint = "Check the network, the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL)."
-        raise StorageError(f"cannot be read: {error}", where=where, hint=hint) from None
+        # A certificate that is not accepted is not accepted at the next attempt either.
+        unreachable = isinstance(error, ConnectionError | HTTPClientError) and not isinstance(error, SSLError)
+        kind = RunFailed if unreachable else StorageError
+        raise kind(f"cannot be read: {error}", where=where, hint=hint) from None
 
 
 _lock = threading.Lock()

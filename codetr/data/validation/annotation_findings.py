@@ -2,174 +2,178 @@
 
 from __future__ import annotations
 
-from codetr.data.validation.finding_kind import Kind
+from codetr.data.validation.finding_kind import FindingKind
 
 _AREA_ADVICE = "COCO metrics use this area to sort objects into small, medium and large."
 
 ANNOTATION_FINDINGS = {
-    "annotation_malformed": Kind(
+    "annotation_malformed": FindingKind(
         "dropped", "error", "not a JSON object, or an invalid row of a YOLO label file", "removed"
     ),
-    "annotation_image_unknown": Kind(
+    "annotation_image_unknown": FindingKind(
         "dropped",
         "error",
         "no image_id, or one that is not listed",
         "removed",
         "Check that the images and the annotations come from the same export.",
     ),
-    "annotation_image_dropped": Kind("dropped", "error", "its image was dropped", "removed", "Fix the images."),
-    "annotation_category_unknown": Kind(
+    "annotation_image_dropped": FindingKind("dropped", "error", "its image was dropped", "removed", "Fix the images."),
+    "annotation_category_unknown": FindingKind(
         "dropped",
         "error",
         "no category_id, or one that is not listed",
         "removed",
         "Add the category, or correct the id.",
     ),
-    "annotation_id_assigned": Kind(
+    "annotation_id_assigned": FindingKind(
         "repaired",
         "warning",
         "no integer id, one used before, or 0 (which means 'no match' in COCO metrics); replaced",
         "corrected",
         "Files that refer to annotations by id no longer match.",
     ),
-    "annotation_id_renumbered": Kind(
+    "annotation_id_renumbered": FindingKind(
         "repaired", "note", "id used by an annotation of an earlier source; replaced by an unused one"
     ),
-    "annotation_repeated": Kind(
+    "annotation_repeated": FindingKind(
         "kept",
         "warning",
         "same image, category and box as another annotation",
         "removed",
         "Evaluation counts the copy as a missed object, even for a perfect detector.",
     ),
-    "box_nearly_repeated": Kind(
+    "box_nearly_repeated": FindingKind(
         "kept",
         "warning",
         "nearly equal to another box of its class (IoU at least 0.95)",
         "removed",
         "Almost always one object that was annotated twice.",
     ),
-    "box_of_two_classes": Kind(
+    "box_of_two_classes": FindingKind(
         "kept",
         "warning",
         "nearly equal to a box of another class (IoU at least 0.95)",
         "",
         "Choose one class, unless an object may have two.",
     ),
-    "annotation_ignored": Kind("kept", "note", "marked with ignore; evaluated, not trained on"),
-    "annotation_difficult": Kind(
+    "annotation_ignored": FindingKind("kept", "note", "marked with ignore; evaluated, not trained on"),
+    "annotation_difficult": FindingKind(
         "kept", "note", "marked as difficult in VOC; read as a crowd: ignored in evaluation, not trained on"
     ),
-    "annotation_crowd": Kind(
+    "annotation_crowd": FindingKind(
         "kept", "note", "crowd, a region of several objects; ignored in evaluation, not trained on"
     ),
-    "box_missing": Kind("dropped", "error", "neither bbox nor a segmentation to compute it from", "removed"),
-    "box_from_segmentation": Kind("repaired", "note", "no bbox; computed from the segmentation", "corrected"),
-    "box_malformed": Kind("dropped", "error", "not four numbers", "removed"),
-    "box_from_text": Kind("repaired", "note", "numbers given as text; converted", "corrected"),
-    "box_not_finite": Kind(
+    "box_missing": FindingKind("dropped", "error", "neither bbox nor a segmentation to compute it from", "removed"),
+    "box_from_segmentation": FindingKind("repaired", "note", "no bbox; computed from the segmentation", "corrected"),
+    "box_malformed": FindingKind("dropped", "error", "not four numbers", "removed"),
+    "box_from_text": FindingKind("repaired", "note", "numbers given as text; converted", "corrected"),
+    "box_not_finite": FindingKind(
         "dropped",
         "error",
         "NaN, infinity, or more than a million pixels",
         "removed",
         "Look for a division by zero in the export.",
     ),
-    "box_negative": Kind(
+    "box_negative": FindingKind(
         "dropped",
         "error",
         "negative width or height",
         "removed",
         "Check whether the boxes are corners (x1, y1, x2, y2) instead of x, y, width, height.",
     ),
-    "box_empty": Kind(
+    "box_empty": FindingKind(
         "dropped", "error", "zero width or height", "removed", "Annotate the object again, or remove the annotation."
     ),
-    "box_outside": Kind(
+    "box_outside": FindingKind(
         "dropped",
         "error",
         "completely outside the image",
         "removed",
         "Check whether the boxes belong to another version of the image.",
     ),
-    "box_exceeds_image": Kind(
+    "box_exceeds_image": FindingKind(
         "kept",
         "warning",
         "more than a pixel beyond the border of the image; clipped for training",
         "corrected",
         "If there are many, or they are far outside, the boxes may belong to an image of another size.",
     ),
-    "box_tiny": Kind(
+    "box_tiny": FindingKind(
         "kept",
         "warning",
         "less than a pixel wide or high inside the image; evaluated, not trained on",
         "removed",
         "Annotate the object again, or remove the annotation.",
     ),
-    "box_disagrees_with_segmentation": Kind(
+    "box_disagrees_with_segmentation": FindingKind(
         "kept",
         "warning",
         "an edge is more than two pixels and a tenth of its side away from the segmentation",
         "corrected",
         "Check whether one of the two belongs to another object, or to another version of the image.",
     ),
-    "box_elongated": Kind(
+    "box_elongated": FindingKind(
         "kept",
         "note",
         "more than twenty times as long as wide",
         "",
         "Check whether it is intended: few anchors and proposals have this shape.",
     ),
-    "box_whole_image": Kind(
+    "box_whole_image": FindingKind(
         "kept",
         "note",
         "covers at least 98 % of its image",
         "",
         "Check whether it labels the image rather than an object.",
     ),
-    "box_small_at_input": Kind(
+    "box_small_at_input": FindingKind(
         "kept",
         "note",
         "covers less than 64 pixels (8 by 8) of the network input",
         "",
         "Train at a higher resolution, cut images into tiles, or expect that these objects are missed.",
     ),
-    "area_missing": Kind("repaired", "note", "no area; computed from the segmentation, else from the box", "corrected"),
-    "area_invalid": Kind(
+    "area_missing": FindingKind(
+        "repaired", "note", "no area; computed from the segmentation, else from the box", "corrected"
+    ),
+    "area_invalid": FindingKind(
         "repaired",
         "warning",
         "negative or not a finite number; computed from the segmentation, else from the box",
         "corrected",
     ),
-    "area_disagrees": Kind(
+    "area_disagrees": FindingKind(
         "kept",
         "warning",
         "larger than the box, or without a segmentation not the area of the box",
         "corrected",
         _AREA_ADVICE,
     ),
-    "area_disagrees_with_segmentation": Kind(
+    "area_disagrees_with_segmentation": FindingKind(
         "kept",
         "warning",
         "differs by more than a fifth from the area of the segmentation",
         "corrected",
         _AREA_ADVICE,
     ),
-    "crowd_flag_converted": Kind("repaired", "note", "crowd flag (iscrowd) other than 0 or 1; converted", "corrected"),
-    "segmentation_part_dropped": Kind(
+    "crowd_flag_converted": FindingKind(
+        "repaired", "note", "crowd flag (iscrowd) other than 0 or 1; converted", "corrected"
+    ),
+    "segmentation_part_dropped": FindingKind(
         "repaired",
         "note",
         "polygon with fewer than three points or an odd number of coordinates; dropped from the segmentation",
         "corrected",
     ),
-    "segmentation_dropped": Kind(
+    "segmentation_dropped": FindingKind(
         "repaired",
         "warning",
         "neither polygons nor a run-length code of the size of the image; the box is kept",
         "corrected",
         "Training with masks needs a segmentation of every object.",
     ),
-    "segmentation_exceeds_image": Kind("kept", "note", "polygon points outside the image", "corrected"),
-    "segmentation_missing": Kind(
+    "segmentation_exceeds_image": FindingKind("kept", "note", "polygon points outside the image", "corrected"),
+    "segmentation_missing": FindingKind(
         "kept",
         "warning",
         "no segmentation, although other objects have one",

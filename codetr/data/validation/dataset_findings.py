@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.validation.finding_kind import SEVERITIES, Kind
+from codetr.data.validation.finding_kind import SEVERITIES, FindingKind
 from codetr.data.validation.finding_kinds import KINDS
 from codetr.data.validation.findings import MAX_EXAMPLES
 
@@ -61,7 +61,7 @@ class DatasetFinding:
     examples: list[Example] = field(default_factory=list)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """What it means and what to do."""
         return KINDS[self.name]
 

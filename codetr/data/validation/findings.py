@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from codetr.data.validation.finding_kind import Action, Kind
+from codetr.data.validation.finding_kind import Action, FindingKind
 from codetr.data.validation.finding_kinds import KINDS
 
 MAX_EXAMPLES = 20
@@ -26,7 +26,7 @@ class Finding:
     examples: list[str] = field(default_factory=list)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FindingKind:
         """What it means and how the records were handled."""
         return KINDS[self.name]
 

@@ -23,7 +23,7 @@ def as_integer(value: Any) -> int | None:
             return None
         value = int(text)
     elif isinstance(value, float):
-        # Beyond 2**53 a float no longer tells neighbouring integers apart.
+        # Beyond 2**53 a float no longer distinguishes neighbouring integers.
         if not (value.is_integer() and abs(value) <= 1 << 53):
             return None
         value = int(value)

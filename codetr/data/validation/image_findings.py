@@ -2,137 +2,137 @@
 
 from __future__ import annotations
 
-from codetr.data.validation.finding_kind import Kind
+from codetr.data.validation.finding_kind import FindingKind
 
 IMAGE_FINDINGS = {
-    "image_malformed": Kind(
+    "image_malformed": FindingKind(
         "dropped", "error", "not a JSON object, or no usable id", "removed", "Give every image an id."
     ),
-    "image_id_converted": Kind(
+    "image_id_converted": FindingKind(
         "repaired", "note", "id given as text or as a decimal number; converted to an integer", "corrected"
     ),
-    "image_id_numbered": Kind(
+    "image_id_numbered": FindingKind(
         "repaired", "note", "id that is not a number; replaced by an unused integer, in annotations too", "corrected"
     ),
-    "image_id_renumbered": Kind(
+    "image_id_renumbered": FindingKind(
         "repaired", "note", "id used by an image of an earlier source; replaced by an unused one"
     ),
-    "image_repeated": Kind("repaired", "note", "same id and file listed twice; merged", "corrected"),
-    "image_unnamed": Kind(
+    "image_repeated": FindingKind("repaired", "note", "same id and file listed twice; merged", "corrected"),
+    "image_unnamed": FindingKind(
         "dropped", "error", "neither file_name nor coco_url", "removed", "Name the file of every image."
     ),
-    "image_name_from_url": Kind("repaired", "note", "no file_name; taken from the end of coco_url", "corrected"),
-    "image_name_adapted": Kind(
+    "image_name_from_url": FindingKind("repaired", "note", "no file_name; taken from the end of coco_url", "corrected"),
+    "image_name_adapted": FindingKind(
         "repaired", "note", "found under another spelling of its path: slashes, `..`, or Unicode form", "corrected"
     ),
-    "image_unsafe_path": Kind(
+    "image_unsafe_path": FindingKind(
         "dropped",
         "error",
         "absolute path, URL, control characters, or a path that leaves the image folder",
         "removed",
         "Use paths relative to the image folder, and inside it.",
     ),
-    "image_missing": Kind(
+    "image_missing": FindingKind(
         "dropped",
         "error",
         "no such file in the image folder",
         "removed",
         "Check that this is the right image folder and that the download is complete.",
     ),
-    "image_ambiguous": Kind(
+    "image_ambiguous": FindingKind(
         "dropped",
         "error",
         "several files in the tar files have this name",
         "removed",
         "Give the files unique names, or keep only one of them.",
     ),
-    "image_unreadable": Kind(
+    "image_unreadable": FindingKind(
         "dropped",
         "error",
         "not an image, damaged, truncated, or too large to decode safely",
         "removed",
         "Download the file again, or convert it.",
     ),
-    "image_size_missing": Kind("repaired", "note", "no width or height; read from the file", "corrected"),
-    "image_size_wrong": Kind(
+    "image_size_missing": FindingKind("repaired", "note", "no width or height; read from the file", "corrected"),
+    "image_size_wrong": FindingKind(
         "repaired",
         "warning",
         "width and height differ from those of the file, which are used",
         "corrected",
         "Check whether the boxes fit: they may belong to another version of the image.",
     ),
-    "image_orientation_ignored": Kind(
+    "image_orientation_ignored": FindingKind(
         "repaired",
         "warning",
         "the declared size is that before EXIF rotation, so the annotations are too; not rotated",
         "",
         "Check whether the boxes fit. It is best to rotate the pixels and remove the EXIF tag.",
     ),
-    "image_frames_ignored": Kind(
+    "image_frames_ignored": FindingKind(
         "kept",
         "note",
         "several pages or animation frames; the first is used",
         "",
         "Check that the annotations belong to the first frame.",
     ),
-    "image_federated": Kind("kept", "note", "LVIS lists of verified categories; evaluated by the rules of LVIS"),
-    "image_verified_unknown": Kind(
+    "image_federated": FindingKind("kept", "note", "LVIS lists of verified categories; evaluated by the rules of LVIS"),
+    "image_verified_unknown": FindingKind(
         "dropped",
         "warning",
         "unknown category in an LVIS list of verified categories; ignored",
         "corrected",
         "Add the category, or correct the id: what the entry says about the image is lost.",
     ),
-    "image_file_shared": Kind(
+    "image_file_shared": FindingKind(
         "kept",
         "warning",
         "one file listed under several image ids",
         "",
         "List the image once, with all its annotations.",
     ),
-    "image_content_repeated": Kind(
+    "image_content_repeated": FindingKind(
         "kept",
         "warning",
         "files with different names and identical content",
         "",
         "Keep one of them, with all its annotations: contradictory annotations lower accuracy.",
     ),
-    "image_in_several_sources": Kind(
+    "image_in_several_sources": FindingKind(
         "kept",
         "warning",
         "identical content in two sources of one split",
         "",
         "Remove it from one of them: contradictory annotations lower accuracy.",
     ),
-    "image_nearly_repeated": Kind(
+    "image_nearly_repeated": FindingKind(
         "kept",
         "warning",
         "near duplicate of another image: rescaled, recompressed, or the next frame of a video",
         "",
         "Keep one of them, unless their objects differ.",
     ),
-    "image_leaked": Kind(
+    "image_leaked": FindingKind(
         "kept",
         "error",
         "file that is also in another split: the model is evaluated on training images",
         "removed",
         "Metrics on that split are too high. Keep the image in one split.",
     ),
-    "image_nearly_leaked": Kind(
+    "image_nearly_leaked": FindingKind(
         "kept",
         "warning",
         "near duplicate of an image of another split",
         "",
         "Split by scene, video or patient instead of by image.",
     ),
-    "image_emptied": Kind(
+    "image_emptied": FindingKind(
         "kept",
         "warning",
         "all its annotations were dropped; used as background",
         "removed",
         "Fix the annotations, or remove the images. Keep them only if none of your classes is in them.",
     ),
-    "image_empty": Kind(
+    "image_empty": FindingKind(
         "kept",
         "note",
         "no annotation; used as background, which reduces false positives if it is intended",

@@ -6,12 +6,17 @@ the height of the image. Results are booleans, or arrays of them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 MAX_COORDINATE = 1e6
 """Pixels; a larger coordinate is an error, and would make native code allocate memory accordingly."""
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a JSON value is a number; for Python, true and false are numbers too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_within_reach(coordinate: Any) -> Any:
@@ -50,5 +55,5 @@ def area_contradicts_box(area: Any, width: Any, height: Any, without_segmentatio
     """Return whether an area is larger than its box or, without a segmentation, differs from the area of the box."""
     box = width * height
     tolerance = 1 + 0.01 * box
-    # Segmentations and boxes are rounded separately, so a mask may exceed its box by its circumference.
+    # Segmentations and boxes are rounded separately, so a mask may exceed its box by its perimeter.
     return (area > box + tolerance + 2 * (width + height)) | (without_segmentation & (abs(area - box) > tolerance))

@@ -17,7 +17,7 @@ from codetr.evaluation.metrics.metric_spec import MetricSpec, metric_name
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedMetric:
     """One metric of both models.
 
     Attributes:
@@ -56,11 +56,11 @@ class EvaluationComparison:
     sets: int
     confidence: float
     seed: int
-    summary: list[Row]
-    classes: list[Row]
+    summary: list[ComparedMetric]
+    classes: list[ComparedMetric]
 
     @property
-    def significant(self) -> list[Row]:
+    def significant(self) -> list[ComparedMetric]:
         """Classes whose AP differs significantly, largest differences first.
 
         Of a thousand equal classes fifty have p < 0.05. So the bound is that of Benjamini and Hochberg (1995): of the
@@ -79,7 +79,7 @@ class EvaluationComparison:
         return asdict(self)
 
 
-def compare(
+def compare_evaluations(
     tables: tuple[MatchTable, MatchTable],
     names: tuple[str, str],
     *,
@@ -109,10 +109,12 @@ def compare(
         for table, name in zip(tables, names, strict=True)
     )
 
-    def row(name: str, one: NDArray[np.float64], other: NDArray[np.float64], pairs: NDArray[np.int64]) -> Row:
+    def row(
+        name: str, one: NDArray[np.float64], other: NDArray[np.float64], pairs: NDArray[np.int64]
+    ) -> ComparedMetric:
         images = np.unique(pairs[0], return_counts=True)[1]
         difference, p = compare_estimates(one, other, images, confidence)
-        return Row(
+        return ComparedMetric(
             name=name,
             images=len(np.unique(pairs[1])),
             first=estimate(one, images, confidence),

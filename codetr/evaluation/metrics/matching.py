@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.evaluation.metrics.iou import Pairs, overlapping_boxes, overlapping_masks
-from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.ground_truth import GroundTruth, positions
 from codetr.evaluation.tables.predictions import PredictionTable
 
 IouType = Literal["bbox", "segm"]
@@ -101,7 +101,7 @@ def match(
     dt_ignore = (area < low) | (area > high)
     if rules.federated:
         keys = predictions.image[dt_index] * classes + predictions.label[dt_index]
-        dt_ignore |= _member(keys, truth.not_exhaustive)
+        dt_ignore |= positions(keys, truth.not_exhaustive) >= 0
     gt_index = gt_index[np.argsort(truth.label[gt_index] * images + truth.image[gt_index], kind="stable")]
     iscrowd = np.zeros(len(gt_index), bool) if rules.federated else truth.iscrowd[gt_index]
     gt_ignore = (truth.area[gt_index] < low) | (truth.area[gt_index] > high)
@@ -162,7 +162,7 @@ def _participants(
         present = truth.image[gt_index] * classes + truth.label[gt_index]
         verified = np.union1d(truth.negative, present)
         keys = predictions.image[dt_index] * classes + predictions.label[dt_index]
-        dt_index = dt_index[_member(keys, verified)]
+        dt_index = dt_index[positions(keys, verified) >= 0]
     group = predictions.label[dt_index] * images + predictions.image[dt_index]
     order = np.lexsort((-scores[dt_index], group))
     dt_index = dt_index[order]
@@ -239,10 +239,3 @@ def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the position of every entry within its run of equal values."""
     begins = np.flatnonzero(np.diff(groups, prepend=-1))
     return np.arange(len(groups)) - np.repeat(begins, np.diff(begins, append=len(groups)))
-
-
-def _member(keys: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether each key is in the ascending `known`."""
-    if not len(known):
-        return np.zeros(len(keys), bool)
-    return known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys

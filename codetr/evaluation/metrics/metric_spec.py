@@ -12,7 +12,7 @@ from typing import Literal
 
 from codetr.data.lvis import FREQUENCIES
 
-Kind = Literal["AP", "AR"]
+MetricKind = Literal["AP", "AR"]
 
 AREAS = ("all", "small", "medium", "large")
 """Names of `matching.AREA_RANGES`, in their order."""
@@ -37,7 +37,7 @@ class MetricSpec:
         group: one of `FREQUENCIES`: only classes of this frequency; None for all.
     """
 
-    kind: Kind
+    kind: MetricKind
     max_dets: int | None
     iou: float | None = None
     area: str = "all"
@@ -112,7 +112,7 @@ def lvis_metrics(max_dets: int | None = LVIS_MAX_DETS) -> MetricTable:
 LVIS_METRICS = lvis_metrics()
 
 
-def metric_name(specs: MetricTable, kind: Kind, *, area: str = "all", group: str | None = None) -> str:
+def metric_name(specs: MetricTable, kind: MetricKind, *, area: str = "all", group: str | None = None) -> str:
     """Return the name of a metric over all IoU thresholds, with the highest limit of detections."""
     key = (kind, None, area, group)
     return [name for name, spec in specs.items() if (spec.kind, spec.iou, spec.area, spec.group) == key][-1]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from codetr.core.files import atomic_directory, write_json, write_text
 from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
-from codetr.evaluation.comparison.compare import EvaluationComparison, Row
+from codetr.evaluation.comparison.compare import ComparedMetric, EvaluationComparison
 from codetr.visual.html import data_uri, page_environment
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
@@ -27,7 +27,7 @@ def write_comparison(folder: Path, comparison: EvaluationComparison) -> None:
         write_text(unfinished / PARTS[2], render_comparison(comparison, plot))
 
 
-def plot_differences(summary: list[Row], classes: list[Row], confidence: float) -> bytes:
+def plot_differences(summary: list[ComparedMetric], classes: list[ComparedMetric], confidence: float) -> bytes:
     """Return a PNG of every difference of the summary, and of classes, with its interval.
 
     Args:
@@ -78,6 +78,6 @@ def p_value(p: float | None) -> str:
     return "\u2013" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _colour(row: Row) -> str:
+def _colour(row: ComparedMetric) -> str:
     low, high = row.difference.low or 0.0, row.difference.high or 0.0
     return _BETTER if low > 0 else _WORSE if high < 0 else INK

@@ -80,8 +80,8 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class Album:
-    """Creates overlays.
+class OverlayBuilder:
+    """Create the overlays of one evaluation.
 
     Attributes:
         truth: ground truth.
@@ -160,17 +160,17 @@ class Album:
         box_xywh = self.predictions.boxes()[matches.dt_index[row]]
         note = TYPES[errors.kind[row]] if kind == "fp" else ""
         caption = f"{self._name(int(matches.label[row]))} {score:.2f}"
-        return Mark(kind, _placed(box_xywh, scale, corner), caption, score, note)
+        return Mark(kind, _on_picture(box_xywh, scale, corner), caption, score, note)
 
     def _object(self, k: int, scale: float, corner: tuple[int, int] = (0, 0)) -> Mark:
         errors = self.analysis.errors
         score = float(errors.gt_score[k])
-        box_xywh = _placed(self.truth.boxes_xywh[errors.gt_index[k]], scale, corner)
+        box_xywh = _on_picture(self.truth.boxes_xywh[errors.gt_index[k]], scale, corner)
         return Mark("object", box_xywh, self._name(int(errors.gt_label[k])), score if np.isfinite(score) else -1.0)
 
     def _crowd(self, k: int, scale: float) -> Mark:
         caption = f"{self._name(int(self.truth.label[k]))} (crowd)"
-        return Mark("crowd", _placed(self.truth.boxes_xywh[k], scale, (0, 0)), caption, 0.0)
+        return Mark("crowd", _on_picture(self.truth.boxes_xywh[k], scale, (0, 0)), caption, 0.0)
 
     def _name(self, label: int) -> str:
         return elide(self.truth.names[label], _MAX_LETTERS)
@@ -206,7 +206,9 @@ def _surroundings(boxes_xywh: NDArray[np.float64], width: int, height: int) -> t
     return left, top, right, bottom
 
 
-def _placed(box_xywh: NDArray[np.float64], scale: float, corner: tuple[int, int]) -> tuple[float, float, float, float]:
+def _on_picture(
+    box_xywh: NDArray[np.float64], scale: float, corner: tuple[int, int]
+) -> tuple[float, float, float, float]:
     x, y, width, height = ((box_xywh - (*corner, 0, 0)) * scale).round(1).tolist()
     return x, y, width, height
 

@@ -54,7 +54,7 @@ def choose(metrics: Metrics, count: int) -> ImageChoice:
     return ImageChoice(best=[entry for entry in falling if entry.image_id not in chosen][:count], worst=worst)
 
 
-def compare(
+def draw_picture(
     pixels: NDArray[np.uint8],
     position: int,
     truth: GroundTruth,

@@ -14,12 +14,12 @@ from codetr.evaluation.report.writer import Evaluated
 from codetr.tracking import BoxedImage, TrackedBox, Tracker
 
 
-def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
+def log_evaluation(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -> None:
     """Log the metrics, their analysis, the best and worst images, and the finished folder."""
     tracker.summary(evaluated.results.flat)
     classes = evaluated.classes
     tracker.table("classes", list(classes[0]), [list(row.values()) for row in classes])
-    track_analysis(tracker, evaluated.analysis)
+    log_analysis(tracker, evaluated.analysis)
     choice = choose(evaluated.metrics, pictures)
     for kind, images in (("best", choice.best), ("worst", choice.worst)):
         if images:
@@ -27,7 +27,7 @@ def track(tracker: Tracker, evaluated: Evaluated, output: Path, pictures: int) -
     tracker.produces(output, "evaluation")
 
 
-def track_analysis(tracker: Tracker, analysis: Analysis) -> None:
+def log_analysis(tracker: Tracker, analysis: Analysis) -> None:
     """Log errors, confusion and calibration as tables and charts."""
     errors, calibration = errors_record(analysis), calibration_record(analysis)
     costs = {f"dAP50/{row['type']}": row["dAP50"] for row in errors["types"]}

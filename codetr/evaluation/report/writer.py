@@ -19,9 +19,9 @@ from codetr.evaluation.metrics.metric_spec import IOU50, IOU75
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
 from codetr.evaluation.metrics.summary import Metrics
-from codetr.evaluation.report.overlays import Album, within_byte_budget
+from codetr.evaluation.report.overlays import OverlayBuilder, within_byte_budget
 from codetr.evaluation.report.page import EvaluationReport, render_report
-from codetr.evaluation.report.pictures import choose, compare
+from codetr.evaluation.report.pictures import choose, draw_picture
 from codetr.evaluation.report.plots import plot_calibration, plot_classes, plot_confusion, plot_precision_recall
 from codetr.evaluation.tables.coco_json import write_predictions
 from codetr.evaluation.tables.ground_truth import GroundTruth
@@ -110,10 +110,10 @@ def write_evaluation(
     write_json(folder / "confusion.json", confusion_record(analysis))
     write_json(folder / "calibration.json", calibration_record(analysis))
     choice = choose(metrics, count)
-    album = Album(evaluated.truth, evaluated.predictions, analysis, evaluated.pixels)
+    overlays = OverlayBuilder(evaluated.truth, evaluated.predictions, analysis, evaluated.pixels)
     has_masks = results.masks is not None
     worst, best = (
-        (album.whole(image, path if has_masks else None) for image, path in zip(images, paths, strict=True))
+        (overlays.whole(image, path if has_masks else None) for image, path in zip(images, paths, strict=True))
         for images, paths in (
             (choice.worst, draw_pictures(folder / "pictures", "worst", choice.worst, evaluated)),
             (choice.best, draw_pictures(folder / "pictures", "best", choice.best, evaluated)),
@@ -126,7 +126,7 @@ def write_evaluation(
         plots=draw_plots(folder / "plots", results, analysis),
         best=within_byte_budget(best, PICTURE_BYTES),
         worst=within_byte_budget(worst, PICTURE_BYTES),
-        errors=album.examples_of_errors(min(count, _MAX_EXAMPLES)),
+        errors=overlays.examples_of_errors(min(count, _MAX_EXAMPLES)),
         pictures=len(choice.best) + len(choice.worst),
         lineage=lineage,
         masks=results.masks,
@@ -178,7 +178,7 @@ def draw_pictures(folder: Path, kind: str, images: list[ImageMetrics], evaluated
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for rank, image in enumerate(images, start=1):
-        picture = compare(
+        picture = draw_picture(
             evaluated.pixels(image.image_id),
             evaluated.truth.position(image.image_id),
             evaluated.truth,

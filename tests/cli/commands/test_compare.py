@@ -11,8 +11,8 @@ from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.report.comparison_page import PARTS
 from codetr.steps.evaluate import evaluate
 from tests.support.command import call
-from tests.support.evaluation_sets import random_set
-from tests.support.small_models import masked, write_dataset, write_model
+from tests.support.evaluation.evaluation_sets import random_set
+from tests.support.models.small_models import masked, write_dataset, write_model
 
 CONFIG = EvaluateConfig(workers=0, pictures=0)
 

@@ -12,7 +12,7 @@ from codetr.core.manifest import Manifest
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from codetr.doctor.changes import CHANGES
 from tests.support.command import call
-from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.data.dataset_trees import write_voc, write_yolo
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import call
-from tests.support.registry_folders import Candidate, MakeCandidate
+from tests.support.registry.registry_folders import Candidate, MakeCandidate
 
 
 def register(

@@ -19,7 +19,7 @@ from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
-from tests.support.annotation_rows import rows
+from tests.support.data.annotation_rows import rows
 
 IMAGES = {
     identifier: CheckedImage(identifier, f"{identifier}.jpg", height, width, True, f"sha256:0{identifier}", 1)

@@ -184,7 +184,7 @@ def test_labels_in_the_wrong_place_are_no_set_without_objects(yolo: Path, tmp_pa
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"names": None}, "has no usable 'names'"),
+        ({"names": None}, "has no class"),
         ({"names": {"cat": 0}}, "names: 'cat' is not a class number"),
         ({"names": [["cat"]]}, "names: '0' is not a class number (0, 1, …), or has no name"),
         ({"nc": 3}, "nc is 3, but there are 2 names"),

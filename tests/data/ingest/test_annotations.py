@@ -17,7 +17,7 @@ from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds
-from tests.support.annotation_rows import rows
+from tests.support.data.annotation_rows import rows
 
 IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", file_size=1)
 GOOD = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0}

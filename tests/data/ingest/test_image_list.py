@@ -15,7 +15,7 @@ from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.lvis import Frequency, Verified
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_image
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ImageIds, as_integer
 
@@ -177,7 +177,7 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_found_inside(root: Path, name: str, expected: str) -> None:
-    assert resolve_image(root, name) == expected
+    assert resolve_file(root, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,10 @@ def test_found_inside(root: Path, name: str, expected: str) -> None:
 )
 def test_never_outside(root: Path, name: str) -> None:
     with pytest.raises(UnsafePathError):
-        resolve_image(root, name)
+        resolve_file(root, name)
 
 
 @pytest.mark.parametrize("name", ["c.jpg", "sub", ".", "", "x" * 5000, "b.jpg/c.jpg", "loop.jpg", "pipe.jpg"])
 def test_nothing_there(root: Path, name: str) -> None:
     with pytest.raises(NoFileError):
-        resolve_image(root, name)
+        resolve_file(root, name)

@@ -17,7 +17,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import read_report
 from codetr.steps.prepare import prepare
-from tests.support.dataset_trees import write_voc, write_yolo
+from tests.support.data.dataset_trees import write_voc, write_yolo
 
 
 def write(folder: Path, categories: dict[int, str], images: dict[int, str], first: int = 1) -> SourceConfig:
@@ -210,8 +210,8 @@ def test_classes_that_differ_in_case_only_are_pointed_out(first: SourceConfig, t
     report = read_report(tmp_path / "dataset").splits["train"]
     (found,) = (finding for finding in report.findings if finding.name == "category_alike")
     assert found.examples == [
-        "source 1: 'Cat' beside 'cat' of an earlier source",
-        "source 1: 'd-o-g' beside 'dog' of an earlier source",
+        "source 1: 'Cat', and 'cat' in an earlier source",
+        "source 1: 'd-o-g', and 'dog' in an earlier source",
     ]
 
 

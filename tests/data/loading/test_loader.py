@@ -35,7 +35,7 @@ from codetr.data.loading.samplers import build_sampler
 from codetr.data.loading.samples import training_sample
 from codetr.data.transforms.large_scale_jitter import LazySample
 from codetr.data.transforms.sample import Sample
-from tests.support.batches import AUGMENT, PREPROCESS, Batch, assert_equal
+from tests.support.training.batches import AUGMENT, PREPROCESS, Batch, assert_equal
 
 SAMPLINGS = (ShuffleConfig(), RepeatFactorConfig(threshold=1.0), ClassBalancedConfig())
 every_sampling = pytest.mark.parametrize("sampling", SAMPLINGS, ids=lambda config: config.kind)

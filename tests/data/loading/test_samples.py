@@ -14,7 +14,7 @@ from codetr.core.errors import UserError
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, MosaicConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
-from tests.support.batches import AUGMENT, PREPROCESS, assert_equal
+from tests.support.training.batches import AUGMENT, PREPROCESS, assert_equal
 
 
 @pytest.fixture

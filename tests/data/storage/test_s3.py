@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig, SourceConfig
 from codetr.data.dataset.split import Split
@@ -30,7 +29,7 @@ from codetr.data.storage.paths import NoFileError
 from codetr.data.storage.s3 import S3Address, StorageError, download, read_object
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import prepare
-from tests.support.s3_server import KEY, S3Server, serving
+from tests.support.data.s3_server import KEY, S3Server, serving
 
 PREPROCESS = PreprocessConfig(short_side=64, long_side=96)
 AUGMENT = AugmentConfig(short_sides=(48,), long_side=96, crop=None)
@@ -117,7 +116,7 @@ def test_a_busy_store_and_broken_answers_cost_time_only(server: S3Server) -> Non
     server.busy, server.broken = 1, 2
     assert read_object(address, limit=1 << 20) == expected
     server.broken = 100
-    with pytest.raises(StorageError, match="broke off 4 times"):
+    with pytest.raises(RunFailed, match="broke off 4 times"):
         read_object(address, limit=1 << 20)
     server.broken = 0
     with pytest.raises(UserError, match="is larger than"):
@@ -126,6 +125,35 @@ def test_a_busy_store_and_broken_answers_cost_time_only(server: S3Server) -> Non
     assert read_object(address, limit=1 << 20) == expected
     with pytest.raises(UserError, match="is larger than"):
         read_object(address, limit=10)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_service_that_is_away_is_a_failure_and_no_mistake(server: S3Server, tmp_path: Path, workers: int) -> None:
+    """A scheduler would not start training again, although the service is back in a minute."""
+    prepare(on_s3(), tmp_path / "dataset")
+    shutil.rmtree(tmp_path / "cache")
+    split = Split.open(tmp_path / "dataset", "train")
+    skip = LoaderConfig(workers=workers, bad_images="skip")
+    server.broken = 1000
+    with pytest.raises(RunFailed, match=r"s3://data/drawn/.*: the download broke off 4 times"):
+        list(TrainLoader(split, AUGMENT, PREPROCESS, skip, seed=0).epoch(0))
+
+
+@pytest.mark.parametrize(
+    ("port", "error", "match"),
+    [(1, RunFailed, "cannot be read: Could not connect.*Check the network"), (None, RunFailed, "SlowDown")],
+    ids=["unreachable", "busy"],
+)
+def test_a_service_that_keeps_failing_is_a_failure(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, port: int | None, error: type[Exception], match: str
+) -> None:
+    """Bucket, key and credentials may be right: with the exit code of a mistake nothing would be retried."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    server.busy = 1000
+    if port is not None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(error, match=match):
+        read_object(S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}", limit=10)
 
 
 def test_an_object_that_is_too_large_is_not_fetched(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +165,9 @@ def test_an_object_that_is_too_large_is_not_fetched(server: S3Server, monkeypatc
 
 def test_the_last_attempt_is_not_waited_after(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr("time.sleep", pauses.append)
     server.broken = 100
-    with pytest.raises(StorageError, match="broke off 4 times"):
+    with pytest.raises(RunFailed, match="broke off 4 times"):
         read_object(S3Address.parse("s3://data/drawn") / f"train/{ANNOTATIONS}", limit=1 << 20)
     assert len(pauses) == 3
 

@@ -7,7 +7,7 @@ import pytest
 
 from codetr.evaluation.analysis.calibration import BINS, calibrate
 from codetr.evaluation.metrics.coco import evaluate_coco
-from tests.support.evaluation_sets import detection, truth
+from tests.support.evaluation.evaluation_sets import detection, truth
 
 BOX = [0.0, 0.0, 100.0, 100.0]
 FAR = [150.0, 100.0, 50.0, 50.0]

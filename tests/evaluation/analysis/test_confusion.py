@@ -14,7 +14,7 @@ from codetr.evaluation.metrics.matching import match
 from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.evaluation_sets import detection, random_set, truth
+from tests.support.evaluation.evaluation_sets import detection, random_set, truth
 
 BOX = [0.0, 0.0, 100.0, 100.0]
 NEAR = [10.0, 0.0, 100.0, 100.0]

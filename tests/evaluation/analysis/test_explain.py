@@ -19,7 +19,7 @@ from codetr.evaluation.analysis.explain import (
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.evaluation_sets import detection, random_set, truth
+from tests.support.evaluation.evaluation_sets import detection, random_set, truth
 
 
 def analysis_of(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> Analysis:

@@ -24,9 +24,9 @@ from codetr.evaluation.metrics.matching import Rules, match
 from codetr.evaluation.metrics.true_positives import Matches
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.drawn_predictions import Pair, pairs
-from tests.support.evaluation_sets import detection, random_set, truth
-from tests.support.reference_metrics import pycocotools_run
+from tests.support.evaluation.drawn_predictions import Pair, pairs
+from tests.support.evaluation.evaluation_sets import detection, random_set, truth
+from tests.support.evaluation.reference_metrics import pycocotools_run
 
 BOX = [0.0, 0.0, 100.0, 100.0]
 

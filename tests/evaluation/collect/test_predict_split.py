@@ -26,9 +26,9 @@ from codetr.inference.load import build_predictor
 from codetr.inference.predictor import Model, Predictor
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import load_model
-from tests.support.evaluation_sets import random_set
-from tests.support.ranks import run_on_ranks
-from tests.support.small_models import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
+from tests.support.evaluation.evaluation_sets import random_set
+from tests.support.models.small_models import CATEGORY_IDS, PREPROCESS, write_dataset, write_model
+from tests.support.training.ranks import run_on_ranks
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

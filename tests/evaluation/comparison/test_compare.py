@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.evaluation.comparison.compare import EvaluationComparison, compare
+from codetr.evaluation.comparison.compare import EvaluationComparison, compare_evaluations
 from codetr.evaluation.comparison.match_table import MatchTable
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.report.comparison_page import PARTS, plot_differences, write_comparison
-from tests.support.evaluation_sets import random_set, sides
+from tests.support.evaluation.evaluation_sets import random_set, sides
 
 
 def table(seed: int, **changes: Any) -> MatchTable:
@@ -31,7 +31,7 @@ def table(seed: int, **changes: Any) -> MatchTable:
 
 
 def compared(first: MatchTable, second: MatchTable) -> EvaluationComparison:
-    return compare((first, second), ("old", "new"), sets=200, confidence=0.95, seed=0)
+    return compare_evaluations((first, second), ("old", "new"), sets=200, confidence=0.95, seed=0)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
@@ -96,7 +96,7 @@ def test_names_are_no_formulas_and_no_markup() -> None:
 
 
 def test_files_agree_and_names_are_escaped(tmp_path: Path) -> None:
-    comparison = compare(
+    comparison = compare_evaluations(
         (table(0, names=("<b>a", "b", "c", "d")), table(1, names=("<b>a", "b", "c", "d"))),
         ("<i>old", "new"),
         sets=50,

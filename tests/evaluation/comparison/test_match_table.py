@@ -18,7 +18,7 @@ from codetr.core.errors import UserError
 from codetr.evaluation.comparison.match_table import MAX_RANK, MatchTable
 from codetr.evaluation.comparison.resampled_metrics import resampled_metrics
 from codetr.evaluation.evaluate import evaluate_results
-from tests.support.evaluation_sets import random_set, sides
+from tests.support.evaluation.evaluation_sets import random_set, sides
 
 
 def table(*, federated: bool = False, **changes: Any) -> MatchTable:

@@ -15,8 +15,8 @@ from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.metrics.matching import IouType
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
-from tests.support.drawn_predictions import Pair, pairs
-from tests.support.evaluation_sets import random_set, sides
+from tests.support.evaluation.drawn_predictions import Pair, pairs
+from tests.support.evaluation.evaluation_sets import random_set, sides
 
 
 def measured(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], iou_type: IouType = "bbox") -> Metrics:

@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from codetr.core.errors import UserError
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.metric_spec import COCO_METRICS
-from tests.support.evaluation_sets import detection, random_set, truth
+from tests.support.evaluation.evaluation_sets import detection, random_set, truth
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -19,7 +19,7 @@ from codetr.evaluation.report.page import EvaluationReport, render_report
 from codetr.evaluation.tables.coco_json import read_ground_truth
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.evaluation_sets import detection, sides, truth
+from tests.support.evaluation.evaluation_sets import detection, sides, truth
 from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "lvis_metrics.json"

@@ -18,9 +18,9 @@ from codetr.evaluation.metrics.metric_spec import COCO_METRICS
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.drawn_predictions import Pair, pairs
-from tests.support.evaluation_sets import random_set
-from tests.support.reference_metrics import lvis_run, plain_lvis, pycocotools_run
+from tests.support.evaluation.drawn_predictions import Pair, pairs
+from tests.support.evaluation.evaluation_sets import random_set
+from tests.support.evaluation.reference_metrics import lvis_run, plain_lvis, pycocotools_run
 
 EXAMPLES = settings(max_examples=80, deadline=None)
 

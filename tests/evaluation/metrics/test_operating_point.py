@@ -7,7 +7,7 @@ import pytest
 
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.precision_recall import average_precisions
-from tests.support.evaluation_sets import detection, random_set, truth
+from tests.support.evaluation.evaluation_sets import detection, random_set, truth
 
 
 def test_operating_point_has_the_best_f1_of_all_thresholds() -> None:

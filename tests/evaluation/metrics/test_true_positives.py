@@ -8,7 +8,7 @@ import numpy as np
 
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.metrics.true_positives import Matches
-from tests.support.evaluation_sets import detection, sides, truth
+from tests.support.evaluation.evaluation_sets import detection, sides, truth
 
 BOX, FAR = [10.0, 10.0, 50.0, 50.0], [150.0, 100.0, 50.0, 50.0]
 

@@ -15,13 +15,13 @@ from codetr.evaluation.analysis.explain import analyse
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.summary import Metrics
-from codetr.evaluation.report.overlays import Album
+from codetr.evaluation.report.overlays import OverlayBuilder
 from codetr.evaluation.report.page import EvaluationReport, render_report
-from codetr.evaluation.report.pictures import choose, compare
+from codetr.evaluation.report.pictures import choose, draw_picture
 from codetr.evaluation.report.plots import plot_calibration, plot_classes, plot_confusion, plot_precision_recall
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
-from tests.support.evaluation_sets import detection, random_set, sides, truth
+from tests.support.evaluation.evaluation_sets import detection, random_set, sides, truth
 
 HOSTILE = '_$x$ "><script>alert(1)</script>{{ 7 * 7 }}\n'
 
@@ -45,23 +45,23 @@ def extremes(metrics: Metrics) -> list[Metrics]:
     return [metrics, many_classes(1203), evaluate_coco(truth([]), [])]
 
 
-def album(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> Album:
+def overlays(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> OverlayBuilder:
     """Pictures of a set whose images are grey."""
     objects = GroundTruth.of_coco(ground_truth)
     found = PredictionTable.of_coco(predictions, objects)
     analysis = analyse(objects, found, evaluate_results(objects, found))
-    return Album(objects, found, analysis, lambda _: np.full((200, 300, 3), 128, np.uint8))
+    return OverlayBuilder(objects, found, analysis, lambda _: np.full((200, 300, 3), 128, np.uint8))
 
 
-def report(album: Album, folder: Path) -> str:
-    metrics = album.analysis.metrics
+def report(overlays: OverlayBuilder, folder: Path) -> str:
+    metrics = overlays.analysis.metrics
     plot_precision_recall(metrics, folder / "pr.png")
     plots = [("Precision over recall", folder / "pr.png")]
-    pictures = [album.whole(image) for image in metrics.images[:2]]
-    errors = album.examples_of_errors(2)
+    pictures = [overlays.whole(image) for image in metrics.images[:2]]
+    errors = overlays.examples_of_errors(2)
     return render_report(
         EvaluationReport(
-            "a recipe", "val", album.analysis, plots, pictures, pictures, errors, 4, [("model", "sha256:0")]
+            "a recipe", "val", overlays.analysis, plots, pictures, pictures, errors, 4, [("model", "sha256:0")]
         )
     )
 
@@ -72,7 +72,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
     ground_truth, predictions = random_set(5)
     ground_truth["categories"][0]["name"] = HOSTILE
     ground_truth["images"][0]["file_name"] = HOSTILE
-    return report(album(ground_truth, predictions), tmp_path_factory.mktemp("hostile"))
+    return report(overlays(ground_truth, predictions), tmp_path_factory.mktemp("hostile"))
 
 
 def test_names_from_outside_are_text_in_the_report(hostile: str) -> None:
@@ -90,7 +90,7 @@ def test_the_report_needs_no_other_file_and_no_network(hostile: str) -> None:
 def test_a_picture_shows_every_threshold() -> None:
     """Without its script the page shows the operating point, with the counts of the metrics."""
     ground_truth, predictions = random_set(5)
-    shown = album(ground_truth, predictions)
+    shown = overlays(ground_truth, predictions)
     point = shown.analysis.metrics.operating_point.score
     for image in shown.analysis.metrics.images:
         marks = shown.whole(image).marks
@@ -109,7 +109,7 @@ def test_examples_of_errors_are_shown_by_type() -> None:
         detection(2, 1, [20, 20, 60, 60], 0.7),
     ]
     shown = {
-        name: [part.caption for part in parts] for name, parts in album(ground_truth, results).examples_of_errors(2)
+        name: [part.caption for part in parts] for name, parts in overlays(ground_truth, results).examples_of_errors(2)
     }
     assert shown == {
         "classification": ["class 2 0.90, annotated: class 1"],
@@ -119,7 +119,7 @@ def test_examples_of_errors_are_shown_by_type() -> None:
 
 def test_the_report_shows_every_class_and_a_dash_for_what_is_not_measured(tmp_path: Path) -> None:
     """A class without ground truth has no AP; 0.000 or nan would be read as a result."""
-    html = report(album(truth([(1, 1, [0, 0, 50, 50])]), [detection(1, 1, [0, 0, 50, 50], 0.9)]), tmp_path)
+    html = report(overlays(truth([(1, 1, [0, 0, 50, 50])]), [detection(1, 1, [0, 0, 50, 50], 0.9)]), tmp_path)
     rows = re.findall(r"<tr>\s*<td data-value=\"class \d\">.*?</tr>", html, re.DOTALL)
     assert len(rows) == 2
     assert "1.000" in rows[0]
@@ -148,13 +148,13 @@ def test_the_confusion_matrix_is_plotted_for_any_names_and_any_number_of_classes
     many = truth([(1, k, [20.0 * k, 0, 10, 10]) for k in range(1, 1204)], classes=1203)
     mixed = [detection(1, k + k % 3, [20.0 * k, 0, 10, 10], 0.5) for k in range(1, 1202)]
     for number, pair in enumerate(((hostile, found), (many, mixed))):
-        analysis = album(*pair).analysis
+        analysis = overlays(*pair).analysis
         path = tmp_path / f"{number}.png"
         assert plot_confusion(analysis, path)
         with Image.open(path) as picture:
             assert picture.height < 1600
             assert np.asarray(picture).std() > 1
-    alone = album(truth([(1, 1, [0, 0, 9, 9])], classes=1), []).analysis
+    alone = overlays(truth([(1, 1, [0, 0, 9, 9])], classes=1), []).analysis
     assert not plot_confusion(alone, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
@@ -191,7 +191,7 @@ def drawn(
     objects, predictions = sides(ground_truth, results)
     matches = evaluate_results(objects, predictions).matches
     image = np.zeros((200, 300, 3), np.uint8)
-    return np.asarray(compare(image, position, objects, predictions, matches, threshold, long_side=300))
+    return np.asarray(draw_picture(image, position, objects, predictions, matches, threshold, long_side=300))
 
 
 def test_compared_halves_show_truth_left_and_detections_above_the_threshold_right() -> None:

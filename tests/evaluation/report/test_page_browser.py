@@ -11,14 +11,14 @@ import pytest
 
 from codetr.evaluation.analysis.explain import analyse
 from codetr.evaluation.evaluate import evaluate_results
-from codetr.evaluation.report.overlays import Album, within_byte_budget
+from codetr.evaluation.report.overlays import OverlayBuilder, within_byte_budget
 from codetr.evaluation.report.page import EvaluationReport, render_report
 from codetr.evaluation.report.pictures import choose
 from codetr.evaluation.report.writer import PICTURE_BYTES
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from tests.support.browser import Browser, installed
-from tests.support.evaluation_sets import detection, truth
+from tests.support.evaluation.evaluation_sets import detection, truth
 
 PROGRAM = installed()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
@@ -27,7 +27,7 @@ CLASSES, IMAGES = 1203, 120
 
 
 @pytest.fixture(scope="module")
-def album() -> Album:
+def overlays() -> OverlayBuilder:
     """A federated set with LVIS's number of classes and 300 detections of an image; pictures are noise."""
     draw = np.random.default_rng(0)
     objects: list[tuple[int, int, list[float]]] = []
@@ -52,17 +52,17 @@ def album() -> Album:
     found = GroundTruth.of_coco(ground_truth)
     predictions = PredictionTable.of_coco(results, found)
     analysis = analyse(found, predictions, evaluate_results(found, predictions))
-    return Album(found, predictions, analysis, lambda _: draw.integers(0, 255, (480, 640, 3), dtype=np.uint8))
+    return OverlayBuilder(found, predictions, analysis, lambda _: draw.integers(0, 255, (480, 640, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
-def page(album: Album, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    choice = choose(album.analysis.metrics, 40)
+def page(overlays: OverlayBuilder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    choice = choose(overlays.analysis.metrics, 40)
     best, worst = (
-        within_byte_budget(map(album.whole, images), PICTURE_BYTES) for images in (choice.best, choice.worst)
+        within_byte_budget(map(overlays.whole, images), PICTURE_BYTES) for images in (choice.best, choice.worst)
     )
     report = EvaluationReport(
-        "many", "val", album.analysis, [], best, worst, album.examples_of_errors(4), 80, [("model", "sha256:0")]
+        "many", "val", overlays.analysis, [], best, worst, overlays.examples_of_errors(4), 80, [("model", "sha256:0")]
     )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_report(report), encoding="utf-8")
@@ -114,7 +114,7 @@ def test_it_is_small_and_its_scripts_run(page: Path, browser: Browser) -> None:
     assert len(names(browser)) == CLASSES
 
 
-def test_the_slider_shows_and_counts_detections_by_score(album: Album, browser: Browser) -> None:
+def test_the_slider_shows_and_counts_detections_by_score(overlays: OverlayBuilder, browser: Browser) -> None:
     """At first the operating point, as in every table; then what the same images look like at another threshold."""
     at_first = counts(browser)
     assert drawn(browser) == at_first

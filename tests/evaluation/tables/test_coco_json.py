@@ -12,7 +12,7 @@ import pytest
 from codetr.core.errors import UserError
 from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 from codetr.inference.predict_files import PredictedFiles
-from tests.support.evaluation_sets import truth
+from tests.support.evaluation.evaluation_sets import truth
 
 GOOD = {"image_id": 1, "category_id": 1, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
 

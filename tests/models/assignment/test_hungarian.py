@@ -11,7 +11,7 @@ from torch import Tensor
 from codetr.models.assignment.hungarian import hungarian_assignment
 from codetr.models.config import DetectorKind
 from codetr.models.detector import build_detector
-from tests.support.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
 
 
 def best_total(cost: Tensor) -> float:

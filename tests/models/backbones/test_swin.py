@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.models.backbones.swin import Swin, border_masks
 from codetr.models.layers.drop_path import DropPath
 from codetr.models.necks.channel_mapper import ChannelMapper
-from tests.support.tiny_detector import tiny_swin
+from tests.support.models.tiny_detector import tiny_swin
 
 
 def test_maps_have_the_stated_strides_and_channels() -> None:

@@ -16,7 +16,7 @@ from codetr.models.necks.build import build_neck
 from codetr.training.config import EmaConfig, OptimizerConfig
 from codetr.training.ema import Ema
 from codetr.training.optimizer import build_optimizer
-from tests.support.tiny_detector import random_batch, tiny_config
+from tests.support.models.tiny_detector import random_batch, tiny_config
 
 timm: Any = pytest.importorskip("timm")
 

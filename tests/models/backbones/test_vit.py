@@ -14,7 +14,7 @@ from codetr.models.backbones.vit import ViT, ViTBlock, join_windows, split_windo
 from codetr.models.config import DetectorKind
 from codetr.models.detector import CoDETR
 from codetr.models.layers.drop_path import DropPath
-from tests.support.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
 
 
 def tiny_vit(**changes: Any) -> ViTConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.auxiliary_heads import Heads, build_heads
+from tests.support.models.auxiliary_heads import Heads, build_heads
 
 
 @pytest.fixture

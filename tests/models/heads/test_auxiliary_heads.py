@@ -7,7 +7,7 @@ import torch
 
 from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer
 from codetr.models.structures import Target
-from tests.support.auxiliary_heads import (
+from tests.support.models.auxiliary_heads import (
     CANVAS,
     CHANNELS,
     CLASSES,

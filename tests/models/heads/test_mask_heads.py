@@ -8,7 +8,7 @@ import torch
 from codetr.models.config import DetectorKind, Head, InstanceHeadConfig, MaskHeadConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.losses.normalizer import RecordingNormalizer, ReplayNormalizer
-from tests.support.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
 
 INSTANCE = InstanceHeadConfig(finest_scale=28, iou_fc_channels=16, samples=32)
 MASKS = ("roi.mask", "instance.mask", "instance.iou")

@@ -17,8 +17,8 @@ from codetr.models.losses.focal import sigmoid_focal_loss
 from codetr.models.losses.quality_focal import quality_focal_loss
 from codetr.models.random_draws import RandomDraws
 from codetr.models.structures import Target
-from tests.support.tiny_detector import KINDS, random_batch, tiny_config
-from tests.support.tiny_training import PinnedDraws
+from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
+from tests.support.training.tiny_training import PinnedDraws
 
 COUNTS = [400, 100, 25, 9, 1, 0]
 

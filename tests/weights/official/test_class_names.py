@@ -10,7 +10,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.weights.official.class_names import read_names, resolve_class_names
-from tests.support.small_models import NAMES, write_dataset
+from tests.support.models.small_models import NAMES, write_dataset
 
 
 def named(names: Any = None) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from codetr.weights.official.checkpoint_file import read_checkpoint
 from codetr.weights.official.convert import convert, write_official
 from codetr.weights.official.identify import from_recipe
 from codetr.weights.official.key_names import to_official
-from tests.support.official_files import CLASSIFIER, write_checkpoint
-from tests.support.small_models import write_model
+from tests.support.models.official_files import CLASSIFIER, write_checkpoint
+from tests.support.models.small_models import write_model
 
 
 @pytest.fixture(scope="module")

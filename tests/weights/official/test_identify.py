@@ -27,7 +27,7 @@ from codetr.weights.official.identify import (
 from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
 from tests.reference.golden_case import GoldenCase
-from tests.support.tiny_training import tiny_config
+from tests.support.training.tiny_training import tiny_config
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.models.backbones.swin import Swin
 from codetr.weights.keys import non_persistent_buffers
 from codetr.weights.pretrained.load import load_backbone
-from tests.support.tiny_detector import tiny_swin
+from tests.support.models.tiny_detector import tiny_swin
 
 
 def classifier(window_size: int = 4) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from codetr.models.backbones.timm_backbone import TimmBackbone
 from codetr.models.detector import build_detector
 from codetr.weights.model_folder import ModelInfo, load_model, save_model
 from codetr.weights.pretrained.load import load_backbone
-from tests.support.tiny_detector import random_batch, tiny_config
+from tests.support.models.tiny_detector import random_batch, tiny_config
 
 timm: Any = pytest.importorskip("timm")
 CONFIG = TimmConfig(name="test_efficientnet", out_strides=(4, 8, 16))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.support.auxiliary_heads import (
+from tests.support.models.auxiliary_heads import (
     CANVAS,
     Heads,
     image_batch,

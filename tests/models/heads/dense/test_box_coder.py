@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 
 from codetr.models.heads.dense.box_coder import BoxCoder
-from tests.support.random_boxes import box, xyxy
+from tests.support.models.random_boxes import box, xyxy
 
 
 @given(box, box)

@@ -10,7 +10,7 @@ import torch
 from codetr.models.config import InstanceHeadConfig
 from codetr.models.heads.instance.head import InstanceHead
 from codetr.models.structures import Detections, ImageBatch
-from tests.support.tiny_detector import random_batch
+from tests.support.models.tiny_detector import random_batch
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from codetr.models.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from codetr.models.config import DenoisingConfig
 from codetr.models.heads.query.denoising import denoising_queries
 from codetr.models.random_draws import RandomDraws
-from tests.support.tiny_detector import random_batch
+from tests.support.models.tiny_detector import random_batch
 
 CLASSES = 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from codetr.models.heads.query.positive_queries import PositiveQueries, sample_positive_queries
-from tests.support.auxiliary_heads import (
+from tests.support.models.auxiliary_heads import (
     CLASSES,
 )
 

@@ -9,7 +9,7 @@ from codetr.models.heads.dense.rpn import RegionProposals
 from codetr.models.heads.roi.box_head import RoIHead
 from codetr.models.heads.roi.pooling import boxes_to_rois
 from codetr.models.losses.normalizer import Normalizer
-from tests.support.auxiliary_heads import (
+from tests.support.models.auxiliary_heads import (
     CANVAS,
     CHANNELS,
     CLASSES,

@@ -1,4 +1,4 @@
-"""A small drawn dataset that the tests of this folder share."""
+"""Fixtures of all tests: a small drawn dataset, as files and prepared."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
-from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
+from codetr.data.synthetic import draw_sample_data
 from codetr.steps.prepare import prepare
-
-
-def source(folder: Path) -> SourceConfig:
-    """A split as `draw_sample_data` writes it."""
-    return SourceConfig(annotations=str(folder / ANNOTATIONS), images=str(folder / "images"))
+from tests.support.data.sources import source
 
 
 @pytest.fixture(scope="session")
@@ -36,4 +31,5 @@ def dataset(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train_split(dataset: Path) -> Split:
+    """The training images of it."""
     return Split.open(dataset, "train")

@@ -15,8 +15,8 @@ from codetr.inference.predictor import Predictor
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import ModelInfo
-from tests.support.small_models import NAMES
-from tests.support.tiny_training import tiny_config
+from tests.support.models.small_models import NAMES
+from tests.support.training.tiny_training import tiny_config
 
 SIDE = 16
 EDGE = 6

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from codetr.data.segmentation import encode_mask
-from tests.support.drawn_predictions import Pair, segmentation
+from tests.support.evaluation.drawn_predictions import Pair, segmentation
 
 HEIGHT, WIDTH = 40, 60
 _IDS = st.sampled_from([-7, 0, 1, 2, 3, 10, 999, 1 << 40, (1 << 62) - 1])

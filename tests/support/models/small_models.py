@@ -17,7 +17,7 @@ from codetr.models.config import MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.prepare import prepare
 from codetr.weights.model_folder import ModelInfo, save_model
-from tests.support.tiny_training import tiny_config
+from tests.support.training.tiny_training import tiny_config
 
 NAMES = ("square", "disc", "cross")
 CATEGORY_IDS = (2, 3, 17)

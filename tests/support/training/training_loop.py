@@ -11,7 +11,7 @@ from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.signals import StopRequest
 from codetr.models.detector import CoDETR
 from codetr.training.step import MicroBatch
-from tests.support.tiny_training import cut, images
+from tests.support.training.tiny_training import cut, images
 
 
 class Drawn:

@@ -20,7 +20,7 @@ from codetr.steps.prepare import prepare
 from codetr.training.config import CheckpointConfig, EmaConfig, ScheduleConfig, TrainingConfig
 from codetr.zoo.recipe import Recipe
 from tests.support.paths import ROOT
-from tests.support.tiny_training import tiny_config
+from tests.support.training.tiny_training import tiny_config
 
 RECIPE = Recipe(
     name="test",
