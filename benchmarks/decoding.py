@@ -138,8 +138,8 @@ def damage(content: bytes, random: np.random.Generator) -> bytes:
     if random.random() < 0.5:
         return content[: int(random.integers(2, len(content)))]
     copy = bytearray(content)
-    for place in random.integers(2, len(copy), size=int(random.integers(1, 4))):
-        copy[place] ^= 1 << int(random.integers(8))
+    for position in random.integers(2, len(copy), size=int(random.integers(1, 4))):
+        copy[position] ^= 1 << int(random.integers(8))
     return bytes(copy)
 
 

@@ -4,7 +4,7 @@
     python benchmarks/training_memory.py --processes 8            # and with DDP and FSDP on so many GPUs (or CPUs)
     python benchmarks/training_memory.py --computed               # computed, for full size: needs no GPU
 
-Every measurement has processes of its own and takes real steps (forward, backward, clipping, AdamW) on images of
+Every measurement starts new processes and takes real steps (forward, backward, clipping, AdamW) on images of
 noise with seven objects each; the best time of the steps after the first counts. On a GPU memory is the allocator's
 peak; on a CPU it is the growth of the resident set at its peak, and widths and images are small, so that only the
 ratios to the first row of a recipe mean something. CPUs do not compute in bf16.
