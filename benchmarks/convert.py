@@ -90,7 +90,7 @@ def write_recipe(folder: Path) -> Path:
 
 
 def show(title: str, file: Path, figures: tuple[float, float, float]) -> None:
-    """One row."""
+    """Print one row."""
     seconds, anonymous, mapped = figures
     print(f"{title:32}{file.stat().st_size / 2**30:>8.2f}{seconds:>10.1f}{anonymous:>11.2f}{mapped:>8.2f}", flush=True)
 

@@ -88,7 +88,7 @@ def write_annotations(path: Path, sizes: NDArray[np.int64], objects: int, classe
 
 
 def name_of(image: int) -> str:
-    """File name of an image."""
+    """Return the file name of an image."""
     return f"{image:012d}.jpg"
 
 
@@ -111,7 +111,7 @@ def memory(field: str, file: str = "smaps_rollup") -> float:
 
 
 def measured(function: Callable[..., object], *arguments: Any) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and largest memory in MiB of a function in a separate process."""
+    """Return seconds, CPU seconds and largest memory in MiB of a function in a separate process."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_measure, args=(theirs, function, arguments))
     process.start()
@@ -161,7 +161,7 @@ def open_split(dataset: Path) -> object:
 
 
 def prepared(train: Path, val: Path, images: Path, output: Path) -> None:
-    """`codetr prepare`."""
+    """Run `codetr prepare`."""
     given = [(SourceConfig(annotations=str(path), images=str(images)),) for path in (train, val)]
     step.prepare(PrepareConfig(train=given[0], val=given[1]), output)
 
@@ -193,7 +193,7 @@ def loader_process(dataset: Path, seed: int, pipe: Connection) -> None:
 
 
 def loader_memory(dataset: Path) -> float:
-    """Largest growth, in MiB, of the private memory of a loader process that has read all records."""
+    """Return the largest growth, in MiB, of the private memory of a loader process that has read all records."""
     context = multiprocessing.get_context("spawn")
     ends = []
     for seed in range(RANKS * WORKERS):

@@ -50,7 +50,7 @@ SCENARIOS = [
 
 
 def inputs(scenario: Scenario, device: torch.device) -> tuple[Tensor, list[tuple[int, int]], Tensor, Tensor]:
-    """Values, shapes, locations a few cells around each query's reference point, and weights."""
+    """Return values, shapes, locations a few cells around each query's reference point, and weights."""
     generator = torch.Generator(device).manual_seed(0)
     shapes = scenario.shapes
     tokens = sum(height * width for height, width in shapes)
@@ -73,7 +73,7 @@ def inputs(scenario: Scenario, device: torch.device) -> tuple[Tensor, list[tuple
 def measure(
     path: Callable[..., Tensor], value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> tuple[float, float]:
-    """Seconds of one forward and one backward pass."""
+    """Return the seconds of one forward and one backward pass."""
     leaves = [tensor.clone().requires_grad_() for tensor in (value, locations, weights)]
     synchronise = torch.cuda.synchronize if value.is_cuda else lambda: None
     synchronise()

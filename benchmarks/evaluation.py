@@ -74,7 +74,7 @@ class Drawn:
 
 
 def draw(name: str, fraction: float, seed: int = 0) -> Drawn:
-    """Objects of many sizes and rare classes; detections are objects, moved, and guesses of lower scores."""
+    """Draw objects of many sizes and rare classes; detections are objects, moved, and guesses of lower scores."""
     size, random = SIZES[name], np.random.default_rng(seed)
     images, objects, classes = round(size.images * fraction), round(size.objects * fraction), size.classes
     share = 1 / np.arange(1, classes + 1)
