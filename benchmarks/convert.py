@@ -3,8 +3,8 @@
     python benchmarks/convert.py [--folder /tmp]
 
 Files of the published form are made from random weights: with averages and optimiser beside the weights, which is what
-the official training leaves, and without, which is what is published. Each command runs in a process of its own. The
-memory of a process is told apart from maps of files, which the system drops when it needs the memory.
+the official training leaves, and without, which is what is published. Each command runs in a separate process. The
+anonymous memory of a process is shown separately from mapped files, which the system drops when it needs the memory.
 """
 
 from __future__ import annotations
@@ -43,21 +43,22 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
 
 
 def run(*arguments: str | Path) -> tuple[float, float, float]:
-    """Run `codetr …`: seconds, and the largest memory of the process in GiB, its own and that of mapped files."""
+    """Run `codetr …`: seconds, and the largest memory of the process in GiB, anonymous and of mapped files."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "codetr", *map(str, arguments)], stdout=subprocess.DEVNULL)
-    own = mapped = 0
+    anonymous = mapped = 0
     while process.poll() is None:
         try:
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         except OSError:
             break
         values = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.strip()}
-        own, mapped = max(own, int(values.get("RssAnon", 0))), max(mapped, int(values.get("RssFile", 0)))
+        anonymous = max(anonymous, int(values.get("RssAnon", 0)))
+        mapped = max(mapped, int(values.get("RssFile", 0)))
         time.sleep(0.01)
     if process.wait():
         sys.exit(process.returncode)
-    return time.perf_counter() - began, own / 2**20, mapped / 2**20
+    return time.perf_counter() - began, anonymous / 2**20, mapped / 2**20
 
 
 def main() -> None:
@@ -67,8 +68,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=parser.parse_args().folder) as name:
         folder = Path(name)
         recipe = ("--recipe", write_recipe(folder))
-        print(f"torch {torch.__version__}; GiB are those of files, of the process' own memory and of mapped files")
-        print(f"{'':32}{'file':>8}{'seconds':>10}{'own':>8}{'mapped':>8}")
+        print(f"torch {torch.__version__}; GiB are those of files, of anonymous memory and of mapped files")
+        print(f"{'':32}{'file':>8}{'seconds':>10}{'anonymous':>11}{'mapped':>8}")
         for title, path in write_checkpoints(folder).items():
             show(title, path, run("convert", path, *recipe, "-o", folder / "model"))
         back = folder / "back.pth"
@@ -89,9 +90,9 @@ def write_recipe(folder: Path) -> Path:
 
 
 def show(title: str, file: Path, figures: tuple[float, float, float]) -> None:
-    """One row."""
-    seconds, own, mapped = figures
-    print(f"{title:32}{file.stat().st_size / 2**30:>8.2f}{seconds:>10.1f}{own:>8.2f}{mapped:>8.2f}", flush=True)
+    """Print one row."""
+    seconds, anonymous, mapped = figures
+    print(f"{title:32}{file.stat().st_size / 2**30:>8.2f}{seconds:>10.1f}{anonymous:>11.2f}{mapped:>8.2f}", flush=True)
 
 
 if __name__ == "__main__":

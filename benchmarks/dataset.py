@@ -7,7 +7,7 @@
 Annotations are drawn from a seed, a polygon of 8 to 50 points for each object, and the lists and frequencies of LVIS.
 Beside `prepare` stand the fastest JSON parsers there are, of which nothing is asked but Python objects, with Python's
 garbage collector and without, and `prepare` with image files that are not opened: less what it takes for ten images,
-which is mostly imports, that is what the annotations take. Images are tiny. Each row is a process of its own; CPU
+which is mostly imports, that is what the annotations take. Images are tiny. Each row is a separate process; CPU
 seconds are those of all of its threads, memory is the largest of all of it.
 """
 
@@ -88,7 +88,7 @@ def write_annotations(path: Path, sizes: NDArray[np.int64], objects: int, classe
 
 
 def name_of(image: int) -> str:
-    """File name of an image."""
+    """Return the file name of an image."""
     return f"{image:012d}.jpg"
 
 
@@ -111,7 +111,7 @@ def memory(field: str, file: str = "smaps_rollup") -> float:
 
 
 def measured(function: Callable[..., object], *arguments: Any) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and largest memory in MiB of a function in a process of its own."""
+    """Return seconds, CPU seconds and largest memory in MiB of a function in a separate process."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_measure, args=(theirs, function, arguments))
     process.start()
@@ -161,7 +161,7 @@ def open_split(dataset: Path) -> object:
 
 
 def prepared(train: Path, val: Path, images: Path, output: Path) -> None:
-    """`codetr prepare`."""
+    """Run `codetr prepare`."""
     given = [(SourceConfig(annotations=str(path), images=str(images)),) for path in (train, val)]
     step.prepare(PrepareConfig(train=given[0], val=given[1]), output)
 
@@ -183,7 +183,7 @@ def take_images(entries: Sequence[ImageEntry], *_: Any, **__: Any) -> list[Check
 
 
 def loader_process(dataset: Path, seed: int, pipe: Connection) -> None:
-    """Open the dataset, read every record in an order of its own, and say what memory of its own that took."""
+    """Open the dataset, read every record in a random order, and send the private memory that this took, in MiB."""
     before = memory("Anonymous")
     split = Split.open(dataset, "train")
     for index in np.random.default_rng(seed).permutation(len(split)):
@@ -193,7 +193,7 @@ def loader_process(dataset: Path, seed: int, pipe: Connection) -> None:
 
 
 def loader_memory(dataset: Path) -> float:
-    """Largest growth, in MiB, of the own memory of a loader process that has read all records."""
+    """Return the largest growth, in MiB, of the private memory of a loader process that has read all records."""
     context = multiprocessing.get_context("spawn")
     ends = []
     for seed in range(RANKS * WORKERS):

@@ -40,12 +40,12 @@ def pillow(content: bytes) -> NDArray[np.uint8]:
 
 
 def codetr(content: bytes) -> NDArray[np.uint8]:
-    """As training reads an image, with its checks; nothing is turned."""
+    """Decode as training does, with its checks; nothing is rotated."""
     return parse_image(content, "image", upright=False)
 
 
 def torchvision(content: bytes) -> NDArray[np.uint8]:
-    """(3, height, width) is put into the order of the others."""
+    """Decode with torchvision; (3, height, width) is transposed to the order of the others."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
@@ -53,14 +53,14 @@ def torchvision(content: bytes) -> NDArray[np.uint8]:
 
 
 def simplejpeg(content: bytes) -> NDArray[np.uint8]:
-    """libjpeg-turbo, exact."""
+    """Decode with libjpeg-turbo, exactly."""
     from simplejpeg import decode_jpeg
 
     return decode_jpeg(content, "RGB", fastdct=False, fastupsample=False)
 
 
 def cv2(content: bytes) -> NDArray[np.uint8]:
-    """OpenCV, whose order of colours is BGR."""
+    """Decode with OpenCV, whose order of colours is BGR."""
     import cv2 as opencv
 
     flags = opencv.IMREAD_COLOR_RGB | opencv.IMREAD_IGNORE_ORIENTATION
@@ -138,8 +138,8 @@ def damage(content: bytes, random: np.random.Generator) -> bytes:
     if random.random() < 0.5:
         return content[: int(random.integers(2, len(content)))]
     copy = bytearray(content)
-    for place in random.integers(2, len(copy), size=int(random.integers(1, 4))):
-        copy[place] ^= 1 << int(random.integers(8))
+    for position in random.integers(2, len(copy), size=int(random.integers(1, 4))):
+        copy[position] ^= 1 << int(random.integers(8))
     return bytes(copy)
 
 

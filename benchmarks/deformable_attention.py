@@ -50,7 +50,7 @@ SCENARIOS = [
 
 
 def inputs(scenario: Scenario, device: torch.device) -> tuple[Tensor, list[tuple[int, int]], Tensor, Tensor]:
-    """Values, shapes, locations a few cells around each query's own place, and weights."""
+    """Return values, shapes, locations a few cells around each query's reference point, and weights."""
     generator = torch.Generator(device).manual_seed(0)
     shapes = scenario.shapes
     tokens = sum(height * width for height, width in shapes)
@@ -58,14 +58,14 @@ def inputs(scenario: Scenario, device: torch.device) -> tuple[Tensor, list[tuple
         grids = [
             torch.cartesian_prod((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w).flip(-1) for h, w in shapes
         ]
-        places = torch.cat(grids).to(device)
+        points = torch.cat(grids).to(device)
     else:
-        places = torch.rand(scenario.queries, 2, generator=generator, device=device)
-    count, levels = len(places), len(shapes)
+        points = torch.rand(scenario.queries, 2, generator=generator, device=device)
+    count, levels = len(points), len(shapes)
     value = torch.randn(1, tokens, HEADS, CHANNELS, generator=generator, device=device)
     offsets = 3 * torch.randn(1, count, HEADS, levels, POINTS, 2, generator=generator, device=device)
     cells = torch.tensor([(w, h) for h, w in shapes], device=device)
-    locations = places[None, :, None, None, None] + offsets / cells[:, None]
+    locations = points[None, :, None, None, None] + offsets / cells[:, None]
     weights = torch.rand(1, count, HEADS, levels * POINTS, generator=generator, device=device).softmax(-1)
     return value, shapes, locations, weights.unflatten(-1, (levels, POINTS))
 
@@ -73,7 +73,7 @@ def inputs(scenario: Scenario, device: torch.device) -> tuple[Tensor, list[tuple
 def measure(
     path: Callable[..., Tensor], value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> tuple[float, float]:
-    """Seconds of one forward and one backward pass."""
+    """Return the seconds of one forward and one backward pass."""
     leaves = [tensor.clone().requires_grad_() for tensor in (value, locations, weights)]
     synchronise = torch.cuda.synchronize if value.is_cuda else lambda: None
     synchronise()

@@ -4,9 +4,9 @@
     python benchmarks/evaluation.py --fraction 1             # the sizes of COCO val2017 and LVIS v1 val
     python benchmarks/evaluation.py --fraction 1 --sets lvis --engines codetr
 
-Ground truth and detections are drawn from a seed. Each engine runs in a process of its own, on its own form of the
+Ground truth and detections are drawn from a seed. Each engine runs in a separate process, on its form of the
 input, which is made before the clock starts: results as dictionaries, or arrays where it takes them ("codetr,
-results" is ours on dictionaries). The ratio is of CPU seconds of all threads, because seconds by the clock also tell
+results" is ours on dictionaries). The ratio is of CPU seconds of all threads, because elapsed time depends on
 what else the machine was doing. Memory is the largest of the process, with that input and the libraries. The
 difference is the largest between the summary's numbers and those of the reference, the first row. lvis, hotcoco and
 faster-coco-eval are no dependencies of ours; what is not installed is left out.
@@ -74,7 +74,7 @@ class Drawn:
 
 
 def draw(name: str, fraction: float, seed: int = 0) -> Drawn:
-    """Objects of many sizes and rare classes; detections are objects, moved, and guesses of lower scores."""
+    """Draw objects of many sizes and rare classes; detections are objects, moved, and guesses of lower scores."""
     size, random = SIZES[name], np.random.default_rng(seed)
     images, objects, classes = round(size.images * fraction), round(size.objects * fraction), size.classes
     share = 1 / np.arange(1, classes + 1)
@@ -252,10 +252,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         # The library hotcoco writes its table past Python's streams.
-        own = os.dup(1)
+        stdout = os.dup(1)
         os.dup2(2, 1)
         measured = measure_one(arguments.engines[0], arguments.sets[0], arguments.fraction)
-        os.write(own, json.dumps(measured).encode())
+        os.write(stdout, json.dumps(measured).encode())
         return
     for name in arguments.sets:
         size = SIZES[name]

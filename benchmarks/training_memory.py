@@ -4,7 +4,7 @@
     python benchmarks/training_memory.py --processes 8            # and with DDP and FSDP on so many GPUs (or CPUs)
     python benchmarks/training_memory.py --computed               # computed, for full size: needs no GPU
 
-Every measurement has processes of its own and takes real steps (forward, backward, clipping, AdamW) on images of
+Every measurement starts new processes and takes real steps (forward, backward, clipping, AdamW) on images of
 noise with seven objects each; the best time of the steps after the first counts. On a GPU memory is the allocator's
 peak; on a CPU it is the growth of the resident set at its peak, and widths and images are small, so that only the
 ratios to the first row of a recipe mean something. CPUs do not compute in bf16.
@@ -112,7 +112,7 @@ def rows(count: int, *, bf16: bool) -> list[Row]:
 
 
 def images(count: int, size: tuple[int, int], device: torch.device, seed: int) -> tuple[ImageBatch, list[Target]]:
-    """Noise with random boxes, (height, width) pixels."""
+    """Return noise with random boxes, (height, width) pixels."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     targets = []
@@ -126,14 +126,14 @@ def images(count: int, size: tuple[int, int], device: torch.device, seed: int) -
 
 
 def resident(field: str) -> float:
-    """GiB of this process's resident set: "VmRSS" now, "VmHWM" at its peak."""
+    """Return the GiB of this process's resident set: "VmRSS" now, "VmHWM" at its peak."""
     match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert match is not None
     return int(match[1]) * 1024 / GIB
 
 
 def measure(row: Row, *, steps: int, batch: int) -> dict[str, float] | None:
-    """Peak GiB and seconds of a step, the largest of all ranks, on rank 0."""
+    """Return peak GiB and seconds of a step, the largest of all ranks, on rank 0."""
     torch.set_num_threads(1)
     with processes() as group:
         gpu, before = group.device.type == "cuda", resident("VmRSS")
@@ -191,13 +191,13 @@ def print_measured(arguments: argparse.Namespace) -> None:
 
 
 def numel(modules: Sequence[nn.Module], *, trainable: bool = False) -> int:
-    """Parameters of some modules."""
+    """Return the number of parameters of some modules."""
     parameters = {parameter for module in modules for parameter in module.parameters()}
     return sum(parameter.numel() for parameter in parameters if parameter.requires_grad or not trainable)
 
 
 def states(detector: CoDETR, *, shards: int) -> float:
-    """Bytes of each process when the backward pass begins: fp32 weights, two states of AdamW, an average.
+    """Return the bytes of each process when the backward pass begins: fp32 weights, two states of AdamW, an average.
 
     With DDP also gradients, whose memory stays. With FSDP a process has its share of all, and whole the weights that
     are fetched once for a step; gradients come and go.
@@ -233,7 +233,7 @@ class Kept:
 
 
 def activations(detector: CoDETR, *, checkpointing: bool) -> float:
-    """Bytes that backbone, neck and encoder keep of one image, on the meta device, which computes nothing."""
+    """Return the bytes that backbone, neck and encoder keep of one image; the meta device computes nothing."""
     kept = Kept(detector)
     if checkpointing:
         checkpointed = (*units(detector.backbone), *detector.encoder.layers)

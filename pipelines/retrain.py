@@ -13,7 +13,7 @@ DATA = "/data"
 """Where the shared volume is mounted in every task."""
 
 TRAINING_RETRIES = 3
-"""How often a training task that was lost (preempted, evicted) is retried; it resumes from its checkpoint."""
+"""How often a training task that ended with an error, e.g. because it was preempted, is retried; it resumes."""
 
 
 class Outputs(NamedTuple):

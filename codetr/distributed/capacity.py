@@ -21,7 +21,7 @@ class Capacity:
 
     Attributes:
         cores: CPU cores, at least 1.
-        memory: available bytes; None where the system does not tell.
+        memory: available bytes; None where the system does not report them.
         gpus: number of GPUs that PyTorch sees.
     """
 

@@ -27,11 +27,11 @@ Runner = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 INPUTS = ("images", "image_sizes", "original_sizes")
 
 INFO = "codetr.json"
-"""Name of the extra file with the metadata of a torch.export program."""
+"""Name of the file with the metadata: the extra file of a torch.export program, and the file beside both formats."""
 
 
 def output_names(config: DetectorConfig) -> list[str]:
-    """Names of what the program of a detector returns, in order."""
+    """Return the names of the outputs of a detector's program, in order."""
     names = ["boxes", "scores", "labels"]
     if config.gives_masks:
         names.append("masks")
@@ -58,7 +58,7 @@ class DetectionProgram(nn.Module):
         self.detector, self.rule = _without_unused_heads(detector), CanvasRule.of(detector.config)
 
     def forward(self, images: Tensor, image_sizes: Tensor, original_sizes: Tensor) -> dict[str, Tensor]:
-        """Detect.
+        """Detect objects in a batch.
 
         Args:
             images: (batch, 3, height, width) float32, normalised, each in the upper left corner of the canvas.

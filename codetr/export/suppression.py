@@ -2,7 +2,7 @@
 
 `codetr.ops.nms` drops boxes, so its results have any length. Here suppressed boxes stay in the tensors with the score
 `SUPPRESSED`. Every step of a `scan` selects the best remaining box of every image, and the result has one box per step.
-NMS and soft-NMS work alike: select the best box, then lower the scores of those that overlap it.
+NMS and soft-NMS work in the same way: select the best box, then lower the scores of those that overlap it.
 """
 
 from __future__ import annotations

@@ -48,18 +48,18 @@ def detect_regions(detector: CoDETR, encoded: EncoderOutput, frames: Tensor, fac
 
 
 def number_batch(boxes: Tensor) -> Tensor:
-    """Boxes (batch, n, 4) to regions (batch * n, 5): index of the image and xyxy pixels."""
+    """Convert boxes (batch, n, 4) to regions (batch * n, 5): index of the image and xyxy pixels."""
     images = torch.arange(boxes.shape[0], dtype=boxes.dtype, device=boxes.device)
     return torch.cat((images[:, None, None].expand(-1, boxes.shape[1], -1), boxes), dim=-1).flatten(0, 1)
 
 
 def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> PaddedDetections:
-    """Proposals in pixels of the canvas; their labels are levels."""
+    """Return proposals in pixels of the canvas; their labels are levels."""
     config = head.config.test_proposals
     anchors = head.anchors.grid(map_sizes(maps), frames.device)
     levels = []
     for level, (logits, deltas) in enumerate(zip(*head(maps), strict=True)):
-        # A level may have fewer anchors than are picked; those that make up the number are none.
+        # A level may have fewer anchors than are selected; it is filled up with padding.
         missing = (0, config.candidates)
         ranked, order = F.pad(logits.sigmoid(), missing, value=SUPPRESSED).topk(config.candidates, dim=1)
         boxes = _decode(
@@ -80,5 +80,5 @@ def _propose(head: RPNHead, maps: list[Tensor], frames: Tensor) -> PaddedDetecti
 
 
 def _decode(coder: BoxCoder, references: Tensor, deltas: Tensor, frames: Tensor) -> Tensor:
-    """Boxes in pixels, clipped to `frames`, which broadcast to them."""
+    """Return boxes in pixels, clipped to `frames`, which are broadcast to them."""
     return coder.decode(references, deltas).clamp(min=0.0).minimum(frames)

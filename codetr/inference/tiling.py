@@ -22,7 +22,7 @@ class TiledInference(Predictor):
 
     Detections that touch a border of a tile within the image are dropped: the object is cut there, and it is whole in
     the next tile or, if it is larger than the overlap of the tiles, in the whole image. An image that fits into one
-    tile is detected in as a whole only.
+    tile has no tiles.
 
     Args:
         model: the model, or another wrapper.

@@ -42,7 +42,7 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
         for name, value in arguments.items():
             command += [f"--{name}", str(value)]
         with tied_children(), subprocess.Popen(command) as process:
-            # An engine that stops its task tells this process only; training has something to save.
+            # An engine that stops a task sends SIGTERM to this process only; training has a state to save.
             handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             try:
                 code = process.wait()

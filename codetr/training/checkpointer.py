@@ -48,7 +48,7 @@ class Checkpointer:
             ) from None
 
     def due(self, step: int) -> bool:
-        """Whether to save after so many optimiser steps, within an epoch."""
+        """Return whether to save after `step` optimiser steps, within an epoch."""
         return self._every_steps is not None and step % self._every_steps == 0
 
     def save(self, state: TrainingState, metrics: MetricsFile | None) -> None:

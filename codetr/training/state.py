@@ -1,4 +1,4 @@
-"""The state of a training run besides its tensors, and its outcome."""
+"""The state of a training run without its tensors, and its outcome."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Position:
 
 @dataclass
 class TrainingState:
-    """Everything that a checkpoint holds besides tensors.
+    """Everything that a checkpoint holds in addition to tensors.
 
     Attributes:
         position: how far the run is.

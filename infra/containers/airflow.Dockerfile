@@ -1,5 +1,5 @@
 # Airflow with the DAGs, and beside it an environment that can compile and submit the pipeline (no PyTorch:
-# training happens in the pipeline's own pods). From the repository's root:
+# training happens in the pipeline's pods). From the repository's root:
 #   docker build -f infra/containers/airflow.Dockerfile -t codetr-airflow .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}

@@ -12,7 +12,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python3 -m venv /opt/codetr
 COPY requirements/constraints.txt requirements/
-# PyTorch in a layer of its own: it is most of the image and changes least.
+# PyTorch in a separate layer: it is most of the image and changes least.
 RUN /opt/codetr/bin/pip install --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple \
     -c requirements/constraints.txt torch torchvision
 COPY pyproject.toml LICENSE README.md ./
@@ -25,5 +25,5 @@ ENV PATH=/opt/codetr/bin:${PATH} PYTHONUNBUFFERED=1
 RUN useradd --create-home --uid 1000 codetr
 USER 1000
 WORKDIR /home/codetr
-# No entrypoint: a pipeline task brings its own command, and `docker run codetr codetr --help` reads well enough.
+# No entrypoint: a pipeline task has a command, and `docker run codetr codetr --help` is readable.
 CMD ["codetr", "--help"]

@@ -51,7 +51,7 @@ def test_a_command_runs_on_several_processes() -> None:
 
 
 def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path: Path) -> None:
-    """torchrun would make it code 1, with its own report around it and the message once for every process."""
+    """torchrun would make it code 1, surrounded by its report, and print the message once for every process."""
     process = subprocess.run(
         [sys.executable, "-c", SPREAD, "registry", "list", str(tmp_path / "nowhere")],
         capture_output=True,

@@ -203,7 +203,7 @@ def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, wrong_e
     output.mkdir()
     (output / "codetr.json").write_text("{}")
     (output / "model.pt2").write_text("an earlier one")
-    with pytest.raises(UserError, match=r"model\.pt2: of 10 detections .* only 50\.0% agree .* nothing was written"):
+    with pytest.raises(UserError, match=r"model\.pt2: only 50\.0% of 10 detections .* agree .* nothing was written"):
         export(model, output, formats=["torch"])
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
     assert (output / "model.pt2").read_text() == "an earlier one"
@@ -214,7 +214,7 @@ def test_nothing_found_is_nothing_checked(
 ) -> None:
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     monkeypatch.setattr("codetr.models.detector.CoDETR.detect", lambda self, batch: [none] * len(batch))
-    with pytest.raises(UserError, match="found nothing in any image"):
+    with pytest.raises(UserError, match="detects nothing in any image"):
         export(model, tmp_path / "files", formats=["torch"])
     assert not list(tmp_path.iterdir())
 
@@ -232,4 +232,4 @@ def test_an_unknown_format_is_a_mistake(model: Path, tmp_path: Path, capsys: pyt
     with pytest.raises(SystemExit) as ended:
         main(["export", "-m", str(model), "-o", str(tmp_path / "files"), "--format", "tflite"])
     assert ended.value.code == 2
-    assert "--format: is tflite. Formats are onnx, torch." in capsys.readouterr().err
+    assert "--format: unknown format tflite. Formats: onnx, torch." in capsys.readouterr().err

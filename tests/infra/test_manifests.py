@@ -65,6 +65,6 @@ def test_train_job_mounts_the_volume_of_the_base_and_its_own_parameters() -> Non
 
 
 def test_images_carry_the_version_of_the_package() -> None:
-    """Code of one version with an image of another is the kind of mistake nobody sees."""
+    """Code of one version with an image of another is a mistake that is hard to notice."""
     for folder in ("train", "overlays/production"):
         assert [image["newTag"] for image in kustomization(folder)["images"]] == [__version__]

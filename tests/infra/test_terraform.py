@@ -1,4 +1,4 @@
-"""The Terraform configuration is formatted, valid, and its own tests pass (without an AWS account)."""
+"""The Terraform configuration is formatted and valid, and its tests pass (without an AWS account)."""
 
 import os
 import shutil

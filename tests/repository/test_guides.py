@@ -52,7 +52,7 @@ def commands(text: str) -> Iterator[tuple[Any, list[str]]]:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_every_option_in_a_guide_exists(guide: Path) -> None:
-    """A reader who copies a command would be told that it is wrong."""
+    """A reader who copies a command would get an error."""
     for command, words in commands(guide.read_text(encoding="utf-8")):
         known = {name for option in command.params for name in option.opts} | {"--help", "-h"}
         used = {word.split("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
@@ -83,7 +83,7 @@ def assignments(text: str) -> Iterator[tuple[Sequence[Settings], list[str]]]:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_every_setting_in_a_guide_is_accepted(guide: Path) -> None:
-    """A reader who copies a command would be told that a setting does not exist, or has another type."""
+    """A reader who copies a command would get an error: an unknown setting, or a value of another type."""
     for candidates, given in assignments(guide.read_text(encoding="utf-8")):
         errors = []
         for settings in candidates:
@@ -105,7 +105,7 @@ def test_settings_are_found_in_the_guides() -> None:
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
 def test_every_import_in_a_guide_works(guide: Path) -> None:
-    """A reader who copies a snippet would be told that a module or a name does not exist."""
+    """A reader who copies a snippet would get an ImportError."""
     for block in re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL):
         imports: list[ast.stmt] = [
             node for node in ast.parse(block).body if isinstance(node, (ast.Import, ast.ImportFrom))

@@ -110,7 +110,7 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path, pages: dict[Path, Pag
     assert [source for source in loaded if urlsplit(source).netloc] == []
     scripts = [source for page in pages.values() for source in page.loaded if "iframe-worker" in source]
     assert len(scripts) == len(pages), (
-        "the theme's offline mode loads a script from elsewhere unless the site has its own"
+        "the theme's offline mode loads a script from elsewhere unless the site includes it"
     )
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"url\(['\"]?https?:[^)]*\)", styles) == []

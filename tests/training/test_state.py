@@ -1,4 +1,4 @@
-"""The state of a run besides its tensors: what a checkpoint holds of it, and which validation is the best."""
+"""The state of a run without its tensors: what a checkpoint holds of it, and which validation is the best."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a training run tells: metrics file, progress line, tracker."""
+"""Reports of a training run: metrics file, progress line, tracker."""

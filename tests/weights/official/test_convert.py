@@ -69,7 +69,7 @@ def test_what_was_converted_predicts(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_file_gives_the_same_folder(checkpoint: Path, tmp_path: Path) -> None:
-    """Nothing in it depends on the time or the place of the conversion."""
+    """Nothing in it depends on the time of the conversion or on its folder."""
     contents = []
     for name in ("a", "b"):
         convert(checkpoint, tmp_path / name)

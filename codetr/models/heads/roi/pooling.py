@@ -47,7 +47,7 @@ def pool_regions(
     levels = pooling_levels(rois[:, 1:], len(features), finest_scale)
     if torch.compiler.is_exporting():
         return _pool_from_all_levels(features, strides, rois, levels, size)
-    # Regions of a level are pooled together; one synchronisation with the device tells how many there are per level.
+    # Regions of a level are pooled together; one synchronisation with the device gives the number per level.
     order = levels.argsort(stable=True)
     counts = torch.bincount(levels, minlength=len(features)).tolist()
     pooled = [
