@@ -128,7 +128,7 @@ def test_search_works_on_pages_opened_as_files(site: Path, tmp_path: Path) -> No
             assert time.monotonic() < deadline, "no result"
             time.sleep(0.1)
         assert browser.problems == []
-    assert "how-to/rare_classes.html" in found
+    assert "how-to/train/rare_classes.html" in found
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no browser is installed")
