@@ -1,4 +1,4 @@
-"""The step register: `model/` and `evaluation/` → a version in the registry, promoted if the gate passes."""
+"""The register step: `model/` and `evaluation/` → a version in the registry, promoted if the gate passes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULT = "registration.json"
 
 
 class RegisterConfig(Settings):
-    """Settings of the step register.
+    """Settings of the register step.
 
     Attributes:
         metric: name of the metric that the gate compares; higher is better.

@@ -1,4 +1,4 @@
-"""Step 2: train a detector, on one process or on all that torchrun started."""
+"""The train step: `dataset/` and a recipe → `model/`, on one process or on all that torchrun started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainConfig(Settings):
-    """Settings of the step train.
+    """Settings of the train step.
 
     Attributes:
         recipe: the detector and how to train it.

@@ -1,4 +1,4 @@
-"""The step register on folders as the steps before it leave them."""
+"""The register step on folders as the steps before it leave them."""
 
 from __future__ import annotations
 

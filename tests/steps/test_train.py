@@ -1,4 +1,4 @@
-"""The step train with real processes: killed, stopped, resumed, on one process and on two."""
+"""The train step with real processes: killed, stopped, resumed, on one process and on two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step train with images that cannot be read: skipped on request, counted once, listed in the summary."""
+"""The train step with images that cannot be read: skipped on request, counted once, listed in the summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the step prepare."""
+"""Settings of the prepare step."""
 
 from __future__ import annotations
 
