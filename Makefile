@@ -18,10 +18,10 @@ LOCK := requirements/constraints.txt
 SAMPLE := data/sample
 export WANDB_DIR ?= .
 
-.PHONY: help demo test lint format docs build dvc-dependencies clean
+.PHONY: help demo test fast lint format docs build dvc-dependencies clean
 
 help: ## show what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train, evaluate, register
 	source $(BIN)/activate && dvc repro
@@ -63,7 +63,7 @@ dvc-dependencies: $(BIN)/.dev ## write the code that each stage runs into dvc.ya
 clean: ## remove the environments and everything a run wrote
 	rm -rf $(VENV) $(AIRFLOW) dist site outputs $(SAMPLE) wandb .dvc/cache .dvc/tmp
 
-# Each stamp is written last, so an interrupted install is taken up again, by pip, where it stopped.
+# Each stamp is written last, so that pip continues an interrupted install.
 $(BIN)/pip:
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "codetr needs Python 3.11 or later with the venv module, and found none" \

@@ -18,7 +18,7 @@ from codetr.data.config import PreprocessConfig
 from codetr.data.images import read_image
 from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
-from codetr.export.program import INFO, export_program, load_program, output_names, save_program
+from codetr.export.program import METADATA, export_program, load_program, output_names, save_program
 from codetr.export.verify import DetectorReference, ExportComparison, batch_of, compare, drawn_batches
 from codetr.weights.model_folder import WEIGHTS, folder_of, load_model
 
@@ -99,7 +99,7 @@ def export(
         raise UserError("detects nothing in any image, so nothing can be compared", where=str(model), hint=hint)
     results = []
     with atomic_directory(output) as unfinished:
-        write_text(unfinished / INFO, description)
+        write_text(unfinished / METADATA, description)
         for kind in formats:
             file = unfinished / FORMATS[kind]
             progress.print(f"writing {file.name}")
@@ -132,5 +132,5 @@ def require_agreement(comparisons: Sequence[ExportComparison], name: str) -> Non
 
 
 def _written_names(folder: Path) -> set[str] | None:
-    ours = (INFO, *FORMATS.values(), f"{FORMATS['onnx']}.data")
-    return {name for name in ours if (folder / name).is_file()} if (folder / INFO).is_file() else None
+    ours = (METADATA, *FORMATS.values(), f"{FORMATS['onnx']}.data")
+    return {name for name in ours if (folder / name).is_file()} if (folder / METADATA).is_file() else None

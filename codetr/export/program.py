@@ -26,7 +26,7 @@ Runner = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 
 INPUTS = ("images", "image_sizes", "original_sizes")
 
-INFO = "codetr.json"
+METADATA = "codetr.json"
 """Name of the file with the metadata: the extra file of a torch.export program, and the file beside both formats."""
 
 
@@ -158,8 +158,8 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, dict[
 
 
 def save_program(exported: ExportedProgram, path: Path, info: str) -> None:
-    """Write a program to a .pt2 file, with `info` (JSON) as its extra file `INFO`."""
-    torch.export.save(exported, path, extra_files={INFO: info})
+    """Write a program to a .pt2 file, with `info` (JSON) as its extra file `METADATA`."""
+    torch.export.save(exported, path, extra_files={METADATA: info})
 
 
 def load_program(path: Path) -> Runner:
