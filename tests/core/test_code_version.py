@@ -96,7 +96,7 @@ def test_training_does_not_depend_on_plots_reports_and_commands() -> None:
 
 @pytest.mark.parametrize("step", ["prepare", "train", "evaluate", "register"])
 def test_everything_a_step_imports_is_among_its_files(step: str) -> None:
-    """Python's own record of the imports, of those at the top of the modules."""
+    """Python's record of the imports, of those at the top of the modules."""
     loaded = "[m.__file__ for name, m in sys.modules.items() if name.split('.')[0] == 'codetr']"
     script = f"import sys, codetr.steps.{step}\nprint(*{loaded}, sep='\\n')"
     done = subprocess.run(

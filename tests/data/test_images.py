@@ -84,7 +84,7 @@ def cut(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda path: path.unlink(), "no such file"),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
@@ -98,10 +98,10 @@ def cut(path: Path, size: int) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_unreadable_images_are_user_errors(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_unreadable_images_are_user_errors(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS.repeat(10, 0).repeat(10, 1)).save(path)
-    spoil(path)
+    damage(path)
     with pytest.raises(UserError, match=message) as caught:
         read_image(path)
     assert caught.value.where == str(path)

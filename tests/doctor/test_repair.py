@@ -69,7 +69,7 @@ def test_every_fault_is_answered_by_a_change(faulty: FaultyDataset, copy: Path) 
 
 
 def test_train_loses_what_val_has_too(copy: Path) -> None:
-    """The other way round, results on val would no longer be comparable with earlier ones."""
+    """Otherwise, results on val would no longer be comparable with earlier ones."""
     leaked = [change for change in changes(copy) if change["findings"] == ["image_leaked"]]
     assert {change["split"] for change in leaked} == {"train"}
     assert {change["list"] for change in leaked} == {"images", "annotations"}
@@ -142,7 +142,7 @@ def test_a_split_of_which_nothing_is_left_is_an_error(faulty: FaultyDataset, tmp
 
 
 def test_an_image_without_its_objects_is_no_background(tmp_path: Path) -> None:
-    """The doctor finds nothing in the copy any more that would tell it from an image that is meant to be empty."""
+    """Nothing in the copy would distinguish it any more from an image that is meant to be empty."""
     for k in range(3):
         Image.fromarray(np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)).save(tmp_path / f"{k}.png")
     sound = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 30], "area": 600, "iscrowd": 0}

@@ -41,13 +41,13 @@ def copied(
 
 @pytest.mark.parametrize("name", PREPARED)
 def test_a_repaired_copy_has_nothing_left_to_repair(odd: Path, tmp_path: Path, name: str) -> None:  # noqa: F811
-    """Of every broken file: what `--fix` promises to mend is mended, in one go."""
+    """Of every broken file: what `--fix` promises to repair is repaired, in one go."""
     examination, used = examine(tmp_path / "index", train=(files(odd)[name], odd / "images"))
     again, changes = copied(examination, used, tmp_path)
     assert [finding.name for finding in again.findings if finding.kind.fix] == []
-    mended = {finding.name for finding in examination.findings if finding.kind.fix}
+    repaired = {finding.name for finding in examination.findings if finding.kind.fix}
     noted = {finding for change in changes for finding, _ in change.counts}
-    assert mended <= noted
+    assert repaired <= noted
     lines = [json.loads(line) for line in (tmp_path / "copy" / CHANGES).read_text().splitlines()]
     assert lines == [entry for change in changes for entry in change.entries]
     assert all(entry["findings"] for entry in lines)

@@ -21,15 +21,15 @@ from tests.realdata.test_prepare_odd import PREPARED, REFUSED, config, files, od
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "odd_files.md"
-BESIDES = {
+INCIDENTAL = {
     "image_emptied",
     "annotation_image_dropped",
     "annotation_repeated",
     "area_disagrees",
     "image_content_repeated",
 }
-BESIDES |= {"image_orientation_ignored", "image_federated", "segmentation_dropped", "segmentation_exceeds_image"}
-"""Findings that files have besides the one that they were made for."""
+INCIDENTAL |= {"image_orientation_ignored", "image_federated", "segmentation_dropped", "segmentation_exceeds_image"}
+"""Findings that files have in addition to the one that they were made for."""
 
 # The files of every row, in the order of the page.
 ANNOTATIONS = """
@@ -180,7 +180,7 @@ def test_rows_of_annotation_files_say_what_is_done(odd: Path, tmp_path: Path, ro
         assert row.outcome == gravest(named)
         for name in row.files:
             assert findings(name) & named or not named
-            assert findings(name) - named <= BESIDES or "images" in name
+            assert findings(name) - named <= INCIDENTAL or "images" in name
         assert named <= {kind for name in row.files for kind in findings(name)}
 
 

@@ -25,7 +25,7 @@ def read(data: Path, name: str, split: str) -> dict[str, Any]:
 
 
 def objects(coco: dict[str, Any]) -> dict[str, list[tuple[str, list[float]]]]:
-    """Class name and box of every object, by the image's own file name."""
+    """Class name and box of every object, by the file name of the image."""
     names = {category["id"]: category["name"] for category in coco["categories"]}
     files = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
     found: dict[str, list[tuple[str, list[float]]]] = {file: [] for file in files.values()}

@@ -18,7 +18,7 @@ def installed() -> str | None:
 
 
 class Browser:
-    """One page in a browser of its own; a context manager."""
+    """One page in a new browser; a context manager."""
 
     def __init__(self, program: str, profile: Path) -> None:
         commands, self._commands = os.pipe()

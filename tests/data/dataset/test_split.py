@@ -66,7 +66,7 @@ def test_a_box_stands_in_for_a_missing_segmentation(train_split: Split) -> None:
 
 
 def test_an_image_file_that_kept_its_size_but_not_its_content_is_noticed(train_split: Split, tmp_path: Path) -> None:
-    """Uncompressed images of one kind have one size: those that change places would keep each other's objects."""
+    """Uncompressed images of one kind have one size: swapped files would keep each other's objects."""
     record = train_split.record(0)
     Image.fromarray(record.read()).save(tmp_path / "a.bmp")
     content = (tmp_path / "a.bmp").read_bytes()
@@ -83,7 +83,7 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (shutil.rmtree, "has no classes.json"),
         (lambda folder: (folder / "locations.json").unlink(), "locations.json: no such file"),
@@ -113,8 +113,8 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_damage_is_a_user_error(copy: Path, spoil: Any, message: str) -> None:
-    spoil(copy)
+def test_damage_is_a_user_error(copy: Path, damage: Any, message: str) -> None:
+    damage(copy)
     with pytest.raises(UserError) as caught:
         Split.open(copy, "train")
     assert message in str(caught.value)

@@ -80,7 +80,7 @@ NUMBERS = st.one_of(
     st.sampled_from([None, True, math.inf, math.nan, [], {}]),
     st.floats(-400, 400),
 )
-PLACES = st.sampled_from([-30, -1.5, -1, -0.5, 0, 38.5, 39.5, 48, 49.5, 99, 100, 238.5, 239.5, 240, 319.5])
+COORDINATES = st.sampled_from([-30, -1.5, -1, -0.5, 0, 38.5, 39.5, 48, 49.5, 99, 100, 238.5, 239.5, 240, 319.5])
 SIDES = st.sampled_from([0.4, 0.9, 1, 1.5, 2, 12, 31])
 FAULTS: dict[str, Any] = {
     "id": st.sampled_from([0, -3, 5, 6, 1 << 62, 10**30, "5", "x", 5.0, 5.5, None, True, [1]]),
@@ -92,7 +92,7 @@ FAULTS: dict[str, Any] = {
     "ignore": st.sampled_from([0, 1, -1, True, False, None, "0"]),
     "segmentation": st.one_of(
         st.lists(st.lists(NUMBERS, max_size=8), max_size=3),
-        st.lists(st.lists(PLACES, min_size=5, max_size=8), max_size=3),
+        st.lists(st.lists(COORDINATES, min_size=5, max_size=8), max_size=3),
         st.sampled_from([None, [], [[]], [[], SQUARE], [[], [1, 2]], [[[1]]], "x", 3, {}]),
         st.sampled_from([{"size": [240, 320], "counts": [10, 76790]}, {"size": [240, 320], "counts": "0"}]),
     ),
@@ -110,7 +110,7 @@ def annotation(draw: st.DrawFn) -> Any:
     names = draw(st.lists(st.sampled_from([*FAULTS]), max_size=3, unique=True))
     value |= {name: draw(FAULTS[name] | st.just(MISSING)) for name in names}
     if draw(st.booleans()):  # a box near a border, of an area that fits it
-        value["bbox"] = [draw(PLACES), draw(PLACES), draw(SIDES), draw(SIDES)]
+        value["bbox"] = [draw(COORDINATES), draw(COORDINATES), draw(SIDES), draw(SIDES)]
         value |= {"area": value["bbox"][2] * value["bbox"][3], "segmentation": None}
     return dict(draw(st.permutations([(name, part) for name, part in value.items() if part is not MISSING])))
 

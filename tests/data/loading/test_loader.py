@@ -83,7 +83,7 @@ def test_jitter_gives_canvases_that_no_worker_changes(train_split: Split) -> Non
 
 
 def test_a_canvas_is_named_after_the_image_that_is_on_it(train_split: Split) -> None:
-    """An image without objects gives way to another, which whoever looks for what spoilt a step must see."""
+    """An image without objects is replaced: whoever looks for the cause of a bad step needs the id of the other one."""
     counts = np.bincount(train_split.trainable_objects[0], minlength=len(train_split))
     empty = train_split.image_ids[counts == 0]
     config = JitterConfig(canvas=64, max_pasted=0)

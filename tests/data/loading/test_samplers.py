@@ -65,7 +65,7 @@ def test_classes_share_an_epoch_equally(epoch: int) -> None:
 
 
 def test_what_does_not_divide_goes_to_other_classes_in_other_epochs() -> None:
-    """With fewer places than classes some classes would never be seen."""
+    """With fewer positions than classes some classes would never be seen."""
 
     class TwoImages(TwelveImages):
         trainable_objects = (np.array([0, 0, 1]), np.array([0, 1, 2]))

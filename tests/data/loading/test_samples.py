@@ -18,7 +18,7 @@ from tests.support.training.batches import AUGMENT, PREPROCESS, assert_equal
 
 
 @pytest.fixture
-def spoilt(drawn: Path, dataset: Path, tmp_path: Path) -> tuple[Split, list[int]]:
+def damaged(drawn: Path, dataset: Path, tmp_path: Path) -> tuple[Split, list[int]]:
     """The training split with its first four images gone, cut short, of another size, and no image; and their ids."""
     copy, images = tmp_path / "dataset", tmp_path / "images"
     shutil.copytree(dataset, copy)
@@ -36,9 +36,9 @@ def spoilt(drawn: Path, dataset: Path, tmp_path: Path) -> tuple[Split, list[int]
 SKIP = LoaderConfig(batch_size=2, workers=0, bad_images="skip")
 
 
-def test_bad_images_are_replaced_by_the_same_ones_whatever_loads_them(spoilt: tuple[Split, list[int]]) -> None:
+def test_bad_images_are_replaced_by_the_same_ones_whatever_loads_them(damaged: tuple[Split, list[int]]) -> None:
     """A run on two processes, with workers, or resumed would see other images than the one that was not."""
-    split, bad = spoilt
+    split, bad = damaged
     plain = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
     whole = list(plain.epoch(1))
     found = plain.take_bad_images()
@@ -71,9 +71,9 @@ def test_bad_images_are_replaced_by_the_same_ones_whatever_loads_them(spoilt: tu
     assert sorted(by_rank, key=str) == sorted(found, key=str)
 
 
-def test_other_epochs_replace_bad_images_by_others(spoilt: tuple[Split, list[int]]) -> None:
+def test_other_epochs_replace_bad_images_by_others(damaged: tuple[Split, list[int]]) -> None:
     """One image would stand in for another through the whole run, as if the dataset listed it twice."""
-    split, _ = spoilt
+    split, _ = damaged
     loader = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
     twice = []
     for epoch in range(3):
@@ -88,10 +88,10 @@ def test_other_epochs_replace_bad_images_by_others(spoilt: tuple[Split, list[int
     ids=["jitter", "mosaic"],
 )
 def test_bad_images_are_replaced_where_several_become_one(
-    spoilt: tuple[Split, list[int]], augment: Augmentation
+    damaged: tuple[Split, list[int]], augment: Augmentation
 ) -> None:
-    """Whoever looks at a batch must find the images that are in it, not the bad ones they were taken for."""
-    split, bad = spoilt
+    """Whoever looks at a batch must find the images that are in it, not the bad ones that they replaced."""
+    split, bad = damaged
     loader = TrainLoader(split, augment, PREPROCESS, SKIP, seed=7)
     seen = [image for images, _ in loader.epoch(0) for image in images.image_ids]
     assert len(seen) == len(split)
@@ -99,8 +99,8 @@ def test_bad_images_are_replaced_where_several_become_one(
     assert {int(split.image_ids[image.index]) for image in loader.take_bad_images()} == set(bad)
 
 
-def test_a_bad_image_ends_a_run_that_was_not_told_to_skip(spoilt: tuple[Split, list[int]]) -> None:
-    split, _ = spoilt
+def test_a_bad_image_ends_a_run_without_skipping(damaged: tuple[Split, list[int]]) -> None:
+    split, _ = damaged
     training = TrainLoader(split, AUGMENT, PREPROCESS, LoaderConfig(batch_size=2, workers=0), seed=7)
     with pytest.raises(UserError, match=r"loader\.bad_images=skip"):
         list(training.epoch(0))
@@ -108,9 +108,9 @@ def test_a_bad_image_ends_a_run_that_was_not_told_to_skip(spoilt: tuple[Split, l
         list(EvalLoader(split, whole_views(split, [range(len(split))], PREPROCESS), workers=0))
 
 
-def test_a_folder_of_bad_images_ends_any_run(spoilt: tuple[Split, list[int]]) -> None:
+def test_a_folder_of_bad_images_ends_any_run(damaged: tuple[Split, list[int]]) -> None:
     """An unmounted folder would otherwise be trained on for ever, with nothing in it."""
-    split, _ = spoilt
+    split, _ = damaged
     for i in range(1, len(split)):
         Path(str(split.path(i))).unlink()
     with pytest.raises(UserError, match="99 replacements cannot be read either"):

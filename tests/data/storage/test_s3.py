@@ -194,7 +194,11 @@ def test_annotations_are_fetched_as_surely_as_images(server: S3Server, tmp_path:
         ({}, "s3://", "is not an address on S3"),
         ({}, "s3://data/shards.tar", "is a tar file on S3, which is not supported"),
         ({}, "s3://data/nothing", r"20 of 20 images cannot be used \(image_missing 20\)"),
-        ({"AWS_PROFILE": "nobody"}, "s3://data/drawn/train/images", r"S3 cannot be used: .*nobody.*Check AWS_PROFILE"),
+        (
+            {"AWS_PROFILE": "missing"},
+            "s3://data/drawn/train/images",
+            r"S3 cannot be used: .*missing.*Check AWS_PROFILE",
+        ),
         ({"AWS_ENDPOINT_URL": "localhost:9000"}, "s3://data/drawn/train/images", "Invalid endpoint.* begins with http"),
         ({"CODETR_IMAGE_CACHE_GB": "much"}, "s3://data/drawn/train/images", "is 'much', not a number of GB"),
     ],
@@ -321,14 +325,14 @@ def test_the_cache_keeps_its_limit_and_what_was_used_last(tmp_path: Path) -> Non
     assert len(list((tmp_path / "00").iterdir())) == 1
 
 
-@pytest.mark.parametrize("spoilt", [b"con", b"", b"CONTENT"], ids=["short", "empty", "other"])
-def test_a_file_in_the_cache_that_is_spoilt_is_not_used(tmp_path: Path, spoilt: bytes) -> None:
+@pytest.mark.parametrize("content", [b"con", b"", b"CONTENT"], ids=["short", "empty", "other"])
+def test_a_file_in_the_cache_that_is_damaged_is_not_used(tmp_path: Path, content: bytes) -> None:
     """It would be trained on as the image, on this machine alone; the store still has the right one."""
     cache, digest = ImageCache(tmp_path, limit=10**6), sha256_bytes(b"content")
     cache.put(digest, b"content")
     assert cache.get(digest) == b"content"
     file = tmp_path / digest[7:9] / digest[7:]
-    file.write_bytes(spoilt)
+    file.write_bytes(content)
     assert cache.get(digest) is None
     assert not file.exists()
 

@@ -194,7 +194,7 @@ def loop(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:2000]), "it is truncated"),
         (lambda path: path.write_bytes(path.read_bytes()[:5700]), "it is truncated|no header at byte"),
@@ -211,14 +211,14 @@ def loop(path: Path) -> None:
     ids=["cut", "cut at header", "empty", "jpeg", "gzip", "huge", "huger", "negative", "long name", "nested", "sparse"],
 )
 def test_tar_files_that_are_none_or_lie_are_user_errors(
-    tmp_path: Path, spoil: Callable[[Path], object], message: str
+    tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     """A header decides how much is read and where the next one is: it must cost neither the memory nor for ever."""
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
         for number in range(4):
             add(archive, f"{number}.jpg", b"a" * 1500)
-    spoil(path)
+    damage(path)
     with pytest.raises(UserError, match=message) as caught:
         Shards(path)
     assert caught.value.where == str(path)

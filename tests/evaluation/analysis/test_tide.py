@@ -44,7 +44,7 @@ def errors_of(
     return errors, find_costs(errors), names
 
 
-def beside(share: float) -> list[float]:
+def overlapping(share: float) -> list[float]:
     """Return a box whose IoU with `BOX` is `share`: as large, moved to the right."""
     return [100 * (1 - share) / (1 + share), 0.0, 100.0, 100.0]
 
@@ -52,28 +52,32 @@ def beside(share: float) -> list[float]:
 @pytest.mark.parametrize(
     ("category", "box", "expected"),
     [
-        (1, beside(0.8), None),
-        (2, beside(0.8), "classification"),
+        (1, overlapping(0.8), None),
+        (2, overlapping(0.8), "classification"),
         (2, [0.0, 0.0, 100.0, 50.0], "classification"),  # exactly 0.5
-        (1, beside(0.49), "localisation"),
+        (1, overlapping(0.49), "localisation"),
         (1, [0.0, 0.0, 100.0, 10.0], "localisation"),  # exactly 0.1
-        (1, beside(0.05), "background"),
-        (2, beside(0.49), "both"),
+        (1, overlapping(0.05), "background"),
+        (2, overlapping(0.49), "both"),
         (2, [0.0, 0.0, 100.0, 10.0], "background"),
-        (2, beside(0.05), "background"),
+        (2, overlapping(0.05), "background"),
         (1, [200.0, 0.0, 50.0, 50.0], "background"),
     ],
 )
-def test_one_detection_beside_one_object(category: int, box: list[float], expected: str | None) -> None:
+def test_one_detection_and_one_object(category: int, box: list[float], expected: str | None) -> None:
     """The six regions of overlap and class by which the types are defined (figure 2 of the paper), and their edges."""
     errors, _, names = errors_of(truth([(1, 1, BOX)]), [detection(1, category, box, 0.9)])
     assert names == [expected]
-    # An object that a repaired detection would find is no miss of its own.
+    # An object that a repaired detection would find is not missed in addition.
     assert errors.missed().tolist() == [expected in ("both", "background")]
 
 
 def test_the_second_detection_of_an_object_is_a_duplicate() -> None:
-    results = [detection(1, 1, beside(0.9), 0.8), detection(1, 1, beside(0.95), 0.7), detection(1, 1, beside(0.6), 0.6)]
+    results = [
+        detection(1, 1, overlapping(0.9), 0.8),
+        detection(1, 1, overlapping(0.95), 0.7),
+        detection(1, 1, overlapping(0.6), 0.6),
+    ]
     errors, costs, names = errors_of(truth([(1, 1, BOX)]), results)
     assert names == [None, "duplicate", "duplicate"]
     assert not errors.missed().any()
@@ -89,11 +93,11 @@ def test_objects_of_other_images_are_not_compared() -> None:
 
 def test_the_order_of_error_types() -> None:
     """Where several fit: localisation before classification before duplicate, as in the paper's program."""
-    objects = truth([(1, 1, BOX), (1, 2, beside(0.45))])
-    badly_placed = detection(1, 1, beside(0.45), 0.5)  # on the object of class 2, near that of class 1
+    objects = truth([(1, 1, BOX), (1, 2, overlapping(0.45))])
+    badly_placed = detection(1, 1, overlapping(0.45), 0.5)  # on the object of class 2, near that of class 1
     assert errors_of(objects, [badly_placed])[2] == ["localisation"]
-    objects = truth([(1, 1, BOX), (1, 2, beside(0.9))])
-    again = [detection(1, 1, BOX, 0.9), detection(1, 1, beside(0.95), 0.5)]
+    objects = truth([(1, 1, BOX), (1, 2, overlapping(0.9))])
+    again = [detection(1, 1, BOX, 0.9), detection(1, 1, overlapping(0.95), 0.5)]
     assert errors_of(objects, again)[2] == [None, "classification"]
 
 
@@ -113,8 +117,8 @@ def test_in_a_federated_dataset_only_verified_classes_have_errors() -> None:
     objects["images"][1] |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
     far = [150.0, 100.0, 40.0, 40.0]
     results = [
-        detection(1, 2, beside(0.9), 0.9),  # verified to be absent
-        detection(1, 3, beside(0.9), 0.8),  # not verified
+        detection(1, 2, overlapping(0.9), 0.9),  # verified to be absent
+        detection(1, 3, overlapping(0.9), 0.8),  # not verified
         detection(1, 1, far, 0.7),  # not all objects of it are annotated
         detection(2, 1, far, 0.6),
         detection(2, 2, far, 0.5),
@@ -127,8 +131,8 @@ def test_in_a_federated_dataset_only_verified_classes_have_errors() -> None:
 def test_costs_by_hand() -> None:
     """Two classes of two objects each, at the 101 recalls of COCO.
 
-    Class 1: 0.9 right, 0.8 background, 0.7 badly placed on its second object. As it is, recall 1/2 at precision 1, read
-    at recalls 0 to 0.50: 51/101. With the place put right: precision 1, and 2/3 from recall 0.51 on.
+    Class 1: 0.9 right, 0.8 background, 0.7 a localisation error on its second object. As it is, recall 1/2 at precision
+    1, read at recalls 0 to 0.50: 51/101. With the box corrected: precision 1, and 2/3 from recall 0.51 on.
     Class 2: 0.6 of class 1 on its first object, a classification; nothing on the second, which is missed.
     """
     second = [150.0, 100.0, 80.0, 80.0]
@@ -164,9 +168,9 @@ def test_one_object_is_repaired_once() -> None:
     """Three errors about one object: the one with the highest score matches it, whatever its type."""
     objects = truth([(1, 1, BOX)])
     results = [
-        detection(1, 1, beside(0.4), 0.9),
-        detection(1, 2, beside(0.9), 0.8),
-        detection(1, 1, beside(0.45), 0.7),
+        detection(1, 1, overlapping(0.4), 0.9),
+        detection(1, 2, overlapping(0.9), 0.8),
+        detection(1, 1, overlapping(0.45), 0.7),
     ]
     _, costs, names = errors_of(objects, results)
     assert names == ["localisation", "classification", "localisation"]

@@ -102,6 +102,11 @@ def array(path: Path) -> None:
         np.save(stream, np.arange(3))
 
 
+def archive(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, images=np.arange(2))
+
+
 def directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -116,13 +121,13 @@ def of(batches: np.ndarray) -> Callable[[Path], None]:
     return lambda path: changed(path, batches=batches)
 
 
-SPOILT: dict[str, Callable[[Path], Any]] = {
+DAMAGE: dict[str, Callable[[Path], Any]] = {
     "cut": cut,
     "empty": lambda path: path.write_bytes(b""),
     "array": array,
     "folder": directory,
     "other arrays": lambda path: write_arrays(path, {"images": np.arange(2)}),
-    "another archive": lambda path: np.savez(path.open("wb"), images=np.arange(2)),
+    "another archive": archive,
     "no batch": of(np.zeros(0, np.int64)),
     "floats": of(np.array([2.0, 3.0])),
     "0-d": of(np.array(2)),
@@ -134,10 +139,10 @@ SPOILT: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SPOILT)
+@pytest.mark.parametrize("kind", DAMAGE)
 def test_an_invalid_file_is_computed_again(folder: Path, kind: str) -> None:
     """Running the same command again must give an evaluation, not the same error each time."""
-    SPOILT[kind](folder / "batch-00000002.safetensors")
+    DAMAGE[kind](folder / "batch-00000002.safetensors")
     lines: list[str] = []
     assert work(folder, lines) == {0, 1}
     assert len(lines) == 1

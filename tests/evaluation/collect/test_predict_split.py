@@ -176,7 +176,7 @@ from codetr.inference.predictor import Model
 from codetr.weights.model_folder import load_model
 
 def fail(*rest):
-    raise UserError("spoilt", where="work")
+    raise UserError("damaged", where="work")
 
 predict.{name} = fail
 with processes() as group:

@@ -11,12 +11,12 @@ NOTHING = np.full(51, np.nan)
 MANY = np.array([5000])
 
 
-def beside(value: float, drawn: np.ndarray) -> np.ndarray:
+def with_samples(value: float, drawn: np.ndarray) -> np.ndarray:
     """Return the value of the test set, followed by those of the samples."""
     return np.concatenate([[value], drawn])
 
 
-def apart(values: np.ndarray, images: np.ndarray, confidence: float = 0.95) -> tuple[Estimate, float | None]:
+def compared(values: np.ndarray, images: np.ndarray, confidence: float = 0.95) -> tuple[Estimate, float | None]:
     """Compare a model with another that is better by `values`."""
     return compare_estimates(np.zeros_like(values), values, images, confidence)
 
@@ -80,7 +80,7 @@ def test_intervals_of_a_mean_over_classes_hold_the_truth(images: list[int]) -> N
 
 def test_one_rare_class_does_not_remove_the_interval_of_the_mean() -> None:
     """One image of a new class must not remove the interval of the mean over all."""
-    values = beside(0.4, np.random.default_rng(0).normal(0.4, 0.01, 200))
+    values = with_samples(0.4, np.random.default_rng(0).normal(0.4, 0.01, 200))
     widths = []
     for rare in ([], [1], [2], [3], [4], [5]):
         interval = estimate(values, np.array([50] * 20 + rare), 0.95)
@@ -96,7 +96,7 @@ def test_p_values_of_equal_models_are_spread_evenly(images: int) -> None:
     found = []
     for experiment in range(500):
         values = random.normal(0, 0.1, images)
-        _, p = apart(values @ draw_sets(images, 300, seed=experiment) / images, np.array([images]))
+        _, p = compared(values @ draw_sets(images, 300, seed=experiment) / images, np.array([images]))
         assert p is not None
         found.append(p)
     assert np.mean(np.array(found) < 0.1) == pytest.approx(0.1, abs=0.04)
@@ -110,7 +110,7 @@ def test_models_that_differ_in_few_images_do_not_differ_significantly_by_chance(
     values = np.zeros(500)
     values[:differing] = 1
     for seed in range(4):
-        interval, p = apart(values @ draw_sets(500, 1000, seed) / 500, np.array([500]))
+        interval, p = compared(values @ draw_sets(500, 1000, seed) / 500, np.array([500]))
         if differing < MIN_IMAGES:
             assert (interval.low, p) == (None, None)
         else:
@@ -124,7 +124,7 @@ def test_sparse_differences_of_equal_models_are_no_differences() -> None:
     called = 0
     for experiment in range(200):
         values = random.choice([-1, 0, 1], 100, p=[0.05, 0.9, 0.05]) * random.uniform(0.2, 1, 100)
-        _, p = apart(values @ draw_sets(100, 300, experiment) / 100, np.array([100]))
+        _, p = compared(values @ draw_sets(100, 300, experiment) / 100, np.array([100]))
         called += p is not None and p < 0.05
     assert called < 0.09 * 200
 
@@ -132,31 +132,31 @@ def test_sparse_differences_of_equal_models_are_no_differences() -> None:
 def test_the_shift_of_drawn_sets_does_not_move_the_interval() -> None:
     """AP of sets with repeated images is higher; the interval is about the number that was measured."""
     drawn = np.random.default_rng(0).normal(0, 0.01, 1000)
-    plain, shifted = (estimate(beside(0.4, 0.4 + drawn + shift), MANY, 0.95) for shift in (0.0, 0.05))
+    plain, shifted = (estimate(with_samples(0.4, 0.4 + drawn + shift), MANY, 0.95) for shift in (0.0, 0.05))
     assert (plain.low, plain.high) == pytest.approx((shifted.low, shifted.high))
     assert plain.low == pytest.approx(0.38, abs=0.003)
 
 
 def test_a_number_stays_within_its_bounds() -> None:
     drawn = np.random.default_rng(0).normal(0, 0.1, 1000)
-    assert estimate(beside(0.02, drawn), MANY, 0.95).low == 0
-    assert estimate(beside(0.98, drawn), MANY, 0.95).high == 1
-    assert (apart(beside(0.02, drawn), MANY)[0].low or 0) < -0.1
-    assert apart(beside(-0.98, drawn), MANY)[0].low == -1
+    assert estimate(with_samples(0.02, drawn), MANY, 0.95).low == 0
+    assert estimate(with_samples(0.98, drawn), MANY, 0.95).high == 1
+    assert (compared(with_samples(0.02, drawn), MANY)[0].low or 0) < -0.1
+    assert compared(with_samples(-0.98, drawn), MANY)[0].low == -1
 
 
 @pytest.mark.parametrize("images", [10, 5000])
 @pytest.mark.parametrize("confidence", [0.9, 0.99])
 def test_p_agrees_with_the_interval_and_goes_beyond_the_number_of_sets(images: int, confidence: float) -> None:
-    drawn, own = np.random.default_rng(0).normal(0, 0.01, 1000), np.array([images])
+    drawn, counts = np.random.default_rng(0).normal(0, 0.01, 1000), np.array([images])
     for difference in (0.0, 0.01, -0.016, 0.018, -0.025, 0.03, -0.036):
-        interval, p = apart(beside(difference, difference + drawn), own, confidence)
+        interval, p = compared(with_samples(difference, difference + drawn), counts, confidence)
         assert p is not None
         assert interval.low is not None
         assert interval.high is not None
         assert (p < 1 - confidence) == (interval.low > 0 or interval.high < 0)
     beyond = {10: 3e-4, 5000: 2e-9}
-    assert apart(beside(0.06, 0.06 + drawn), own)[1] == pytest.approx(beyond[images], rel=2)
+    assert compared(with_samples(0.06, 0.06 + drawn), counts)[1] == pytest.approx(beyond[images], rel=2)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_p_agrees_with_the_interval_and_goes_beyond_the_number_of_sets(images: i
 )
 def test_uninformative_samples_give_no_interval(drawn: np.ndarray, images: list[int]) -> None:
     """A class in a single image has one AP in every sample, which is not certainty."""
-    values, own = beside(0.3, drawn), np.array(images, np.int64)
-    assert estimate(values, own, 0.95) == Estimate(0.3, None, None)
-    assert apart(values, own) == (Estimate(0.3, None, None), None)
+    values, counts = with_samples(0.3, drawn), np.array(images, np.int64)
+    assert estimate(values, counts, 0.95) == Estimate(0.3, None, None)
+    assert compared(values, counts) == (Estimate(0.3, None, None), None)
 
 
 def test_missing_and_equal_values() -> None:
     """A p of 1 where nothing is known would count as one more compared class."""
     assert estimate(NOTHING, MANY, 0.95) == Estimate(None, None, None)
-    assert apart(NOTHING, MANY) == (Estimate(None, None, None), None)
-    assert apart(np.zeros(50), MANY) == (Estimate(0.0, None, None), 1.0)
-    assert apart(np.zeros(50), np.array([MIN_IMAGES - 1])) == (Estimate(0.0, None, None), None)
+    assert compared(NOTHING, MANY) == (Estimate(None, None, None), None)
+    assert compared(np.zeros(50), MANY) == (Estimate(0.0, None, None), 1.0)
+    assert compared(np.zeros(50), np.array([MIN_IMAGES - 1])) == (Estimate(0.0, None, None), None)

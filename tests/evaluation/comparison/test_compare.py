@@ -72,16 +72,16 @@ def test_models_that_were_measured_on_something_else_are_not_compared(changes: d
 
 def test_a_metric_counts_the_images_with_objects_it_is_about() -> None:
     """The fewer images, the wider the interval: small objects in three images must not be counted as if in all."""
-    own = table(0)
-    rows = {row.name: row for row in compared(own, table(1)).summary}
+    first = table(0)
+    rows = {row.name: row for row in compared(first, table(1)).summary}
     for name, area in (("AP", 0), ("AR10", 0), ("APs", 1), ("ARl", 3)):
-        assert rows[name].images == len(np.unique(own.gt_image[own.gt_counts[area]])), name
+        assert rows[name].images == len(np.unique(first.gt_image[first.gt_counts[area]])), name
     groups = ("r", "c", "f", "f")
-    rare = dataclasses.replace(own, frequency=groups, federated=True)
+    rare = dataclasses.replace(first, frequency=groups, federated=True)
     rows = {row.name: row for row in compared(rare, rare).summary}
-    assert rows["APr"].images == len(np.unique(own.gt_image[own.gt_counts[0] & (own.gt_label == 0)]))
-    assert rows["APf"].images == len(np.unique(own.gt_image[own.gt_counts[0] & (own.gt_label >= 2)]))
-    assert rows["ARs@300"].images == len(np.unique(own.gt_image[own.gt_counts[1]]))
+    assert rows["APr"].images == len(np.unique(first.gt_image[first.gt_counts[0] & (first.gt_label == 0)]))
+    assert rows["APf"].images == len(np.unique(first.gt_image[first.gt_counts[0] & (first.gt_label >= 2)]))
+    assert rows["ARs@300"].images == len(np.unique(first.gt_image[first.gt_counts[1]]))
 
 
 def test_names_are_no_formulas_and_no_markup() -> None:

@@ -155,11 +155,11 @@ def test_a_file_with_damaged_bytes_is_read_as_it_was_or_refused(
     """Disks and networks flip bits and cut files. A traceback does not say what to do, and a wrong AP says nothing."""
     content = bytearray(sound)
     # The ends of an archive, which say where everything is, more often than what is between them.
-    places = st.integers(0, len(sound) - 1) | st.integers(len(sound) - 900, len(sound) - 1) | st.integers(0, 60)
-    for place in data.draw(st.lists(places, max_size=4)):
-        content[place] = data.draw(st.integers(0, 255))
+    offsets = st.integers(0, len(sound) - 1) | st.integers(len(sound) - 900, len(sound) - 1) | st.integers(0, 60)
+    for offset in data.draw(st.lists(offsets, max_size=4)):
+        content[offset] = data.draw(st.integers(0, 255))
     if data.draw(st.integers(0, 3)) == 0:
-        start, stop = sorted(data.draw(st.tuples(places, places)))
+        start, stop = sorted(data.draw(st.tuples(offsets, offsets)))
         del content[start:stop]
     path = tmp_path / "matches.safetensors"
     path.write_bytes(content)

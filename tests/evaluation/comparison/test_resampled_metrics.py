@@ -57,7 +57,7 @@ def replicated(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], 
             number = len(images) + 1
             images.append({**entry, "id": number})
             for things, copies in ((ground_truth["annotations"], annotations), (predictions, found)):
-                copies += [{**own, "image_id": number} for own in things if own["image_id"] == entry["id"]]
+                copies += [{**thing, "image_id": number} for thing in things if thing["image_id"] == entry["id"]]
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     return {**ground_truth, "images": images, "annotations": annotations}, found

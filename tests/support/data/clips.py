@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def picture(number: int) -> Image.Image:
-    """A picture of 64 by 48 pixels in two colours, which tell its number and which way is up."""
+    """A picture of 64 by 48 pixels in two colours, which show its number and which way is up."""
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:24, :, 1] = 200
     pixels[24:, :, 0] = 20 * (number % 12)

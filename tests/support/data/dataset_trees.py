@@ -1,4 +1,4 @@
-"""Writes COCO annotations as a Pascal VOC folder and as a YOLO dataset, as other people's tools do."""
+"""Write COCO annotations as a Pascal VOC folder and as a YOLO dataset, as other tools do."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(content)
 
     def _error(self, status: int, code: str) -> None:
-        content = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
+        content = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as configured</Message></Error>".encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(content)))

@@ -22,10 +22,10 @@ _FORMS = st.sampled_from(["polygons", "code", "runs"])
 @st.composite
 def box(draw: st.DrawFn, *, inside: bool) -> list[float]:
     """Of any size, none included; within the image where a mask is made of it."""
-    place, side = st.sampled_from([0, 0.0, 4, 8, 10.5]), st.sampled_from([0, 1, 8, 16, 24.0, 24.5])
+    corner, side = st.sampled_from([0, 0.0, 4, 8, 10.5]), st.sampled_from([0, 1, 8, 16, 24.0, 24.5])
     if not inside:
-        place, side = place | st.sampled_from([-8.25, -3, 1e6]), side | st.sampled_from([32, 96, 100, 1e5])
-    return [draw(place), draw(place), draw(side), draw(side)]
+        corner, side = corner | st.sampled_from([-8.25, -3, 1e6]), side | st.sampled_from([32, 96, 100, 1e5])
+    return [draw(corner), draw(corner), draw(side), draw(side)]
 
 
 def mask(form: str, values: list[float]) -> Any:
@@ -60,7 +60,7 @@ def thing(draw: st.DrawFn, masks: bool) -> dict[str, Any]:
 def sound_files(draw: st.DrawFn, *, federated: bool = False, masks: bool = False) -> Pair:
     """Ids with gaps and in any order, fields that may be missing, entries of no image or class, many detections.
 
-    Left out is what the reference programs are known to take amiss: annotation ids that are 0 or repeated, and
+    Left out is what the reference programs are known to fail on: annotation ids that are 0 or repeated, and
     results that are empty.
     """
     image_ids, category_ids = (draw(st.lists(_IDS, min_size=1, max_size=3, unique=True)) for _ in range(2))
@@ -73,9 +73,11 @@ def sound_files(draw: st.DrawFn, *, federated: bool = False, masks: bool = False
         for category in categories:
             category["frequency"] = draw(st.sampled_from("rcf"))
     foreign = [] if federated else [55]  # of which the package lvis does not know what to make
-    own, of = (st.sampled_from([*ids, *ids, *foreign]) for ids in (image_ids, category_ids))
+    image_of, category_of = (st.sampled_from([*ids, *ids, *foreign]) for ids in (image_ids, category_ids))
     keys = draw(st.lists(_IDS.filter(bool), max_size=6, unique=True))
-    annotations = [{"id": key, "image_id": draw(own), "category_id": draw(of), **draw(thing(masks))} for key in keys]
+    annotations = [
+        {"id": key, "image_id": draw(image_of), "category_id": draw(category_of), **draw(thing(masks))} for key in keys
+    ]
     boxed = not masks or draw(st.booleans())
     results = []
     for _ in range(draw(st.integers(1, 8))):
@@ -127,11 +129,11 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
     """A copy with one to three faults: something left out, replaced, repeated, or put into a list."""
     root = {"root": copy.deepcopy(value)}
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
-        places = _places(root)
+        locations = _locations(root)
         # First the depth, or most faults would be in single coordinates; entries and their fields more than the file.
-        levels = sorted({depth for _, _, depth in places})
+        levels = sorted({depth for _, _, depth in locations})
         level = draw(st.sampled_from([depth for depth in levels for _ in range(1 + 4 * (depth >= len(levels) // 2))]))
-        holder, key, _ = draw(st.sampled_from([place for place in places if place[2] == level]))
+        holder, key, _ = draw(st.sampled_from([entry for entry in locations if entry[2] == level]))
         match draw(st.sampled_from(["replace", "replace", "replace", "remove", "repeat", "wrap"])):
             case "replace":
                 like = _NUMBERS if isinstance(holder[key], int | float) and draw(st.integers(0, 3)) else _ANYTHING
@@ -146,12 +148,12 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
     return root["root"]
 
 
-def _places(holder: Any, depth: int = 0) -> list[tuple[Any, Any, int]]:
+def _locations(holder: Any, depth: int = 0) -> list[tuple[Any, Any, int]]:
     keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else ()
     found = []
     for key in keys:
         found.append((holder, key, depth))
-        found.extend(_places(holder[key], depth + 1))
+        found.extend(_locations(holder[key], depth + 1))
     return found
 
 

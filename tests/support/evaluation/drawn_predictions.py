@@ -19,8 +19,8 @@ _SCORES = st.sampled_from([0.1, 0.25, 0.5, 0.5, 0.75, 0.9])
 @st.composite
 def box(draw: st.DrawFn) -> list[float]:
     """Near the others, so that many overlap enough; sides of 32 and 96 pixels are those between the size ranges."""
-    place, side = st.sampled_from([0.0, 8.0, 16.0]), st.sampled_from([32.0, 32.0, 48.0, 96.0])
-    return [draw(place), draw(place), draw(side), draw(side)]
+    corner, side = st.sampled_from([0.0, 8.0, 16.0]), st.sampled_from([32.0, 32.0, 48.0, 96.0])
+    return [draw(corner), draw(corner), draw(side), draw(side)]
 
 
 def segmentation(values: list[float]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""What metrics are compared with: pycocotools, lvis, and LVIS's rules spelled out one detection at a time."""
+"""References for the metrics: pycocotools, lvis, and LVIS's rules spelled out one detection at a time."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def plain_lvis(
     objects = [entry for entry in ground_truth["annotations"] if entry["area"] > 0]
     kept = []
     for image in images:
-        own = [entry for entry in results if entry["image_id"] == image["id"]]
-        kept += sorted(own, key=lambda entry: -entry["score"])[: None if most < 0 else most]
+        detections = [entry for entry in results if entry["image_id"] == image["id"]]
+        kept += sorted(detections, key=lambda entry: -entry["score"])[: None if most < 0 else most]
     curves: dict[tuple[int, str, int], tuple[list[float], float] | None] = {}
     for category in categories:
         for size in RANGES:
@@ -103,8 +103,10 @@ def _curve(
         skipped = [bool(thing.get("ignore", 0)) or not low <= thing["area"] <= high for thing in things]
         total += skipped.count(False)
         free = set(range(len(things)))
-        own = [d for d in results if (d["image_id"], d["category_id"]) == (image["id"], category) and _area(d) > 0]
-        for detection in sorted(own, key=lambda entry: -entry["score"]):
+        detections = [
+            d for d in results if (d["image_id"], d["category_id"]) == (image["id"], category) and _area(d) > 0
+        ]
+        for detection in sorted(detections, key=lambda entry: -entry["score"]):
             overlaps = {k: _overlap(detection, things[k], image, iou_type) for k in free}
             near = [k for k in sorted(free) if overlaps[k] >= np.linspace(0.5, 0.95, 10)[t]]
             # Objects that count come first, then the overlap decides, then the later object.

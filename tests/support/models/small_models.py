@@ -35,7 +35,7 @@ def write_images(folder: Path, count: int) -> list[tuple[int, int]]:
 
 
 def write_dataset(folder: Path, images: int, *, federated: bool = False) -> Path:
-    """Prepare a dataset of which train and val are the same images, with ids in an order of their own.
+    """Prepare a dataset of which train and val are the same images, with ids in another order than the files.
 
     Federated, as LVIS: only the classes of annotated objects and "cross" are verified, and not all discs are annotated.
     """

@@ -74,5 +74,5 @@ def ellipses(boxes: Tensor, height: int, width: int) -> Tensor:
     """(objects, height, width) bool masks that fill boxes (objects, 4) xyxy as ellipses do."""
     centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    places = (torch.stack((x, y), dim=-1) - centers[:, None, None]) / (sides[:, None, None] / 2)
-    return places.square().sum(dim=-1) <= 1
+    offsets = (torch.stack((x, y), dim=-1) - centers[:, None, None]) / (sides[:, None, None] / 2)
+    return offsets.square().sum(dim=-1) <= 1

@@ -1,4 +1,4 @@
-"""Airflow as it is deployed: in its own environment, here with a database of its own in a temporary folder."""
+"""Airflow as it is deployed: in a separate environment, here with a database in a temporary folder."""
 
 from __future__ import annotations
 

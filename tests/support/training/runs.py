@@ -1,4 +1,4 @@
-"""Runs of `codetr train` in processes of their own, to be stopped, killed and finished."""
+"""Runs of `codetr train` in separate processes, to be stopped, killed and finished."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def started(folder: Path, dataset: Path, *, processes: int = 1, **settings: Any)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the command and every process it started; torchrun gives its workers sessions of their own."""
+    """SIGKILL the command and every process it started; torchrun starts each worker in a session."""
     for pid in [process.pid, *descendants(process.pid)]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
