@@ -180,7 +180,7 @@ def draw_missing_splits(
     image_ids, starts = np.unique(trainable.image_ids, return_index=True)
     categories = np.split(trainable.category_ids, starts[1:])
     classes = {image: set(ids.tolist()) for image, ids in zip(image_ids.tolist(), categories, strict=True)}
-    parts = draw_splits(whole.images, classes, shares, config.seed, stratify=config.stratify)
+    parts = draw_splits(whole.images, classes, shares, config.seed, stratify=config.stratify, where=whole.where)
     divided = {}
     for name, images in parts.items():
         chosen = np.isin(whole.objects.image_ids, [image.image_id for image in images])

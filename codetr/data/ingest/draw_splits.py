@@ -25,6 +25,7 @@ def draw_splits(
     seed: int,
     *,
     stratify: bool,
+    where: str | None = None,
 ) -> dict[str, list[CheckedImage]]:
     """Divide images into train and the given splits; images of identical content stay together.
 
@@ -36,6 +37,7 @@ def draw_splits(
         stratify: give every split its share of every class, and each class with two images or more to train and to
             another split, where that removes no other class. Otherwise the split of an image depends on its content
             and the seed alone, so it does not change when other images are added.
+        where: the annotation files, for error messages.
 
     Raises:
         UserError: fewer different images than splits.
@@ -46,7 +48,8 @@ def draw_splits(
     parts = ["train", *fractions]
     if len(labels) < len(parts):
         hint = f"Give annotations for every split, or at least {len(parts)} different images."
-        raise UserError(f"{len(labels)} image(s) cannot be divided into {' and '.join(parts)}", hint=hint)
+        problem = f"{len(labels)} image(s) cannot be divided into {' and '.join(parts)}"
+        raise UserError(problem, where=where, hint=hint)
     hashes = {digest: _split_hash(digest, seed) for digest in labels}
     ordered = sorted(labels, key=hashes.__getitem__)
     shares = np.array([1 - sum(fractions.values()), *fractions.values()])
