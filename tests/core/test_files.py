@@ -133,7 +133,7 @@ def test_only_a_missing_empty_or_earlier_folder_may_be_replaced(
         require_replaceable(Path(), "result", lambda _: ["0.jpg"])
 
 
-def test_atomic_directory_puts_the_old_folder_back_when_the_new_one_cannot_take_its_place(
+def test_atomic_directory_restores_the_old_folder_when_the_new_one_cannot_replace_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The earlier result would be gone although the command failed."""

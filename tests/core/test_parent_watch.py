@@ -57,7 +57,7 @@ def test_ancestors_are_found_through_processes_in_between() -> None:
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="needs the program ps")
-def test_ps_tells_the_same_as_proc() -> None:
+def test_ps_and_proc_agree() -> None:
     """Systems without /proc have `ps`."""
     assert parent_by_ps(os.getpid()) == os.getppid()
     child = subprocess.Popen(["true"])

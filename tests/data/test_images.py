@@ -64,7 +64,7 @@ def test_of_16_bits_the_upper_8_are_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff", "gif", "ppm", "jp2"])
-def test_formats_are_told_by_content(tmp_path: Path, suffix: str) -> None:
+def test_formats_are_recognised_by_content(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(PIXELS).save(tmp_path / f"image.{suffix}")
     with Image.open(tmp_path / f"image.{suffix}") as image:
         expected = np.asarray(image.convert("RGB"))

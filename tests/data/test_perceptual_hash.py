@@ -23,7 +23,7 @@ def distance(a: int, b: int) -> int:
 
 
 @pytest.mark.parametrize(("scale", "quality"), [(0.5, 90), (2, 60), (0.7, 30), (1, 20)])
-def test_a_rescaled_or_compressed_copy_is_alike(scale: float, quality: int) -> None:
+def test_a_rescaled_or_compressed_copy_is_a_near_duplicate(scale: float, quality: int) -> None:
     for seed in range(5):
         image = Image.fromarray(picture(seed))
         copy = image.resize((round(image.width * scale), round(image.height * scale)))

@@ -64,7 +64,7 @@ def test_boxes_areas_and_masks_agree(drawn: Path) -> None:
     assert shapes == {list, dict}
 
 
-def test_splits_have_the_wanted_sizes_and_share_nothing(tmp_path: Path) -> None:
+def test_splits_have_the_requested_sizes_and_share_nothing(tmp_path: Path) -> None:
     counts = draw_sample_data(tmp_path / "data", 10, val_fraction=0.3, sides=(32, 40))
     assert counts == {"train": 7, "val": 3}
     ids = [{image["id"] for image in content(tmp_path / "data", split)["images"]} for split in ("train", "val")]
@@ -101,7 +101,7 @@ def test_objects_stand_out_and_come_in_several_sizes() -> None:
         ({"objects": (0, 3)}, "objects"),
     ],
 )
-def test_impossible_wishes_are_user_errors(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_user_errors(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         draw_sample_data(tmp_path / "data", **options)
     assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def test_examples_say_where(faulty: FaultyDataset) -> None:
     assert example.partner[0] == "train"
 
 
-def test_the_gravest_come_first(faulty: FaultyDataset) -> None:
+def test_errors_come_before_warnings_and_notes(faulty: FaultyDataset) -> None:
     order = [SEVERITIES.index(finding.kind.severity) for finding in faulty.examination.findings]
     assert order == sorted(order)
 

@@ -73,7 +73,7 @@ def test_examples_are_drawn(page: str, name: str) -> None:
         assert np.asarray(picture).std() > 5
 
 
-def test_what_cannot_be_drawn_is_told_in_words(page: str) -> None:
+def test_what_cannot_be_drawn_is_described_as_text(page: str) -> None:
     shown = card(page, "annotation_category_unknown")
     assert "<img" not in shown
     assert "category_id 99" in shown

@@ -122,7 +122,7 @@ def test_a_folder_of_something_else_is_left_alone(faulty: FaultyDataset, tmp_pat
     assert (tmp_path / "photo.jpg").read_bytes() == b"precious"
 
 
-def test_what_somebody_put_beside_a_copy_is_not_lost(faulty: FaultyDataset, tmp_path: Path) -> None:
+def test_files_added_to_a_copy_are_not_lost(faulty: FaultyDataset, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     repair(faulty.files, faulty.index, copy)
     (copy / "notes.txt").write_text("mine")

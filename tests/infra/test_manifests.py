@@ -54,7 +54,7 @@ def test_train_job_has_only_fields_of_the_trainer_api() -> None:
     assert parsed.to_dict() == job
 
 
-def test_train_job_mounts_the_volume_of_the_base_and_its_own_parameters() -> None:
+def test_train_job_mounts_the_volume_of_the_base_and_its_parameters() -> None:
     job = documents(KUBERNETES / "train/trainjob.yaml")[0]
     [node] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     volumes = {volume["name"]: volume for volume in node["template"]["spec"]["template"]["spec"]["volumes"]}

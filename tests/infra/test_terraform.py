@@ -37,7 +37,7 @@ def test_is_valid(folder: Path) -> None:
     assert "The configuration is valid" in terraform(folder, "validate")
 
 
-def test_its_own_tests_pass(folder: Path) -> None:
+def test_the_tests_of_the_module_pass(folder: Path) -> None:
     output = terraform(folder, "test")
     runs = (SOURCE / "tests/plan.tftest.hcl").read_text().count('\nrun "')
     assert f"{runs} passed, 0 failed" in output

@@ -55,7 +55,7 @@ def test_every_task_runs_in_the_given_image_with_the_volume(compiled: Compiled) 
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
-def test_training_and_evaluation_get_what_is_asked_for(compiled: Compiled) -> None:
+def test_training_and_evaluation_get_the_requested_resources(compiled: Compiled) -> None:
     pipeline, platform = compiled
     for name, executor in pipeline["deploymentSpec"]["executors"].items():
         computes = name in ("exec-train", "exec-evaluate")

@@ -24,7 +24,7 @@ def pins(name: str) -> dict[str, Version]:
     return {canonicalize_name(part.name): Version(next(iter(part.specifier)).version) for part in requirements}
 
 
-def test_everything_asked_for_is_pinned_within_its_range() -> None:
+def test_every_requirement_is_pinned_within_its_range() -> None:
     """A package without a pin is whatever was published this morning."""
     pinned = pins("constraints.txt")
     optional = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]

@@ -358,7 +358,7 @@ def test_val_and_test_are_drawn_by_class(drawn: Path, tmp_path: Path) -> None:
     assert [sorted(ids) for ids in after] == [sorted(ids) for ids in before]
 
 
-def test_test_can_be_drawn_beside_a_given_val(drawn: Path, tmp_path: Path) -> None:
+def test_test_can_be_drawn_where_val_is_given(drawn: Path, tmp_path: Path) -> None:
     config = PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),), test_fraction=0.25)
     prepare(config, tmp_path / "dataset")
     counts = {name: split.images for name, split in read_report(tmp_path / "dataset").splits.items()}

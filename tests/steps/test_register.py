@@ -31,7 +31,7 @@ def run(
     return register(config or RegisterConfig(), *candidate, registry, output), output
 
 
-def test_a_registration_tells_version_verdict_and_lineage(make_candidate: MakeCandidate, registry: Path) -> None:
+def test_a_registration_holds_version_verdict_and_lineage(make_candidate: MakeCandidate, registry: Path) -> None:
     manifest, output = run(make_candidate, registry)
     candidate = make_candidate("a", 0.4)
     model, evaluation = Manifest.read(candidate.model, "model"), Manifest.read(candidate.evaluation, "evaluation")

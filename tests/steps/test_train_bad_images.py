@@ -69,7 +69,7 @@ def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images: Pa
     assert f"'{names[0]}' no such file" in log
 
 
-def test_a_run_that_a_bad_image_ended_goes_on_when_told_to_skip_it(with_bad_images: Path, tmp_path: Path) -> None:
+def test_a_run_that_a_bad_image_ended_resumes_with_skipping(with_bad_images: Path, tmp_path: Path) -> None:
     """Hours of training would be lost with the image."""
     settings = {"training": RECIPE.training.model_copy(update={**SHORT, "epochs": 1})}
     recipe = RECIPE.model_copy(update=settings)

@@ -260,7 +260,7 @@ def test_any_answer_is_an_answer(server: str, expected: bool) -> None:
     assert answers(server, timeout=0.5) is expected
 
 
-def test_settings_come_from_wandbs_own_variables(tmp_path: Path) -> None:
+def test_settings_come_from_the_variables_of_wandb(tmp_path: Path) -> None:
     environment = {"WANDB_MODE": "offline", "WANDB_PROJECT": "p", "WANDB_RUN_GROUP": "g", "WANDB_DIR": str(tmp_path)}
     settings = TrackingSettings.from_environment(environment)
     assert settings == TrackingSettings(mode="offline", project="p", group="g", folder=tmp_path)

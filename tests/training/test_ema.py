@@ -45,7 +45,7 @@ def test_weights_that_never_change_do_not_drift() -> None:
     assert torch.equal(ema.average["weight"], module.weight)
 
 
-def test_the_detectors_own_weights_come_back_after_validation() -> None:
+def test_the_weights_of_the_detector_come_back_after_validation() -> None:
     """Otherwise training would continue from the average."""
     module = nn.Linear(3, 3)
     ema = Ema(module, EmaConfig())

@@ -39,7 +39,7 @@ def test_images_of_unreasonable_sizes_can_be_drawn(size: tuple[int, int]) -> Non
     assert max(picture.size) <= 300
 
 
-def test_captions_of_one_place_do_not_cover_each_other() -> None:
+def test_captions_at_one_position_do_not_cover_each_other() -> None:
     """Several boxes around one object are common; overlapping captions would be unreadable."""
     one = draw_boxes(grey(200, 300), [Box((100, 60, 200, 160), 0, "first 0.90")], long_side=600)
     both = draw_boxes(

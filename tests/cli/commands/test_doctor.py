@@ -165,7 +165,7 @@ def test_several_sources_are_examined_as_one_split(
     assert "and '0/" in text
 
 
-def test_a_folder_of_annotation_files_is_not_taken_for_a_dataset(
+def test_a_folder_of_annotation_files_is_no_dataset(
     capsys: pytest.CaptureFixture[str], shapes: Path, trees: dict[str, Path], tmp_path: Path
 ) -> None:
     """Whoever has just unpacked a dataset names its folder, and needs to know what to name instead."""

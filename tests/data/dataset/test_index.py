@@ -45,7 +45,7 @@ def test_what_is_written_is_what_is_built(objects: AnnotationTable, tmp_path: Pa
         assert (tmp_path / "index" / f"{name}.npy").read_bytes() == stream.getvalue(), name
 
 
-def test_every_object_has_its_own_segmentation_and_label(objects: AnnotationTable) -> None:
+def test_every_object_has_its_segmentation_and_label(objects: AnnotationTable) -> None:
     arrays = build_index(IMAGES, objects, LABELS)
     assert arrays["object_offsets"].tolist() == [0, 5, 9, 9]
     assert arrays["annotation_ids"].tolist() == [1, 3, 5, 7, 20, 2, 4, 6, 21]

@@ -108,7 +108,7 @@ def test_lists_choose_the_images_of_each_split(voc: Path, tmp_path: Path) -> Non
         run(tmp_path, voc)
 
 
-def test_xml_files_beside_or_apart_from_their_images(voc: Path, tmp_path: Path) -> None:
+def test_xml_files_next_to_or_apart_from_their_images(voc: Path, tmp_path: Path) -> None:
     """Annotation tools write XML files anywhere, and the image's name into them."""
     apart = voc / "Annotations"
     (voc / "JPEGImages" / "b.jpg").rename(voc / "JPEGImages" / "photo.jpg")

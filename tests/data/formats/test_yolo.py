@@ -175,7 +175,7 @@ def test_a_missing_label_file_is_an_image_without_objects(yolo: Path, tmp_path: 
     assert findings(tmp_path) == {"label_file_missing": ["labels/train/c.txt"]}
 
 
-def test_labels_in_the_wrong_place_are_no_set_without_objects(yolo: Path, tmp_path: Path) -> None:
+def test_labels_in_the_wrong_folder_are_no_set_without_objects(yolo: Path, tmp_path: Path) -> None:
     (yolo / "labels").rename(yolo / "annotations")
     with pytest.raises(UserError, match=r"none of the 2 train images has a label file.*'labels/train/b.txt'"):
         run(tmp_path, yolo / "data.yaml")

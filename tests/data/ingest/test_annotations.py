@@ -117,7 +117,7 @@ def test_ids_are_unique_and_never_zero() -> None:
 @pytest.mark.parametrize(
     "lost", [{**GOOD, "bbox": [10, 20, 0, 4]}, {**GOOD, "category_id": 7}, MalformedRow("0 0.5 0.5", 1)]
 )
-def test_an_image_that_lost_all_its_objects_is_told_from_background(lost: Any) -> None:
+def test_an_image_that_lost_all_its_objects_is_distinguished_from_background(lost: Any) -> None:
     """It is trained on as if nothing were on it."""
     _, findings = read(lost, lost)
     (found,) = (finding for finding in findings.all() if finding.name == "image_emptied")

@@ -61,7 +61,7 @@ def test_a_class_with_two_images_is_on_both_sides(seed: int) -> None:
     assert {100 + label for label in range(5)} <= parts["train"]
 
 
-def test_classes_that_only_occur_beside_rarer_ones_are_on_both_sides() -> None:
+def test_classes_that_only_occur_with_rarer_ones_are_in_both_splits() -> None:
     """Handing out the rarest first puts all images of class 0 into train, one after the other."""
     classes = {0: {0, 1}, 1: {0, 1}, 2: {0, 2}, 3: {0, 2}, 4: {0, 3}, 5: {0, 3}}
     classes |= {number: {number} for number in range(10, 30)}
@@ -72,7 +72,9 @@ def test_classes_that_only_occur_beside_rarer_ones_are_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("stratify", [True, False])
-def test_the_order_of_images_does_not_matter_but_the_seed_does(long_tail: dict[int, set[int]], stratify: bool) -> None:
+def test_the_result_depends_on_the_seed_and_not_on_the_order_of_images(
+    long_tail: dict[int, set[int]], stratify: bool
+) -> None:
     numbers = list(long_tail)
     random.Random(1).shuffle(numbers)
     shuffled = {number: long_tail[number] for number in numbers}

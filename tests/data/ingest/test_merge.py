@@ -133,7 +133,7 @@ def test_what_lvis_says_of_images_keeps_its_classes_when_their_ids_change(
     assert verified == [([7], []), ([7], []), ([10], [1]), ([], [7])]
 
 
-def test_a_class_whose_annotation_was_dropped_is_not_taken_for_absent(
+def test_a_class_whose_annotation_was_dropped_is_not_verified_to_be_absent(
     first: SourceConfig, second: SourceConfig, tmp_path: Path
 ) -> None:
     """Detections of a dog that somebody annotated, if badly, would count as wrong; a second dog may be there too."""

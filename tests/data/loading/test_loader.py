@@ -134,7 +134,7 @@ def test_colours_change_and_nothing_else_does(train_split: Split, augmentation: 
 
 
 @every_kind
-def test_options_are_drawn_for_the_place_in_the_epoch_alone(train_split: Split, augmentation: Augmentation) -> None:
+def test_options_are_drawn_for_the_position_in_the_epoch_alone(train_split: Split, augmentation: Augmentation) -> None:
     """A run with other workers, or one that goes on after an interruption, would see other images."""
     both = augmentation.model_copy(update={"colour": COLOUR, "mosaic": MOSAIC})
     reference = augmented(train_split, both, with_masks=True)
@@ -277,7 +277,7 @@ def test_targets_belong_to_their_image(train_split: Split) -> None:
             assert target.labels.tolist() == record.labels.tolist()
 
 
-def test_masks_come_when_asked_for(train_split: Split) -> None:
+def test_masks_come_when_requested(train_split: Split) -> None:
     for images, targets in loader(train_split, with_masks=True).epoch(0):
         for target, size in zip(targets, images.padded_sizes, strict=True):
             assert target.masks is not None
@@ -302,7 +302,7 @@ def test_training_sample_leaves_out_crowds_and_clips(train_split: Split) -> None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_sees_the_batches_it_asks_for(dataset: Path, workers: int) -> None:
+def test_evaluation_sees_the_batches_it_requests(dataset: Path, workers: int) -> None:
     """Images in another order would be scored by the ground truth of their neighbours."""
     split = Split.open(dataset, "train")
     batches = [[4, 1], [0], [2, 3]]

@@ -34,7 +34,7 @@ class TwelveImages:
 SPLIT: Any = TwelveImages()
 
 
-def test_an_image_is_repeated_as_often_as_its_rarest_class_asks_for() -> None:
+def test_an_image_is_repeated_as_often_as_its_rarest_class_requires() -> None:
     """Objects must not count twice within an image, and factors are rounded up for each image, not for each class."""
     order = repeat_factor_images(SPLIT, 0.5).tolist()
     repeats = [order.count(image) for image in range(12)]
@@ -130,6 +130,6 @@ def test_one_setting_chooses_the_kind_whatever_the_recipe_has(
     assert LoaderConfig(sampling=before).override([f"sampling={assignment}"]).sampling == expected
 
 
-def test_a_wrong_kind_is_told_the_right_ones() -> None:
+def test_the_error_for_a_wrong_kind_lists_the_right_ones() -> None:
     with pytest.raises(UserError, match="'shuffle', 'repeat_factor', 'class_balanced'"):
         LoaderConfig().override(["sampling.kind=balanced"])

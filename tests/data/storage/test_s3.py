@@ -82,7 +82,7 @@ def test_a_dataset_on_s3_is_that_of_its_files_and_fetched_once(server: S3Server,
     assert set(server.requests.values()) == {1}, "what a worker fetched is there for the others"
 
 
-def test_a_store_that_is_not_ours_is_read_alike(
+def test_an_independent_s3_server_is_read_in_the_same_way(
     server: S3Server, drawn: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server of these tests implements our reading of S3's documentation; moto is an independent implementation."""

@@ -231,7 +231,7 @@ def test_tar_files_outside_the_folder_are_refused(packed: Path, tmp_path: Path) 
         Shards(packed)
 
 
-def test_a_tar_file_beside_images_is_no_shard(tmp_path: Path) -> None:
+def test_a_tar_file_next_to_images_is_no_shard(tmp_path: Path) -> None:
     """Who keeps the download beside what came out of it means the images."""
     (tmp_path / "images.tar").touch()
     assert is_sharded(tmp_path)
@@ -243,7 +243,7 @@ def test_a_tar_file_beside_images_is_no_shard(tmp_path: Path) -> None:
     assert not is_sharded(tmp_path / "train")
 
 
-def test_a_tar_file_that_was_packed_anew_gives_no_other_images(drawn: Path, packed: Path, tmp_path: Path) -> None:
+def test_a_tar_file_that_was_packed_again_gives_no_other_images(drawn: Path, packed: Path, tmp_path: Path) -> None:
     """Other images, or parts of them, are at the stored offsets: training would use them with wrong objects."""
     images = tmp_path / "images"
     images.mkdir()
@@ -302,7 +302,7 @@ def test_a_pipe_is_not_waited_for(packed: Path) -> None:
     assert caught.value.where == str(packed / "pipe.tar")
 
 
-def test_a_pipe_in_the_place_of_a_tar_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_instead_of_a_tar_file_is_not_waited_for(tmp_path: Path) -> None:
     """Training would hang silently. Tested in a separate process, which can be killed if it does."""
     os.mkfifo(tmp_path / "a.tar")
     process = multiprocessing.get_context("spawn").Process(target=require_unreadable, args=(tmp_path / "a.tar",))

@@ -29,7 +29,7 @@ def four(*, has_segmentation: bool = True) -> list[LazySample]:
     ]
 
 
-def test_every_object_lies_on_its_own_pixels() -> None:
+def test_every_object_lies_on_its_pixels() -> None:
     """Boxes, labels and masks that went elsewhere than the pixels would teach nonsense in every fourth image."""
     seen = set()
     for seed in range(40):
@@ -55,7 +55,7 @@ def test_objects_with_boxes_only_get_the_boxes_of_their_segmentations() -> None:
         np.testing.assert_allclose(has_segmentation.boxes, plain.boxes, atol=1)
 
 
-def test_where_only_boxes_are_wanted_they_are_the_same_and_no_mask_is_made() -> None:
+def test_without_masks_the_boxes_are_the_same_and_no_mask_is_made() -> None:
     """The masks of a crowded scene are hundreds of megabytes, in every loader process, to be thrown away."""
     for seed in range(20):
         images = four(has_segmentation=False)

@@ -24,7 +24,7 @@ def test_maps_have_the_stated_strides_and_channels() -> None:
     assert [tuple(x.shape) for x in ChannelMapper(config.out_channels, 16, groups=4)(maps)][-1] == (2, 16, 2, 2)
 
 
-def test_stages_that_nobody_uses_are_not_built() -> None:
+def test_unused_stages_are_not_built() -> None:
     model = Swin(tiny_swin(out_stages=(0, 2)))
     assert [tuple(x.shape[1:]) for x in model(torch.randn(1, 3, 32, 48))] == [(8, 8, 12), (32, 2, 3)]
     unused = [

@@ -57,7 +57,7 @@ def test_features_are_timms() -> None:
         torch.testing.assert_close(found, expected)
 
 
-def test_layers_that_nobody_uses_are_not_built() -> None:
+def test_unused_layers_are_not_built() -> None:
     backbone = build_backbone(TimmConfig(name="test_convnext", out_strides=(4, 8)))
     whole = {f"model.{name}" for name in timm.create_model("test_convnext").state_dict()}
     assert {".".join(name.split(".")[1:3]) for name in whole - set(backbone.state_dict())} == {

@@ -71,7 +71,7 @@ def test_only_global_blocks_look_beyond_their_window(everywhere: bool) -> None:
     assert torch.equal(difference, torch.ones_like(expected) if everywhere else expected)
 
 
-def test_an_image_that_does_not_fit_the_canvas_is_the_users_to_mend() -> None:
+def test_an_image_that_does_not_fit_the_canvas_is_a_user_error() -> None:
     """Tokens would be turned by the angles of other cells, or by none."""
     model = build(canvas=64)
     assert tuple(model(torch.randn(1, 3, 64, 64))[0].shape) == (1, 16, 4, 4)

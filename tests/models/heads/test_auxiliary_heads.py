@@ -47,7 +47,7 @@ def test_any_number_of_objects_can_be_learnt(heads: Heads, targets: list[Target]
         assert losses["rpn.box"] == losses["roi.giou"] == losses["atss.giou"] == 0
 
 
-def test_divisors_are_asked_for_whatever_the_objects(heads: Heads) -> None:
+def test_divisors_are_requested_whatever_the_objects(heads: Heads) -> None:
     """Under accumulation divisors are replayed in order: one that is left out would shift all others."""
     counts = []
     for targets in ([target(), target()], [target((10, 10, 50, 40)), target((0, 0, 90, 60))]):
