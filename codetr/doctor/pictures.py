@@ -21,6 +21,7 @@ _OUTSIDE = 245  # grey of what lies beyond the border of an image
 
 T = TypeVar("T", bound=np.generic)
 Bounds = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of the image; may exceed it."""
 
 
 def draw_example(example: Example, splits: Mapping[str, Split]) -> bytes | None:

@@ -50,7 +50,8 @@ FEDERATED_ARRAYS = {
 }
 """Further arrays, only where an image lists verified classes, as in LVIS."""
 
-_PREPARE_AGAIN = "Run `codetr prepare` again."
+PREPARE_AGAIN = "Run `codetr prepare` again."
+"""What to do about a damaged or changed file of a dataset."""
 
 
 def open_index(folder: Path) -> dict[str, NDArray[Any]]:
@@ -80,7 +81,7 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         ends.append(("shard_name_offsets", len(arrays["shard_names"])))
     fits = all(len(arrays[name]) == length for name, length in lengths.items())
     if not fits or any(not len(arrays[name]) or arrays[name][-1] != end for name, end in ends):
-        raise UserError("the arrays of this index do not fit together", where=str(folder), hint=_PREPARE_AGAIN)
+        raise UserError("the arrays of this index do not fit together", where=str(folder), hint=PREPARE_AGAIN)
     return arrays
 
 
@@ -94,10 +95,10 @@ def _open(folder: Path, described: Mapping[str, str]) -> dict[str, NDArray[Any]]
     arrays = {}
     for name, description in described.items():
         path = folder / f"{name}.npy"
-        array = arrays[name] = map_array(path, hint=_PREPARE_AGAIN)
+        array = arrays[name] = map_array(path, hint=PREPARE_AGAIN)
         dtype, *axes = description.partition(":")[0].replace(",)", ")").split(" ", maxsplit=1)
         expected = len("".join(axes).split(",")) if axes else 1
         if array.dtype != np.dtype(dtype) or array.ndim != expected:
             problem = f"has {array.dtype} in {array.ndim} axes, expected {dtype} in {expected}"
-            raise UserError(problem, where=str(path), hint=_PREPARE_AGAIN)
+            raise UserError(problem, where=str(path), hint=PREPARE_AGAIN)
     return arrays

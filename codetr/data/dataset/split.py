@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import as_list, read_classes
-from codetr.data.dataset.index import object_images, open_index
+from codetr.data.dataset.index import PREPARE_AGAIN, object_images, open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import decode
@@ -109,7 +109,7 @@ class ImageRecord:
             raise BadImageError(problem, where=where) from None
         if image.shape[:2] != (self.height, self.width):
             problem = f"is {image.shape[1]}x{image.shape[0]}, was {self.width}x{self.height} when prepared"
-            raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
+            raise BadImageError(problem, where=where, hint=PREPARE_AGAIN)
         return image
 
     def _content(self, where: str) -> bytes:
@@ -121,14 +121,11 @@ class ImageRecord:
             # The digest would find this too, but could not say what has changed.
             if (size := self.path.stat().st_size) != self.file_size:
                 problem = f"has {size} bytes, had {self.file_size} when prepared"
-                raise BadImageError(problem, where=where, hint=_PREPARE_AGAIN)
+                raise BadImageError(problem, where=where, hint=PREPARE_AGAIN)
             content = self.path.read_bytes()
         # The file may be another valid image, which the annotations do not belong to.
         require_digest(content, self.digest, where)
         return content
-
-
-_PREPARE_AGAIN = "Run `codetr prepare` again."
 
 
 class Split:
