@@ -79,9 +79,11 @@ def open_index(folder: Path) -> dict[str, NDArray[Any]]:
         arrays |= _open(folder, tar.ARRAYS)
         lengths |= tar.shard_lengths(arrays)
         ends.append(("shard_name_offsets", len(arrays["shard_names"])))
-    fits = all(len(arrays[name]) == length for name, length in lengths.items())
-    if not fits or any(not len(arrays[name]) or arrays[name][-1] != end for name, end in ends):
-        raise UserError("the arrays of this index do not fit together", where=str(folder), hint=PREPARE_AGAIN)
+    wrong = [name for name, length in lengths.items() if len(arrays[name]) != length]
+    wrong += [name for name, end in ends if not len(arrays[name]) or arrays[name][-1] != end]
+    if wrong:
+        problem = f"the arrays of this index do not fit together: '{wrong[0]}' and the others"
+        raise UserError(problem, where=str(folder), hint=PREPARE_AGAIN)
     return arrays
 
 
