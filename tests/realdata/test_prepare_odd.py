@@ -18,7 +18,7 @@ from codetr.steps.prepare import prepare
 
 # What is refused, and a part of what the error says.
 REFUSED = {
-    "all_crowd": "no usable annotation: of 2 listed, 2 were kept, and those are crowds",
+    "all_crowd": "no usable annotation: of 2 listed, the 2 kept are crowds",
     "binary": "is not utf-8 text (byte 3)",
     "deep_nesting": "is nested too deeply",
     "duplicate_category_ids": "category id 2 is listed twice, as 'WBC' and as 'other'",
