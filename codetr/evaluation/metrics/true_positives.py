@@ -1,8 +1,9 @@
 """The matches that a report is about: over objects of all sizes, with the decision at IoU 0.50 for every object.
 
 Counts at the operating point, the error analysis, pictures, overlays and the tracker's images all read it. AP and AR,
-at all IoU thresholds and object sizes, come from the same `Matching` (`precision_recall`, `match_table`). It holds at any score threshold: matching is greedy from the
-highest score down, so leaving out the detections below a threshold does not change the matches of the others.
+at all IoU thresholds and object sizes, come from the same `Matching` (`precision_recall`, `match_table`). The decision
+holds at any score threshold: matching is greedy from the highest score down, so leaving out the detections below a
+threshold does not change the matches of the others.
 """
 
 from __future__ import annotations
