@@ -18,7 +18,7 @@ LOCK := requirements/constraints.txt
 SAMPLE := data/sample
 export WANDB_DIR ?= .
 
-.PHONY: help demo test fast lint format docs build dvc-dependencies clean
+.PHONY: help demo test coverage fast lint format docs build dvc-dependencies clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -33,7 +33,10 @@ demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train
 
 test: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## install what the tests need, then lint and run them all
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 --cov $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 $(PYTEST_ARGS)
+
+coverage: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## branch coverage of core, registry, pipelines and DAGs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --cov tests/core tests/registry tests/pipelines tests/dags
 
 fast: $(BIN)/.dev ## the tests marked `fast`: under a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m fast $(PYTEST_ARGS)
