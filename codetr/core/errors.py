@@ -8,6 +8,7 @@ therefore always means a defect of codetr itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from codetr.core.exit_codes import ExitCode
@@ -40,6 +41,14 @@ class RunFailed(ReportedError):  # noqa: N818, it names an end of a run, as sche
     """A run that failed although its input is right: a server is away, time ran out, a process was lost."""
 
     exit_code = ExitCode.FAILED
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none or making the message fails."""
+    text = ""
+    with suppress(Exception):
+        text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from codetr.core.errors import first_line
 from codetr.core.files import read_json, write_json
 from codetr.tracking.boxed_images import BoxedImage, wandb_image
 from codetr.tracking.settings import TrackingSettings, answers, has_credentials
@@ -247,7 +248,7 @@ class Tracker:
             try:
                 task()
             except (Exception, SystemExit) as error:
-                self._warn(f"{type(error).__name__}: {_first_line(error)}")
+                self._warn(f"{type(error).__name__}: {first_line(error)}")
 
     def _identify(self, identity: Path | None) -> str:
         """Return the run's id, stored in `identity` or new."""
@@ -302,7 +303,7 @@ class Tracker:
                         self._run, self._online = begin("online"), True
                         return
                     except Exception as error:
-                        reason = f"cannot be used ({_first_line(error)})"
+                        reason = f"cannot be used ({first_line(error)})"
                         # The service still holds the run's id; only a new service can open it on disk.
                         wandb.teardown()
                 else:
@@ -319,10 +320,6 @@ class Tracker:
             self._run.finish(exit_code=exit_code)
         # Otherwise wandb does this when Python exits, without a time limit.
         wandb.teardown()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _alias(digest: str) -> str:

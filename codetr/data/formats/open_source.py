@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from codetr.core.errors import UserError
+from codetr.core.errors import UserError, first_line
 from codetr.core.files import sha256_file
 from codetr.data.config import SourceConfig
 from codetr.data.formats import voc, yolo
@@ -157,7 +156,7 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
             Repo.get(repo if "://" in repo else str(Path(repo).expanduser()), path, out=str(target), rev=rev)
         # DVC raises exceptions of Git and of the storage too, whose common base is Exception.
         except Exception as error:
-            problem = f"'{path}' cannot be fetched: {_first_line(error)}"
+            problem = f"'{path}' cannot be fetched: {first_line(error)}"
             hint = "Check the path, the revision, and that `dvc pull` works there."
             raise UserError(problem, where=where, hint=hint) from None
     if fetched_images is not None:
@@ -176,10 +175,3 @@ def _refuse_outside(path: str, where: str) -> None:
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
         raise UserError(f"'{path}' must be relative to the repository and inside it", where=where)
-
-
-def _first_line(error: Exception) -> str:
-    text = ""
-    with suppress(Exception):
-        text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -55,7 +55,7 @@ def load_backbone(backbone: Backbone, source: str) -> None:
     backbone.load_state_dict(given)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     # For a file that is not PyTorch's, the message of its KeyError is meaningless.
     if isinstance(error, KeyError) or not str(error):
         return "it is not a PyTorch file"
@@ -71,7 +71,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError("no such file", where=str(path), hint="Correct backbone_weights.") from None
     except (OSError, SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"cannot be read as weights: {_first_line(error)}",
+            f"cannot be read as weights: {_reason(error)}",
             where=str(path),
             hint="Give a .safetensors file, or a .pth file with a state dict.",
         ) from None
