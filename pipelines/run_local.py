@@ -16,7 +16,7 @@ from kfp import local
 
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
-from codetr.core.failure_file import VARIABLE, Failure, read_failure
+from codetr.core.failure_file import FAILURE_FILE_VARIABLE, Failure, read_failure
 from codetr.core.files import read_json, write_json
 from codetr.core.manifest import FolderKind, Manifest
 from codetr.core.parent_watch import tied_children
@@ -82,7 +82,7 @@ def run_local(
         task.ClearField("retry_policy")
     with tempfile.TemporaryDirectory() as folder:
         failure = Path(folder) / "failure.json"
-        os.environ[VARIABLE] = str(failure)
+        os.environ[FAILURE_FILE_VARIABLE] = str(failure)
         try:
             with tied_children():
                 done = pipeline(
@@ -95,7 +95,7 @@ def run_local(
         except RuntimeError as error:
             raise step_error(re.sub(r"\x1b\[\d+m", "", str(error)).rstrip("."), read_failure(failure)) from None
         finally:
-            del os.environ[VARIABLE]
+            del os.environ[FAILURE_FILE_VARIABLE]
     return LocalRun(**{name: Path(done.outputs[name].path) for name in LocalRun.__dataclass_fields__})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from codetr.core.files import read_json, write_json
 from codetr.core.settings import Settings
 
-VARIABLE = "CODETR_FAILURE_FILE"
+FAILURE_FILE_VARIABLE = "CODETR_FAILURE_FILE"
 
 
 class Failure(Settings):
@@ -32,7 +32,7 @@ def write_failure(exit_code: int, message: str) -> None:
 
     The first report of a failure is the one of the process that failed; those of its parents follow.
     """
-    name = os.environ.get(VARIABLE)
+    name = os.environ.get(FAILURE_FILE_VARIABLE)
     if name and not Path(name).exists():
         write_json(Path(name), Failure(exit_code=exit_code, message=message).model_dump())
 

@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-VARIABLE = "CODETR_PARENT"
+PARENT_VARIABLE = "CODETR_PARENT"
 """Environment variable: the id of the process whose end ends the process that is started with it."""
 
 GRACE = 120
@@ -54,14 +54,14 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def tied_children() -> Iterator[None]:
     """Tie the processes that are started inside the block to this process, if they call `watch_parent`."""
-    previous = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(os.getpid())
+    previous = os.environ.get(PARENT_VARIABLE)
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
     try:
         yield
     finally:
-        del os.environ[VARIABLE]
+        del os.environ[PARENT_VARIABLE]
         if previous is not None:
-            os.environ[VARIABLE] = previous
+            os.environ[PARENT_VARIABLE] = previous
 
 
 def watch_parent() -> None:
@@ -69,7 +69,7 @@ def watch_parent() -> None:
 
     Processes that this one starts do not inherit the tie.
     """
-    ancestor = os.environ.pop(VARIABLE, None)
+    ancestor = os.environ.pop(PARENT_VARIABLE, None)
     if ancestor is not None:
         watch(int(ancestor), stop)
     elif "TORCHELASTIC_RUN_ID" in os.environ:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.core.parent_watch import VARIABLE, is_ancestor, parent_by_ps, parent_of, tied_children
+from codetr.core.parent_watch import PARENT_VARIABLE, is_ancestor, parent_by_ps, parent_of, tied_children
 from tests.support.paths import ROOT
 from tests.support.process_trees import ProcessTree, wait_for
 
@@ -66,14 +66,14 @@ def test_ps_and_proc_agree() -> None:
 
 
 def test_children_are_tied_inside_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setenv(PARENT_VARIABLE, "1")
     with tied_children():
-        assert os.environ[VARIABLE] == str(os.getpid())
-    assert os.environ[VARIABLE] == "1"
-    monkeypatch.delenv(VARIABLE)
+        assert os.environ[PARENT_VARIABLE] == str(os.getpid())
+    assert os.environ[PARENT_VARIABLE] == "1"
+    monkeypatch.delenv(PARENT_VARIABLE)
     with tied_children():
         pass
-    assert VARIABLE not in os.environ
+    assert PARENT_VARIABLE not in os.environ
 
 
 @pytest.mark.process
@@ -115,7 +115,7 @@ def test_a_process_that_starts_after_its_parent_has_ended_ends(tmp_path: Path) -
     orphan = ProcessTree.of_command(
         [sys.executable, "-m", "codetr", "sample-data", str(tmp_path / "data"), "--images", "100000"],
         log=tmp_path / "log.txt",
-        environment={**ENVIRONMENT, VARIABLE: str(ended.pid)},
+        environment={**ENVIRONMENT, PARENT_VARIABLE: str(ended.pid)},
     )
     try:
         end = time.monotonic() + 60

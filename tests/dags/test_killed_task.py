@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codetr.core.parent_watch import VARIABLE
+from codetr.core.parent_watch import PARENT_VARIABLE
 from tests.support.paths import ROOT
 from tests.support.pipelines.airflow import airflow_environment, airflow_program
 from tests.support.pipelines.airflow_tasks import task_server
@@ -21,7 +21,7 @@ DAG = ROOT / "dags/retrain.py"
 
 def test_the_dag_and_codetr_agree_on_the_variable() -> None:
     """The DAG cannot import it: Airflow's environment has no codetr."""
-    assert f'"{VARIABLE}": str(os.getpid())' in DAG.read_text()
+    assert f'"{PARENT_VARIABLE}": str(os.getpid())' in DAG.read_text()
 
 
 @pytest.mark.process

@@ -14,7 +14,7 @@ import pytest
 from codetr.cli import main as codetr_main
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
-from codetr.core.failure_file import VARIABLE, Failure
+from codetr.core.failure_file import FAILURE_FILE_VARIABLE, Failure
 from codetr.distributed.signals import PreemptedError
 from codetr.registry.store import Registry
 from pipelines.__main__ import main as pipelines_main
@@ -116,7 +116,7 @@ def test_a_mistake_that_a_step_finds_ends_a_local_run_as_a_mistake(
     """The real runner and the real step: the last line is the step's message, which Airflow shows."""
     params = tmp_path / "params.yaml"
     params.write_text(json.dumps({"prepare": {"train": {"annotations": "missing.json"}}, "train": {"recipe": "tiny"}}))
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(FAILURE_FILE_VARIABLE, raising=False)
     folders = ["--output", str(tmp_path / "out"), "--registry", str(tmp_path / "registry")]
     assert end(pipelines_main, monkeypatch, "run-local", "--params", str(params), *folders) == 2
     last = capfd.readouterr().err.strip().splitlines()[-1]

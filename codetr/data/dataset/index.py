@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from codetr.core.array_files import map_array
 from codetr.core.errors import UserError
 from codetr.data.storage import tar
+from codetr.data.storage.image_error import PREPARE_AGAIN
 
 ARRAYS = {
     # Per image, n of them.
@@ -49,9 +50,6 @@ FEDERATED_ARRAYS = {
     "ignored": "bool (m,): marked with `ignore`, which LVIS's metrics use",
 }
 """Further arrays, only where an image lists verified classes, as in LVIS."""
-
-PREPARE_AGAIN = "Run `codetr prepare` again."
-"""What to do about a damaged or changed file of a dataset."""
 
 
 def open_index(folder: Path) -> dict[str, NDArray[Any]]:

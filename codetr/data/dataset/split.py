@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.data.dataset.classes import as_list, read_classes
-from codetr.data.dataset.index import PREPARE_AGAIN, object_images, open_index
+from codetr.data.dataset.index import object_images, open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import decode
-from codetr.data.storage.image_error import BadImageError
+from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
 from codetr.data.storage.image_store import ImageRoot, read_cached, require_digest
 from codetr.data.storage.s3 import SCHEME, S3Address, StorageError
 from codetr.data.storage.tar import Member, is_sharded, read_member, shard_path, stored_member

@@ -11,7 +11,7 @@ from typing import Protocol
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
-from codetr.data.storage.image_error import BadImageError
+from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.tar import Member, Shards, is_sharded
@@ -133,8 +133,8 @@ def read_cached(address: S3Address, digest: str) -> bytes:
 def require_digest(content: bytes, digest: str, where: str) -> None:
     """Raise `BadImageError` unless an image's content is the one that was prepared."""
     if sha256_bytes(content) != digest:
-        hint = "Run `codetr prepare` again."
-        raise BadImageError("has other content than when the dataset was prepared", where=where, hint=hint)
+        problem = "has other content than when the dataset was prepared"
+        raise BadImageError(problem, where=where, hint=PREPARE_AGAIN)
 
 
 def _require_file_size(file_size: int, path: str) -> None:
