@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from codetr.weights.model_folder import ModelInfo
 from codetr.weights.official.checkpoint_file import OfficialCheckpoint
 from codetr.weights.official.config_text import parse_config_text
 from codetr.weights.official.detector_config import read_official_config
-from codetr.weights.official.key_names import official_report
+from codetr.weights.official.key_names import OfficialKeys
 from codetr.weights.official.preprocess_config import read_official_preprocess
 from codetr.zoo.recipe import Recipe
 
@@ -147,7 +148,13 @@ def find_configuration(checkpoint: OfficialCheckpoint, where: str) -> ModelConfi
 
 def fits(config: DetectorConfig, weights: Mapping[str, Tensor]) -> bool:
     """Return whether official weights have exactly the keys and shapes of a detector with this configuration."""
-    return official_report(meta_detector(config), weights).fits
+    return _official_keys(config).compare(weights).fits
+
+
+@cache
+def _official_keys(config: DetectorConfig) -> OfficialKeys:
+    """Build each detector once: all recipes together take seconds, and every conversion needs them."""
+    return OfficialKeys.of(meta_detector(config))
 
 
 def _stored_configurations(meta: Mapping[str, Any], classes: int) -> Iterator[ModelConfiguration]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -120,21 +121,38 @@ def renamed_weights(
     Raises:
         UserError: weights are missing, unexpected or have another shape; all of them are listed.
     """
-    official_report(detector, state_dict).require_match(where)
+    OfficialKeys.of(detector).compare(state_dict).require_match(where)
     return {
         name: state_dict[official_name(name, detector.config)].to(value.dtype)
         for name, value in detector.state_dict().items()
     }
 
 
-def official_report(detector: CoDETR, state_dict: Mapping[str, Tensor]) -> KeyReport:
-    """Compare weights under official names with those of the detector; non-persistent buffers may be missing."""
-    config = detector.config
-    expected = {official_name(name, config): value for name, value in detector.state_dict().items()}
-    for name, value in non_persistent_buffers(detector).items():
-        if (official := official_name(name, config)) in state_dict:
-            expected[official] = value
-    return KeyReport.compare(expected, state_dict)
+@dataclass(frozen=True)
+class OfficialKeys:
+    """The tensors of official weights of one detector, by official name.
+
+    Attributes:
+        required: parameters and persistent buffers.
+        optional: non-persistent buffers, which may be missing.
+    """
+
+    required: dict[str, Tensor]
+    optional: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, detector: CoDETR) -> Self:
+        """Return the tensors of a detector."""
+        config = detector.config
+        return cls(
+            {official_name(name, config): value for name, value in detector.state_dict().items()},
+            {official_name(name, config): value for name, value in non_persistent_buffers(detector).items()},
+        )
+
+    def compare(self, weights: Mapping[str, Tensor]) -> KeyReport:
+        """Compare weights under official names with these, by key and shape."""
+        optional = {name: value for name, value in self.optional.items() if name in weights}
+        return KeyReport.compare(self.required | optional, weights)
 
 
 def to_official(detector: CoDETR) -> dict[str, Tensor]:
