@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,7 @@ from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
 from codetr.steps.prepare import prepare
 from tests.support.models.small_models import NAMES, write_dataset, write_model
-from tests.support.paths import ROOT
+from tests.support.training.ranks import run_on_ranks
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
 MORE_VIEWS = {"tta": TTAConfig(scales=(1.0, 0.8)), "tiles": TilesConfig(size=50)}
@@ -118,21 +115,16 @@ def test_processes_do_not_change_a_byte(
 ) -> None:
     """Five images in batches of two on two processes: neither the last batch nor the images divide evenly."""
     config = CONFIG.model_copy(update=changes)
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\n"
+    output = tmp_path / "work" / "evaluation"
+    script = (
+        "from pathlib import Path\n"
         "from codetr.steps.evaluate import EvaluateConfig, evaluate\n"
-        f"evaluate(EvaluateConfig.parse({config.model_dump()}), *map(Path, sys.argv[1:]))\n"
+        f"config = EvaluateConfig.parse({config.model_dump()})\n"
+        f"evaluate(config, *map(Path, {[str(model), str(dataset), str(output)]}))\n"
     )
-    output = tmp_path / "evaluation"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled"}
-    done = subprocess.run(
-        [*command, str(model), str(dataset), str(output)], check=False, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_ranks(script, 2, tmp_path / "run.py")
     assert contents(output) == contents(request.getfixturevalue(expected))
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert list(output.parent.iterdir()) == [output], "nothing temporary is left"
 
 
 def test_the_evaluation_set_is_the_ground_truth_and_nothing_else(

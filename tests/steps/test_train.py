@@ -87,7 +87,7 @@ def test_two_processes_stopped_and_killed_end_with_the_same_bits(
     assert f"step {int(saved.removeprefix('step-'))};" in log, "the checkpoint is of the step it stopped after"
 
     with started(broken, dataset, processes=2) as process:
-        wait_for_step(broken, 7, process)
+        wait_for_step(broken, 4, process)
         kill(process)
     code, log = finish(broken, dataset, processes=2)
     assert code == 0, log

@@ -61,7 +61,7 @@ def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images: Pa
 
     divided = {"training": short["training"].model_copy(update={"accumulate": 1}), "loader": skip}
     with started(tmp_path, with_bad_images, processes=2, **divided) as process:
-        wait_for_step(tmp_path, 5, process)
+        wait_for_step(tmp_path, 3, process)
         kill(process)
     code, log = finish(tmp_path, with_bad_images, processes=2, **divided)
     assert code == 0, log

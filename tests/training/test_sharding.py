@@ -153,8 +153,8 @@ def check_validation(group: Processes) -> None:
 
 
 # Few tensors: a sharded run's checkpoint takes an exchange for each of them.
-CONFIG = config_with("co_deformable", None).changed(
-    [("rpn", None), ("roi", None), ("query.transformer.decoder_layers", 1)]
+CONFIG = config_with("co_deformable", VIT.model_copy(update={"depth": 1, "global_blocks": (0,)})).changed(
+    [("rpn", None), ("roi", None), ("atss", None), ("query.transformer.decoder_layers", 1)]
 )
 NEVER = 10**9
 TRAINING = TrainingConfig(

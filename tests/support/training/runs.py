@@ -41,13 +41,14 @@ RECIPE = Recipe(
     ),
 )
 
-IMAGES = 16
+IMAGES, VALIDATION_IMAGES = 8, 4
 SHORT = {"validate_every": 0, "schedule": ScheduleConfig()}
 
 
 def drawn_dataset(folder: Path) -> Path:
     """A dataset of shapes, `IMAGES` of them to train on, prepared within `folder`."""
-    draw_sample_data(folder / "shapes", IMAGES + 4, val_fraction=0.2, sides=(64, 96), objects=(1, 3))
+    total = IMAGES + VALIDATION_IMAGES
+    draw_sample_data(folder / "shapes", total, val_fraction=VALIDATION_IMAGES / total, sides=(64, 96), objects=(1, 3))
     sources = {
         split: SourceConfig(
             annotations=str(folder / "shapes" / split / "annotations.json"),
