@@ -1,0 +1,27 @@
+"""Exceptions of commands as errors to report: what a person or the system caused is a message, a defect a traceback."""
+
+from __future__ import annotations
+
+from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.os_errors import reported_os_error
+
+
+def reported_error(error: Exception) -> ReportedError | None:
+    """Return an exception of a command as an error to report without a traceback; None for a defect."""
+    if isinstance(error, ReportedError):
+        return error
+    if isinstance(error, OSError):
+        return reported_os_error(error)
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return UserError("a path holds a NUL character", hint="Correct the path in the settings or the options.")
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        # PyTorch raises this at an arbitrary line of the main process when the system kills a loader process.
+        hint = "Is memory, or the shared memory of the container, too small? Training resumes from its checkpoint when "
+        hint += "started again; fewer workers (loader.workers, for evaluate workers) need less."
+        return RunFailed(f"a process that loads images was killed: {error}", hint=hint)
+    # Of the command-line parser, which would print an option as it was given, with control characters. Typer has a
+    # parser of its own since 0.26 and Click's before, with the same attributes.
+    if show := getattr(error, "format_message", None):
+        context = getattr(error, "ctx", None)
+        return UserError(show(), hint=f"`{context.command_path if context else 'codetr'} --help` lists the options.")
+    return None
