@@ -128,7 +128,7 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
     try:
         from dvc.repo import Repo
     except ImportError:
-        hint = "Install it: pip install 'codetr[dvc]'."
+        hint = 'In the repository of codetr: pip install ".[dvc]".'
         raise UserError("a DVC repository is given, but DVC is not installed", where=repo, hint=hint) from None
     where = f"{repo}@{rev}" if rev else repo
     if "://" not in repo and "@" not in repo and not Path(repo).expanduser().is_dir():

@@ -196,7 +196,7 @@ def _client() -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
-        hint = "Install it: pip install 'codetr[s3]'."
+        hint = 'In the repository of codetr: pip install ".[s3]".'
         raise StorageError("reading files on S3 needs boto3, which is not installed", hint=hint) from None
     environment = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     key = (os.getpid(), *environment)
