@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
+
+_TEMPORARY = re.compile(r"(^|/)\.([^/]+)\.[a-z0-9_]{8}\.(?:tmp|old)(?=/|$)")
 
 _SPACE = "Free some space, then run the same command again."
 _RETRY = "Run the same command again when the system has recovered."
@@ -78,7 +81,10 @@ def reported_os_error(error: OSError) -> ReportedError | None:
 
 
 def path_text(name: object) -> str:
-    """Return the file name of an `OSError` as text: a path, bytes, or the number of a descriptor."""
-    if isinstance(name, bytes):
-        return os.fsdecode(name)
-    return f"file descriptor {name}" if isinstance(name, int) else str(name)
+    """Return the file name of an `OSError` as text: a path, bytes, or the number of a descriptor.
+
+    The temporary beside a result is named as the result.
+    """
+    if isinstance(name, int):
+        return f"file descriptor {name}"
+    return _TEMPORARY.sub(r"\1\2", os.fsdecode(name) if isinstance(name, bytes) else str(name))

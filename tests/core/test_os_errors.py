@@ -47,3 +47,9 @@ def test_an_error_of_a_library_is_a_defect(error: OSError) -> None:
 def test_both_paths_of_a_rename_are_named() -> None:
     error = OSError(errno.EXDEV, "Invalid cross-device link", b"a\xe9", None, "b")
     assert "a\\udce9 -> b" in str(reported_os_error(error))
+
+
+def test_a_temporary_is_named_as_the_result_beside_it() -> None:
+    """Nobody knows `.model.k3x9_a2b.tmp`, and it is gone when the message is read."""
+    error = OSError(errno.ENOSPC, "No space left on device", "outputs/.model.k3x9_a2b.tmp/model.safetensors")
+    assert str(reported_os_error(error)).startswith("outputs/model/model.safetensors: ")
