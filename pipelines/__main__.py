@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from codetr.cli.arguments import checked_arguments
 from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.reported import reported_error
 from codetr.cli.streams import keep_running_without_log
@@ -104,7 +105,7 @@ def main() -> None:
     keep_running_without_log()
     show_safely()
     try:
-        code = app(standalone_mode=False)
+        code = app(args=checked_arguments(sys.argv[1:]), standalone_mode=False)
         sys.stdout.flush()
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("kfp", "kfp_server_api"):

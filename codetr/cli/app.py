@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from codetr.cli.arguments import checked_arguments
 from codetr.cli.commands import registry
 from codetr.cli.commands.compare import compare
 from codetr.cli.commands.convert import convert
@@ -110,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     keep_running_without_log()
     show_safely()
     try:
+        given = checked_arguments(given)
         # `obj` is what commands see as `context.obj`: they may have to start themselves again on several processes.
         code = app(args=given, prog_name="codetr", obj=given, standalone_mode=False)
         sys.stdout.flush()

@@ -14,6 +14,12 @@ def reported_error(error: Exception) -> ReportedError | None:
         return reported_os_error(error)
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return UserError("a path holds a NUL character", hint="Correct the path in the settings or the options.")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib
+        hint = "Give the path of the folder, or ./~name for a file of this name."
+        return UserError("a path begins with ~ and the name of no user", hint=hint)
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # of pathlib before Python 3.13
+        hint = "Remove the links, or give another path."
+        return UserError(str(error).replace("Symlink loop from", "symbolic links form a circle:"), hint=hint)
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         # PyTorch raises this at an arbitrary line of the main process when the system kills a loader process.
         hint = "Is memory, or the shared memory of the container, too small? Training resumes from its checkpoint when "

@@ -7,10 +7,13 @@ by the next one of the same result.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +41,17 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on error it is removed."""
+    """Yield a temporary path beside `path`; on success it replaces `path`, on error it is removed.
+
+    A device or a pipe at `path`, e.g. /dev/stdout, is not replaced: it is written.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            content = Path(folder) / path.name
+            yield content
+            with content.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return
     remove_leftovers_once(path)
     with temporary_file(path) as temporary:
         yield temporary
@@ -58,6 +71,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     An existing folder at `path` is replaced as a whole; it stays untouched when the body fails. Where the system can,
     the two are exchanged in one step, so that there is a result at `path` at any time.
     """
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     remove_leftovers(path)
     with temporary_directory(path) as temporary:
         temporary.chmod(0o755)

@@ -62,5 +62,5 @@ def train(
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    work = checkpoints or output.with_name(f"{output.name}.checkpoints")
+    work = checkpoints or Path(f"{output}.checkpoints")
     show_step(run(TrainConfig(recipe=chosen), dataset, output, work), output)
