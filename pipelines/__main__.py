@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from codetr.cli.arguments import checked_arguments
 from codetr.cli.option_groups import expand_option_groups
+from codetr.cli.reported import reported_error
+from codetr.cli.streams import keep_running_without_log
 from codetr.core.errors import ReportedError, UserError
+from codetr.core.exit_codes import ExitCode
 from codetr.core.parent_watch import watch_parent
+from codetr.core.text import show_safely
 from pipelines.arguments import step_arguments
 from pipelines.options import (
     LocalFolders,
@@ -96,20 +102,30 @@ def submit(
 def main() -> None:
     """Run the command line and exit with one of `ExitCode`; an error is one line, the last one."""
     watch_parent()
+    keep_running_without_log()
+    show_safely()
     try:
-        app()
-    except ReportedError as error:
-        _fail(error)
+        code = app(args=checked_arguments(sys.argv[1:]), standalone_mode=False)
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("kfp", "kfp_server_api"):
             raise
         hint = 'Install it: pip install -c requirements/constraints.txt -e ".[kubeflow]"'
         _fail(UserError(f"pipelines need {error.name}, which is not installed", hint=hint))
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of the parser; the help is printed
+            sys.exit(ExitCode.MISTAKE)
+        reported = reported_error(error)
+        if reported is None:
+            raise
+        _fail(reported)
+    sys.exit(code or ExitCode.OK)
 
 
 def _fail(error: ReportedError) -> NoReturn:
     # A scheduler that reads both streams as one, such as Airflow, reports the last line.
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
 

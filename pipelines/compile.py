@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from google.protobuf import json_format
 from kfp import compiler
 
 from codetr.core.errors import UserError
@@ -24,3 +26,11 @@ def compile_pipeline(output: Path) -> None:
         compiled = temporary.with_suffix(".yaml")
         compiler.Compiler().compile(retrain, str(compiled))
         compiled.replace(temporary)
+
+
+def pipeline_documents() -> dict[str, Any]:
+    """Return `retrain` as a server takes it: its specification, and its settings for Kubernetes."""
+    return {
+        "pipeline_spec": json_format.MessageToDict(retrain.pipeline_spec),
+        "platform_spec": json_format.MessageToDict(retrain.platform_spec),
+    }

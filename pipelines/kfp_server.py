@@ -1,140 +1,225 @@
-"""The connection to a Kubeflow Pipelines server, and its errors: mistakes, or failures that a retry may avoid."""
+"""The REST interface of a Kubeflow Pipelines server, as far as runs are submitted and watched.
+
+`kfp.Client` is not used: it follows redirects with the token, has no time limits, and ends with tracebacks, or with a
+run id of None, when a proxy answers for the server.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import quote
 
-import kfp
-from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, ServiceAccountTokenVolumeCredentials
-from kfp_server_api import ApiClient, Configuration, HealthzServiceApi
-from kfp_server_api.exceptions import ApiException
-from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, SSLError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.errors import RunFailed, UserError
+from codetr.core.settings import describe
+from codetr.core.text import register_secret
+from pipelines.http_json import NOT_THE_SERVER, JsonServer, NotJsonError
 from pipelines.options import Server
 
 CONNECT_TIMEOUT = 10.0
 """Seconds a server may take to answer the first request."""
+REQUEST_TIMEOUT = 60.0
+"""Seconds it may take to answer any other one."""
 
-_HINTS: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "Give a valid token with --token or KFP_TOKEN.",
-    HTTPStatus.FORBIDDEN: "The token's user may not do this in the namespace.",
-    HTTPStatus.NOT_FOUND: "Is this the address of the Kubeflow Pipelines API (version 2)?",
-}
-_TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-"""Client errors that are no mistakes of the request."""
+TOKEN_FILE_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"
+"""Environment variable of Kubeflow: the file with the service account's token, which the kubelet renews."""
+
+_API = "/apis/v2beta1"
+_EQUALS = 1
+_TOKEN = re.compile(r"[!-~]+")
+
+Id = Annotated[str, Field(min_length=1)]
 
 
-def connect(server: Server, *, timeout: float = CONNECT_TIMEOUT) -> kfp.Client:
-    """Return a client of the server, after a health check that shows that it is there and accepts the token.
+class Answer(BaseModel):
+    """Base of what the server answers; it may hold more than is read here."""
 
-    Args:
-        server: the server.
-        timeout: seconds it may take to answer the health check.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Health(Answer):
+    """Whether the server has several users."""
+
+    multi_user: bool | None = None
+
+
+class Experiment(Answer):
+    """A list of runs."""
+
+    experiment_id: Id
+
+
+class Failure(Answer):
+    """Why a run or a task failed."""
+
+    message: str | None = None
+
+
+class Task(Answer):
+    """A task of a run."""
+
+    display_name: str | None = None
+    state: str | None = None
+    error: Failure | None = None
+
+
+class RunDetails(Answer):
+    """The tasks of a run."""
+
+    task_details: list[Task] | None = None
+
+
+class Run(Answer):
+    """A run of a pipeline.
+
+    Attributes:
+        run_id: identifies it.
+        display_name: its name, which other runs may have too.
+        state: None for one that has not begun.
+        error: why it failed.
+        run_details: its tasks.
+    """
+
+    run_id: Id
+    display_name: str | None = None
+    state: str | None = None
+    error: Failure | None = None
+    run_details: RunDetails | None = None
+
+    @property
+    def reasons(self) -> str:
+        """The tasks that failed with the server's message on each; "" if it gives none."""
+        details = (self.run_details.task_details if self.run_details else None) or []
+        failed = [f"{task.display_name}: {_text(task.error)}" for task in details if task.state == "FAILED"]
+        whole = _text(self.error) if self.error else ""
+        return "; ".join(filter(None, [whole, *failed]))
+
+
+class _Experiments(Answer):
+    experiments: list[Experiment] | None = None
+
+
+class _Runs(Answer):
+    runs: list[Run] | None = None
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class PipelineApi:
+    """A Kubeflow Pipelines server that has answered a health check. The errors are those of `JsonServer.request`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._http = JsonServer(server.endpoint, lambda: read_token(server))
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return self._http.endpoint
+
+    @classmethod
+    def connect(cls, server: Server, *, timeout: float = CONNECT_TIMEOUT) -> Self:
+        """Return the server, after a health check that shows that it is there and accepts the token.
+
+        Args:
+            server: the server.
+            timeout: seconds it may take to answer the health check.
+
+        Raises:
+            UserError: a wrong address, no permission, or a missing namespace.
+            RunFailed: the server does not answer.
+        """
+        api = cls(server)
+        try:
+            health = api._get(Health, "/healthz", timeout=timeout)
+        except NotJsonError:
+            problem = "does not answer as a Kubeflow Pipelines server"
+            raise UserError(problem, where=api.endpoint, hint=NOT_THE_SERVER) from None
+        if health.multi_user and server.namespace is None:
+            hint = "Name the one your runs belong in with --namespace."
+            raise UserError("the server has several users and needs a namespace", where=api.endpoint, hint=hint)
+        return api
+
+    def experiment(self, name: str) -> Experiment:
+        """Return the experiment of this name, which is created if there is none."""
+        predicate = {"operation": _EQUALS, "key": "display_name", "stringValue": name}
+        query = {"filter": json.dumps({"predicates": [predicate]})}
+        namespace = {} if self._server.namespace is None else {"namespace": self._server.namespace}
+        found = self._get(_Experiments, "/experiments", query | namespace).experiments
+        if found:
+            return found[0]
+        return self._post(Experiment, "/experiments", {"display_name": name, **namespace})
+
+    def newest_runs(self, experiment: Experiment) -> list[Run]:
+        """Return up to a hundred runs of an experiment, the newest first."""
+        query = {"experiment_id": experiment.experiment_id, "page_size": "100", "sort_by": "created_at desc"}
+        return self._get(_Runs, "/runs", query).runs or []
+
+    def start(
+        self, experiment: Experiment, name: str, pipeline: Mapping[str, Any], arguments: Mapping[str, Any]
+    ) -> Run:
+        """Start a run of a pipeline with its arguments."""
+        body = {
+            "experiment_id": experiment.experiment_id,
+            "display_name": name,
+            "pipeline_spec": dict(pipeline),
+            "runtime_config": {"parameters": dict(arguments)},
+        }
+        return self._post(Run, "/runs", body)
+
+    def run(self, run_id: str, *, timeout: float = REQUEST_TIMEOUT) -> Run:
+        """Return a run as it is now."""
+        return self._get(Run, f"/runs/{quote(run_id, safe='')}", timeout=timeout)
+
+    def _get(
+        self, kind: type[A], path: str, query: Mapping[str, str] | None = None, *, timeout: float = REQUEST_TIMEOUT
+    ) -> A:
+        return self._answer(kind, path, self._http.request("GET", _API + path, query=query, timeout=timeout))
+
+    def _post(self, kind: type[A], path: str, body: Mapping[str, Any]) -> A:
+        return self._answer(kind, path, self._http.request("POST", _API + path, body=body, timeout=REQUEST_TIMEOUT))
+
+    def _answer(self, kind: type[A], path: str, value: Mapping[str, Any]) -> A:
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            problem = f"the answer to {_API}{path} is not that of a Kubeflow Pipelines server: {describe(error)}"
+            raise RunFailed(problem, where=self.endpoint) from None
+
+
+def read_token(server: Server) -> str | None:
+    """Return the token to send, if there is one; from now on it is masked in everything that is shown.
 
     Raises:
-        UserError: a wrong address, no permission, or a missing namespace.
-        RunFailed: the server does not answer.
+        UserError: the service account's token cannot be read, or a token is not one.
     """
-    if not server.endpoint.startswith(("http://", "https://")):
-        raise UserError("is not an http:// or https:// address", where=f"--endpoint {server.endpoint}")
-    several_users = _check_health(server, timeout)
-    if several_users and server.namespace is None:
-        hint = "Name the one your runs belong in with --namespace."
-        raise UserError("the server has several users and needs a namespace", where=server.endpoint, hint=hint)
-    with warnings.catch_warnings(), reported_errors(server):
-        warnings.simplefilter("ignore", FutureWarning)
-        namespace = {} if server.namespace is None else {"namespace": server.namespace}
-        return kfp.Client(
-            host=server.endpoint,
-            existing_token=server.token,
-            # The kubelet renews the service account's token: the client reads the file before every request.
-            credentials=None if _token_file(server) is None else ServiceAccountTokenVolumeCredentials(),
-            **namespace,
-        )
+    name = os.environ.get(TOKEN_FILE_VARIABLE)
+    where = "--token or KFP_TOKEN"
+    token = server.token
+    if token is None and name:
+        where = f"{TOKEN_FILE_VARIABLE}={name}"
+        try:
+            token = Path(name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", where=where) from None
+        except UnicodeDecodeError:
+            raise UserError("is not a token: it is not UTF-8 text", where=where) from None
+    if token is None:
+        return None
+    register_secret(token)
+    token = token.strip()
+    if not _TOKEN.fullmatch(token):
+        hint = "A token is one word of ASCII characters."
+        raise UserError("the token is empty or holds characters that cannot be sent", where=where, hint=hint)
+    return token
 
 
-@contextmanager
-def reported_errors(server: Server) -> Iterator[None]:
-    """Turn the errors of requests to the server into `UserError` and `RunFailed`.
-
-    A request that the server refuses (401, 403, 404, a wrong argument, a redirect to a login page) is a mistake: it
-    would be refused again. A server that is overloaded, restarted or away may answer the next one.
-    """
-    try:
-        yield
-    except (ApiException, HTTPError) as error:
-        raise reported(error, server) from None
-
-
-def reported(error: ApiException | HTTPError, server: Server) -> ReportedError:
-    """Return the error of a request as a `UserError` or a `RunFailed`, with the server's message."""
-    if isinstance(error, ApiException):
-        status, message = int(error.status or 0), _message(error)
-        # The server answers 500 to some wrong arguments; then its message says what they are.
-        refused = (300 <= status < 500 and status not in _TRANSIENT) or "Invalid input error" in message
-        kind = UserError if refused else RunFailed
-        return kind(f"the server answered {status} {message}", where=server.endpoint, hint=_HINTS.get(status))
-    cause = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
-    # A retry makes neither an address nor a certificate valid.
-    kind = UserError if isinstance(cause, LocationValueError | SSLError) else RunFailed
-    hint = "Is the address right? From outside the cluster: kubectl port-forward service/ml-pipeline 8888."
-    return kind(f"no Kubeflow Pipelines server answers ({cause})", where=server.endpoint, hint=hint)
-
-
-def _check_health(server: Server, timeout: float) -> bool:
-    """Return whether the server has several users.
-
-    `kfp.Client.get_kfp_healthz` has no time-out, and repeats a refused request for 25 seconds with a traceback each.
-    """
-    configuration = Configuration(host=server.endpoint.rstrip("/"))
-    configuration.retries = False
-    token = _token(server)
-    if token is not None:
-        configuration.api_key["authorization"] = token
-        configuration.api_key_prefix["authorization"] = "Bearer"
-    with reported_errors(server), ApiClient(configuration) as client:
-        health, _, headers = HealthzServiceApi(client).healthz_service_get_healthz_with_http_info(
-            # To connect, and between two packets. Of a single number, this client ignores fractions of a second.
-            _request_timeout=(timeout, timeout)
-        )
-    if "json" not in headers.get("Content-Type", ""):
-        hint = _HINTS[HTTPStatus.NOT_FOUND]
-        raise UserError("does not answer as a Kubeflow Pipelines server", where=server.endpoint, hint=hint)
-    return bool(health.multi_user)
-
-
-def _token(server: Server) -> str | None:
-    """Return the token to send, if there is one.
-
-    Raises:
-        UserError: the service account's token cannot be read.
-    """
-    path = _token_file(server)
-    if path is None:
-        return server.token
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=f"{KF_PIPELINES_SA_TOKEN_ENV}={path}") from None
-
-
-def _token_file(server: Server) -> Path | None:
-    """Return the service account's token file, if the token comes from there."""
-    name = os.environ.get(KF_PIPELINES_SA_TOKEN_ENV)
-    return Path(name) if name and server.token is None else None
-
-
-def _message(error: ApiException) -> str:
-    """Return the message in the body of the server's answer, else its status line."""
-    try:
-        body = json.loads(error.body or "")
-        return str(body.get("message") or body.get("error") or error.reason)
-    except (ValueError, AttributeError):
-        return str(error.reason)
+def _text(error: Failure | None) -> str:
+    return (error.message if error else None) or "no reason given"

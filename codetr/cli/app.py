@@ -7,11 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from codetr.cli.arguments import checked_arguments
 from codetr.cli.commands import registry
 from codetr.cli.commands.compare import compare
 from codetr.cli.commands.convert import convert
@@ -25,9 +28,12 @@ from codetr.cli.commands.sample_data import sample_data
 from codetr.cli.commands.score import score
 from codetr.cli.commands.train import train
 from codetr.cli.commands.zoo import zoo
-from codetr.cli.output import plain
+from codetr.cli.reported import reported_error
+from codetr.cli.streams import discard_stdout, keep_running_without_log
 from codetr.core.errors import ReportedError, RunFailed
+from codetr.core.exit_codes import ExitCode
 from codetr.core.failure_file import write_failure
+from codetr.core.text import SafeFormatter, show_safely
 from codetr.core.version import __version__
 
 app = typer.Typer(
@@ -72,7 +78,9 @@ def common(
 ) -> None:
     """Configure logging for every command."""
     # Warnings and progress go to stderr as plain lines: stdout belongs to results, and logs are read by machines too.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("codetr").setLevel(logging.INFO)
 
 
@@ -100,19 +108,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # PyTorch's threads that wait for one another sleep rather than spin: on a machine with other work to do, spinning
     # makes a training step ten times as slow. PyTorch reads the variable when it is loaded, so set it here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_running_without_log()
+    show_safely()
     try:
+        given = checked_arguments(given)
         # `obj` is what commands see as `context.obj`: they may have to start themselves again on several processes.
-        app(args=given, obj=given)
-    except ReportedError as error:
-        fail(error)
-    except RuntimeError as error:
-        # PyTorch raises this at an arbitrary line of the main process when the system kills a loader process.
-        if not str(error).startswith("DataLoader worker"):
+        code = app(args=given, prog_name="codetr", obj=given, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The program that reads the output, e.g. head, has seen enough.
+        discard_stdout()
+        code = ExitCode.FAILED
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of the parser; the help is printed
+            sys.exit(ExitCode.MISTAKE)
+        reported = reported_error(error)
+        if reported is None:
             raise
-        hint = "Is memory, or the shared memory of the container, too small? Training resumes from its checkpoint when "
-        hint += "started again; fewer workers (loader.workers, for evaluate workers) need less."
-        fail(RunFailed(f"a process that loads images was killed: {error}", hint=hint))
-    raise AssertionError("unreachable: typer always exits")
+        fail(reported)
+    sys.exit(code or ExitCode.OK)
 
 
 def fail(error: ReportedError) -> NoReturn:
@@ -124,10 +138,15 @@ def fail(error: ReportedError) -> NoReturn:
         # of this process alone is still printed.
         time.sleep(3)
         prefix = f"Error in process {rank}: "
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{prefix}[/]{plain(error)}")
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text.assemble((prefix, "bold red"), str(error)))
     if isinstance(error, RunFailed) and os.environ.get("WORLD_SIZE", "1") != "1":
         # Often the consequence of the end of another process, which is about to exit with the code that says why. The
         # launcher takes the first code, and ends this process when it has it.
         time.sleep(5)
-    write_failure(error.exit_code, str(error))
+    with suppress(OSError):
+        write_failure(error.exit_code, str(error))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_stdout()
     sys.exit(error.exit_code)

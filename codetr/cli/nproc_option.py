@@ -64,7 +64,9 @@ def process_count(value: str, gpus: int) -> int:
     return int(value)
 
 
-def run_on_processes(value: str | None, arguments: Sequence[str], *, force: bool = False) -> None:
+def run_on_processes(
+    value: str | None, arguments: Sequence[str], *, force: bool = False, resumes: bool = False
+) -> None:
     """Run `codetr <arguments>` on several processes and exit as they do, or return to run it in this process alone.
 
     Returns if there is nothing to launch: no `--nproc`, one process, or this is one of the processes already.
@@ -73,6 +75,7 @@ def run_on_processes(value: str | None, arguments: Sequence[str], *, force: bool
         value: of `--nproc`.
         arguments: the command line, without the name of the program.
         force: launch more processes than this machine can hold.
+        resumes: whether the command saves its state after Ctrl-C.
 
     Raises:
         UserError: not a number of processes, or more than this machine can hold.
@@ -88,4 +91,4 @@ def run_on_processes(value: str | None, arguments: Sequence[str], *, force: bool
     Capacity.of_machine(gpus=gpus).require(processes, force=force)
     from codetr.distributed.torchrun import launch
 
-    sys.exit(launch(arguments, processes))
+    sys.exit(launch(arguments, processes, resumes=resumes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from codetr.cli.streams import discard_stdout
+from codetr.core.text import one_line
+
 if TYPE_CHECKING:
     from codetr.core.manifest import Manifest
+
+logger = logging.getLogger(__name__)
 
 PAGES = ("report.html",)
 """Files of a step's folder that are pages for people."""
@@ -24,12 +30,13 @@ def console() -> Console:
 
     Only a terminal has a width: in a pipe or a log every row of a table is one line, so that it can be searched.
     """
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+    width = None if sys.stdout.isatty() else 1000
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 def plain(value: object) -> str:
-    """Return a value as text without markup, with escapes for the bytes of file names that are not UTF-8."""
-    return escape(str(value).encode(errors="backslashreplace").decode())
+    """Return a value as one line of text without markup, secrets and control characters."""
+    return escape(one_line(value))
 
 
 def figure(value: Any) -> str:
@@ -67,9 +74,21 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def show_step(manifest: Manifest, output: Path) -> None:
-    """Print what a finished step wrote; under torchrun on rank 0 only."""
+    """Print what a finished step wrote; under torchrun on rank 0 only.
+
+    The result is in `output`: a log that cannot be written does not make the step fail.
+    """
     if os.environ.get("RANK", "0") != "0":
         return
+    try:
+        _print_step(manifest, output)
+        sys.stdout.flush()
+    except OSError as error:
+        logger.warning("The summary cannot be printed: %s", error.strerror)
+        discard_stdout()
+
+
+def _print_step(manifest: Manifest, output: Path) -> None:
     print_table(["", ""], [(name, figure(value)) for name, value in flat(manifest.summary).items()])
     out = console()
     out.print(f"[bold]{manifest.kind}[/] {plain(output)} [dim]{manifest.digest}[/]")

@@ -12,10 +12,13 @@ from contextlib import suppress
 from typing import ClassVar
 
 from codetr.core.exit_codes import ExitCode
+from codetr.core.text import one_line
 
 
 class ReportedError(Exception):
     """Base of the errors that the command line reports as a message.
+
+    The message is one line, without secrets and control characters (`codetr.core.text`).
 
     Args:
         problem: what is wrong, naming the field and the value.
@@ -26,9 +29,10 @@ class ReportedError(Exception):
     exit_code: ClassVar[ExitCode]
 
     def __init__(self, problem: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.problem, self.where, self.hint = problem, where, hint
-        message = f"{where}: {problem}" if where else problem
-        super().__init__(f"{message}. {hint}" if hint else message)
+        self.problem = one_line(problem)
+        self.where, self.hint = (None if text is None else one_line(text) for text in (where, hint))
+        message = f"{self.where}: {self.problem}" if where else self.problem
+        super().__init__(f"{message}. {self.hint}" if hint else message)
 
 
 class UserError(ReportedError):

@@ -1,15 +1,18 @@
 """Write files atomically, and read them with errors that name the file.
 
 A file or folder is written beside its destination under a temporary name, flushed to disk and renamed. So a reader
-never sees an incomplete one, not even after the writer was killed.
+never sees an incomplete one, not even after the writer was killed. Temporaries that a killed writer left are removed
+by the next one of the same result.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from codetr.core.errors import UserError
+from codetr.core.temporaries import (
+    RETIRED,
+    exchange,
+    remove_leftovers,
+    remove_leftovers_once,
+    temporary_directory,
+    temporary_file,
+)
 
 
 def sync(path: Path) -> None:
@@ -30,55 +41,63 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on error it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on error it is removed.
+
+    A device or a pipe at `path`, e.g. /dev/stdout, is not replaced: it is written.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            content = Path(folder) / path.name
+            yield content
+            with content.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return
+    remove_leftovers_once(path)
+    with temporary_file(path) as temporary:
         yield temporary
-        # mkstemp creates private files; a result has the mode of any other file.
+        # Temporary files are private; a result has the mode of any other file.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it replaces `path`.
 
-    An existing folder at `path` is replaced as a whole; it stays untouched when the body fails.
+    An existing folder at `path` is replaced as a whole; it stays untouched when the body fails. Where the system can,
+    the two are exchanged in one step, so that there is a result at `path` at any time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    temporary.chmod(0o755)
-    try:
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    remove_leftovers(path)
+    with temporary_directory(path) as temporary:
+        temporary.chmod(0o755)
         yield temporary
         for entry in (temporary, *temporary.rglob("*")):
             if entry.is_file() or entry.is_dir():
                 sync(entry)
-        if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            path.rename(retired / path.name)
-            try:
-                temporary.rename(path)
-            except OSError:
-                # Another process created a folder in between; otherwise the old folder is restored.
-                if not path.exists():
-                    (retired / path.name).rename(path)
-                    retired.rmdir()
-                raise
-            shutil.rmtree(retired)
-        else:
+        if not path.exists():
             temporary.rename(path)
+        elif not exchange(temporary, path):
+            _replace_by_two_renames(temporary, path)
         sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_by_two_renames(new: Path, path: Path) -> None:
+    """Replace a folder where two cannot be exchanged; `remove_leftovers` restores it after a kill in between."""
+    with temporary_directory(path, RETIRED) as retired:
+        path.rename(retired / path.name)
+        try:
+            new.rename(path)
+        except OSError:
+            # Another process created a folder in between; otherwise the old folder is restored.
+            if not path.exists():
+                (retired / path.name).rename(path)
+            raise
 
 
 def require_replaceable(path: Path, what: str, names: Callable[[Path], Collection[str] | None]) -> None:
@@ -130,7 +149,7 @@ def read_json(path: Path) -> Any:
         UserError: the file cannot be read, is not UTF-8 or not JSON; the message names the line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular_file(path).decode("utf-8")
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
     except IsADirectoryError:
@@ -148,6 +167,25 @@ def read_json(path: Path) -> Any:
         raise UserError(f"is not valid JSON: {error}", where=str(path)) from None
     except RecursionError:
         raise UserError("is nested too deeply to be read", where=str(path)) from None
+
+
+def read_regular_file(path: Path) -> bytes:
+    """Return the content of a file that is no pipe or device: reading one of those may never end.
+
+    What the shell passes as a file below /dev/fd is read as it is.
+
+    Raises:
+        UserError: it is a pipe, a socket or a device.
+        OSError: it cannot be read.
+    """
+    if path.is_absolute() and path.parts[1:2] == ("dev",) and path.name not in ("zero", "random", "urandom", "full"):
+        return path.read_bytes()
+    # Opening a pipe that nobody writes would wait, too.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError("is not a regular file", where=str(path), hint="Remove the pipe or device of this name.")
+        return stream.read()
 
 
 def sha256_file(path: Path) -> str:

@@ -6,14 +6,22 @@ Other code takes plain arguments or a small settings class, never the whole conf
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codetr.core.errors import UserError
+from codetr.core.yaml_text import parse_yaml
+
+MAX_PROBLEMS = 20
+"""How many problems of one configuration a message lists."""
+
+_REPR = reprlib.Repr()
+# A value may be large, or name parts of itself many times: only what is shown is turned into text.
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxtuple = 4, 8, 8, 8
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 120
 
 
 class Settings(BaseModel):
@@ -68,9 +76,9 @@ def parse_assignment(text: str, *, where: str = "--set") -> tuple[str, Any]:
 def parse_scalar(text: str, path: str) -> Any:
     """Parse one YAML value; `1e-4` is a number here, although YAML 1.1 requires a dot in it."""
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2024-13-45
-        raise UserError(f"'{text}' is not a valid YAML value", where=path) from None
+        value = parse_yaml(text, where=path)
+    except UserError as error:
+        raise UserError(f"'{shorten(text)}' {error.problem}", where=path) from None
     if isinstance(value, str):
         try:
             return float(value)
@@ -108,31 +116,17 @@ def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
 def describe(error: ValidationError) -> str:
     """Return a pydantic error as text, for every problem the dotted path, what is wrong and the value."""
     problems = []
-    for problem in error.errors():
+    found = error.errors(include_url=False, include_context=False)
+    for problem in found[:MAX_PROBLEMS]:
         path = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        value = repr(problem["input"])
-        shown = value if len(value) <= 80 else f"{value[:77]}..."
+        shown = shorten(_REPR.repr(problem["input"]))
         message = problem["msg"].removeprefix("Value error, ")
         problems.append(f"{path}: {message} (got {shown})")
+    if more := len(found) - len(problems):
+        problems.append(f"and {more} more")
     return "; ".join(problems)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping with the safe loader.
-
-    Raises:
-        UserError: unreadable file, invalid YAML (with line and column) or something other than a mapping.
-    """
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("no such file", where=str(path)) from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2024-13-45
-        raise UserError(f"is not valid YAML: {error}", where=str(path)) from None
-    except RecursionError:
-        raise UserError("is nested too deeply to be read", where=str(path)) from None
-    if not isinstance(value, dict):
-        raise UserError(f"holds a {type(value).__name__}, expected a mapping", where=str(path))
-    return value
+def shorten(text: str) -> str:
+    """Return a text of at most 80 characters for a message."""
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -17,7 +17,7 @@ from codetr.core.exit_codes import ExitCode
 from codetr.core.parent_watch import GRACE, tied_children
 
 
-def launch(arguments: Sequence[str], processes: int) -> int:
+def launch(arguments: Sequence[str], processes: int, *, resumes: bool = False) -> int:
     """Run `python -m codetr <arguments>` on `processes` processes and wait for them.
 
     SIGTERM to this process is passed on to all of them; they save and end, and so does this one. If this process is
@@ -26,10 +26,11 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     Args:
         arguments: the command line, without the name of the program.
         processes: how many; usually one per GPU.
+        resumes: whether the command saves its state after Ctrl-C, as it does after SIGTERM.
 
     Returns:
         The exit code: that of the first process that failed (128 + n if signal n ended it), `ExitCode.PREEMPTED` after
-        SIGTERM, `ExitCode.INTERRUPTED` after Ctrl-C, or 0.
+        SIGTERM, and after Ctrl-C if the command `resumes`, `ExitCode.INTERRUPTED` after any other Ctrl-C, or 0.
     """
     # The launcher would print many lines about every process around the message of the one that failed.
     for name in ("torch.distributed.elastic", elastic_launch.__module__):
@@ -53,7 +54,9 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         with tied_children():
             elastic_launch(config, sys.executable)("-u", "-m", "codetr", *arguments)
     except SignalException as stopped:
-        return ExitCode.PREEMPTED if stopped.sigval == signal.SIGTERM else 128 + stopped.sigval
+        # The launcher does not say how the processes ended.
+        saved = stopped.sigval == signal.SIGTERM or (resumes and stopped.sigval == signal.SIGINT)
+        return ExitCode.PREEMPTED if saved else 128 + stopped.sigval
     except ChildFailedError as failed:
         _, failure = failed.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from codetr.core.text import one_line
 from codetr.data.ingest.summary import MAX_LISTED, DatasetReport
 from codetr.data.validation.dataset_findings import DatasetFinding
 from codetr.data.validation.finding_kind import SEVERITIES
@@ -44,7 +45,7 @@ def print_report(report: DatasetReport, findings: Sequence[DatasetFinding], cons
             finding.name,
             *counts,
             escape(f"{kind.meaning}. {what_to_do(finding.name)}".strip()),
-            escape(finding.examples[0].text) if finding.examples else "",
+            escape(one_line(finding.examples[0].text)) if finding.examples else "",
         )
     if not table.row_count:
         console.print("[green]No findings.[/]")
@@ -91,7 +92,9 @@ def print_classes(report: DatasetReport, console: Console) -> None:
     ordered = sorted(report.classes, key=lambda entry: -entry.objects["train"])
     shown = ordered if len(ordered) <= MAX_LISTED else [*ordered[: MAX_LISTED // 2], *ordered[-MAX_LISTED // 2 :]]
     for entry in shown:
-        table.add_row(escape(entry.name), *(f"{entry.objects[name]} ({entry.images[name]})" for name in report.splits))
+        table.add_row(
+            escape(one_line(entry.name)), *(f"{entry.objects[name]} ({entry.images[name]})" for name in report.splits)
+        )
     if len(shown) < len(ordered):
         table.caption = f"the most and the least frequent of {len(ordered)} classes"
     console.print(table)

@@ -25,7 +25,7 @@ def require_onnx() -> None:
     """Raise `UserError` unless the packages for ONNX are installed."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        hint = "Install the extra: pip install 'codetr[export]'."
+        hint = 'In the repository of codetr: pip install ".[export]".'
         raise UserError(f"ONNX files need {', '.join(missing)}, which is not installed", hint=hint)
 
 

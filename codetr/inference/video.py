@@ -150,7 +150,7 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         except (av.error.FFmpegError, ValueError):
             self._container.close()
-            hint = "The wheels on PyPI have one: pip install 'codetr[video]'."
+            hint = 'The wheel of PyAV has one. In the repository of codetr: pip install ".[video]".'
             raise UserError("the installed PyAV has no H.264 encoder", hint=hint) from None
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = _CLOCK
@@ -192,7 +192,7 @@ def import_av() -> Any:
     try:
         import av
     except ImportError:
-        hint = "Install it: pip install 'codetr[video]'."
+        hint = 'In the repository of codetr: pip install ".[video]".'
         raise UserError("videos need the package av (PyAV)", hint=hint) from None
     return av
 

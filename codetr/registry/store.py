@@ -14,6 +14,7 @@ if another process has written that entry, it reads the journal again.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +29,7 @@ from codetr.registry.versions_and_journal import Aliases, JournalAction, Journal
 T = TypeVar("T", bound=Settings)
 
 MARKER = "registry.json"
+_RECORD = re.compile(r"\d{6,}\.json")
 FORMAT = 1
 
 
@@ -67,7 +69,7 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Return every version, oldest first."""
-        return [self._record("versions", name, Version) for name in self.storage.names("versions")]
+        return [self._record("versions", name, Version) for name in self._names("versions")]
 
     def version(self, name: str) -> Version:
         """Return the version of a name ("v3"), an alias ("champion") or the first six or more digits of its digest.
@@ -145,11 +147,11 @@ class Registry:
 
     def journal(self) -> list[JournalEntry]:
         """Return every entry, oldest first."""
-        return [self._record("journal", name, JournalEntry) for name in self.storage.names("journal")]
+        return [self._record("journal", name, JournalEntry) for name in self._names("journal")]
 
     def latest(self) -> JournalEntry | None:
         """Return the newest entry of the journal; None if there is none."""
-        names = self.storage.names("journal")
+        names = self._names("journal")
         return self._record("journal", names[-1], JournalEntry) if names else None
 
     def aliases(self) -> Aliases:
@@ -235,15 +237,37 @@ class Registry:
     # -- records ----------------------------------------------------------------------------------------------
 
     def _create(self, kind: str, number: int, record: Settings) -> bool:
-        return self.storage.create(f"{kind}/{number:06}.json", record.model_dump_json(indent=2).encode() + b"\n")
+        return self.storage.create(f"{kind}/{_record_name(number)}", record.model_dump_json(indent=2).encode() + b"\n")
+
+    def _names(self, kind: Literal["versions", "journal"]) -> list[str]:
+        """Return the names of the records of a kind, in order.
+
+        Raises:
+            UserError: records are missing, or something else is among them. The next number would be a wrong one.
+        """
+        names = self.storage.names(kind)
+        for number, name in enumerate(names, start=1):
+            if name != _record_name(number):
+                known = {_record_name(number) for number in range(1, len(names) + 1)}
+                if foreign := [other for other in names if other not in known and not _RECORD.fullmatch(other)]:
+                    problem, hint = f"holds '{foreign[0]}', which is no record", "Move it elsewhere."
+                else:
+                    problem = f"the record {_record_name(number)} is missing"
+                    hint = "Records are never removed: restore it from a backup."
+                raise UserError(problem, where=f"{self.storage}/{kind}", hint=hint)
+        return names
 
     def _record(self, kind: str, name: str, into: type[T]) -> T:
         key = f"{kind}/{name}"
         record = into.parse(_parse_json(self.storage, key), where=f"{self.storage}/{key}")
         number = record.number if isinstance(record, Version) else getattr(record, "serial", None)
-        if name != f"{number:06}.json":
+        if number is None or name != _record_name(number):
             raise UserError(f"contains number {number}", where=f"{self.storage}/{key}")
         return record
+
+
+def _record_name(number: int) -> str:
+    return f"{number:06}.json"
 
 
 def _content(digest: str) -> str:

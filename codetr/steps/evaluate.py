@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from codetr.core.code_version import code_version, library_versions
 from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_directory, sha256_json
+from codetr.core.lock import locked
 from codetr.core.manifest import Manifest, require_output
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
@@ -52,13 +54,16 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
     Raises:
         UserError: a folder is of another kind or was changed, there is no such split, the classes of dataset and
             model differ, or `output` holds something else.
+        RunFailed: another evaluation writes `output`.
     """
     torch.set_num_threads(config.threads)
-    with processes() as group:
+    with processes() as group, ExitStack() as locks:
         # The number of processes that read images does not change the result.
         settings = config.model_dump(mode="json", exclude={"workers"})
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
             group.on_main(lambda: require_output(output, "evaluation"))
+            lock = locked(output.parent / f".{output.name}.lock", folder=output, by="another evaluation")
+            group.on_main(lambda: locks.enter_context(lock))
             group.on_main(lambda: check_inputs(model, dataset, config.split))
             split = Split.open(dataset, config.split)
             detector, info = load_model(model, group.device)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
-from codetr.core.files import atomic_directory, write_json
+from codetr.core.files import atomic_directory, sync, write_json
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
 from codetr.registry.promotion import promote_if_better
@@ -17,6 +17,8 @@ from codetr.registry.store import Registry
 from codetr.tracking import Tracker
 
 RESULT = "registration.json"
+RESERVE = 1 << 20
+"""Bytes of disk space that the registration needs at most."""
 
 
 class RegisterConfig(Settings):
@@ -53,6 +55,7 @@ def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Pa
         UserError: a folder is of the wrong kind or has changed, the evaluation is of another model or has no such
             metric, the registry cannot be read or written, or `output` holds something else. Nothing is registered
             then.
+        OSError: `output` cannot be written, e.g. because the disk is full. Nothing is registered then.
     """
     require_output(output, "registration")
     manifest = Manifest.read(model, "model", verify=True)
@@ -67,31 +70,36 @@ def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Pa
     with Tracker.start("register", config=config.model_dump(mode="json")) as tracker:
         tracker.uses(model, "model")
         tracker.uses(evaluation, "evaluation")
-        store = Registry.open(registry, create=True)
-        version = store.add(model, evaluation)
-        verdict = promote_if_better(
-            store, version, metric=config.metric, min_improvement=config.min_improvement, floor=config.floor
-        )
-        result = {
-            "version": version.name,
-            "digest": version.digest,
-            "verdict": verdict.model_dump(mode="json"),
-            "lineage": {
-                "model": version.model,
-                "evaluation": version.evaluation,
-                "dataset": manifest.inputs.get("dataset"),
-                "evaluated on": measured.inputs.get("dataset"),
-            },
-        }
-        summary = {
-            "version": version.name,
-            "promoted": verdict.promoted,
-            "reasons": "; ".join(verdict.reasons),
-            "metric": verdict.metric,
-            "challenger": verdict.challenger,
-            "champion": verdict.champion,
-        }
+        # A registration changes the registry for good: first make sure that it can be written.
         with atomic_directory(output) as folder:
+            reserve = folder / "reserve"
+            reserve.write_bytes(bytes(RESERVE))
+            sync(reserve)
+            store = Registry.open(registry, create=True)
+            version = store.add(model, evaluation)
+            verdict = promote_if_better(
+                store, version, metric=config.metric, min_improvement=config.min_improvement, floor=config.floor
+            )
+            result = {
+                "version": version.name,
+                "digest": version.digest,
+                "verdict": verdict.model_dump(mode="json"),
+                "lineage": {
+                    "model": version.model,
+                    "evaluation": version.evaluation,
+                    "dataset": manifest.inputs.get("dataset"),
+                    "evaluated on": measured.inputs.get("dataset"),
+                },
+            }
+            summary = {
+                "version": version.name,
+                "promoted": verdict.promoted,
+                "reasons": "; ".join(verdict.reasons),
+                "metric": verdict.metric,
+                "challenger": verdict.challenger,
+                "champion": verdict.champion,
+            }
+            reserve.unlink()
             write_json(folder / RESULT, result)
             Manifest.of(
                 folder,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import model_validator
 
 from codetr.core.errors import UserError
-from codetr.core.settings import Settings, read_yaml
+from codetr.core.settings import Settings
+from codetr.core.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from codetr.zoo.recipe import Recipe

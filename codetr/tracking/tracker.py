@@ -90,7 +90,8 @@ class Tracker:
             return tracker
         if importlib.util.find_spec("wandb") is None:
             if mode != "auto":
-                tracker._warn(f"wandb is not installed although mode is '{mode}' (pip install 'codetr[wandb]')")
+                hint = 'in the repository of codetr: pip install ".[wandb]"'
+                tracker._warn(f"wandb is not installed although mode is '{mode}' ({hint})")
             return tracker
         try:
             # Imported here and not on the worker: a data loader that forks during an import inherits the import lock.

@@ -13,12 +13,8 @@ Checkpoints are written atomically, verified when they are read, and read withou
 
 from __future__ import annotations
 
-import fcntl
-import os
 import pickle
 import shutil
-import sys
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +25,7 @@ import torch
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, read_json, sha256_file, write_json
+from codetr.core.lock import locked
 
 RUN = "run.json"
 STATE = "state.pt"
@@ -197,36 +194,15 @@ class CheckpointFolder:
 def exclusive(folder: Path, *, timeout: float = 60.0) -> Iterator[None]:
     """Lock `folder` against other runs inside the block; the lock ends with the process, however it ends.
 
-    Processes of a run that was just killed may take some seconds to exit, so locking is tried repeatedly. It is a POSIX
-    lock: unlike that of flock it is not inherited by data-loader processes, which outlive a killed run for a moment.
-
     Args:
         folder: created if it does not exist.
         timeout: seconds to keep trying.
 
     Raises:
-        UserError: another run holds the lock.
+        RunFailed: another run holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + timeout
-    announced = False
-    try:
-        while True:
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    hint = "Wait for it to end, stop it, or give this run another folder."
-                    raise UserError("is in use by another training run", where=str(folder), hint=hint) from None
-                if not announced:
-                    print(f"{folder} is in use by another training run: waiting for it to end", file=sys.stderr)
-                    announced = True
-                time.sleep(0.2)
+    with locked(folder / LOCK, folder=folder, by="another training run", timeout=timeout, keep=True):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -147,6 +147,7 @@ def test_atomic_directory_restores_the_old_folder_when_the_new_one_cannot_replac
             raise OSError("stale file handle")
         return rename(self, target)
 
+    monkeypatch.setattr("codetr.core.files.exchange", lambda *_: False)  # as on systems that cannot
     monkeypatch.setattr(Path, "rename", refuse_the_new)
     with pytest.raises(OSError, match="stale"), atomic_directory(path) as temporary:
         (temporary / "new.txt").write_text("new")
@@ -159,3 +160,20 @@ def test_numbers_json_readers_refuse_are_the_users_error(tmp_path: Path) -> None
     (tmp_path / "long.json").write_text(f"[{'9' * 5000}]")
     with pytest.raises(UserError, match="not valid JSON"):
         read_json(tmp_path / "long.json")
+
+
+def test_a_pipe_at_the_path_is_written_and_not_replaced(tmp_path: Path) -> None:
+    """`--json /dev/null` as root replaced the device with a file."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / "pipe", {"a": 1}, indent=None)
+    assert os.read(reader, 100) == b'{"a": 1}\n'
+    os.close(reader)
+    assert not (tmp_path / "pipe").is_file()
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(NotADirectoryError), atomic_directory(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "x"

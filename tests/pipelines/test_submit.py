@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import RunFailed, UserError
-from pipelines.kfp_server import connect
+from pipelines.kfp_server import PipelineApi
 from pipelines.options import Server
 from pipelines.submit import submit, wait
 from tests.support.pipelines.kfp_server import PipelineServer
@@ -120,7 +120,7 @@ def test_a_server_that_does_not_answer_in_time_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(RunFailed, match=r"no Kubeflow Pipelines server answers.*timed out"):
-            connect(Server(endpoint=endpoint), timeout=0.2)
+            PipelineApi.connect(Server(endpoint=endpoint), timeout=0.2)
 
 
 def test_a_run_that_takes_too_long_is_an_error(server: PipelineServer) -> None:
@@ -164,7 +164,7 @@ def test_a_server_of_several_users_needs_a_namespace(server: PipelineServer) -> 
 def test_a_wrong_address_is_an_error_that_says_so(server: PipelineServer) -> None:
     cases: list[tuple[str, type[Exception], str]] = [
         ("localhost:8888", UserError, "not an http:// or https:// address"),
-        ("http://[::1:8888", UserError, "no Kubeflow Pipelines server answers"),
+        ("http://[::1:8888", UserError, "is not an address"),
         # The address may be right, and the server be away.
         ("http://127.0.0.1:9", RunFailed, "no Kubeflow Pipelines server answers.*port-forward"),
         (f"{server.endpoint}/elsewhere", UserError, "404.*Is this the address"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import sha256_json
 from codetr.core.manifest import Manifest
 from codetr.registry.promotion import promote_if_better
@@ -271,7 +271,7 @@ def test_a_full_disk_is_a_message_and_leaves_no_record(registry: Registry, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="cannot be written: No space left"):
+    with pytest.raises(RunFailed, match="cannot be written to the registry: No space left"):
         registry.storage.create("journal/000001.json", b"{}")
     assert os.listdir(registry.storage.root / "journal") == []
 
@@ -288,3 +288,48 @@ def test_records_are_never_rewritten(registry: Registry, make_candidate: MakeCan
         assert seen.items() <= now.items()
         seen = now
     assert json.loads(seen["registry.json"]) == {"format": 1}
+
+
+@pytest.mark.parametrize("kind", ["versions", "journal"])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_missing_record_is_an_error_and_not_an_endless_loop(
+    registry: Registry, make_candidate: MakeCandidate, kind: str, missing: int
+) -> None:
+    """The next number would be taken, and a registration would try it for ever."""
+    for weights in "abc":
+        version = registry.add(*make_candidate(weights, ap=ord(weights) / 200))
+        promote_if_better(registry, version)
+    (registry.storage.root / kind / f"00000{missing}.json").unlink()
+    with pytest.raises(UserError, match=f"{kind}: the record 00000{missing}.json is missing.*backup"):
+        promote_if_better(registry, registry.add(*make_candidate("d", ap=0.9)))
+    with pytest.raises(UserError, match="is missing"):
+        registry.version("champion")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "3.json", "1.json"])
+def test_a_file_among_the_records_is_named(registry: Registry, make_candidate: MakeCandidate, name: str) -> None:
+    registry.add(*make_candidate("a"))
+    (registry.storage.root / "versions" / name).write_text("{}")
+    with pytest.raises(UserError, match=f"holds '{name}', which is no record"):
+        registry.versions()
+
+
+@pytest.mark.parametrize("key", ["registry.json", "versions/000001.json", "journal/000001.json"])
+def test_a_pipe_instead_of_a_record_is_an_error(registry: Registry, key: str) -> None:
+    """Reading a pipe that nobody writes never ends."""
+    path = registry.storage.root / key
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="not a regular file"):
+        Registry.open(registry.storage.root).version("v1")
+
+
+def test_what_killed_writers_left_is_removed(registry: Registry, make_candidate: MakeCandidate) -> None:
+    """It has the size of the weights."""
+    registry.add(*make_candidate("a"))
+    for folder in ("versions", "content"):
+        (registry.storage.root / folder / ".x.abcdefgh.tmp").mkdir()
+        (registry.storage.root / folder / ".x.abcdefgh.tmp" / "weights").write_text("w")
+    registry.add(*make_candidate("b"))
+    assert not list(registry.storage.root.rglob("*.tmp"))

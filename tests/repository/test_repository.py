@@ -1,5 +1,6 @@
 """What is written down in several places says the same, and what must not be committed is not."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -85,3 +86,15 @@ def test_nothing_large_or_generated_is_committed() -> None:
     assert generated == []
     large = [path for path in files if (ROOT / path).stat().st_size > 1 << 20 and path.parts[:2] != ("tests", "golden")]
     assert large == []
+
+
+@pytest.mark.parametrize("folder", ["codetr", "pipelines", "components", "dags", "docs", "infra", ".github", "."])
+def test_no_text_installs_a_package_of_this_name_from_an_index(folder: str) -> None:
+    """The package is not published: anybody could publish another one under its name."""
+    root = ROOT / folder
+    files = root.glob("*.*") if folder == "." else root.rglob("*")
+    texts = [path for path in files if path.suffix in (".py", ".md", ".yml", ".yaml", ".toml", ".Dockerfile", ".tf")]
+    assert texts
+    for path in texts:
+        found = re.search(r"pip3? install[^`\n]*[\s'\"]codetr(\W|$)", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found[0]}"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import sha256_file
 from codetr.training.checkpoint_folder import CheckpointFolder, differences, exclusive
 
@@ -155,7 +155,8 @@ def test_two_runs_cannot_use_one_folder_at_the_same_time(tmp_path: Path) -> None
     other = context.Process(target=hold, args=(tmp_path, ready, release))
     other.start()
     assert ready.wait(60)
-    with pytest.raises(UserError, match="in use"), exclusive(tmp_path, timeout=0.3):
+    # A scheduler tries again after a failure, never after a mistake.
+    with pytest.raises(RunFailed, match="in use"), exclusive(tmp_path, timeout=0.3):
         raise AssertionError("both runs have the folder")
     other.kill()
     other.join()

@@ -60,7 +60,7 @@ def predict(
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
 
-    Videos need an optional dependency: [bold]pip install 'codetr\\[video]'[/]
+    Videos need an optional dependency, in the repository of codetr: [bold]pip install ".\\[video]"[/]
     """
     from codetr.inference.config import TilesConfig, TTAConfig
     from codetr.inference.predict_files import PREDICTIONS

@@ -58,9 +58,9 @@ def train(
     Metrics are written to metrics.jsonl and to W&B. Without an API key W&B writes to ./wandb; no account is needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
-    run_on_processes(processes, context.obj, force=force)
+    run_on_processes(processes, context.obj, force=force, resumes=True)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    work = checkpoints or output.with_name(f"{output.name}.checkpoints")
+    work = checkpoints or Path(f"{output}.checkpoints")
     show_step(run(TrainConfig(recipe=chosen), dataset, output, work), output)

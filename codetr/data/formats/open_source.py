@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -25,10 +27,12 @@ class Source:
     Attributes:
         annotations: the annotation file or folder.
         images: the image folder, tar file or prefix on S3; None for the default of the format.
+        origin: address of the annotations, if the file is a temporary copy; names it in errors.
     """
 
     annotations: Path
     images: ImageRoot | None
+    origin: str | None = None
 
 
 def fetch(config: SourceConfig, folder: Path) -> Source:
@@ -46,13 +50,15 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
     """
     if config.repo is not None:
         return _fetch_from_dvc(config.repo, config.rev, config.annotations, config.images, folder)
+    origin = None
     if config.annotations.startswith(SCHEME):
         annotations = _fetch_annotations(S3Address.parse(config.annotations), folder / "annotations")
+        origin = config.annotations
     else:
         annotations = Path(config.annotations).expanduser()
     if not annotations.exists():
         raise UserError("no such annotation file", where=str(annotations))
-    return Source(annotations.resolve(), None if config.images is None else _images(config.images))
+    return Source(annotations.resolve(), None if config.images is None else _images(config.images), origin)
 
 
 def _fetch_annotations(address: S3Address, folder: Path) -> Path:
@@ -100,13 +106,26 @@ def read(source: Source, split: str, findings: Findings, *, workers: int) -> Raw
     kind = format_of(path)
     images = source.images
     if kind == "coco":
-        return RawSource(read_coco(path, findings), images or Path.cwd(), sha256_file(path))
+        with _named(source):
+            return RawSource(read_coco(path, findings), images or Path.cwd(), sha256_file(path))
     if isinstance(images, S3Address) or (images is not None and is_sharded(images)):
         problem = f"images on S3 or in tar files need COCO-format annotations; {path} is {kind.upper()}"
         raise UserError(problem, where=str(images), hint="Give an image folder.")
     if kind == "voc":
         return voc.read_voc(path, images, split, findings)
     return yolo.read_yolo(path, images, split, findings, workers=workers)
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """Name an annotation file in errors as the user did, not the temporary copy of it."""
+    try:
+        yield
+    except UserError as error:
+        if source.origin is None or error.where is None:
+            raise
+        where = error.where.replace(str(source.annotations), source.origin)
+        raise type(error)(error.problem, where=where, hint=error.hint) from None
 
 
 def has_labelled_split(source: Source, split: str) -> bool:
@@ -128,7 +147,7 @@ def _fetch_from_dvc(repo: str, rev: str | None, annotations: str, images: str | 
     try:
         from dvc.repo import Repo
     except ImportError:
-        hint = "Install it: pip install 'codetr[dvc]'."
+        hint = 'In the repository of codetr: pip install ".[dvc]".'
         raise UserError("a DVC repository is given, but DVC is not installed", where=repo, hint=hint) from None
     where = f"{repo}@{rev}" if rev else repo
     if "://" not in repo and "@" not in repo and not Path(repo).expanduser().is_dir():

@@ -13,17 +13,14 @@ import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.progress import track
-from codetr.core.settings import read_yaml
+from codetr.core.yaml_text import read_yaml
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow, RawSource
@@ -31,12 +28,6 @@ from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.images import IMAGE_SUFFIXES, read_header
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.validation.findings import Findings
-
-MAX_YAML_BYTES = 1 << 20
-"""Upper bound of a data.yaml; one with the 1,203 classes of LVIS has 30 kB."""
-
-MAX_YAML_DEPTH = 20
-"""Nesting depth of lists and mappings; valid files have three."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
         UserError: data.yaml is invalid, or has a path that is missing or outside the root; a label file is not text
             or too large; or no image has a label file.
     """
-    values = _read_values(path)
+    values = read_yaml(path)
     where = str(path)
     if "kpt_shape" in values:
         raise UserError(
@@ -127,7 +118,7 @@ def has_labelled_split(path: Path, images: Path | None, split: str) -> bool:
         split: val or test.
     """
     try:
-        values = _read_values(path)
+        values = read_yaml(path)
         if values.get(split) == values.get("train"):
             return False
         root = _root(path, values, images)
@@ -142,23 +133,6 @@ def _exists(root: Path, name: str) -> bool:
     except (NoFileError, UnsafePathError):
         return False
     return True
-
-
-def _read_values(path: Path) -> dict[str, Any]:
-    where = str(path)
-    if path.stat().st_size > MAX_YAML_BYTES:
-        raise UserError(f"is larger than {MAX_YAML_BYTES >> 20} MiB", where=where)
-    depth = 0
-    with suppress(yaml.YAMLError), path.open("rb") as stream:  # `read_yaml` says what is wrong
-        for event in yaml.parse(stream, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            # A few lines of nested aliases can expand to more values than fit into memory, and deep nesting takes the
-            # parser hours.
-            if isinstance(event, yaml.AliasEvent):
-                raise UserError("has YAML aliases (*name)", where=where, hint="Write the values out.")
-            if depth > MAX_YAML_DEPTH:
-                raise UserError("is nested too deeply to be a data.yaml", where=where)
-    return read_yaml(path)
 
 
 def _classes(values: dict[str, Any], where: str) -> dict[int, str]:

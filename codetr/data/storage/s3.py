@@ -12,12 +12,13 @@ import io
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from codetr.core.errors import RunFailed, UserError
+from codetr.core.errors import RunFailed, UserError, first_line
 from codetr.data.storage.paths import NoFileError
 
 SCHEME = "s3://"
@@ -183,6 +184,13 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
         unreachable = isinstance(error, ConnectionError | HTTPClientError) and not isinstance(error, SSLError)
         kind = RunFailed if unreachable else StorageError
         raise kind(f"cannot be read: {error}", where=where, hint=hint) from None
+    except RecursionError:
+        # botocore asks for the region of the bucket, is redirected again, and so on.
+        hint = "Check the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL)."
+        raise StorageError("the service redirects in a circle", where=where, hint=hint) from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # of headers that are not those of S3
+        problem = f"the service does not answer as S3 does ({first_line(error)})"
+        raise RunFailed(problem, where=where, hint=_START_AGAIN) from None
 
 
 _lock = threading.Lock()
@@ -196,7 +204,7 @@ def _client() -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
-        hint = "Install it: pip install 'codetr[s3]'."
+        hint = 'In the repository of codetr: pip install ".[s3]".'
         raise StorageError("reading files on S3 needs boto3, which is not installed", hint=hint) from None
     environment = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     key = (os.getpid(), *environment)
@@ -210,8 +218,26 @@ def _client() -> Any:
                 max_pool_connections=64,
             )
             try:
-                _clients[key] = boto3.session.Session().client("s3", config=config)
+                _clients[key] = boto3.session.Session(**_credentials(os.environ)).client("s3", config=config)
             except (BotoCoreError, ValueError) as error:  # of the environment and of ~/.aws
                 hint = "Check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, which begins with http:// or https://."
                 raise StorageError(f"S3 cannot be used: {error}", hint=hint) from None
         return _clients[key]
+
+
+def _credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return credentials from the environment without line breaks at their ends; empty if they come from elsewhere.
+
+    Raises:
+        StorageError: a value holds other spaces or control characters, which no HTTP header can have.
+    """
+    if not (environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
+        return {}
+    found = {}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        if value := environment.get(name, "").strip():
+            if not all("!" <= character <= "~" for character in value):
+                hint = "Set it again, without spaces and line breaks."
+                raise StorageError("holds characters that cannot be sent", where=name, hint=hint)
+            found[name.lower()] = value
+    return found

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from codetr.core.errors import UserError
 from codetr.core.progress import track
+from codetr.core.text import one_line
 from codetr.data.loading.loader import EvalLoader, whole_views
 from codetr.evaluation.collect.parts import PART_FILES, PART_SECONDS, PartWriter, begin, gather
 from codetr.evaluation.tables.predictions import PredictionTable
@@ -95,7 +96,7 @@ def predict_split(
 
 
 def _say(line: str) -> None:
-    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(one_line(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _write(

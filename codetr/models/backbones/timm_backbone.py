@@ -119,7 +119,7 @@ def import_timm() -> ModuleType:
     try:
         import timm
     except ModuleNotFoundError:
-        hint = 'Install it: pip install "codetr[timm]".'
+        hint = 'In the repository of codetr: pip install ".[timm]".'
         raise UserError("the backbone requires timm, which is not installed", where=_WHERE, hint=hint) from None
     return timm
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from codetr.core.errors import UserError
-from codetr.core.files import sync
+from codetr.core.files import read_regular_file, sync
+from codetr.core.os_errors import reported_os_error
+from codetr.core.temporaries import remove_all_leftovers, temporary_directory, temporary_file
 
 
 class FolderStorage:
@@ -37,20 +39,14 @@ class FolderStorage:
             Whether this call created it; of concurrent calls exactly one does.
 
         Raises:
-            UserError: the disk is full or not writable, or its file system has no hard links.
+            UserError: the folder is not writable, or its file system has no hard links.
+            RunFailed: the disk is full.
         """
         path = self.root / key
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", where=str(path.parent)) from None
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+        remove_all_leftovers(path.parent)
+        with self._reported(path), temporary_file(path) as temporary:
+            temporary.write_bytes(content)
+            sync(temporary)
             temporary.chmod(0o444)
             try:
                 # A link appears with its content or not at all, and never replaces a file. A rename replaces files;
@@ -66,10 +62,6 @@ class FolderStorage:
                 raise UserError("is on a file system without hard links", where=str(self.root), hint=hint) from None
             sync(path.parent)
             return True
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", where=str(path)) from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def read(self, key: str) -> bytes:
         """Return the content of a record.
@@ -78,7 +70,7 @@ class FolderStorage:
             UserError: it does not exist or cannot be read.
         """
         try:
-            return (self.root / key).read_bytes()
+            return read_regular_file(self.root / key)
         except OSError as error:
             raise UserError(f"cannot be read: {error.strerror}", where=str(self.root / key)) from None
 
@@ -98,17 +90,14 @@ class FolderStorage:
         The folder appears atomically. Its files are read-only.
 
         Raises:
-            UserError: a file cannot be read, or the disk is full or not writable.
+            UserError: a file cannot be read, or the folder is not writable.
+            RunFailed: the disk is full.
         """
         path = self.root / key
         if path.is_dir():
             return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", where=str(path.parent)) from None
-        try:
+        remove_all_leftovers(path.parent)
+        with self._reported(path, files.values()), temporary_directory(path) as temporary:
             temporary.chmod(0o755)
             for name, source in files.items():
                 copy = temporary / name
@@ -127,11 +116,6 @@ class FolderStorage:
                     raise
                 return
             sync(path.parent)
-        except OSError as error:
-            problem = f"cannot be copied into the registry: {error.strerror}"
-            raise UserError(problem, where=str(error.filename or path)) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
     def folder(self, key: str) -> Path:
         """Return the local path of a folder.
@@ -143,3 +127,15 @@ class FolderStorage:
         if not path.is_dir():
             raise UserError("no such folder in the registry", where=str(path))
         return path
+
+    @contextmanager
+    def _reported(self, path: Path, sources: Collection[Path] = ()) -> Iterator[None]:
+        """Name the record or folder, and not its temporary, in errors of the system; of the sources their names."""
+        try:
+            yield
+        except OSError as error:
+            reported = reported_os_error(error)
+            if reported is None or error.filename in map(str, sources):
+                raise
+            problem = f"cannot be written to the registry: {error.strerror}"
+            raise type(reported)(problem, where=str(path), hint=reported.hint) from None
