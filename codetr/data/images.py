@@ -15,11 +15,19 @@ from codetr.core.errors import UserError
 MAX_PIXELS = 178_956_970
 """Pillow's limit against decompression bombs: beyond it a small file can exhaust the memory."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 """Pillow formats that are read, recognised by content, whatever the file's name. Some others start programs."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-"""File names, in any case, that count as images wherever a folder is listed. A file named by itself needs none."""
+# fmt: off
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jfif", ".jpe", ".mpo", ".apng",
+    ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".avifs",
+)
+# fmt: on
+"""File names, in any case, that count as images wherever a folder is listed. A file named by itself needs none.
+
+They are all names of `FORMATS`, most frequent first, except those of files that cannot be read: .pfm has pixels of no
+known range."""
 
 _ORIENTATION = 0x0112
 # EXIF 2.3, section 4.6.4: the operation that turns the stored pixels upright, by the value of the tag.

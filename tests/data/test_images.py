@@ -63,7 +63,7 @@ def test_of_16_bits_the_upper_8_are_used(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "image.png")[..., 0], (values >> 8).astype(np.uint8))
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff", "gif", "ppm", "jp2"])
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff", "gif", "ppm", "jp2", "avif", "dib"])
 def test_formats_are_recognised_by_content(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(PIXELS).save(tmp_path / f"image.{suffix}")
     with Image.open(tmp_path / f"image.{suffix}") as image:
