@@ -29,6 +29,7 @@ from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow, RawSource
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.images import IMAGE_SUFFIXES, read_header
+from codetr.data.pixel_limit import HIGHEST_MAX_PIXELS
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.validation.findings import Findings
 
@@ -285,7 +286,7 @@ def _size(root: Path, name: str) -> tuple[int, int] | None:
         UnsafePathError: the name must not be followed.
     """
     try:
-        return read_header(root / resolve_file(root, name)).size(upright=True)
+        return read_header(root / resolve_file(root, name), max_pixels=HIGHEST_MAX_PIXELS).size(upright=True)
     except (UserError, NoFileError, OSError):
         return None
 
