@@ -25,6 +25,12 @@ Range16Bit = Annotated[tuple[int, int], AfterValidator(_require_range)]
 
 FULL_RANGE: Range16Bit = (0, 65535)
 
+MAX_PIXELS = 178_956_970
+"""Pixels of the largest image that is decoded by default: beyond it a small file can exhaust the memory."""
+
+HIGHEST_MAX_PIXELS = (1 << 31) - 1
+"""Upper bound of any such limit: native code counts pixels in 32 bits."""
+
 
 class SourceConfig(Settings):
     """Annotations and images of one split, or of a part of it.

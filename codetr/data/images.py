@@ -17,8 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from codetr.core.errors import UserError
-from codetr.data.config import FULL_RANGE, Range16Bit
-from codetr.data.pixel_limit import MAX_PIXELS, pillow_limit
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
+from codetr.data.pixel_limit import pillow_limit
 from codetr.data.png_chunks import with_metadata_first
 from codetr.data.sixteen_bit import (
     declared_range,
@@ -199,33 +199,23 @@ def decode_image(
         raise UserError(f"is damaged: {_reason(error)}", where=where) from None
 
 
-def open_regular_file(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
-
-    Raises:
-        OSError: it cannot be opened, or is not a regular file: reading a pipe or a device might never end.
-    """
-    # O_NONBLOCK has no effect on regular files; without it, opening a pipe waits for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise OSError(None, "is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file")
-
-
 def _open_file(path: Path, where: str) -> BinaryIO:
     try:
-        return open_regular_file(path)
+        # O_NONBLOCK has no effect on regular files; without it, opening a pipe waits for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
     except PermissionError:
         raise UserError("may not be read", where=where, hint="Check the file's permissions.") from None
     except OSError as error:
-        known = error.errno is None
-        raise UserError(error.strerror if known else f"cannot be read: {error.strerror}", where=where) from None
+        raise UserError(f"cannot be read: {error.strerror}", where=where) from None
     except ValueError:  # a NUL in the name
         raise UserError("is not a file name", where=where) from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise UserError("is a folder, not an image" if stat.S_ISDIR(mode) else "is not a regular file", where=where)
 
 
 def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:

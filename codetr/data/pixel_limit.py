@@ -9,12 +9,6 @@ from contextlib import contextmanager, suppress
 
 from PIL import Image
 
-MAX_PIXELS = 178_956_970
-"""Pixels of the largest image that is decoded by default: beyond it a small file can exhaust the memory."""
-
-HIGHEST_MAX_PIXELS = (1 << 31) - 1
-"""Upper bound of any such limit: native code counts pixels in 32 bits."""
-
 _LARGE = 1 << 24
 """Pixels of an image whose memory is returned to the operating system at once."""
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codetr.core.errors import UserError
+from codetr.data.config import FULL_RANGE
 from codetr.data.images import header_of, open_image, parse_image
-from codetr.data.sixteen_bit import FULL_RANGE, to_8_bits
+from codetr.data.sixteen_bit import to_8_bits
 
 VALUES = np.arange(54, dtype=np.uint16).reshape(6, 9)
 

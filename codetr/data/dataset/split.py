@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
-from codetr.data.config import FULL_RANGE, Range16Bit
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.dataset.classes import as_list, read_classes
 from codetr.data.dataset.image_settings import read_image_settings
 from codetr.data.dataset.index import object_images, open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
-from codetr.data.pixel_limit import MAX_PIXELS
 from codetr.data.segmentation import decode
 from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
 from codetr.data.storage.image_store import ImageRoot, read_cached, require_digest

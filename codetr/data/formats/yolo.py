@@ -24,12 +24,12 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.progress import track
 from codetr.core.settings import read_yaml
+from codetr.data.config import HIGHEST_MAX_PIXELS
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow, RawSource
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
 from codetr.data.images import IMAGE_SUFFIXES, read_header
-from codetr.data.pixel_limit import HIGHEST_MAX_PIXELS
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.validation.findings import Findings
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_json, write_json
+from codetr.data.config import MAX_PIXELS
 from codetr.data.dataset.classes import write_classes
 from codetr.data.dataset.image_settings import ImageSettings, write_image_settings
 from codetr.data.dataset.split import LOCATIONS
@@ -26,7 +27,6 @@ from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
-from codetr.data.pixel_limit import MAX_PIXELS
 from codetr.data.storage.image_store import ImageRoot, open_storage
 from codetr.data.validation.findings import Findings, Recorder
 from codetr.data.validation.ids import ImageIds

@@ -15,14 +15,14 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
-from codetr.data.config import FULL_RANGE, Range16Bit
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.images import ImageHeader, decode_image, header_of, open_image
 from codetr.data.ingest.image_list import ImageEntry
 from codetr.data.ingest.orientation import box_reach, common_decision, upright_by_boxes
 from codetr.data.lvis import Verified
 from codetr.data.perceptual_hash import NO_HASH, perceptual_hash
-from codetr.data.pixel_limit import MAX_PIXELS, PixelBudget
+from codetr.data.pixel_limit import PixelBudget
 from codetr.data.sixteen_bit import grey_levels
 from codetr.data.storage.image_store import ImageFile, ImageStorage
 from codetr.data.storage.paths import NoFileError, UnsafePathError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from codetr.data.config import SourceConfig
+from codetr.data.config import MAX_PIXELS, SourceConfig
 from codetr.data.dataset.image_settings import IMAGE_SETTINGS
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco_columns import RawAnnotations
@@ -23,7 +23,7 @@ from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.orientation import box_reach, upright_by_boxes
 from codetr.data.ingest.summary import read_report
 from codetr.data.loading.samples import training_sample
-from codetr.data.pixel_limit import MAX_PIXELS, PixelBudget, pillow_limit
+from codetr.data.pixel_limit import PixelBudget, pillow_limit
 from codetr.data.validation.ids import ImageIds
 from codetr.steps.prepare import prepare
 
