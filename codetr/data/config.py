@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from codetr.core.settings import Settings
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0)]
+
+
+def _require_range(levels: tuple[int, int]) -> tuple[int, int]:
+    low, high = levels
+    if not 0 <= low < high <= 65535:
+        raise ValueError(f"{list(levels)} must be [black, white] with 0 <= black < white <= 65535")
+    return levels
+
+
+Range16Bit = Annotated[tuple[int, int], AfterValidator(_require_range)]
+"""The values of 16-bit grey images that become black and white, for example (0, 4095) of a 12-bit camera."""
+
+FULL_RANGE: Range16Bit = (0, 65535)
+
+MAX_PIXELS = 178_956_970
+"""Pixels of the largest image that is decoded by default: beyond it a small file can exhaust the memory."""
+
+HIGHEST_MAX_PIXELS = (1 << 31) - 1
+"""Upper bound of any such limit: native code counts pixels in 32 bits."""
 
 
 class SourceConfig(Settings):

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from codetr.core.errors import UserError
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
+from codetr.data.pixel_limit import pillow_limit
+from codetr.data.png_chunks import with_metadata_first
+from codetr.data.sixteen_bit import (
+    declared_range,
+    grey_levels,
+    is_white_zero,
+    stored_bits,
+    to_8_bits,
+    unsupported_pixels,
+)
 
-MAX_PIXELS = 178_956_970
-"""Pillow's limit against decompression bombs: beyond it a small file can exhaust the memory."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 """Pillow formats that are read, recognised by content, whatever the file's name. Some others start programs."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-"""File names, in any case, that count as images wherever a folder is listed. A file named by itself needs none."""
+# fmt: off
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jfif", ".jpe", ".mpo", ".apng",
+    ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".avifs",
+)
+# fmt: on
+"""File names, in any case, that count as images wherever a folder is listed. A file named by itself needs none.
+
+They are all names of `FORMATS`, most frequent first, except those of files that cannot be read: .pfm has pixels of no
+known range."""
 
 _ORIENTATION = 0x0112
+_STRIP_PIXELS = 1 << 22
+"""Pixels that are copied at a time, so that a large image is not in memory three times."""
+
 # EXIF 2.3, section 4.6.4: the operation that turns the stored pixels upright, by the value of the tag.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,6 +57,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_AS_STORED = _UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True)
@@ -43,12 +69,14 @@ class ImageHeader:
         width: columns as stored.
         orientation: EXIF orientation 1..8; 1 (upright) when absent or invalid.
         frames: pages or animation frames; only the first is ever used.
+        bits: per channel; 16 only where the file does not declare the range of its values.
     """
 
     height: int
     width: int
     orientation: int
     frames: int
+    bits: int = 8
 
     def size(self, *, upright: bool) -> tuple[int, int]:
         """Return (height, width) as stored, or with the EXIF orientation applied."""
@@ -56,54 +84,93 @@ class ImageHeader:
         return (self.width, self.height) if turned else (self.height, self.width)
 
 
-def read_header(path: Path) -> ImageHeader:
+def read_header(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read the header of an image file.
 
     Raises:
-        UserError: missing, empty, not an image, or of more than `MAX_PIXELS` pixels.
+        UserError: missing, empty, not a regular file, not an image, or of more than `max_pixels` pixels.
     """
-    with _open(path, str(path)) as image:
-        return _header(image)
+    with open_image(path, str(path), max_pixels=max_pixels) as image:
+        return header_of(image)
 
 
-def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, *, upright: bool = True, range_16bit: Range16Bit = FULL_RANGE, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """Decode the first frame of an image file.
 
-    Transparency is ignored, palettes and CMYK are converted, 16-bit grey is reduced to its upper 8 bits.
+    Transparency is ignored, palettes and CMYK are converted. 16-bit grey is scaled to 8 bits, linearly: from the range
+    that the file declares, if it does, else from `range_16bit`.
 
     Args:
-        path: an image file of a format that Pillow reads.
+        path: an image file of one of `FORMATS`.
         upright: apply the EXIF orientation.
+        range_16bit: values of 16-bit grey that become black and white.
+        max_pixels: pixels of the largest image that is decoded.
 
     Returns:
         (height, width, 3) uint8 RGB.
 
     Raises:
-        UserError: missing, empty, not an image, damaged, too large, or with pixels of no known range.
+        UserError: missing, empty, not a regular file, not an image, damaged, too large, or with pixels of no known
+            range.
     """
-    with _open(path, str(path)) as image:
-        return decode_image(image, str(path), upright=upright)
+    with open_image(path, str(path), max_pixels=max_pixels) as image:
+        return decode_image(image, str(path), upright=upright, range_16bit=range_16bit)
 
 
-def parse_header(content: bytes, where: str) -> ImageHeader:
-    """Parse the header of an image file's content; `where` names it in errors, see `read_header`."""
-    with _open(io.BytesIO(content), where) as image:
-        return _header(image)
-
-
-def parse_image(content: bytes, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
+def parse_image(
+    content: bytes,
+    where: str,
+    *,
+    upright: bool = True,
+    range_16bit: Range16Bit = FULL_RANGE,
+    max_pixels: int = MAX_PIXELS,
+) -> NDArray[np.uint8]:
     """Decode an image file's content; `where` names it in errors, see `read_image`."""
-    with _open(io.BytesIO(content), where) as image:
-        return decode_image(image, where, upright=upright)
+    with open_image(content, where, max_pixels=max_pixels) as image:
+        return decode_image(image, where, upright=upright, range_16bit=range_16bit)
 
 
-def decode_image(image: Image.Image, where: str, *, upright: bool = True) -> NDArray[np.uint8]:
+@contextmanager
+def open_image(source: Path | bytes, where: str, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image file, or its content, to read its header and to decode it within the context.
+
+    Args:
+        source: an image file, or its content.
+        where: its name in errors.
+        max_pixels: pixels of the largest image that is decoded.
+
+    Raises:
+        UserError: missing, empty, not a regular file, not an image, or too large.
+    """
+    with ExitStack() as stack:
+        stream = _open_file(source, where) if isinstance(source, Path) else io.BytesIO(source)
+        stack.enter_context(stream)
+        stack.enter_context(pillow_limit(max_pixels))
+        image = stack.enter_context(_identify(stream, where, max_pixels))
+        yield image
+
+
+def header_of(image: Image.Image) -> ImageHeader:
+    """Return the header of an image that `open_image` has opened, and that is not decoded yet."""
+    height, width = image.height, image.width
+    if isinstance(image, TiffImageFile):  # its size is the one after it is turned
+        height, width = image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
+    bits = stored_bits(image)
+    return ImageHeader(height, width, _orientation(image), getattr(image, "n_frames", 1), bits)
+
+
+def decode_image(
+    image: Image.Image, where: str, *, upright: bool = True, range_16bit: Range16Bit = FULL_RANGE
+) -> NDArray[np.uint8]:
     """Return the pixels of an opened image, converted as `read_image` does.
 
     Args:
         image: of any mode.
         where: its name in errors.
         upright: apply the EXIF orientation.
+        range_16bit: values of 16-bit grey that become black and white.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -111,44 +178,67 @@ def decode_image(image: Image.Image, where: str, *, upright: bool = True) -> NDA
     Raises:
         UserError: damaged, or with pixels of no known range.
     """
-    orientation = _orientation(image) if upright else 1
+    orientation = 1 if upright else _orientation(image)
     try:
+        range_16bit = declared_range(image) or range_16bit
         image.load()
-        rgb = _to_rgb(image, where)
-    # Decoders of broken data raise almost anything: OSError, SyntaxError, ValueError, struct.error, ...
+        # Pillow turns a TIFF upright while it loads it, and forgets the orientation; all other formats are as stored.
+        remaining = _orientation(image)
+        rgb = _to_rgb(image, where, range_16bit)
+        if upright and remaining in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[remaining])
+        elif not upright and remaining != orientation:
+            rgb = rgb.transpose(_AS_STORED[orientation])
+        return _as_array(rgb)
     except UserError:
         raise
+    except MemoryError:
+        raise UserError(f"does not fit into memory ({image.width}x{image.height})", where=where) from None
+    # Decoders of broken data raise almost anything: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         raise UserError(f"is damaged: {_reason(error)}", where=where) from None
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
-    return np.array(rgb)
 
 
-def _open(source: Path | io.BytesIO, where: str) -> Image.Image:
+def _open_file(path: Path, where: str) -> BinaryIO:
     try:
-        image = Image.open(source, formats=FORMATS)
+        # O_NONBLOCK has no effect on regular files; without it, opening a pipe waits for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
-    except IsADirectoryError:
-        raise UserError("is a folder, not an image", where=where) from None
     except PermissionError:
         raise UserError("may not be read", where=where, hint="Check the file's permissions.") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=where) from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=where) from None
+    except ValueError:  # a NUL in the name
+        raise UserError("is not a file name", where=where) from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise UserError("is a folder, not an image" if stat.S_ISDIR(mode) else "is not a regular file", where=where)
+
+
+def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    try:
+        image = Image.open(with_metadata_first(stream), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(where, max_pixels) from None
     except Exception as error:
-        if (source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())) == 0:
+        if size == 0:
             raise UserError("is empty", where=where) from None
         hint = f"Formats that can be read: {', '.join(FORMATS)}."
         raise UserError(f"is not an image: {_reason(error)}", where=where, hint=hint) from None
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels:
         image.close()
-        raise UserError(f"has more than {MAX_PIXELS:,} pixels", where=where)
+        raise _too_large(where, max_pixels)
     return image
 
 
-def _header(image: Image.Image) -> ImageHeader:
-    return ImageHeader(image.height, image.width, _orientation(image), getattr(image, "n_frames", 1))
+def _too_large(where: str, max_pixels: int) -> UserError:
+    hint = "Set max_pixels (of `codetr predict`: --max-pixels) if this machine has the memory, or cut it into tiles."
+    return UserError(f"has more than {max_pixels:,} pixels", where=where, hint=hint)
 
 
 def _reason(error: Exception) -> str:
@@ -160,20 +250,31 @@ def _reason(error: Exception) -> str:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        # Not `image.getexif()`, which decodes the pixels of a PNG: its metadata is in front of them.
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
     # A broken EXIF block says nothing about the pixels, which are decoded without it.
     except Exception:
         return 1
     return value if value in _UPRIGHT else 1
 
 
-def _to_rgb(image: Image.Image, where: str) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint16)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+def _to_rgb(image: Image.Image, where: str, range_16bit: Range16Bit) -> Image.Image:
+    grey = grey_levels(image)
+    if grey is not None:
+        values = to_8_bits(grey, range_16bit)
+        return Image.fromarray(255 - values if is_white_zero(image) else values).convert("RGB")
     if image.mode in ("I", "F"):
         hint = "Convert it to 8 bits per channel: the file does not define the range of its values."
-        raise UserError(f"has 32-bit pixels ({image.mode})", where=where, hint=hint)
+        raise UserError(f"has {unsupported_pixels(image)}", where=where, hint=hint)
     if image.mode == "P":
         image = image.convert("RGBA")  # a transparent palette cannot be converted to RGB at once
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _as_array(rgb: Image.Image) -> NDArray[np.uint8]:
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // max(1, rgb.width))
+    for top in range(0, rgb.height, rows):
+        bottom = min(top + rows, rgb.height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
+    return pixels

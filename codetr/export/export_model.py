@@ -78,7 +78,8 @@ def export(
         require_onnx()
     detector, info = load_model(model)
     rule = CanvasRule.of(info.model)
-    given = [batch_of([read_image(file)], info.preprocess, rule) for file in images]
+    pictures = [read_image(file, range_16bit=info.range_16bit) for file in images]
+    given = [batch_of([picture], info.preprocess, rule) for picture in pictures]
     batches = [*drawn_batches(info.preprocess, rule), *given]
     description = ExportInfo(
         recipe=info.recipe,

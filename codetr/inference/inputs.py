@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from codetr.core.errors import UserError
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.images import decode_image, read_image
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ ImageInput: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Te
 
 Arrays and tensors are RGB, uint8 in 0..255 or floating point in 0..1.
 """
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+_ROUNDING = 1e-3
+"""Resampling and arithmetic in half precision leave values a little outside of 0..1."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,9 @@ def is_single(images: ImageInput | Iterable[ImageInput]) -> TypeIs[ImageInput]:
     return isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable)
 
 
-def as_rgb(image: ImageInput, where: str) -> RawImage:
+def as_rgb(
+    image: ImageInput, where: str, *, range_16bit: Range16Bit = FULL_RANGE, max_pixels: int = MAX_PIXELS
+) -> RawImage:
     """Decode one image.
 
     Files and Pillow images are turned upright by their EXIF orientation.
@@ -55,15 +64,19 @@ def as_rgb(image: ImageInput, where: str) -> RawImage:
     Args:
         image: see `ImageInput`.
         where: names the image in errors if it is not a file.
+        range_16bit: values that become black and white in 16-bit grey files and Pillow images.
+        max_pixels: pixels of the largest file that is decoded.
 
     Raises:
         UserError: it cannot be read, or its type, shape or values are not those of an image.
     """
     if isinstance(image, str | os.PathLike):
+        if _ADDRESS.match(os.fspath(image)):
+            raise image_address_error(os.fspath(image))
         path = Path(image)
-        return RawImage(read_image(path), path)
+        return RawImage(read_image(path, range_16bit=range_16bit, max_pixels=max_pixels), path)
     if isinstance(image, Image.Image):
-        pixels = decode_image(image, where)
+        pixels = decode_image(image, where, range_16bit=range_16bit)
     elif isinstance(image, Tensor):
         pixels = _from_tensor(image, where)
     elif isinstance(image, np.ndarray):
@@ -74,6 +87,11 @@ def as_rgb(image: ImageInput, where: str) -> RawImage:
     if not pixels.size:
         raise UserError("has no pixels", where=where)
     return RawImage(pixels)
+
+
+def image_address_error(address: str) -> UserError:
+    """Return the error for an address where an image file is expected."""
+    return UserError("is an address, not a file", where=address, hint="Download the image, and give its file.")
 
 
 def _from_tensor(image: Tensor, where: str) -> NDArray[np.uint8]:
@@ -94,16 +112,16 @@ def _from_array(image: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def _as_bytes(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Convert uint8, or floating point in 0..1, to contiguous uint8."""
+    """Convert uint8, or floating point in 0..1 up to rounding, to contiguous uint8."""
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     hint = "Give uint8 in 0..255, or floating point in 0..1."
     if not np.issubdtype(values.dtype, np.floating):
         raise UserError(f"has values of type {values.dtype}", where=where, hint=hint)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):  # also True for NaN
+    if values.size and not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):  # also True for NaN
         problem = f"has values from {values.min():.4g} to {values.max():.4g}, expected 0 to 1"
         raise UserError(problem, where=where, hint=f"{hint} The model normalises images itself.")
-    return np.ascontiguousarray((values * 255 + 0.5).astype(np.uint8))
+    return np.ascontiguousarray((values.clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
 
 def device_named(name: str | torch.device) -> torch.device:

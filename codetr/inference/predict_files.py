@@ -15,6 +15,7 @@ import torch
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, require_replaceable, write_json
 from codetr.core.progress import track
+from codetr.data.config import MAX_PIXELS
 from codetr.data.images import read_image
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.load import build_predictor, load
@@ -123,6 +124,7 @@ def predict(
     tta: TTAConfig | None = None,
     tiles: TilesConfig | None = None,
     frames: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     device: str | torch.device = "auto",
 ) -> PredictedFiles:
     """Detect objects in images and videos; write `predictions.json`, drawn `pictures/` and drawn `videos/`.
@@ -136,6 +138,7 @@ def predict(
         tta: test-time augmentation.
         tiles: tiled inference for large images.
         frames: stop after so many frames of each video; None reads all.
+        max_pixels: pixels of the largest image that is decoded, which takes about 8 bytes a pixel.
         device: see `codetr.load`.
 
     Returns:
@@ -155,7 +158,7 @@ def predict(
     result = PredictedFiles(predictor.info.recipe, list(predictor.class_names), threshold)
     with atomic_directory(output) as folder:
         if found.images:
-            _predict_images(predictor, found.images, result, folder)
+            _predict_images(predictor, found.images, result, folder, max_pixels)
         for number, video in enumerate(found.videos, start=1):
             _predict_video(predictor, video, number, frames, result, folder)
         if not result.images and not result.videos:
@@ -183,11 +186,13 @@ def _written_names(folder: Path) -> tuple[str, ...] | None:
     return (PREDICTIONS, PICTURES, VIDEOS) if (folder / PREDICTIONS).exists() else None
 
 
-def _predict_images(predictor: Predictor, files: Sequence[Path], into: PredictedFiles, folder: Path) -> None:
+def _predict_images(
+    predictor: Predictor, files: Sequence[Path], into: PredictedFiles, folder: Path, max_pixels: int
+) -> None:
     (folder / PICTURES).mkdir()
     for number, file in enumerate(track(files, len(files), "detect images"), start=1):
         try:
-            image = read_image(file)
+            image = read_image(file, range_16bit=predictor.info.range_16bit, max_pixels=max_pixels)
         except UserError as error:
             into.skipped.append(SkippedFile(str(file), error.problem))
             continue

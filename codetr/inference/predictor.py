@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from os import PathLike
 from typing import Self, TypeVar, overload
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
+from codetr.data.config import MAX_PIXELS
 from codetr.data.loading.collate import collate_views
 from codetr.data.transforms.view import View
 from codetr.inference.coco_results import require_finite
@@ -86,12 +88,24 @@ class Predictor(ABC):
     # A string is an iterable of strings, too.
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self, images: ImageInput, *, threshold: float = 0.3, batch_size: int = 1
+        self, images: ImageInput, *, threshold: float = 0.3, batch_size: int = 1, max_pixels: int = MAX_PIXELS
     ) -> Result: ...
     @overload
-    def predict(self, images: Iterable[ImageInput], *, threshold: float = 0.3, batch_size: int = 1) -> list[Result]: ...
     def predict(
-        self, images: ImageInput | Iterable[ImageInput], *, threshold: float = 0.3, batch_size: int = 1
+        self,
+        images: Iterable[ImageInput],
+        *,
+        threshold: float = 0.3,
+        batch_size: int = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> list[Result]: ...
+    def predict(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        threshold: float = 0.3,
+        batch_size: int = 1,
+        max_pixels: int = MAX_PIXELS,
     ) -> Result | list[Result]:
         """Detect objects: a result for one image, a list of results for several.
 
@@ -104,15 +118,17 @@ class Predictor(ABC):
             threshold: lowest score, in [0, 1].
             batch_size: images in a batch. They are padded to a common size, which changes scores and boxes slightly;
                 with 1, a result depends on nothing but its image.
+            max_pixels: pixels of the largest file that is decoded, which takes about 8 bytes a pixel.
 
         Raises:
             UserError: an image cannot be read, or an argument is out of range.
         """
         require_arguments(threshold, batch_size)
+        decode = partial(as_rgb, range_16bit=self.info.range_16bit, max_pixels=max_pixels)
         if is_single(images):
-            (result,) = self._results([as_rgb(images, "image")], threshold)
+            (result,) = self._results([decode(images, "image")], threshold)
             return result
-        decoded = (as_rgb(image, f"images[{position}]") for position, image in enumerate(images))
+        decoded = (decode(image, f"images[{position}]") for position, image in enumerate(images))
         return [result for batch in batched(decoded, batch_size) for result in self._results(batch, threshold)]
 
     def predict_video(
@@ -155,7 +171,8 @@ class Predictor(ABC):
             require_finite(found, str(image.path or "detections"))
             kept = found[found.scores >= threshold].to("cpu")
             pixels = image.pixels if image.path is None else None
-            results.append(Result(kept, self.class_names, image.pixels.shape[:2], image.path, pixels=pixels))
+            size, levels = image.pixels.shape[:2], self.info.range_16bit
+            results.append(Result(kept, self.class_names, size, image.path, pixels=pixels, range_16bit=levels))
         return results
 
 

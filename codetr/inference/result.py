@@ -15,6 +15,7 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.images import read_image
 from codetr.inference.coco_results import coco_results
 from codetr.models.structures import Detections
@@ -53,6 +54,7 @@ class Result:
         path: the image's file, None if it was not a file.
         frame: index of the frame in a video, from 0.
         time: time of the frame in seconds from the start of the video.
+        range_16bit: values that are black and white if the file is a 16-bit grey image.
     """
 
     detections: Detections
@@ -63,6 +65,7 @@ class Result:
     time: float | None = None
     pixels: NDArray[np.uint8] | None = None
     """The image, None if it is a file."""
+    range_16bit: Range16Bit = FULL_RANGE
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
@@ -98,7 +101,8 @@ class Result:
         """(height, width, 3) uint8 RGB: the upright image. A file is read again."""
         if self.pixels is None:
             assert self.path is not None
-            return read_image(self.path)
+            max_pixels = max(MAX_PIXELS, self.size[0] * self.size[1])  # it was read before
+            return read_image(self.path, range_16bit=self.range_16bit, max_pixels=max_pixels)
         return self.pixels
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from codetr.core.errors import UserError
 from codetr.data.images import IMAGE_SUFFIXES
+from codetr.inference.inputs import image_address_error
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv"}
@@ -37,19 +38,24 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
             streams, such as "rtsp://camera/stream"; "-" for a video on standard input.
 
     Raises:
-        UserError: a source does not exist, or no image and no video is found.
+        UserError: a source does not exist, is the address of an image, or is neither a folder nor a regular file; a
+            folder cannot be read; or no image and no video is found.
     """
     images: dict[Path, Path] = {}
     videos: dict[str, None] = {}
     for source in map(str, sources):
         path = Path(source)
-        if source == "-" or re.match(r"[a-z0-9+]+:(//|\d+$)", source):
+        if source == "-" or re.match(r"(?i)[a-z0-9+]+:(//|\d+$)", source):
+            if Path(re.split("[?#]", source)[0]).suffix.lower() in IMAGE_SUFFIXES:
+                raise image_address_error(source)
             videos["pipe:0" if source == "-" else source] = None
         elif not path.exists():
             raise UserError("no such file or folder", where=source)
         elif path.is_dir():
             for file in _walk(path):
                 images.setdefault(file.resolve(), file)
+        elif not path.is_file():  # reading a pipe or a device might never end
+            raise UserError("is neither a folder nor a regular file", where=source, hint="Give - for standard input.")
         elif path.suffix.lower() in VIDEO_SUFFIXES:
             videos[source] = None
         else:
@@ -62,6 +68,10 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
 
 def _walk(folder: Path) -> Iterator[Path]:
     # Links to folders are not followed: a link to a parent folder would never end.
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=_refuse):
         folders.sort()
         yield from (Path(root) / name for name in sorted(names) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))

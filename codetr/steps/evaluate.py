@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,8 @@ from codetr.inference.load import build_predictor
 from codetr.inference.predictor import Model
 from codetr.tracking import Tracker
 from codetr.weights.model_folder import WEIGHTS, load_model, read_info
+
+logger = logging.getLogger(__name__)
 
 DETECTION = ("codetr.evaluation.collect.predict_split", "codetr.inference.load", "codetr.weights.model_folder")
 """The modules that decide what is detected. An interrupted evaluation is resumed only by the same code: detections of
@@ -67,6 +70,9 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             group.on_main(lambda: check_inputs(model, dataset, config.split))
             split = Split.open(dataset, config.split)
             detector, info = load_model(model, group.device)
+            if info.range_16bit != split.range_16bit:
+                ranges = f"{list(info.range_16bit)}, the dataset says {list(split.range_16bit)}"
+                logger.warning("the model was trained with range_16bit %s: 16-bit images look different to it", ranges)
             predictor = build_predictor(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")

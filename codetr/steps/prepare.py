@@ -9,6 +9,7 @@ from codetr.core.code_version import code_version
 from codetr.core.files import atomic_directory
 from codetr.core.manifest import Manifest, require_output
 from codetr.data.dataset.classes import CLASSES
+from codetr.data.dataset.image_settings import ImageSettings
 from codetr.data.dataset.split import LOCATIONS
 from codetr.data.ingest.build import draw_missing_splits, fetch_sources, read_splits, require_usable, write_splits
 from codetr.data.ingest.config import PrepareConfig
@@ -48,14 +49,17 @@ def _write_dataset(config: PrepareConfig, output: Path) -> Manifest:
     with atomic_directory(output) as unfinished:
         folder = unfinished.resolve()  # files fetched from a repository are inside, and must not appear to be outside
         sources = fetch_sources(config, folder)
-        splits, categories = read_splits(sources, config.max_lost_images)
+        splits, categories = read_splits(
+            sources, config.max_lost_images, images=config.images, max_pixels=config.max_pixels
+        )
         drawn = {name: share for name, share in config.drawn.items() if name not in sources}
         if drawn:
             splits = draw_missing_splits(splits, drawn, config)
         for name, split in splits.items():
             require_usable(name, split)
-        report = write_splits(splits, categories, folder)
+        report = write_splits(splits, categories, folder, config.images)
         settings = {"val_fraction", "seed", "max_lost_images", *(["test_fraction", "stratify"] if drawn else [])}
+        settings |= {"range_16bit"} if config.images != ImageSettings() else set()
         manifest = Manifest.of(
             folder,
             "dataset",

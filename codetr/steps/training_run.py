@@ -121,7 +121,11 @@ class TrainingRun:
     def _info(self, split: Split) -> ModelInfo:
         recipe = self.recipe
         return ModelInfo(
-            recipe=recipe.name, class_names=tuple(split.names), model=recipe.model, preprocess=recipe.preprocess
+            recipe=recipe.name,
+            class_names=tuple(split.names),
+            model=recipe.model,
+            preprocess=recipe.preprocess,
+            range_16bit=split.range_16bit,
         )
 
     def publish(self, split: Split, outcome: Outcome, code: Mapping[str, str]) -> None:

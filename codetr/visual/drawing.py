@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from codetr.visual.fonts import BOLD, drawable, font_file
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -42,7 +43,7 @@ class Box:
     Attributes:
         xyxy: corners in pixels of the image.
         label: class index, which selects the colour; None draws it grey.
-        caption: text beside the box; empty for none.
+        caption: text beside the box; empty for none. Letters that no font has are replaced by the class index.
         dashed: draw a dashed outline.
         mask: (height, width) bool over the image, tinted in the colour of the box.
     """
@@ -85,7 +86,7 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
             _tint(canvas, box.mask, _colour(box))
     draw = ImageDraw.Draw(canvas)
     line = max(2, round(max(size) / 240))
-    font = _font(max(11, round(max(size) / 58)))
+    letter_height = max(11, round(max(size) / 58))
 
     scaled = [(box, _scale(box.xyxy, (width, height), size)) for box in boxes]
     for box, corners in sorted(scaled, key=lambda item: -_area(item[1])):
@@ -95,13 +96,15 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     captions = []
     for box, corners in reversed(scaled):
         if box.caption:
+            text = drawable(box.caption, box.label)
+            font = _font(font_file(text) or BOLD, letter_height)
             ascent, descent = font.getmetrics()
-            caption = font.getlength(box.caption) + 3 * line, ascent + descent + line
+            caption = font.getlength(text) + 3 * line, ascent + descent + line
             spot = _caption_position(corners, caption, size, taken)
             taken.append(spot)
-            captions.append((box, spot))
-    for box, spot in reversed(captions):
-        _caption(draw, box, spot, font)
+            captions.append((text, _colour(box), spot, font))
+    for text, colour, spot, font in reversed(captions):
+        _caption(draw, text, colour, spot, font)
     return canvas
 
 
@@ -112,9 +115,8 @@ def elide(text: str, length: int) -> str:
 
 
 @lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # matplotlib's font is the same on every machine, and has more glyphs than Pillow's.
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Bold.ttf", size)
+def _font(file: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
 
 
 def _colour(box: Box) -> Colour:
@@ -187,9 +189,10 @@ def _overlap(a: Rectangle, b: Rectangle) -> float:
     return width * height if width > 0 and height > 0 else 0.0
 
 
-def _caption(draw: ImageDraw.ImageDraw, box: Box, spot: Rectangle, font: ImageFont.FreeTypeFont) -> None:
-    colour = _colour(box)
+def _caption(
+    draw: ImageDraw.ImageDraw, text: str, colour: Colour, spot: Rectangle, font: ImageFont.FreeTypeFont
+) -> None:
     brightness = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     draw.rectangle(spot, fill=colour)
     middle = (spot[0] + spot[2]) / 2, (spot[1] + spot[3]) / 2
-    draw.text(middle, box.caption, fill=(0, 0, 0) if brightness > 120 else (255, 255, 255), font=font, anchor="mm")
+    draw.text(middle, text, fill=(0, 0, 0) if brightness > 120 else (255, 255, 255), font=font, anchor="mm")

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from codetr.visual.drawing import elide
+from codetr.visual.fonts import REGULAR, drawable, font_file
 
 INK, SOFT = "#1f2933", "#9aa5b1"
 _LINE = "#e4e7eb"
@@ -36,20 +37,27 @@ def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
 def name_ticks(axis: Axis, positions: ArrayLike, names: Sequence[str], **style: Any) -> None:
     """Label ticks with names from users, shortened and without markup: a class may be called "$5 note".
 
+    Letters that no font has are replaced by their code points.
+
     Args:
         axis: `Axes.xaxis` or `Axes.yaxis`.
         positions: of the ticks.
         names: one per tick.
         style: of the text.
     """
-    axis.set_ticks(positions, [elide(name, _MOST_LETTERS) for name in names], **style)
+    axis.set_ticks(positions, [drawable(elide(name, _MOST_LETTERS), default=REGULAR) for name in names], **style)
     show_literally(axis.get_ticklabels())
 
 
 def show_literally(texts: Iterable[Text]) -> None:
-    """Show `$` in texts literally, not as the start of a formula."""
+    """Show `$` in texts literally, not as the start of a formula, and use a font that has their glyphs."""
     for text in texts:
         text.set_parse_math(False)
+        file = font_file(text.get_text(), REGULAR)
+        if file not in (None, REGULAR):
+            font = text.get_fontproperties().copy()
+            font.set_file(file)
+            text.set_fontproperties(font)
 
 
 def save(figure: Figure, target: Path | BinaryIO) -> None:

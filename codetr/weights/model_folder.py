@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file, read_json, sha256_file, write_json
 from codetr.core.settings import Settings
-from codetr.data.config import PreprocessConfig
+from codetr.data.config import FULL_RANGE, PreprocessConfig, Range16Bit
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
 from codetr.weights.keys import KeyReport
@@ -36,6 +36,7 @@ class ModelInfo(Settings):
         class_names: class names in label order.
         model: configuration of the detector.
         preprocess: resizing and normalisation of images.
+        range_16bit: values of 16-bit grey images that become black and white, as in the dataset it was trained on.
     """
 
     format: Literal[1] = 1
@@ -43,6 +44,7 @@ class ModelInfo(Settings):
     class_names: tuple[str, ...]
     model: DetectorConfig
     preprocess: PreprocessConfig
+    range_16bit: Range16Bit = FULL_RANGE
 
     @model_validator(mode="after")
     def _every_class_has_a_name(self) -> Self:

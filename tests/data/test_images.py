@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from codetr.core.errors import UserError
-from codetr.data.images import ImageHeader, read_header, read_image
+from codetr.data.images import (
+    ImageHeader,
+    decode_image,
+    header_of,
+    open_image,
+    parse_image,
+    read_header,
+    read_image,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
 
@@ -28,19 +39,91 @@ def upright(turn: int, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return stored
 
 
+def encoded(pixels: NDArray[np.uint8], kind: str, orientation: int | None, **options: Any) -> bytes:
+    """The content of an image file with an orientation tag, written by Pillow."""
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, exif=exif, **options)
+    return stream.getvalue()
+
+
+def invalid_tiff(orientation: int) -> bytes:
+    """The same of a TIFF with a value that libtiff does not write: the entry of the tag is changed in the file."""
+    content = encoded(PIXELS, "TIFF", 6)
+    entry = struct.pack("<HHI", 0x0112, 3, 1)
+    assert content.count(entry) == 1
+    start = content.index(entry) + len(entry)
+    return content[:start] + struct.pack("<H", orientation) + content[start + 2 :]
+
+
+FORMATS_WITH_EXIF = [
+    ("JPEG", {}),
+    ("MPO", {}),
+    ("PNG", {}),
+    ("WEBP", {"lossless": True}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"compression": "jpeg"}),
+    ("AVIF", {}),
+]
+
+
+@pytest.mark.parametrize("orientation", [None, 0, *range(1, 10), 65535])
+@pytest.mark.parametrize(("kind", "options"), FORMATS_WITH_EXIF, ids=lambda value: "-".join(value) or None)
+def test_every_format_is_turned_as_pillow_turns_it(kind: str, options: dict[str, Any], orientation: int | None) -> None:
+    """Pillow turns a TIFF while it loads it, and no other format: turned twice, its boxes are on the wrong pixels."""
+    valid = orientation is None or 1 <= orientation <= 8
+    if kind == "TIFF" and not valid:
+        assert orientation is not None
+        content = invalid_tiff(orientation)
+    else:
+        content = encoded(PIXELS, kind, orientation, **options)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    turned = parse_image(content, "image")
+    assert np.array_equal(turned, expected)
+    with open_image(content, "image") as image:
+        header = header_of(image)
+    assert header.orientation == (orientation if orientation is not None and valid else 1)
+    assert (header.height, header.width) == (6, 9)
+    assert header.size(upright=True) == turned.shape[:2]
+    stored = parse_image(content, "image", upright=False)
+    assert stored.shape[:2] == (6, 9)
+    assert np.array_equal(upright(header.orientation, stored), turned)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_an_opened_image_is_turned_once_whether_it_is_loaded_or_not(kind: str, loaded: bool) -> None:
+    """`model.predict(Image.open(file))` would draw other boxes than `model.predict(file)`."""
+    with Image.open(io.BytesIO(encoded(PIXELS, kind, 6))) as image:
+        if loaded:
+            image.load()
+        turned = decode_image(image, "image")
+    assert np.array_equal(turned, parse_image(encoded(PIXELS, kind, 6), "image"))
+
+
+def test_orientation_in_xmp_is_applied() -> None:
+    """Some editors write XMP only; viewers and `ImageOps.exif_transpose` turn the image by it."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="8"/></x:xmpmeta>'
+    for kind in ("JPEG", "WEBP"):
+        content = encoded(PIXELS, kind, None, xmp=xmp)
+        with Image.open(io.BytesIO(content)) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image))
+        assert expected.shape == (9, 6, 3)
+        assert np.array_equal(parse_image(content, "image"), expected)
+
+
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_exif_orientation(tmp_path: Path, turn: int) -> None:
     """Phones store photos sideways; boxes drawn on the upright photo must meet their objects."""
-    exif = Image.Exif()
-    exif[0x0112] = turn
     path = tmp_path / "turned.png"
-    Image.fromarray(PIXELS).save(path, exif=exif)
+    path.write_bytes(encoded(PIXELS, "PNG", turn))
     assert np.array_equal(read_image(path), upright(turn, PIXELS))
     assert np.array_equal(read_image(path, upright=False), PIXELS)
-    header = read_header(path)
-    assert header == ImageHeader(6, 9, turn, 1)
-    assert header.size(upright=True) == read_image(path).shape[:2]
-    assert header.size(upright=False) == (6, 9)
+    assert read_header(path) == ImageHeader(6, 9, turn, 1)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
@@ -63,7 +146,7 @@ def test_of_16_bits_the_upper_8_are_used(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "image.png")[..., 0], (values >> 8).astype(np.uint8))
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff", "gif", "ppm", "jp2"])
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "tiff", "gif", "ppm", "jp2", "avif", "dib"])
 def test_formats_are_recognised_by_content(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(PIXELS).save(tmp_path / f"image.{suffix}")
     with Image.open(tmp_path / f"image.{suffix}") as image:
@@ -92,12 +175,11 @@ def cut(path: Path, size: int) -> None:
         (lambda path: cut(path, 10), "is not an image"),
         (lambda path: cut(path, path.stat().st_size // 2), "is damaged: image file is truncated"),
         (lambda path: path.write_bytes(os.urandom(500)), "is not an image: unknown format"),
-        (lambda path: Image.new("F", (4, 4)).save(path, format="TIFF"), "has 32-bit pixels"),
+        (lambda path: Image.new("F", (4, 4)).save(path, format="TIFF"), "has 32-bit floating-point pixels"),
         (lambda path: Image.new("1", (20000, 20000)).save(path, format="PNG"), "has more than 178,956,970 pixels"),
         (lambda path: Image.new("1", (14000, 14000)).save(path, format="PNG"), "has more than 178,956,970 pixels"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_unreadable_images_are_user_errors(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS.repeat(10, 0).repeat(10, 1)).save(path)
@@ -105,3 +187,44 @@ def test_unreadable_images_are_user_errors(tmp_path: Path, damage: Callable[[Pat
     with pytest.raises(UserError, match=message) as caught:
         read_image(path)
     assert caught.value.where == str(path)
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    """Opening a FIFO waits until something writes to it: `predict FOLDER` never ended."""
+    os.mkfifo(tmp_path / "image.jpg")
+    with pytest.raises(UserError, match="is not a regular file"):
+        read_image(tmp_path / "image.jpg")
+    with pytest.raises(UserError, match="is not a regular file"):
+        read_header(Path("/dev/zero"))
+
+
+def test_names_that_are_no_file_names_are_user_errors(tmp_path: Path) -> None:
+    for name, message in [("a\0b.jpg", "is not a file name"), ("x" * 300, "cannot be read: File name too long")]:
+        with pytest.raises(UserError, match=message):
+            read_image(tmp_path / name)
+
+
+def test_large_images_are_read_without_a_warning(tmp_path: Path) -> None:
+    """Pillow warns from half of the limit on, and where warnings are errors the image was "not an image"."""
+    Image.new("1", (9000, 10000)).save(tmp_path / "large.png")
+    Image.new("1", (9000, 10000)).save(tmp_path / "large.tif", compression="group4")
+    for name in ("large.png", "large.tif"):
+        assert read_header(tmp_path / name).size(upright=True) == (10000, 9000)
+    with open_image(tmp_path / "large.tif", "image") as image:
+        image.load()
+
+
+def test_the_limit_of_pixels_can_be_raised_and_lowered(tmp_path: Path) -> None:
+    """Orthophotos and slides are larger than any limit that suits a server."""
+    path = tmp_path / "image.png"
+    Image.fromarray(PIXELS).save(path)
+    assert read_image(path, max_pixels=54).shape == (6, 9, 3)
+    with pytest.raises(UserError, match=r"has more than 53 pixels.*--max-pixels"):
+        read_image(path, max_pixels=53)
+    Image.new("1", (20000, 9000)).save(path)
+    assert read_header(path, max_pixels=200_000_000).width == 20000
+
+
+def test_large_images_are_copied_in_strips() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (2100, 2100, 3)).astype(np.uint8)
+    assert np.array_equal(decode_image(Image.fromarray(pixels), "image"), pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -226,3 +227,34 @@ def test_a_version_in_a_registry_is_a_model(model: Path, tmp_path: Path) -> None
     write_images(tmp_path / "in", 1)
     registry = write_registry(tmp_path / "r", model)
     assert predict(f"{registry}@champion", [tmp_path / "in"], tmp_path / "out").recipe == "small"
+
+
+def test_pipes_are_skipped_in_folders_and_refused_by_name(model: Path, tmp_path: Path) -> None:
+    """Opening one waits until something writes to it, so `predict` never ended."""
+    write_images(tmp_path / "in", 1)
+    for name in ("a.jpg", "a.mp4"):
+        os.mkfifo(tmp_path / "in" / name)
+    result = predict(model, [tmp_path / "in"], tmp_path / "out")
+    assert len(result.images) == 1
+    assert [(Path(entry.file).name, entry.reason) for entry in result.skipped] == [("a.jpg", "is not a regular file")]
+    for name in ("a.jpg", "a.mp4"):
+        with pytest.raises(UserError, match="is neither a folder nor a regular file"):
+            predict(model, [tmp_path / "in" / name], tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://example.org/a.JPG", "http://example.org/a.png?width=9#x", "s3://bucket/a.tif", "FILE:///a.webp"],
+)
+def test_the_address_of_an_image_says_to_download_it(model: Path, tmp_path: Path, address: str) -> None:
+    """It was opened as a video: the error was about FFmpeg or a package for videos."""
+    with pytest.raises(UserError, match=r"is an address, not a file\. Download the image"):
+        predict(model, [address], tmp_path / "out")
+
+
+def test_the_limit_of_pixels_is_an_argument(model: Path, tmp_path: Path) -> None:
+    """Tiles are for images that are larger than the default limit."""
+    ((height, width),) = write_images(tmp_path / "in", 1)
+    assert predict(model, [tmp_path / "in"], tmp_path / "a", max_pixels=height * width).images
+    with pytest.raises(UserError, match=f"has more than {height * width - 1:,} pixels"):
+        predict(model, [tmp_path / "in"], tmp_path / "b", max_pixels=height * width - 1)

@@ -16,6 +16,7 @@ from PIL import Image
 import codetr
 from codetr.core.errors import UserError
 from codetr.data.images import read_image
+from codetr.inference.inputs import as_rgb
 from codetr.models.structures import Detections
 from tests.support.models.finder import Finder, scene
 from tests.support.models.small_models import write_model
@@ -117,7 +118,10 @@ def test_batches_are_filled_in_order(model: codetr.Model, photo: Path) -> None:
         (np.full((4, 6, 3), np.nan), "image: has values from nan"),
         (np.zeros((40, 60, 3), np.int64), "image: has values of type int64"),
         (np.zeros((0, 60, 3), np.uint8), "image: has no pixels"),
-        (Image.new("F", (4, 4)), "image: has 32-bit pixels"),
+        (Image.new("F", (4, 4)), "image: has 32-bit floating-point pixels"),
+        ("https://example.org/a.jpg", "https://example.org/a.jpg: is an address.*Download the image"),
+        ("S3://bucket/a.jpg", "is an address"),
+        (np.full((4, 6, 3), 1.01), "image: has values from 1.01 to 1.01"),
         (None, "image: is a NoneType"),
         ([np.zeros((40, 60, 3), np.uint8), 7], r"images\[1\]: is a int"),
         (b"ab", r"images\[0\]: is a int"),
@@ -126,6 +130,26 @@ def test_batches_are_filled_in_order(model: codetr.Model, photo: Path) -> None:
 def test_invalid_images_are_named(model: codetr.Model, image: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         model.predict(image)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_values_outside_by_rounding_are_clipped(dtype: Any) -> None:
+    """Resampling leaves -1e-7 and 1.0000001: the image was refused, or black would wrap around to white."""
+    values = np.array([[[-1e-7, 0, 1e-3], [1 + 1e-6, 1, 1.0009], [0.5, -9e-4, 1]]], dtype)
+    assert as_rgb(values, "image").pixels.tolist() == [[[0, 0, 0], [255, 255, 255], [128, 0, 255]]]
+    tensor = torch.from_numpy(values).permute(2, 0, 1)
+    assert np.array_equal(as_rgb(tensor, "image").pixels, as_rgb(values, "image").pixels)
+
+
+def test_sixteen_bit_images_are_scaled_by_the_range_of_the_model(model: codetr.Model, tmp_path: Path) -> None:
+    """A detector that was trained on 12-bit images would see black ones in `predict`, and draw on black."""
+    values = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    trained = codetr.Model(model.detector, model.info.model_copy(update={"range_16bit": (0, 4095)}))
+    expected = (values >> 4).astype(np.uint8)
+    for image in (tmp_path / "a.png", Image.open(tmp_path / "a.png")):
+        assert np.array_equal(trained.predict(image).image[..., 0], expected)
+        assert np.array_equal(model.predict(image).image[..., 0], values >> 8)
 
 
 @pytest.mark.parametrize(("arguments", "said"), [({"threshold": 30}, "threshold: 30"), ({"batch_size": 0}, "batch_si")])

@@ -12,7 +12,7 @@ from PIL import Image
 import codetr
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
-from codetr.data.images import IMAGE_SUFFIXES, read_image
+from codetr.data.images import FORMATS, IMAGE_SUFFIXES, read_image
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.storage.tar import is_sharded
 from codetr.inference.sources import find_sources
@@ -29,8 +29,8 @@ def write_image(path: Path) -> Path:
     """Write a picture in the format that the suffix stands for; no two of them have the same content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(IMAGE_SUFFIXES.index(path.suffix.lower())).integers(0, 256, (30, 40, 3))
-    image = Image.fromarray(pixels.astype(np.uint8))
-    (image.convert("L") if path.suffix.lower() == ".pgm" else image).save(path)
+    mode = {".pgm": "L", ".pbm": "1"}.get(path.suffix.lower(), "RGB")
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(path)
     return path
 
 
@@ -52,6 +52,14 @@ def prepared_names(annotations: Path, output: Path) -> list[str]:
 def test_every_listed_suffix_can_be_read(tmp_path: Path, suffix: str) -> None:
     """An image would be listed, and then be lost as unreadable."""
     assert read_image(write_image(tmp_path / f"image{suffix}")).shape == (30, 40, 3)
+
+
+def test_the_list_has_every_name_of_the_formats_that_are_read() -> None:
+    """A COCO file may name an .mpo, so a folder of them must not be passed over in silence."""
+    Image.init()
+    formats = {*FORMATS, "MPO"}  # Pillow opens it as JPEG
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
+    assert set(IMAGE_SUFFIXES) == known - {".pfm"}
 
 
 @pytest.mark.parametrize("capitals", [False, True], ids=["lower", "upper"])

@@ -9,6 +9,7 @@ import typer
 
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain
+from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
 
 
 def predict(
@@ -46,6 +47,16 @@ def predict(
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Stop after so many frames of each video or stream.")
     ] = None,
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            "--max-pixels",
+            metavar="PIXELS",
+            min=1,
+            max=HIGHEST_MAX_PIXELS,
+            help="Largest image that is read: about 8 bytes of memory a pixel.",
+        ),
+    ] = MAX_PIXELS,
     device: Annotated[
         str, typer.Option("--device", help="cpu, cuda:1, …; auto selects a GPU if there is one.")
     ] = "auto",
@@ -74,6 +85,7 @@ def predict(
         tta=TTAConfig() if tta else None,
         tiles=None if tile is None else TilesConfig(size=tile),
         frames=frames,
+        max_pixels=max_pixels,
         device=device,
     )
     out = console()

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.dataset.classes import as_list, read_classes
+from codetr.data.dataset.image_settings import read_image_settings
 from codetr.data.dataset.index import object_images, open_index
 from codetr.data.images import parse_image
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
@@ -53,6 +55,7 @@ class ImageRecord:
         negative: (n,) int32 labels verified to be absent, None where the image does not list verified classes.
         not_exhaustive: (n,) int32 labels of which not every object is annotated; None where `negative` is.
         member: its location in the tar file; None for a plain file or an object on S3.
+        range_16bit: values that become black and white if it is a 16-bit grey image.
     """
 
     image_id: int
@@ -72,6 +75,7 @@ class ImageRecord:
     negative: NDArray[np.int32] | None = None
     not_exhaustive: NDArray[np.int32] | None = None
     member: Member | None = None
+    range_16bit: Range16Bit = FULL_RANGE
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:
         """Return the segmentation of object `k`: polygons, a run-length code, or None."""
@@ -98,7 +102,13 @@ class ImageRecord:
         """
         where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
         try:
-            image = parse_image(self._content(where), where, upright=self.upright)
+            image = parse_image(
+                self._content(where),
+                where,
+                upright=self.upright,
+                range_16bit=self.range_16bit,
+                max_pixels=max(MAX_PIXELS, self.height * self.width),  # `prepare` has read it
+            )
         except (BadImageError, StorageError):
             raise
         except UserError as error:
@@ -137,12 +147,14 @@ class Split:
         names: class names by label.
         category_ids: original category ids by label, ascending.
         frequencies: frequencies of the classes by label.
+        range_16bit: values of 16-bit grey images that become black and white.
     """
 
     def __init__(self, dataset: Path, name: str) -> None:
         self.dataset, self.name = dataset, name
         classes = read_classes(dataset)
         self.names, self.category_ids, self.frequencies = classes.names, classes.category_ids, classes.frequencies
+        self.range_16bit = read_image_settings(dataset).range_16bit
         self._roots = _image_roots(dataset, name)
         self._arrays = open_index(dataset / name)
 
@@ -231,6 +243,7 @@ class Split:
             negative=self._verified("negative", i),
             not_exhaustive=self._verified("not_exhaustive", i),
             member=stored_member(arrays, i, self._source_and_path(i)[1]),
+            range_16bit=self.range_16bit,
         )
 
     def segmentation(self, k: int) -> list[list[float]] | dict[str, Any] | None:

@@ -21,6 +21,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.progress import track
 from codetr.core.yaml_text import read_yaml
+from codetr.data.config import HIGHEST_MAX_PIXELS
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow, RawSource
@@ -259,7 +260,7 @@ def _size(root: Path, name: str) -> tuple[int, int] | None:
         UnsafePathError: the name must not be followed.
     """
     try:
-        return read_header(root / resolve_file(root, name)).size(upright=True)
+        return read_header(root / resolve_file(root, name), max_pixels=HIGHEST_MAX_PIXELS).size(upright=True)
     except (UserError, NoFileError, OSError):
         return None
 

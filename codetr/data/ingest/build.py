@@ -13,14 +13,16 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_json, write_json
+from codetr.data.config import MAX_PIXELS
 from codetr.data.dataset.classes import write_classes
+from codetr.data.dataset.image_settings import ImageSettings, write_image_settings
 from codetr.data.dataset.split import LOCATIONS
 from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.draw_splits import draw_splits
-from codetr.data.ingest.image_check import check_images
+from codetr.data.ingest.image_check import ImageChecker, check_images
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
@@ -30,6 +32,8 @@ from codetr.data.validation.findings import Findings, Recorder
 from codetr.data.validation.ids import ImageIds
 
 logger = logging.getLogger(__name__)
+
+_DEFAULT_IMAGES = ImageSettings()
 
 
 def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
@@ -89,6 +93,9 @@ def read_splits(
     sources: Mapping[str, Sequence[Source]],
     max_lost_images: float,
     recorders: Mapping[str, Recorder] = MappingProxyType({}),
+    *,
+    images: ImageSettings = _DEFAULT_IMAGES,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
     """Return every split, its sources merged, and the categories of all splits."""
     read_in = [
@@ -100,6 +107,8 @@ def read_splits(
                 files,
                 max_lost_images,
                 Findings(recorders.get(split)),
+                images,
+                max_pixels,
             ),
         )
         for split, several in sources.items()
@@ -110,19 +119,33 @@ def read_splits(
     return {name: merge_sources([source for split, source in read_in if split == name]) for name in sources}, categories
 
 
-def write_splits(splits: dict[str, CheckedSplit], categories: dict[int, str], folder: Path) -> DatasetReport:
+def write_splits(
+    splits: dict[str, CheckedSplit],
+    categories: dict[int, str],
+    folder: Path,
+    images: ImageSettings = _DEFAULT_IMAGES,
+) -> DatasetReport:
     """Write everything except the manifest into the dataset folder."""
     labels = {identifier: label for label, identifier in enumerate(categories)}
     for name, split in splits.items():
         write_index(folder / name, split.images, split.objects, labels)
     report = report_dataset(splits, categories)
+    write_image_settings(folder, images)
     write_classes(folder, categories, merge_frequencies(splits.values()))
     write_json(folder / REPORT, report.to_json())
     write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
     return report
 
 
-def _read_source(split: str, name: str, files: Source, max_lost_images: float, findings: Findings) -> CheckedSource:
+def _read_source(
+    split: str,
+    name: str,
+    files: Source,
+    max_lost_images: float,
+    findings: Findings,
+    image_settings: ImageSettings,
+    max_pixels: int,
+) -> CheckedSource:
     """Read and check one source of a split; `name` is unique among all sources."""
     threads = min(32, 2 * (os.cpu_count() or 1))
     where = str(files.annotations)
@@ -135,7 +158,13 @@ def _read_source(split: str, name: str, files: Source, max_lost_images: float, f
     ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
     entries = read_image_entries(raw, ids, findings, where)
     images = check_images(
-        entries, open_storage(raw_source.images), findings, workers=threads, label=f"checking {name} images"
+        entries,
+        ImageChecker(open_storage(raw_source.images), image_settings.range_16bit, max_pixels),
+        raw.annotations,
+        ids,
+        findings,
+        workers=threads,
+        label=f"checking {name} images",
     )
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")

@@ -7,7 +7,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from codetr.core.settings import Settings
-from codetr.data.config import Fraction, SourceConfigs
+from codetr.data.config import FULL_RANGE, HIGHEST_MAX_PIXELS, MAX_PIXELS, Fraction, Range16Bit, SourceConfigs
+from codetr.data.dataset.image_settings import ImageSettings
 
 
 class PrepareConfig(Settings):
@@ -25,6 +26,11 @@ class PrepareConfig(Settings):
         seed: of the draws.
         max_lost_images: share of a source's images that may be unusable; more is an error, since it points to a wrong
             folder or an interrupted download.
+        range_16bit: the values [black, white] of 16-bit grey images that become black and white: [0, 4095] for 12 bits
+            stored in 16. Training, evaluation and the trained model use the same. Files that declare their range, as
+            PGM does, need no setting.
+        max_pixels: pixels of the largest image that is read; a larger one is reported as unreadable. Decoding takes
+            up to 12 bytes a pixel, in every loader process.
     """
 
     train: SourceConfigs
@@ -35,6 +41,8 @@ class PrepareConfig(Settings):
     stratify: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     max_lost_images: Fraction = 0.5
+    range_16bit: Range16Bit = FULL_RANGE
+    max_pixels: Annotated[int, Field(gt=0, le=HIGHEST_MAX_PIXELS)] = MAX_PIXELS
 
     @model_validator(mode="after")
     def _fractions_leave_something(self) -> Self:
@@ -43,6 +51,11 @@ class PrepareConfig(Settings):
         if sum(self.drawn.values()) >= 1:
             raise ValueError(f"val_fraction and test_fraction are {sum(self.drawn.values()):g}: nothing is left")
         return self
+
+    @property
+    def images(self) -> ImageSettings:
+        """How the images of the dataset are decoded."""
+        return ImageSettings(range_16bit=self.range_16bit)
 
     @property
     def drawn(self) -> dict[str, float]:

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
-from codetr.data.images import parse_header, parse_image
+from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
+from codetr.data.formats.coco_columns import RawAnnotations
+from codetr.data.images import ImageHeader, decode_image, header_of, open_image
 from codetr.data.ingest.image_list import ImageEntry
+from codetr.data.ingest.orientation import box_reach, common_decision, upright_by_boxes
 from codetr.data.lvis import Verified
 from codetr.data.perceptual_hash import NO_HASH, perceptual_hash
+from codetr.data.pixel_limit import PixelBudget
+from codetr.data.sixteen_bit import grey_levels
 from codetr.data.storage.image_store import ImageFile, ImageStorage
 from codetr.data.storage.paths import NoFileError, UnsafePathError
 from codetr.data.storage.s3 import StorageError
 from codetr.data.storage.tar import AmbiguousNameError, Member
 from codetr.data.validation.findings import Findings
+from codetr.data.validation.ids import ImageIds
+
+_PIXELS_AT_A_TIME = 1 << 28
+"""Pixels that all threads together have in memory: about 2 GiB, unless an image alone takes more."""
+
+_DARK = 64
+"""Of 256: 16-bit values below a quarter of their range leave two bits or more unused."""
+
+_BRIGHT_SHARE = 0.001
+"""Share of pixels that may be brighter: defects of a sensor."""
+
+_CLIPPED = 0.01
+"""Share of pixels above the range of 16-bit images that is reported."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +81,133 @@ class ImageCheck:
         image: None if it cannot be used.
         findings: kinds of finding, each with an example.
         corrected: fields of the annotation file that the image file contradicts, with the values they should have.
+        header: of the image file, None if it has none.
     """
 
     image: CheckedImage | None = None
+    header: ImageHeader | None = None
     findings: list[tuple[str, str]] = field(default_factory=list)
     corrected: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ImageChecker:
+    """Check image files of one source.
+
+    Attributes:
+        storage: its files.
+        range_16bit: values of 16-bit grey that become black and white.
+        max_pixels: pixels of the largest image that is decoded.
+        budget: bounds the pixels that threads have in memory.
+    """
+
+    storage: ImageStorage
+    range_16bit: Range16Bit = FULL_RANGE
+    max_pixels: int = MAX_PIXELS
+    budget: PixelBudget = field(default_factory=lambda: PixelBudget(_PIXELS_AT_A_TIME))
+
+    def check(self, entry: ImageEntry, upright: bool | None = None) -> ImageCheck:
+        """Check one image file.
+
+        Args:
+            entry: the image as listed.
+            upright: whether its boxes fit the image turned by its EXIF orientation, or as stored; None decides by the
+                declared size.
+
+        Raises:
+            StorageError: the storage as a whole cannot be used.
+            RunFailed: the storage does not answer.
+        """
+        check = ImageCheck()
+        example = f"image {entry.image_id}"
+        found = _read_file(entry, self.storage, check, example)
+        if found is None:
+            return check
+        example = f"{example} '{found.path}'"
+        try:
+            self._decode(entry, found, check, upright, example)
+        except UserError as error:
+            check.findings.append(("image_unreadable", f"{example}: {error.problem}"))
+        return check
+
+    def _decode(
+        self, entry: ImageEntry, found: ImageFile, check: ImageCheck, upright: bool | None, example: str
+    ) -> None:
+        content = found.content
+        with open_image(content, found.path, max_pixels=self.max_pixels) as image:
+            check.header = header = header_of(image)
+            declared_as_stored = header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(
+                upright=True
+            )
+            by_boxes = upright is not None
+            if upright is None:
+                upright = not declared_as_stored
+            with self.budget.take(header.height * header.width):
+                pixels = decode_image(image, found.path, upright=upright, range_16bit=self.range_16bit)
+                check.findings += self._range_findings(image, header, pixels, example)
+                image.close()  # the hash takes as much memory
+                hashed = perceptual_hash(pixels)
+                height, width = pixels.shape[:2]
+                del pixels
+        if not upright:
+            reason = "the boxes fit only the image as stored" if by_boxes else "declared with the size as stored"
+            note = f"{example}: EXIF orientation {header.orientation}, {reason}"
+            check.findings.append(("image_orientation_ignored", note))
+        if entry.size is None:
+            check.findings.append(("image_size_missing", f"{example}: {width}x{height}"))
+        elif entry.size != (height, width):
+            turned = f" turned by EXIF orientation {header.orientation}, which the boxes fit"
+            sizes = f"declared {entry.size[1]}x{entry.size[0]}, is {width}x{height}"
+            check.findings.append(("image_size_wrong", f"{example}: {sizes}{turned if declared_as_stored else ''}"))
+        if entry.size != (height, width):
+            check.corrected |= {"height": height, "width": width}
+        if header.frames > 1:
+            check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
+        check.image = CheckedImage(
+            entry.image_id,
+            found.path,
+            height,
+            width,
+            upright,
+            sha256_bytes(content),
+            len(content),
+            entry.verified,
+            perceptual_hash=hashed,
+            member=found.member,
+        )
+
+    def _range_findings(
+        self, image: Image.Image, header: ImageHeader, pixels: NDArray[np.uint8], example: str
+    ) -> list[tuple[str, str]]:
+        """Return what a 16-bit image has in common with one of another range than `range_16bit`."""
+        if header.bits != 16:
+            return []
+        grey = grey_levels(image)
+        if np.count_nonzero(pixels >= _DARK) <= _BRIGHT_SHARE * pixels.size:
+            shown = f": values up to {grey.max()}" if grey is not None else ""
+            return [("image_bits_unused", f"{example}{shown}")]
+        if grey is not None and np.count_nonzero(grey > self.range_16bit[1]) > _CLIPPED * grey.size:
+            return [("image_values_clipped", f"{example}: values up to {grey.max()}")]
+        return []
+
+
 def check_images(
-    entries: list[ImageEntry], storage: ImageStorage, findings: Findings, *, workers: int, label: str
+    entries: list[ImageEntry],
+    checker: ImageChecker,
+    annotations: RawAnnotations,
+    ids: ImageIds,
+    findings: Findings,
+    *,
+    workers: int,
+    label: str,
 ) -> list[CheckedImage]:
-    """Check the image files of one split, in threads, with progress.
+    """Check the image files of one source, in threads, with progress.
 
     Args:
         entries: the images as listed.
-        storage: their files.
+        checker: checks one of them.
+        annotations: of the source, unchecked; their boxes show how images with an EXIF orientation were annotated.
+        ids: resolves the image ids of `annotations`.
         findings: receives what is found.
         workers: number of threads.
         label: shown in the progress display.
@@ -87,7 +221,9 @@ def check_images(
     """
     pool = ThreadPoolExecutor(workers)
     try:
-        checks = list(track(pool.map(lambda entry: check_image(entry, storage), entries), len(entries), label))
+        checks = list(track(pool.map(checker.check, entries), len(entries), label))
+        decisions = _orientations(checks, annotations, ids)
+        checks = list(pool.map(_rechecked(checker, decisions), entries, checks))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
     for listed, check in zip(entries, checks, strict=True):
@@ -100,57 +236,38 @@ def check_images(
     return images
 
 
-def check_image(entry: ImageEntry, storage: ImageStorage) -> ImageCheck:
-    """Check one image file.
+def _orientations(checks: Iterable[ImageCheck], annotations: RawAnnotations, ids: ImageIds) -> dict[int, bool]:
+    """Return whether an image is annotated upright, by image id, where its boxes or those of other images show it."""
+    turned = {
+        check.image.image_id: (check.image, check.header)
+        for check in checks
+        if check.image and check.header and check.header.orientation >= 5 and check.header.height != check.header.width
+    }
+    if not turned:
+        return {}
+    reach = box_reach(annotations, ids, turned.keys())
+    decisions = {
+        image_id: upright_by_boxes(header.size(upright=False), reach.get(image_id))
+        for image_id, (_, header) in turned.items()
+    }
+    # An image whose boxes fit both ways, with the size as stored, was annotated in the same tool as the others.
+    common = common_decision({k: decisions[k] for k, (image, _) in turned.items() if not image.upright})
+    for image_id, (image, _) in turned.items():
+        if decisions[image_id] is None and not image.upright:
+            decisions[image_id] = common
+    return {image_id: upright for image_id, upright in decisions.items() if upright is not None}
 
-    Args:
-        entry: the image as listed.
-        storage: the files of its source.
 
-    Raises:
-        StorageError: the storage as a whole cannot be used.
-        RunFailed: the storage does not answer.
-    """
-    check = ImageCheck()
-    example = f"image {entry.image_id}"
-    found = _read_file(entry, storage, check, example)
-    if found is None:
-        return check
-    example = f"{example} '{found.path}'"
-    try:
-        content = found.content
-        header = parse_header(content, found.path)
-        upright = True
-        if header.orientation >= 5 and entry.size == header.size(upright=False) != header.size(upright=True):
-            upright = False
-            check.findings.append(("image_orientation_ignored", f"{example}: EXIF orientation {header.orientation}"))
-        pixels = parse_image(content, found.path, upright=upright)
-        height, width = pixels.shape[:2]
-    except UserError as error:
-        check.findings.append(("image_unreadable", f"{example}: {error.problem}"))
-        return check
-    if entry.size is None:
-        check.findings.append(("image_size_missing", f"{example}: {width}x{height}"))
-    elif entry.size != (height, width):
-        declared = f"{entry.size[1]}x{entry.size[0]}"
-        check.findings.append(("image_size_wrong", f"{example}: declared {declared}, is {width}x{height}"))
-    if entry.size != (height, width):
-        check.corrected |= {"height": height, "width": width}
-    if header.frames > 1:
-        check.findings.append(("image_frames_ignored", f"{example}: {header.frames} frames"))
-    check.image = CheckedImage(
-        entry.image_id,
-        found.path,
-        height,
-        width,
-        upright,
-        sha256_bytes(content),
-        len(content),
-        entry.verified,
-        perceptual_hash=perceptual_hash(pixels),
-        member=found.member,
-    )
-    return check
+def _rechecked(checker: ImageChecker, decisions: Mapping[int, bool]) -> Callable[[ImageEntry, ImageCheck], ImageCheck]:
+    """Return a function that checks an image again if it was checked in the other orientation."""
+
+    def recheck(entry: ImageEntry, check: ImageCheck) -> ImageCheck:
+        upright = decisions.get(entry.image_id)
+        if upright is None or check.image is None or check.image.upright == upright:
+            return check
+        return checker.check(entry, upright)
+
+    return recheck
 
 
 def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, example: str) -> ImageFile | None:

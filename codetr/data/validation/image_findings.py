@@ -64,9 +64,10 @@ IMAGE_FINDINGS = {
     "image_orientation_ignored": FindingKind(
         "repaired",
         "warning",
-        "the declared size is that before EXIF rotation, so the annotations are too; not rotated",
+        "used as stored, without EXIF rotation: as the declared size or the boxes suggest",
         "",
-        "Check whether the boxes fit. It is best to rotate the pixels and remove the EXIF tag.",
+        "Check whether the boxes fit: some tools export this size for boxes drawn on the upright image. It is best to "
+        "rotate the pixels and remove the EXIF tag.",
     ),
     "image_frames_ignored": FindingKind(
         "kept",
@@ -74,6 +75,21 @@ IMAGE_FINDINGS = {
         "several pages or animation frames; the first is used",
         "",
         "Check that the annotations belong to the first frame.",
+    ),
+    "image_bits_unused": FindingKind(
+        "kept",
+        "warning",
+        "nearly black: a 16-bit image that uses less than a quarter of its range, as of a 10-, 12- or 14-bit camera",
+        "",
+        "Set the range of 16-bit grey images when preparing, for example range_16bit=[0,4095] for 12 bits; of colour "
+        "images only the upper 8 bits are read: convert them.",
+    ),
+    "image_values_clipped": FindingKind(
+        "kept",
+        "warning",
+        "16-bit image with many values above range_16bit, all of which become white",
+        "",
+        "Raise the upper value of range_16bit, or prepare these images separately.",
     ),
     "image_federated": FindingKind("kept", "note", "LVIS lists of verified categories; evaluated by the rules of LVIS"),
     "image_verified_unknown": FindingKind(

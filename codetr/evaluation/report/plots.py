@@ -16,6 +16,7 @@ from codetr.evaluation.metrics.metric_spec import IOU50, IOU75
 from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.visual.drawing import class_colour, elide
+from codetr.visual.fonts import REGULAR, drawable
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, show_literally, style_axes
 
 _TP, _FP = "#2a9d5c", "#d64545"
@@ -44,7 +45,7 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
         if many:
             class_axes.plot(RECALL_THRESHOLDS, curve, color=SOFT, lw=0.7, alpha=0.5)
         else:
-            label = f"{elide(entry.name, 24)}: AP50 {entry.AP50:.3f}"
+            label = f"{drawable(elide(entry.name, 24), default=REGULAR)}: AP50 {entry.AP50:.3f}"
             class_axes.plot(RECALL_THRESHOLDS, curve, color=_rgb(k), lw=1.8, label=f"\u200b{label}")
     if many:
         curve = metrics.precision[IOU50][:, present].mean(axis=-1)
