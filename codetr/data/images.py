@@ -219,14 +219,12 @@ def _open_file(path: Path, where: str) -> BinaryIO:
 
 
 def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
     try:
         image = Image.open(with_metadata_first(stream), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(where, max_pixels) from None
     except Exception as error:
-        if size == 0:
+        if _is_empty(stream):
             raise UserError("is empty", where=where) from None
         hint = f"Formats that can be read: {', '.join(FORMATS)}."
         raise UserError(f"is not an image: {_reason(error)}", where=where, hint=hint) from None
@@ -234,6 +232,13 @@ def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:
         image.close()
         raise _too_large(where, max_pixels)
     return image
+
+
+def _is_empty(stream: BinaryIO) -> bool:
+    try:
+        return stream.seek(0, io.SEEK_END) == 0
+    except OSError:  # files of the kernel cannot be searched
+        return False
 
 
 def _too_large(where: str, max_pixels: int) -> UserError:
@@ -263,9 +268,9 @@ def _to_rgb(image: Image.Image, where: str, range_16bit: Range16Bit) -> Image.Im
     if grey is not None:
         values = to_8_bits(grey, range_16bit)
         return Image.fromarray(255 - values if is_white_zero(image) else values).convert("RGB")
-    if image.mode in ("I", "F"):
+    if unsupported := unsupported_pixels(image):
         hint = "Convert it to 8 bits per channel: the file does not define the range of its values."
-        raise UserError(f"has {unsupported_pixels(image)}", where=where, hint=hint)
+        raise UserError(f"has {unsupported} pixels", where=where, hint=hint)
     if image.mode == "P":
         image = image.convert("RGBA")  # a transparent palette cannot be converted to RGB at once
     return image if image.mode == "RGB" else image.convert("RGB")

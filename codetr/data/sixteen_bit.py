@@ -15,7 +15,8 @@ from codetr.data.config import FULL_RANGE, Range16Bit
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO = 0
-_SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating-point"}
+_SIGNED = 2
+_SAMPLE_FORMATS = {1: "unsigned", _SIGNED: "signed", 3: "floating-point"}
 
 
 def stored_bits(image: Image.Image) -> int:
@@ -68,13 +69,15 @@ def is_white_zero(image: Image.Image) -> bool:
     return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-def unsupported_pixels(image: Image.Image) -> str:
-    """Describe the pixels of an image of mode I or F, which have no known range: "16-bit signed pixels"."""
+def unsupported_pixels(image: Image.Image) -> str | None:
+    """Describe pixels that have no known range, such as "16-bit signed"; None for those that can be converted."""
     bits, kind = 32, "floating-point" if image.mode == "F" else "signed"
     if isinstance(image, TiffImageFile):
         bits = image.tag_v2.get(_BITS_PER_SAMPLE, (bits,))[0]
-        kind = _SAMPLE_FORMATS.get(image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0], kind)
-    return f"{bits}-bit {kind} pixels"
+        sample_format = image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0]
+        if sample_format == _SIGNED or image.mode in ("I", "F"):
+            return f"{bits}-bit {_SAMPLE_FORMATS.get(sample_format, kind)}"
+    return f"{bits}-bit {kind}" if image.mode in ("I", "F") else None
 
 
 def _encoding(image: Image.Image) -> tuple[str, str]:

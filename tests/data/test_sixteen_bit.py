@@ -35,14 +35,14 @@ def pgm(values: NDArray[np.uint16], maximum: int, *, plain: bool = False) -> byt
 
 
 def tiff(values: NDArray[np.int64], bits: int, *, sample_format: int = 1, photometric: int = 1) -> bytes:
-    """An uncompressed little-endian grey TIFF of 12 (packed) or 16 bits."""
+    """An uncompressed little-endian grey TIFF of 12 (packed), 8 or 16 bits."""
     rows, columns = values.shape
     if bits == 12:
         pairs = values.reshape(-1, 2).astype(np.uint32)
         packed = (pairs[:, 0] << 12 | pairs[:, 1]).astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
         data = packed.tobytes()
     else:
-        data = values.astype("<i2" if sample_format == 2 else "<u2").tobytes()
+        data = values.astype(f"<{'i' if sample_format == 2 else 'u'}{bits // 8}").tobytes()
     entries = [(256, 4, columns), (257, 4, rows), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]
     entries += [(277, 3, 1), (278, 4, rows), (279, 4, len(data)), (339, 3, sample_format)]
     table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
@@ -90,6 +90,7 @@ def test_low_values_are_bright_where_a_tiff_says_so() -> None:
     ("content", "message"),
     [
         (tiff(VALUES.astype(int) - 20, 16, sample_format=2), "has 16-bit signed pixels"),
+        (tiff(VALUES.astype(int) - 20, 8, sample_format=2), "has 8-bit signed pixels"),
         (b"Pf 2 1 -1.0\n" + bytes(8), "has 32-bit floating-point pixels"),
     ],
 )

@@ -140,7 +140,14 @@ def doctor(
             # Half a download may be examined, but not repaired: the copy would pass for the dataset.
             lost = 1.0 if outputs.fix is None else settings.max_lost_images
             recorders = {split: file.record for split, file in files.items()}
-            index_sources(fetched, folder, max_lost_images=lost, recorders=recorders)
+            index_sources(
+                fetched,
+                folder,
+                max_lost_images=lost,
+                recorders=recorders,
+                images=settings.images,
+                max_pixels=settings.max_pixels,
+            )
         examination = examine_dataset(folder, preprocess)
         print_report(examination.report, examination.findings, console())
         outputs.write(examination, files, _title(dataset, fetched))

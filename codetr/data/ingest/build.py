@@ -69,6 +69,8 @@ def index_sources(
     *,
     max_lost_images: float = 1.0,
     recorders: Mapping[str, Recorder] = MappingProxyType({}),
+    images: ImageSettings = _DEFAULT_IMAGES,
+    max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Index annotations and images for an examination: no split is drawn, and unusable splits are no error.
 
@@ -77,12 +79,14 @@ def index_sources(
         folder: an existing folder that becomes a dataset without a manifest.
         max_lost_images: see `PrepareConfig`.
         recorders: by split of a single source, called with every entry of its annotation file.
+        images: how images are decoded.
+        max_pixels: pixels of the largest image that is read.
 
     Raises:
         UserError: sources of no known format, contradictory ids, or more unusable images than that.
     """
-    splits, categories = read_splits(sources, max_lost_images, recorders)
-    write_splits(splits, categories, folder)
+    splits, categories = read_splits(sources, max_lost_images, recorders, images=images, max_pixels=max_pixels)
+    write_splits(splits, categories, folder, images)
 
 
 def _source_name(split: str, position: int, sources: int) -> str:

@@ -90,6 +90,20 @@ def test_half_a_download_is_not_repaired(capsys: pytest.CaptureFixture[str], sha
     assert len(json.loads((tmp_path / "copy" / "train.json").read_text())["images"]) == 1
 
 
+def test_images_are_read_by_the_settings_of_prepare(
+    capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path
+) -> None:
+    """`--fix` would remove the images that `prepare` is set to read, and reports would show others than training."""
+    params, images = tmp_path / "params.yaml", shapes / "train" / "images"
+    params.write_text("prepare: {train: {annotations: a.json}, max_pixels: 10}")
+    _, out, _ = call(capsys, "doctor", "--train", shapes / "train" / ANNOTATIONS, "--images", images)
+    assert "image_unreadable" not in out
+    named = "--train", shapes / "train" / ANNOTATIONS, "--images", images
+    code, out, _ = call(capsys, "doctor", *named, "--params", params)
+    assert code == 1
+    assert "image_unreadable" in out
+
+
 @pytest.mark.parametrize("option", ["--json", "--html", "--fix"])
 def test_what_is_examined_is_never_written_over(
     capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path, option: str
