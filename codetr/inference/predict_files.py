@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -177,7 +178,9 @@ def check_output(output: Path, sources: Sources) -> None:
         sources: files to be read, which must not be in the folder.
     """
     require_replaceable(output, "output of predict", _written_names)
-    if any(file.resolve().is_relative_to(output) for file in [*sources.images, *map(Path, sources.videos)]):
+    files = [*sources.images, *sources.videos]
+    # Not `Path.resolve`, which raises for a link to itself.
+    if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):
         hint = "Choose another output folder."
         raise UserError("holds input files, which would be replaced", where=str(output), hint=hint)
 

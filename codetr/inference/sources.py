@@ -41,7 +41,7 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
         UserError: a source does not exist, is the address of an image, or is neither a folder nor a regular file; a
             folder cannot be read; or no image and no video is found.
     """
-    images: dict[Path, Path] = {}
+    images: dict[str, Path] = {}
     videos: dict[str, None] = {}
     for source in map(str, sources):
         path = Path(source)
@@ -49,17 +49,17 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
             if Path(re.split("[?#]", source)[0]).suffix.lower() in IMAGE_SUFFIXES:
                 raise image_address_error(source)
             videos["pipe:0" if source == "-" else source] = None
-        elif not path.exists():
+        elif not os.path.exists(path):  # also False for what cannot be a name
             raise UserError("no such file or folder", where=source)
         elif path.is_dir():
             for file in _walk(path):
-                images.setdefault(file.resolve(), file)
+                images.setdefault(os.path.realpath(file), file)
         elif not path.is_file():  # reading a pipe or a device might never end
             raise UserError("is neither a folder nor a regular file", where=source, hint="Give - for standard input.")
         elif path.suffix.lower() in VIDEO_SUFFIXES:
             videos[source] = None
         else:
-            images.setdefault(path.resolve(), path)
+            images.setdefault(os.path.realpath(path), path)
     if not images and not videos:
         hint = f"Folders are searched for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}."
         raise UserError("no images", where=", ".join(map(str, sources)), hint=hint)

@@ -234,12 +234,19 @@ def test_pipes_are_skipped_in_folders_and_refused_by_name(model: Path, tmp_path:
     write_images(tmp_path / "in", 1)
     for name in ("a.jpg", "a.mp4"):
         os.mkfifo(tmp_path / "in" / name)
+    (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")
     result = predict(model, [tmp_path / "in"], tmp_path / "out")
     assert len(result.images) == 1
-    assert [(Path(entry.file).name, entry.reason) for entry in result.skipped] == [("a.jpg", "is not a regular file")]
+    assert {Path(entry.file).name: entry.reason for entry in result.skipped} == {
+        "a.jpg": "is not a regular file",
+        "loop.jpg": "cannot be read: Too many levels of symbolic links",
+    }
     for name in ("a.jpg", "a.mp4"):
         with pytest.raises(UserError, match="is neither a folder nor a regular file"):
             predict(model, [tmp_path / "in" / name], tmp_path / "other")
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(UserError, match="no such file or folder"):
+            predict(model, [name], tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ def test_index_says_what_the_file_says(drawn: Path, tmp_path: Path) -> None:
         assert found["images"] == original["images"]
         assert found["categories"] == original["categories"]
         assert found["annotations"] == original["annotations"]
+
+
+def test_a_pipe_of_annotations_is_refused(drawn: Path, tmp_path: Path) -> None:
+    """Opening one waits for a writer, and it cannot be read twice."""
+    os.mkfifo(tmp_path / "a.json")
+    train = SourceConfig(annotations=str(tmp_path / "a.json"), images=str(drawn / "train" / "images"))
+    with pytest.raises(UserError, match="is neither a file nor a folder"):
+        prepare(PrepareConfig(train=(train,)), tmp_path / "dataset")
 
 
 def test_same_input_gives_same_digest_wherever_it_lies(drawn: Path, tmp_path: Path) -> None:

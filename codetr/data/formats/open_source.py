@@ -58,6 +58,9 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
         annotations = Path(config.annotations).expanduser()
     if not annotations.exists():
         raise UserError("no such annotation file", where=str(annotations))
+    if not (annotations.is_file() or annotations.is_dir()):  # reading a pipe might never end
+        hint = "Write its content to a file: annotations are read more than once."
+        raise UserError("is neither a file nor a folder", where=str(annotations), hint=hint)
     return Source(annotations.resolve(), None if config.images is None else _images(config.images), origin)
 
 
