@@ -147,7 +147,7 @@ def open_image(source: Path | bytes, where: str, *, max_pixels: int = MAX_PIXELS
     with ExitStack() as stack:
         stream = _open_file(source, where) if isinstance(source, Path) else io.BytesIO(source)
         stack.enter_context(stream)
-        stack.enter_context(pillow_limit(max_pixels))
+        stack.enter_context(pillow_limit(max(max_pixels, MAX_PIXELS)))  # a lower limit must not make it warn
         image = stack.enter_context(_identify(stream, where, max_pixels))
         yield image
 

@@ -223,6 +223,9 @@ def test_the_limit_of_pixels_can_be_raised_and_lowered(tmp_path: Path) -> None:
     assert read_image(path, max_pixels=54).shape == (6, 9, 3)
     with pytest.raises(UserError, match=r"has more than 53 pixels.*--max-pixels"):
         read_image(path, max_pixels=53)
+    Image.new("1", (9000, 10000)).save(path)
+    with pytest.raises(UserError, match="has more than 53 pixels"):  # not Pillow's warning, an error here
+        read_image(path, max_pixels=53)
     Image.new("1", (20000, 9000)).save(path)
     assert read_header(path, max_pixels=200_000_000).width == 20000
 
