@@ -6,7 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -158,7 +158,7 @@ def header_of(image: Image.Image) -> ImageHeader:
     if isinstance(image, TiffImageFile):  # its size is the one after it is turned
         height, width = image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
     bits = stored_bits(image)
-    return ImageHeader(height, width, _orientation(image), getattr(image, "n_frames", 1), bits)
+    return ImageHeader(height, width, _orientation(image), _frames(image), bits)
 
 
 def decode_image(
@@ -251,6 +251,16 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "unknown format"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return getattr(image, "n_frames", 1)
+    # Frames that cannot be found are as good as absent: only the first is read.
+    except Exception:
+        with suppress(Exception):
+            image.seek(0)
+        return 1
 
 
 def _orientation(image: Image.Image) -> int:

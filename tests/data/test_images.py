@@ -233,3 +233,18 @@ def test_the_limit_of_pixels_can_be_raised_and_lowered(tmp_path: Path) -> None:
 def test_large_images_are_copied_in_strips() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (2100, 2100, 3)).astype(np.uint8)
     assert np.array_equal(decode_image(Image.fromarray(pixels), "image"), pixels)
+
+
+def test_a_damaged_second_page_does_not_hide_the_first() -> None:
+    """Counting the pages of such a TIFF ended `prepare` with a traceback."""
+    stream = io.BytesIO()
+    pages = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
+    content = bytearray(stream.getvalue())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, first)
+    (second,) = struct.unpack_from("<I", content, first + 2 + 12 * entries)
+    struct.pack_into("<H", content, second + 2, 255)  # the width gets another tag
+    with open_image(bytes(content), "image") as image:
+        assert header_of(image) == ImageHeader(6, 9, 1, 1)
+        assert np.array_equal(decode_image(image, "image"), PIXELS)
