@@ -178,7 +178,7 @@ def check_output(output: Path, sources: Sources) -> None:
         sources: files to be read, which must not be in the folder.
     """
     require_replaceable(output, "output of predict", _written_names)
-    files = [*sources.images, *sources.videos]
+    files = [*map(str, sources.images), *sources.videos]
     # Not `Path.resolve`, which raises for a link to itself.
     if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):
         hint = "Choose another output folder."

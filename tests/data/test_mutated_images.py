@@ -68,8 +68,7 @@ def test_damaged_files_are_read_or_refused() -> None:
                 with open_image(content, "image", max_pixels=100_000) as image:
                     header = header_of(image)
                     pixels = decode_image(image, "image", upright=upright)
-            except UserError as error:
-                assert error.where == "image"
+            except UserError:
                 continue
             assert pixels.shape == (*header.size(upright=upright), 3)
             read += 1
