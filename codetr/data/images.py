@@ -43,7 +43,23 @@ IMAGE_SUFFIXES = (
 They are all names of `FORMATS`, most frequent first, except those of files that cannot be read: .pfm has pixels of no
 known range."""
 
+_OTHER_FORMATS = {
+    "HEIC": (4, b"ftyphei"),
+    "HEIF": (4, b"ftypmif1"),
+    "JPEG XL": (0, b"\xff\x0a"),
+    "JPEG XL (container)": (0, b"\0\0\0\x0cJXL "),
+    "DICOM": (128, b"DICM"),
+    "OpenEXR": (0, b"v/1\x01"),
+    "Radiance HDR": (0, b"#?RADIANCE"),
+    "Photoshop": (0, b"8BPS"),
+    "CR3": (4, b"ftypcrx"),
+    "SVG": (0, b"<svg"),
+}
+"""Where these formats have which bytes."""
+
 _ORIENTATION = 0x0112
+# TIFF 6.0, section 8, and DNG 1.7, chapter 4.
+_NEW_SUBFILE_TYPE, _REDUCED, _DNG_VERSION = 254, 1, 50706
 _STRIP_PIXELS = 1 << 22
 """Pixels that are copied at a time, so that a large image is not in memory three times."""
 
@@ -227,11 +243,34 @@ def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:
         if _is_empty(stream):
             raise UserError("is empty", where=where) from None
         hint = f"Formats that can be read: {', '.join(FORMATS)}."
+        if (other := _other_format(stream)) is not None:
+            raise UserError(f"is in the format {other}, which is not read", where=where, hint=hint) from None
         raise UserError(f"is not an image: {_reason(error)}", where=where, hint=hint) from None
     if image.width * image.height > max_pixels:
         image.close()
         raise _too_large(where, max_pixels)
+    if _is_preview(image):
+        image.close()
+        hint = "Convert it to TIFF, PNG or JPEG with a program for raw images."
+        raise UserError("is a raw file of a camera, of which only a small preview can be read", where=where, hint=hint)
     return image
+
+
+def _is_preview(image: Image.Image) -> bool:
+    """Return whether the first page of a TIFF is a reduced version of a raw image, as in DNG, NEF and ARW."""
+    if not isinstance(image, TiffImageFile):
+        return False
+    subfile = image.tag_v2.get(_NEW_SUBFILE_TYPE)
+    return _DNG_VERSION in image.tag_v2 or (isinstance(subfile, int) and bool(subfile & _REDUCED))
+
+
+def _other_format(stream: BinaryIO) -> str | None:
+    """Return the name of a format of images that is known but not read."""
+    with suppress(OSError):
+        stream.seek(0)
+        start = stream.read(132)
+        return next((name for name, (at, mark) in _OTHER_FORMATS.items() if start[at : at + len(mark)] == mark), None)
+    return None
 
 
 def _is_empty(stream: BinaryIO) -> bool:

@@ -248,3 +248,29 @@ def test_a_damaged_second_page_does_not_hide_the_first() -> None:
     with open_image(bytes(content), "image") as image:
         assert header_of(image) == ImageHeader(6, 9, 1, 1)
         assert np.array_equal(decode_image(image, "image"), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (bytes(128) + b"DICM" + bytes(20), "DICOM"),
+        (b"\xff\x0a" + bytes(30), "JPEG XL"),
+        (b"v/1\x01" + bytes(30), "OpenEXR"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(content: bytes, name: str) -> None:
+    """Photographs of phones and medical images are sound files: "not an image" would be looked for in vain."""
+    with pytest.raises(UserError, match=f"is in the format {name}, which is not read. Formats that can be read: JPEG"):
+        parse_image(content, "image")
+
+
+@pytest.mark.parametrize("tag", [(254, 4, 1), (50706, 4, 0x00000401)])
+def test_the_preview_of_a_raw_file_is_not_taken_for_the_image(tag: tuple[int, int, int]) -> None:
+    """The first page of a DNG or NEF is a thumbnail: boxes would be in its pixels."""
+    content = bytearray(encoded(PIXELS, "TIFF", None))
+    entry = struct.pack("<HHI", 284, 3, 1)  # planar configuration: its default is what it says
+    start = content.index(entry)
+    struct.pack_into("<HHII", content, start, tag[0], tag[1], 1, tag[2])
+    with pytest.raises(UserError, match="is a raw file of a camera, of which only a small preview can be read"):
+        parse_image(bytes(content), "image")

@@ -51,12 +51,11 @@ def turned(kind: str) -> bytes:
     return saved(Image.fromarray(PIXELS), kind, exif=exif)
 
 
-def signed_tiff() -> bytes:
-    """A TIFF of unsigned 16 bits whose sample format, absent in it, is set in the entry of another tag."""
+def tiff_with_entry(tag: int, kind: int, value: int) -> bytes:
+    """A grey TIFF of 16 bits with a further tag, in the entry of one that has no meaning for a single channel."""
     content = bytearray(saved(Image.fromarray(VALUES), "TIFF"))
-    entry = struct.pack("<HHI", 284, 3, 1)  # planar configuration, of no meaning for one channel
-    start = content.index(entry)
-    content[start : start + 12] = struct.pack("<HHIHH", 339, 3, 1, 2, 0)
+    planar_configuration = struct.pack("<HHI", 284, 3, 1)
+    struct.pack_into("<HHII", content, content.index(planar_configuration), tag, kind, 1, value)
     return bytes(content)
 
 
@@ -80,7 +79,7 @@ ROWS: list[list[Odd]] = [
     ],
     [Odd("a.png", saved(Image.fromarray(VALUES), "PNG"), settings={"range_16bit": (0, 1023)})],
     [Odd("a.pgm", PGM % maximum + (VALUES % maximum).astype(">u2").tobytes()) for maximum in (4095, 1023)],
-    [Odd("a.tif", signed_tiff())],
+    [Odd("a.tif", tiff_with_entry(339, 3, 2))],
     [Odd("a.png", png_with(b"zTXt", LARGE_TEXT)), Odd("a.png", png_with(b"eXIf", turned("PNG")[:0]))],
     [
         Odd("a.mpo", saved(Image.fromarray(PIXELS), "MPO")),
@@ -88,6 +87,8 @@ ROWS: list[list[Odd]] = [
         Odd("a.avif", saved(Image.fromarray(PIXELS), "AVIF")),
         Odd("a.pbm", saved(Image.fromarray(PIXELS).convert("1"), "PPM")),
     ],
+    [Odd("a.jpg", b"\0\0\0\x18ftypheic" + bytes(99)), Odd("a.dcm", bytes(128) + b"DICM" + bytes(99))],
+    [Odd("a.dng", tiff_with_entry(50706, 4, 0x00000401))],
     [Odd("a.jpg", saved(Image.fromarray(PIXELS), "JPEG"), settings={"max_pixels": 1000})],
     [Odd("a.jpg", None)],
 ]
