@@ -98,6 +98,9 @@ def _from_tensor(image: Tensor, where: str) -> NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[0] != 3:
         hint = "A tensor is (3, height, width); arrays of NumPy are (height, width, 3)."
         raise UserError(f"is a tensor of shape {tuple(image.shape)}", where=where, hint=hint)
+    if image.layout is not torch.strided or image.is_meta:
+        kind = "meta" if image.is_meta else str(image.layout).removeprefix("torch.")
+        raise UserError(f"is a {kind} tensor, which has no array of pixels", where=where)
     image = image.detach().cpu()
     # NumPy has no bfloat16.
     values = (image.float() if image.is_floating_point() else image).permute(1, 2, 0).numpy()

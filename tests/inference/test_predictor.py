@@ -113,6 +113,8 @@ def test_batches_are_filled_in_order(model: codetr.Model, photo: Path) -> None:
         (np.zeros((3, 40, 60), np.uint8), r"image: is an array of shape \(3, 40, 60\).*\(height, width, 3\)"),
         (np.zeros((40, 60), np.uint8), r"image: is an array of shape \(40, 60\)"),
         (torch.zeros(40, 60, 3), r"image: is a tensor of shape \(40, 60, 3\).*\(3, height, width\)"),
+        (torch.zeros(3, 4, 5).to_sparse(), "image: is a sparse_coo tensor"),
+        (torch.zeros(3, 4, 5, device="meta"), "image: is a meta tensor"),
         (np.zeros((40, 60, 3)) + 200, "image: has values from 200 to 200, expected 0 to 1"),
         (np.zeros((40, 60, 3)) - 1, "image: has values from -1 to -1"),
         (np.full((4, 6, 3), np.nan), "image: has values from nan"),

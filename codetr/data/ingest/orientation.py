@@ -6,6 +6,7 @@ Annotation tools export the size of one, and boxes of the other: a declared size
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +34,8 @@ def box_reach(annotations: RawAnnotations, ids: ImageIds, images: Collection[int
     for position in np.flatnonzero(~in_table).tolist():
         value = annotations[position]
         image_id = ids.resolve(value.get("image_id")) if isinstance(value, dict) else None
-        box = value.get("bbox") if image_id in images else None
-        if image_id is not None and isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+        box = _numbers(value.get("bbox")) if image_id in images else None
+        if image_id is not None and box is not None:
             found.append((image_id, box))
     reach: dict[int, tuple[float, float]] = {}
     for image_id, (x, y, width, height) in found:
@@ -42,6 +43,16 @@ def box_reach(annotations: RawAnnotations, ids: ImageIds, images: Collection[int
             lowest, rightmost = reach.get(image_id, (0.0, 0.0))
             reach[image_id] = max(lowest, y + height), max(rightmost, x + width)
     return reach
+
+
+def _numbers(box: Any) -> list[float] | None:
+    """Return a box as four numbers, which may be written as text; None if it is not one."""
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(item) or isinstance(item, str) for item in box):
+        return None
+    try:
+        return [float(item) for item in box]
+    except (ValueError, OverflowError):
+        return None
 
 
 def upright_by_boxes(stored: tuple[int, int], reach: tuple[float, float] | None) -> bool | None:

@@ -150,13 +150,15 @@ def test_the_reach_of_boxes_does_not_depend_on_how_they_are_written() -> None:
         {"image_id": 2, "bbox": [0, 0, 99, 99]},
         {"image_id": 1, "bbox": [0, 0, float("inf"), 1]},
         {"image_id": 1, "bbox": None},
-        {"image_id": 1, "bbox": ["0", 0, 500, 1]},
+        {"image_id": 1, "bbox": ["0", 0, "30", "1"]},
+        {"image_id": 1, "bbox": ["0", 0, "wide", 1]},
+        {"image_id": 1, "bbox": [0, 0, 10**400, 1]},
         {"image_id": [1]},
         "no annotation",
     ]
     rows = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 7, 9], "area": 63, "iscrowd": 0}]
     text = json.dumps(rows).encode()
-    assert box_reach(RawAnnotations(values), ImageIds([1, 2]), {1}) == {1: (6, 20.5)}
+    assert box_reach(RawAnnotations(values), ImageIds([1, 2]), {1}) == {1: (6, 30)}
     assert box_reach(RawAnnotations.of_text(text, 0, len(text), json.loads), ImageIds([1]), {1}) == {1: (9, 7)}
 
 
