@@ -43,12 +43,16 @@ class SourceConfig(Settings):
             current folder; VOC, JPEGImages next to Annotations; YOLO, the `path` of data.yaml.
         repo: a DVC repository (folder or Git URL) that has the two paths above; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
+        link_targets: folders to which symbolic links in the folders above may lead, in addition to the folders
+            themselves and the cache of the DVC repository that they are in. Images and labels behind other links are
+            not read.
     """
 
     annotations: str
     images: str | None = None
     repo: str | None = None
     rev: str | None = None
+    link_targets: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _revision_needs_repository(self) -> Self:

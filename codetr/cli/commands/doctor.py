@@ -155,7 +155,7 @@ def _what_to_examine(
     Raises:
         UserError: both or neither is named, the dataset is not one, or it is to be repaired.
     """
-    from codetr.data.formats.voc import ANNOTATIONS
+    from codetr.data.formats.voc_files import ANNOTATIONS
     from codetr.data.ingest.config import PrepareConfig
 
     if dataset is not None and not dataset.exists():

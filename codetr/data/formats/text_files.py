@@ -7,6 +7,7 @@ from pathlib import Path
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_json
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 
 MAX_BYTES = 16 << 20
@@ -21,13 +22,14 @@ class TextFiles:
 
     Args:
         root: the folder of all files, resolved.
+        links: where symbolic links may lead.
 
     Attributes:
         problems: one message for each file that cannot be used.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, links: LinkTargets = NO_TARGETS) -> None:
+        self._root, self._links = root, links
         self._digests: dict[str, str] = {}
         self.problems: list[str] = []
 
@@ -42,7 +44,7 @@ class TextFiles:
         A file that cannot be used is added to `problems`.
         """
         try:
-            path = self._root / resolve_file(self._root, name)
+            path = self._root / resolve_file(self._root, name, self._links)
             with path.open("rb") as stream:
                 content = stream.read(limit + 1)
         except NoFileError:

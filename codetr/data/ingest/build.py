@@ -159,7 +159,7 @@ def _read_source(
     entries = read_image_entries(raw, ids, findings, where)
     images = check_images(
         entries,
-        ImageChecker(open_storage(raw_source.images), image_settings.range_16bit, max_pixels),
+        ImageChecker(open_storage(raw_source.images, files.links), image_settings.range_16bit, max_pixels),
         raw.annotations,
         ids,
         findings,

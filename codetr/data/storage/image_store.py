@@ -12,6 +12,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.tar import Member, Shards, is_sharded
@@ -55,8 +56,12 @@ class ImageStorage(Protocol):
         """
 
 
-def open_storage(root: ImageRoot) -> ImageStorage:
+def open_storage(root: ImageRoot, links: LinkTargets = NO_TARGETS) -> ImageStorage:
     """Open the images in `root`.
+
+    Args:
+        root: an image folder, a folder of tar files or a tar file; or a prefix on S3.
+        links: where symbolic links in a folder may lead.
 
     Raises:
         UserError: there is no such folder or tar file, or a tar file cannot be read.
@@ -66,15 +71,15 @@ def open_storage(root: ImageRoot) -> ImageStorage:
     if not (root.is_dir() or (root.is_file() and is_sharded(root))):
         raise UserError("no such image folder" if not root.exists() else "is not a folder", where=str(root))
     root = root.resolve()
-    return _TarStorage(root) if is_sharded(root) else _FolderStorage(root)
+    return _TarStorage(root, links) if is_sharded(root) else _FolderStorage(root, links)
 
 
 class _FolderStorage:
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, links: LinkTargets) -> None:
+        self._root, self._links = root, links
 
     def read(self, name: str) -> ImageFile:
-        path = resolve_file(self._root, name)
+        path = resolve_file(self._root, name, self._links)
         with (self._root / path).open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             _require_file_size(size, path)
@@ -82,8 +87,8 @@ class _FolderStorage:
 
 
 class _TarStorage:
-    def __init__(self, root: Path) -> None:
-        self._shards = Shards(root)
+    def __init__(self, root: Path, links: LinkTargets) -> None:
+        self._shards = Shards(root, links)
 
     def read(self, name: str) -> ImageFile:
         member = self._shards.find(name)

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
+
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -18,15 +20,16 @@ class NoFileError(ValueError):
     """The name is safe, but there is no such file."""
 
 
-def resolve_file(root: Path, name: str) -> str:
+def resolve_file(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> str:
     """Find the file that an annotation file calls `name`.
 
-    The name as given is tried first, then with backslashes as separators, then in the other Unicode normal forms
-    (macOS stores decomposed names). `..` and symbolic links are followed as long as they stay inside.
+    The name as given is tried first, then the other ones of `spelling_variants`. `..` is followed as long as it stays
+    inside, and symbolic links as long as they stay inside or lead to an allowed place.
 
     Args:
         root: the folder that names are relative to, resolved; usually the image folder.
         name: the name, untrusted.
+        links: where links may lead.
 
     Returns:
         The path relative to `root`, with `/` as separator; not equal to `name` if another spelling was found.
@@ -37,7 +40,7 @@ def resolve_file(root: Path, name: str) -> str:
     """
     require_safe_name(name)
     for spelling in spelling_variants(name):
-        relative = _inside(root, spelling)
+        relative = _inside(root, spelling, links)
         if relative is not None:
             return relative
     raise NoFileError("no such file")
@@ -64,14 +67,15 @@ def spelling_variants(name: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _inside(root: Path, name: str) -> str | None:
+def _inside(root: Path, name: str, links: LinkTargets) -> str | None:
+    upwards = ".." in PurePosixPath(name).parts
     try:
         target = (root / name).resolve()
-        if not target.is_relative_to(root):
+        if not target.is_relative_to(root) and (upwards or not links.allow(root, target)):
             raise UnsafePathError("leads out of the image folder")
         if not target.is_file():
             return None
     except (OSError, RuntimeError):  # a name or path too long for the file system; a loop of links
         return None
     # A link keeps its name; `..` needs the real path, since links come before it.
-    return target.relative_to(root).as_posix() if ".." in PurePosixPath(name).parts else PurePosixPath(name).as_posix()
+    return target.relative_to(root).as_posix() if upwards else PurePosixPath(name).as_posix()

@@ -60,6 +60,13 @@ ANNOTATION_FINDINGS = {
     "annotation_difficult": FindingKind(
         "kept", "note", "marked as difficult in VOC; read as a crowd: ignored in evaluation, not trained on"
     ),
+    "annotation_tracked": FindingKind(
+        "repaired",
+        "warning",
+        "YOLO: row that ends with a confidence and a track id, which are left out",
+        "",
+        "Such rows are predictions of a tracker: check them before they are used as labels.",
+    ),
     "annotation_crowd": FindingKind(
         "kept", "note", "crowd, a region of several objects; ignored in evaluation, not trained on"
     ),

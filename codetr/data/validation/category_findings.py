@@ -16,6 +16,18 @@ CATEGORY_FINDINGS = {
         "",
         "Check that no labels are missing, and that the paths of the label files follow those of the images.",
     ),
+    "label_file_elsewhere": FindingKind(
+        "repaired",
+        "note",
+        "YOLO: label file beside its image instead of in the folder 'labels', or with another spelling of its suffix",
+    ),
+    "label_file_unused": FindingKind(
+        "dropped",
+        "error",
+        "label file that is not used: no image that is read belongs to it, or the image has another one",
+        "",
+        "Its objects are missing: where their image is used, they count as background. Move or rename the file.",
+    ),
     "category_malformed": FindingKind(
         "dropped", "error", "not a JSON object, or no usable id", "removed", "Give every category an integer id."
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +79,7 @@ class Findings:
         self._recorder = recorder
         self._entry: ReadEntry | None = None
         self._by_name: dict[str, Finding] = {}
-        self.source_lines: Mapping[str, Sequence[str]] = {}
+        self.source_lines: dict[str, Sequence[str]] = {}
 
     def add(self, name: str, example: str) -> None:
         """Count a finding. The first examples are kept, shortened and with control characters escaped."""

@@ -30,7 +30,7 @@ IMAGE_FINDINGS = {
         "error",
         "absolute path, URL, control characters, or a path that leaves the image folder",
         "removed",
-        "Use paths relative to the image folder, and inside it.",
+        "Use paths relative to the image folder, and inside it. --link-targets allows links to other folders.",
     ),
     "image_missing": FindingKind(
         "dropped",
@@ -38,6 +38,13 @@ IMAGE_FINDINGS = {
         "no such file in the image folder",
         "removed",
         "Check that this is the right image folder and that the download is complete.",
+    ),
+    "image_passed_over": FindingKind(
+        "dropped",
+        "warning",
+        "readable image that is not used: its name has no suffix of an image, or it has no XML file (VOC)",
+        "",
+        "Rename it if it belongs to the dataset. A VOC image without objects needs an XML file without objects.",
     ),
     "image_ambiguous": FindingKind(
         "dropped",
