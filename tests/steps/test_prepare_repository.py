@@ -160,4 +160,9 @@ def test_links_out_of_a_repository_are_not_copied(
         (images / "link").symlink_to(secret if where == "file" else secret.parent)
     with pytest.raises(UserError, match="leads out of the repository"):
         prepare(in_repository(copy, None), tmp_path / "dataset")
+    # DVC finds the repository of a folder in it, and reads the paths relative to that.
+    if tracked:
+        (copy / "inner").mkdir()
+        with pytest.raises(UserError, match="leads out of the repository"):
+            prepare(in_repository(copy / "inner", None), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()

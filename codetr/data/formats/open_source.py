@@ -204,8 +204,11 @@ def _require_links_inside(repository: Path, path: str, links: LinkTargets) -> No
         path: of what is copied, relative to it.
         links: further places to which links may lead.
     """
-    root = repository.resolve()
-    entries, visited = [root / path], set()
+    repository = repository.resolve()
+    # DVC looks for its repository in the parents, too, and begins at the current folder if that is inside.
+    root = next((folder for folder in (repository, *repository.parents) if (folder / ".dvc").is_dir()), repository)
+    bases = {repository, root, *([Path.cwd()] if Path.cwd().is_relative_to(root) else [])}
+    entries, visited = [base / path for base in sorted(bases)], set()
     while entries:
         entry = entries.pop()
         try:
