@@ -37,7 +37,7 @@ def add_object(cache: Path, content: bytes, *, prefix: str = "files/md5", digest
         ("config", "", "repository/.dvc/cache"),
         ("config", "[core]\n    remote = r\n[cache]\n    type = symlink\n    dir = ../../shared\n", "shared"),
         ("config.local", "[cache]\ndir = {tmp_path}/shared\n['remote \"r\"']\n    url = x\n", "shared"),
-        ("config", "[cache]\ndir = \"{tmp_path}/with blank\"\n", "with blank"),
+        ("config", '[cache]\ndir = "{tmp_path}/with blank"\n', "with blank"),
     ],
 )
 def test_links_into_the_cache_of_the_repository_are_followed(
