@@ -83,6 +83,16 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         ),
     ] = None
 
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            "--boxes",
+            metavar="FORMAT",
+            help="How the boxes of COCO files are written, if not as x, y, width, height in pixels: xyxy, cxcywh, "
+            "relative_xywh, relative_xyxy or relative_cxcywh. They are converted.",
+        ),
+    ] = None
+
     def by_split(self) -> dict[str, list[dict[str, Any]]]:
         """Return the sources of every split that is given, as settings of the prepare step.
 
@@ -102,6 +112,7 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
                     "repo": self.repo,
                     "rev": self.rev,
                     "link_targets": tuple(self.link_targets or ()),
+                    "boxes": self.boxes or "xywh",
                 }
                 for path, folder in zip(paths, _folders(split, paths, images or [self.images]), strict=True)
             ]
@@ -111,7 +122,7 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         for split, (_, images) in given.items():
             if images and split not in sources:
                 raise UserError(f"needs --{split}", where=f"--{split}-images")
-        for option in ("images", "repo", "rev", "link_targets"):
+        for option in ("images", "repo", "rev", "link_targets", "boxes"):
             if getattr(self, option) is not None and not sources:
                 raise UserError("needs --train, --val or --test", where=f"--{option.replace('_', '-')}")
         return sources

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from codetr.core.settings import Settings
+from codetr.data.box_format import BoxFormat
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -46,6 +47,8 @@ class SourceConfig(Settings):
         link_targets: folders to which symbolic links in the folders above may lead, in addition to the folders
             themselves and the cache of the DVC repository that they are in. Images and labels behind other links are
             not read.
+        boxes: how the boxes of a COCO file are written: xywh, as the format defines it; xyxy (two corners) or cxcywh
+            (centre and size), all in pixels; or one of them relative to the sides of the image, as relative_xywh.
     """
 
     annotations: str
@@ -53,6 +56,7 @@ class SourceConfig(Settings):
     repo: str | None = None
     rev: str | None = None
     link_targets: tuple[str, ...] = ()
+    boxes: BoxFormat = "xywh"
 
     @model_validator(mode="after")
     def _revision_needs_repository(self) -> Self:

@@ -208,3 +208,58 @@ def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
         repair(files, examination.dataset, tmp_path / f"{seed}-copy")
         again, _ = examine(f"{seed}-again", tmp_path / f"{seed}-copy" / "train.json")
         assert [finding.name for finding in again.findings if finding.kind.fix] == [], f"seed {seed}"
+
+
+def write_corners(folder: Path, *, relative: bool) -> dict[str, Any]:
+    """Three images with an object each, whose boxes are two corners, in pixels or in shares; returns the sound file."""
+    for k in range(3):
+        pixels = np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    sound = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 80, "height": 60} for k in range(3)],
+        "annotations": [
+            {"id": k + 1, "image_id": k, "category_id": 1, "bbox": [40, 20, 16, 30], "area": 480, "iscrowd": 0}
+            for k in range(3)
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    width, height = (80, 60) if relative else (1, 1)
+    box = [40 / width, 20 / height, 56 / width, 50 / height]
+    annotations = [{**value, "bbox": box, "area": box[2] * box[3]} for value in sound["annotations"]]
+    (folder / "train.json").write_text(json.dumps({**sound, "annotations": annotations}))
+    return sound
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_boxes_in_another_format_are_converted_and_never_removed(tmp_path: Path, relative: bool) -> None:
+    """The repair removed 298 of 298 annotations, and exited with 0."""
+    sound = write_corners(tmp_path, relative=relative)
+    name = "relative_xyxy" if relative else "xyxy"
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    examination = examine_dataset(tmp_path / "index", PreprocessConfig())
+    assert {finding.name for finding in examination.findings if finding.kind.severity == "error"} == {
+        "boxes_are_relative_corners" if relative else "boxes_are_corners"
+    }
+    with pytest.raises(UserError, match=f"--boxes {name}"):
+        repair(files, tmp_path / "index", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    files = index_files(tmp_path / "again", boxes=name, train=(tmp_path / "train.json", tmp_path))
+    repair(files, tmp_path / "again", tmp_path / "copy")
+    converted = json.loads((tmp_path / "copy" / "train.json").read_text())
+    for found, expected in zip(converted["annotations"], sound["annotations"], strict=True):
+        assert found["bbox"] == pytest.approx(expected["bbox"])
+        assert found["area"] == pytest.approx(expected["area"])
+    assert {entry["field"] for entry in changes(tmp_path / "copy")} == {"bbox", "area"}
+    assert all(entry["findings"] for entry in changes(tmp_path / "copy"))
+
+
+def test_a_copy_without_any_annotation_is_an_error(tmp_path: Path) -> None:
+    write_corners(tmp_path, relative=False)
+    content = json.loads((tmp_path / "train.json").read_text())
+    for value in content["annotations"]:
+        value["bbox"] = [1, 1, 0, 5]
+    content["images"].append({"id": 9, "file_name": "0.png", "width": 80, "height": 60})
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    with pytest.raises(UserError, match="no annotation is left"):
+        repair(files, tmp_path / "index", tmp_path / "copy")

@@ -166,6 +166,23 @@ def test_a_split_without_anything_to_train_on_says_why(drawn: Path, tmp_path: Pa
         prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
 
 
+@pytest.mark.parametrize("drawn_splits", [{}, {"stratify": False}, {"test_fraction": 0.2}])
+@pytest.mark.parametrize("lost", ["images", "objects"])
+def test_nothing_to_train_on_is_said_before_val_is_drawn(
+    drawn: Path, tmp_path: Path, lost: str, drawn_splits: dict[str, Any]
+) -> None:
+    """It was a traceback, since there were no classes to divide."""
+    if lost == "images":
+        shutil.rmtree(drawn / "train" / "images")
+        (drawn / "train" / "images").mkdir()
+    else:
+        edit(drawn / "train", lambda content: [value.update(bbox=[1, 1, 0.5, 0.5]) for value in content["annotations"]])
+    with pytest.raises(UserError, match="the split 'train' has no usable annotation"):
+        prepare(
+            PrepareConfig(train=(source(drawn / "train"),), max_lost_images=1, **drawn_splits), tmp_path / "dataset"
+        )
+
+
 def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:
     """Images that are added later must not move others between train and val, or val would have been trained on."""
 

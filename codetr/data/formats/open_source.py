@@ -11,6 +11,7 @@ from typing import Literal
 
 from codetr.core.errors import UserError, first_line
 from codetr.core.files import sha256_file
+from codetr.data.box_format import BoxFormat
 from codetr.data.config import SourceConfig
 from codetr.data.formats import voc, yolo
 from codetr.data.formats.coco import MAX_BYTES, read_coco
@@ -31,12 +32,14 @@ class Source:
         images: the image folder, tar file or prefix on S3; None for the default of the format.
         origin: address of the annotations, if the file is a temporary copy; names it in errors.
         links: where symbolic links in these folders may lead.
+        box_format: how the boxes of a COCO file are written.
     """
 
     annotations: Path
     images: ImageRoot | None
     links: LinkTargets = NO_TARGETS
     origin: str | None = None
+    box_format: BoxFormat = "xywh"
 
 
 def fetch(config: SourceConfig, folder: Path) -> Source:
@@ -67,7 +70,9 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
     annotations = annotations.resolve() if annotations.is_dir() else annotations.parent.resolve() / annotations.name
     images = None if config.images is None else _images(config.images)
     roots = [annotations.parent, *([images] if isinstance(images, Path) else [])]
-    return Source(annotations, images, LinkTargets.of(roots, config.link_targets), origin)
+    if config.boxes != "xywh" and format_of(annotations) != "coco":
+        raise UserError(f"boxes: {config.boxes} is for COCO files only", where=str(annotations))
+    return Source(annotations, images, LinkTargets.of(roots, config.link_targets), origin, config.boxes)
 
 
 def _fetch_annotations(address: S3Address, folder: Path) -> Path:
@@ -193,7 +198,9 @@ def _fetch_from_dvc(config: SourceConfig, repo: str, folder: Path) -> Source:
             raise UserError(problem, where=where, hint=hint) from None
     if fetched_images is not None:
         _require_images(fetched_images, where, f"'{images}'")
-    return Source(fetched_annotations / file.relative_to(fetched_path), fetched_images)
+    return Source(
+        fetched_annotations / file.relative_to(fetched_path), fetched_images, NO_TARGETS, box_format=config.boxes
+    )
 
 
 def _require_links_inside(repository: Path, path: str, links: LinkTargets) -> None:

@@ -18,7 +18,7 @@ from codetr.data.dataset.classes import write_classes
 from codetr.data.dataset.image_settings import ImageSettings, write_image_settings
 from codetr.data.dataset.split import LOCATIONS
 from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
-from codetr.data.ingest.annotations import AnnotationReader
+from codetr.data.ingest.annotations import BOX_FORMAT_FINDINGS, AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.draw_splits import draw_splits
@@ -177,7 +177,9 @@ def _read_source(
         problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
         raise UserError(problem, where=where, hint=hint)
     listed = {entry.image_id for entry in entries}
-    reader = AnnotationReader({image.image_id: image for image in images}, listed, ids, categories, findings)
+    reader = AnnotationReader(
+        {image.image_id: image for image in images}, listed, ids, categories, findings, files.box_format
+    )
     objects = reader.read(raw.annotations)
     return CheckedSource(
         images=images,
@@ -202,8 +204,13 @@ def _read_source(
 def draw_missing_splits(
     splits: dict[str, CheckedSplit], shares: Mapping[str, float], config: PrepareConfig
 ) -> dict[str, CheckedSplit]:
-    """Draw val or test, or both, from train. Findings and lost records, which concern the files, stay with train."""
+    """Draw val or test, or both, from train. Findings and lost records, which concern the files, stay with train.
+
+    Raises:
+        UserError: train has nothing to train on, or fewer images than splits.
+    """
     whole = splits["train"]
+    require_usable("train", whole)
     trainable = whole.objects.take(whole.objects.trainable)
     trainable = trainable.take(np.argsort(trainable.image_ids, kind="stable"))
     image_ids, starts = np.unique(trainable.image_ids, return_index=True)
@@ -236,7 +243,7 @@ def draw_missing_splits(
 
 
 def require_usable(name: str, split: CheckedSplit) -> None:
-    """Raise `UserError` unless the split has an annotation to train on."""
+    """Raise `UserError` unless the split has an annotation to train on; the hint names boxes of another format."""
     if split.objects.trainable.any():
         return
     if not split.listed_annotations:
@@ -246,7 +253,8 @@ def require_usable(name: str, split: CheckedSplit) -> None:
         f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, "
         f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
     )
-    raise UserError(problem, where=split.where)
+    otherwise = [found.kind.advice for found in split.findings.all() if found.name in BOX_FORMAT_FINDINGS.values()]
+    raise UserError(problem, where=split.where, hint=otherwise[0] if otherwise else None)
 
 
 def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:

@@ -6,7 +6,26 @@ from codetr.data.validation.finding_kind import FindingKind
 
 _AREA_ADVICE = "COCO metrics use this area to sort objects into small, medium and large."
 
+
+def _written_as(box_format: str, meaning: str) -> FindingKind:
+    advice = f"If so, convert them: --boxes {box_format}, or `boxes: {box_format}` of the source in params.yaml."
+    return FindingKind("kept", "error", f"nearly all boxes are valid only as {meaning}", "", advice)
+
+
 ANNOTATION_FINDINGS = {
+    "boxes_are_corners": _written_as("xyxy", "two corners (x1, y1, x2, y2) instead of x, y, width, height"),
+    "boxes_are_centres": _written_as("cxcywh", "centre and size instead of x, y, width, height"),
+    "boxes_are_relative": _written_as("relative_xywh", "shares of the image's sides (0 to 1) instead of pixels"),
+    "boxes_are_relative_corners": _written_as(
+        "relative_xyxy", "two corners in shares of the image's sides (0 to 1) instead of x, y, width, height in pixels"
+    ),
+    "boxes_are_relative_centres": _written_as(
+        "relative_cxcywh",
+        "centre and size in shares of the image's sides (0 to 1) instead of x, y, width, height in pixels",
+    ),
+    "box_converted": FindingKind(
+        "repaired", "note", "converted from the format in the settings to x, y, width, height in pixels", "corrected"
+    ),
     "annotation_malformed": FindingKind(
         "dropped", "error", "not a JSON object, or an invalid row of a YOLO label file", "removed"
     ),
@@ -146,7 +165,7 @@ ANNOTATION_FINDINGS = {
     "area_invalid": FindingKind(
         "repaired",
         "warning",
-        "negative or not a finite number; computed from the segmentation, else from the box",
+        "negative, not a finite number, or of a converted box; computed from the segmentation, else from the box",
         "corrected",
     ),
     "area_disagrees": FindingKind(

@@ -47,7 +47,7 @@ class ReadEntry:
 
     Attributes:
         part: what it is an entry of: "file" (the file itself), "categories", "category names", "frequencies", "images",
-            "image files" or "annotations".
+            "image files", "annotations", or "boxes" (all of them together).
         key: position in the file's list; of category names and image files the id of the category or image.
         findings: kinds of finding, in the order in which they were found.
         value: what it was read as: the corrected fields, None for one that has to be left out; of an annotation the

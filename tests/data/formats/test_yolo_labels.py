@@ -1,4 +1,4 @@
-"""Label files of YOLO: a label file is used or reported, wherever it is; never are its objects background in silence."""
+"""Label files of YOLO are read or reported, wherever they are; never are their objects background in silence."""
 
 from __future__ import annotations
 
