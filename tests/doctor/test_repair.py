@@ -163,6 +163,41 @@ def test_an_image_without_its_objects_is_no_background(tmp_path: Path) -> None:
     assert removed == {("images", 1): ["image_emptied"], ("annotations", 2): ["box_empty"]}
 
 
+UNUSABLE: list[Any] = [
+    {},
+    "",
+    [None],
+    "text",
+    7,
+    False,
+    [[10, 10] * 3],
+    [[5, 5, 20, 30, 5, 5, 20, 30]],
+    [[5, 5, 20, 30, 40, 5, 20, 30]],
+    [[10.1, 10.1, 10.6, 10.1, 10.6, 10.6]],
+    {"size": [60, 80], "counts": [4800]},
+]
+"""Segmentations that hold or enclose nothing."""
+
+
+@pytest.mark.parametrize("segmentation", UNUSABLE, ids=str)
+def test_an_object_with_a_sound_box_is_never_removed(tmp_path: Path, segmentation: Any) -> None:
+    """The box was drawn around a segmentation without extent; then the object was removed for its box."""
+    Image.new("RGB", (80, 60)).save(tmp_path / "0.png")
+    sound = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 30], "area": 600, "iscrowd": 0}
+    content = {
+        "images": [{"id": 0, "file_name": "0.png", "width": 80, "height": 60}],
+        "annotations": [{**sound, "segmentation": segmentation}],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    repair(files, tmp_path / "index", tmp_path / "copy")
+    copied = json.loads((tmp_path / "copy" / "train.json").read_text())
+    assert copied["annotations"] == [{**sound, "segmentation": []}]
+    assert [entry["field"] for entry in changes(tmp_path / "copy")] == ["segmentation"]
+    assert all(entry["findings"] for entry in changes(tmp_path / "copy"))
+
+
 def annotation(random: Random, identifier: int) -> dict[str, Any]:
     """An annotation of an image of 80 by 60 pixels in which anything may be wrong, in any combination."""
 
@@ -177,7 +212,13 @@ def annotation(random: Random, identifier: int) -> dict[str, Any]:
         "category_id": random.choice([1, 2, 1.0, 9]),
         "bbox": random.choice([[number() for _ in range(4)], [10, 10, random.choice([20, 20.4]), 30], None, [1, 2, 3]]),
         "segmentation": random.choice(
-            [polygons, [[10, 10, 30, 10, 30, 40, 10, 40]], {"size": [60, 80], "counts": [pixels, 4800 - pixels]}, None]
+            [
+                polygons,
+                [[10, 10, 30, 10, 30, 40, 10, 40]],
+                {"size": [60, 80], "counts": [pixels, 4800 - pixels]},
+                None,
+                *UNUSABLE,
+            ]
         ),
         "area": random.choice([number(), 600, 1e5, True, "3"]),
         "iscrowd": random.choice([0, 0, 1, True, "1"]),

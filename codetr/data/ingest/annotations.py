@@ -23,7 +23,7 @@ from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.segmentation import BadSegmentationError, check_segmentation, mask_area, mask_bounding_box
 from codetr.data.validation import rules
 from codetr.data.validation.findings import Findings, short
-from codetr.data.validation.ids import ImageIds, as_integer, make_unique
+from codetr.data.validation.ids import ListedIds, make_unique
 
 BOX_FORMAT_FINDINGS: dict[BoxFormat, str] = {
     "xyxy": "boxes_are_corners",
@@ -48,6 +48,7 @@ class AnnotationReader:
         images: the usable images by id.
         listed: ids of all images the source lists, usable or not.
         ids: resolves its image ids.
+        category_ids: resolves its category ids.
         categories: names by category id.
         findings: receives what is found.
         box_format: how the boxes are written.
@@ -60,12 +61,13 @@ class AnnotationReader:
         self,
         images: Mapping[int, CheckedImage],
         listed: Set[int],
-        ids: ImageIds,
+        ids: ListedIds,
+        category_ids: ListedIds,
         categories: Mapping[int, str],
         findings: Findings,
         box_format: BoxFormat = "xywh",
     ) -> None:
-        self._box_format = box_format
+        self._box_format, self._category_ids = box_format, category_ids
         self._images, self._listed, self._ids, self._categories = images, listed, ids, categories
         self._findings = findings
         self._dropped: Counter[int] = Counter()
@@ -186,7 +188,7 @@ class AnnotationReader:
         if image is None:
             self._findings.add("annotation_image_dropped", f"{example}: image {image_id}")
             return None
-        category_id = as_integer(value.get("category_id"))
+        category_id = self._category_ids.resolve(value.get("category_id"))
         if category_id is None or category_id not in self._categories:
             shown = short(value.get("category_id"))
             self._findings.add("annotation_category_unknown", f"{example}: category_id {shown}")

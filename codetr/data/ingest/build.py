@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
 from codetr.data.storage.image_store import ImageRoot, open_storage
 from codetr.data.validation.findings import Findings, Recorder
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 
 logger = logging.getLogger(__name__)
 
@@ -153,10 +154,11 @@ def _read_source(
         raw_source = read(files, split, findings, workers=threads)
         entry.value = raw_source.file
     raw = raw_source.file
-    categories = read_categories(raw.categories, findings, where)
-    frequencies = read_frequencies(raw.categories, categories, findings)
-    ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
-    entries = read_image_entries(raw, ids, findings, where)
+    category_ids = _listed_ids(raw.categories)
+    categories = read_categories(raw.categories, category_ids, findings, where)
+    frequencies = read_frequencies(raw.categories, categories, category_ids, findings)
+    ids = _listed_ids(raw.images)
+    entries = read_image_entries(raw, ids, category_ids, findings, where)
     images = check_images(
         entries,
         ImageChecker(open_storage(raw_source.images, files.links), image_settings.range_16bit, max_pixels),
@@ -178,7 +180,7 @@ def _read_source(
         raise UserError(problem, where=where, hint=hint)
     listed = {entry.image_id for entry in entries}
     reader = AnnotationReader(
-        {image.image_id: image for image in images}, listed, ids, categories, findings, files.box_format
+        {image.image_id: image for image in images}, listed, ids, category_ids, categories, findings, files.box_format
     )
     objects = reader.read(raw.annotations)
     return CheckedSource(
@@ -186,7 +188,7 @@ def _read_source(
         objects=objects,
         categories=categories,
         frequencies=frequencies,
-        has_category_ids=raw_source.has_category_ids,
+        has_category_ids=raw_source.has_category_ids and not category_ids.any_numbered,
         has_record_ids=raw_source.has_record_ids,
         findings=findings,
         listed_images=listed_images,
@@ -199,6 +201,10 @@ def _read_source(
         },
         lost=reader.lost,
     )
+
+
+def _listed_ids(entries: Sequence[Any]) -> ListedIds:
+    return ListedIds([value.get("id") for value in entries if isinstance(value, dict)])
 
 
 def draw_missing_splits(

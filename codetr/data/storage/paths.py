@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import quote, unquote
 
 from codetr.data.storage.links import NO_TARGETS, LinkTargets
 
@@ -61,10 +62,35 @@ def require_safe_name(name: str) -> None:
 
 
 def spelling_variants(name: str) -> list[str]:
-    """Return a name as given, with `/` for backslashes, and both in the Unicode normal forms NFC and NFD."""
+    """Return a name as given, then other spellings of it, all of them safe if the name is.
+
+    They have `/` for backslashes, percent-encoding decoded (Label Studio writes blanks, colons and accents so) or
+    encoded, and the Unicode normal forms NFC and NFD.
+    """
     names = [name, name.replace("\\", "/")]
-    names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in names[:2]]
+    if _is_encodable(name):
+        decoded = _decoded(name)
+        names += [*decoded, *(candidate.replace("\\", "/") for candidate in decoded)]
+        names += [quote(candidate, safe="/") for candidate in names[:2]]
+    names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in tuple(names)]
     return list(dict.fromkeys(names))
+
+
+def _decoded(name: str) -> list[str]:
+    try:
+        decoded = unquote(name, errors="strict")
+        require_safe_name(decoded)
+    except (UnicodeDecodeError, UnsafePathError):
+        return []
+    return [decoded]
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _inside(root: Path, name: str, links: LinkTargets) -> str | None:

@@ -188,13 +188,13 @@ ANNOTATION_FINDINGS = {
     "segmentation_part_dropped": FindingKind(
         "repaired",
         "note",
-        "polygon with fewer than three points or an odd number of coordinates; dropped from the segmentation",
+        "polygon that encloses nothing, or with an odd number of coordinates; dropped from the segmentation",
         "corrected",
     ),
     "segmentation_dropped": FindingKind(
         "repaired",
         "warning",
-        "neither polygons nor a run-length code of the size of the image; the box is kept",
+        "no polygon that encloses anything, and no run-length code of the size of the image; the box is kept",
         "corrected",
         "Training with masks needs a segmentation of every object.",
     ),

@@ -12,7 +12,10 @@ IMAGE_FINDINGS = {
         "repaired", "note", "id given as text or as a decimal number; converted to an integer", "corrected"
     ),
     "image_id_numbered": FindingKind(
-        "repaired", "note", "id that is not a number; replaced by an unused integer, in annotations too", "corrected"
+        "repaired",
+        "note",
+        "id that is not a number, or the same number as another id; replaced by an unused integer, in annotations too",
+        "corrected",
     ),
     "image_id_renumbered": FindingKind(
         "repaired", "note", "id used by an image of an earlier source; replaced by an unused one"
@@ -23,7 +26,10 @@ IMAGE_FINDINGS = {
     ),
     "image_name_from_url": FindingKind("repaired", "note", "no file_name; taken from the end of coco_url", "corrected"),
     "image_name_adapted": FindingKind(
-        "repaired", "note", "found under another spelling of its path: slashes, `..`, or Unicode form", "corrected"
+        "repaired",
+        "note",
+        "found under another spelling of its path: slashes, `..`, percent-encoding or Unicode form",
+        "corrected",
     ),
     "image_unsafe_path": FindingKind(
         "dropped",

@@ -185,7 +185,7 @@ def _mask_problems(name: str, entries: list[dict[str, Any]], sizes: dict[int, tu
             continue
         problem = None
         try:
-            checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
+            checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]], keep_empty=True)
         except BadSegmentationError as error:
             problem = str(error)
         else:
