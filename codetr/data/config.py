@@ -41,7 +41,8 @@ class SourceConfig(Settings):
             folder, or one of the lists in its ImageSets/Main; or the data.yaml of a YOLO dataset.
         images: the folder that file names are relative to; for COCO also a .tar file or a folder of .tar files with
             these members, or a prefix on S3 (s3://BUCKET/PREFIX). None for the default of the format: COCO, the
-            current folder; VOC, JPEGImages next to Annotations; YOLO, the `path` of data.yaml.
+            current folder, or the folder of the file, its parent, or `images` in one of these, if that has more of the
+            images; VOC, JPEGImages next to Annotations; YOLO, the `path` of data.yaml.
         repo: a DVC repository (folder or Git URL) that has the two paths above; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
         link_targets: folders to which symbolic links in the folders above may lead, in addition to the folders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,19 @@ from codetr.core.files import sha256_file
 from codetr.data.box_format import BoxFormat
 from codetr.data.config import SourceConfig
 from codetr.data.formats import voc, yolo
-from codetr.data.formats.coco import MAX_BYTES, read_coco
+from codetr.data.formats.coco import MAX_BYTES, CocoFile, read_coco
 from codetr.data.formats.raw_source import RawSource
 from codetr.data.storage.image_store import ImageRoot
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.storage.s3 import SCHEME, S3Address, download
 from codetr.data.storage.tar import SUFFIX, is_sharded
 from codetr.data.validation.findings import Findings
+
+logger = logging.getLogger(__name__)
+
+_SAMPLED_IMAGES = 20
+"""Images that are looked for in the folders that may have them."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ def read(source: Source, split: str, findings: Findings, *, workers: int) -> Raw
     images = source.images
     if kind == "coco":
         with _named(source):
-            return RawSource(read_coco(path, findings), images or Path.cwd(), sha256_file(path))
+            file = read_coco(path, findings)
+            return RawSource(file, images or _default_images(file, path, source.links), sha256_file(path))
     if isinstance(images, S3Address) or (images is not None and is_sharded(images)):
         problem = f"images on S3 or in tar files need COCO-format annotations; {path} is {kind.upper()}"
         raise UserError(problem, where=str(images), hint="Give an image folder.")
@@ -140,6 +148,30 @@ def _named(source: Source) -> Iterator[None]:
             raise
         where = error.where.replace(str(source.annotations), source.origin)
         raise type(error)(error.problem, where=where, hint=error.hint) from None
+
+
+def _default_images(file: CocoFile, path: Path, links: LinkTargets) -> Path:
+    """Return the folder that has most images of a COCO file: the current one, that of the file, or one nearby."""
+    folder = path.parent
+    folders = [Path.cwd(), folder, folder / "images", folder.parent, folder.parent / "images"]
+    step = max(1, len(file.images) // _SAMPLED_IMAGES)
+    names = [value.get("file_name") for value in file.images[::step] if isinstance(value, dict)]
+
+    def count(root: Path) -> int:
+        return sum(isinstance(name, str) and _exists(root, name, links) for name in names)
+
+    best = max((root.resolve() for root in folders), key=count)  # the first of several
+    if best != Path.cwd():
+        logger.info("using the images in %s", best)
+    return best
+
+
+def _exists(root: Path, name: str, links: LinkTargets) -> bool:
+    try:
+        resolve_file(root, name, links)
+    except (NoFileError, UnsafePathError):
+        return False
+    return True
 
 
 def has_labelled_split(source: Source, split: str) -> bool:

@@ -159,9 +159,10 @@ def _read_source(
     frequencies = read_frequencies(raw.categories, categories, category_ids, findings)
     ids = _listed_ids(raw.images)
     entries = read_image_entries(raw, ids, category_ids, findings, where)
+    storage = open_storage(raw_source.images, files.links, search=files.images is not None)
     images = check_images(
         entries,
-        ImageChecker(open_storage(raw_source.images, files.links), image_settings.range_16bit, max_pixels),
+        ImageChecker(storage, image_settings.range_16bit, max_pixels),
         raw.annotations,
         ids,
         findings,
@@ -175,7 +176,10 @@ def _read_source(
         examples = [
             example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
         ]
-        hint = f"Is {raw_source.images} the right folder? Fix the images, or raise max_lost_images."
+        hint = (
+            f"Is {raw_source.images} the right folder? Name it with --images (`images` in params.yaml). Or fix the "
+            "images, or raise max_lost_images."
+        )
         problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
         raise UserError(problem, where=where, hint=hint)
     listed = {entry.image_id for entry in entries}
@@ -244,6 +248,8 @@ def draw_missing_splits(
         listed_annotations=whole.listed_annotations - len(whole.objects) + len(train.objects),
         inputs=whole.inputs,
     )
+    for name in shares:
+        logger.info("drew %s from train: %d of %d images", name, len(divided[name].images), len(whole.images))
     together = {**splits, **divided}
     return {name: together[name] for name in ("train", "val", "test") if name in together}
 

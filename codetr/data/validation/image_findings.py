@@ -31,6 +31,13 @@ IMAGE_FINDINGS = {
         "found under another spelling of its path: slashes, `..`, percent-encoding or Unicode form",
         "corrected",
     ),
+    "image_name_similar": FindingKind(
+        "repaired",
+        "warning",
+        "no file of this name; the only one with other folders, another suffix, other case or a prefix is used",
+        "corrected",
+        "Check that they are the same images, or correct the names.",
+    ),
     "image_unsafe_path": FindingKind(
         "dropped",
         "error",
