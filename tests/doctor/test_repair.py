@@ -284,7 +284,7 @@ def test_boxes_in_another_format_are_converted_and_never_removed(tmp_path: Path,
     with pytest.raises(UserError, match=f"--boxes {name}"):
         repair(files, tmp_path / "index", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
-    files = index_files(tmp_path / "again", boxes=name, train=(tmp_path / "train.json", tmp_path))
+    files = index_files(tmp_path / "again", name, train=(tmp_path / "train.json", tmp_path))
     repair(files, tmp_path / "again", tmp_path / "copy")
     converted = json.loads((tmp_path / "copy" / "train.json").read_text())
     for found, expected in zip(converted["annotations"], sound["annotations"], strict=True):

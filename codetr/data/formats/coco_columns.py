@@ -300,7 +300,8 @@ def _seem_flat(points: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArra
         doubled = np.abs(np.add.reduceat(crosses, firsts))
         extents = np.maximum.reduceat(offsets, firsts) - np.minimum.reduceat(offsets, firsts)
         # More than the rule allows, since the sums differ in the last digits.
-        return ~(doubled > 10 * NEARLY_NOTHING * (extents**2).sum(axis=1))
+        sound: NDArray[np.bool_] = doubled > 10 * NEARLY_NOTHING * (extents**2).sum(axis=1)
+    return ~sound
 
 
 def _given_id(value: Any) -> int:

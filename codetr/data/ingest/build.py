@@ -18,6 +18,7 @@ from codetr.data.config import MAX_PIXELS
 from codetr.data.dataset.classes import write_classes
 from codetr.data.dataset.image_settings import ImageSettings, write_image_settings
 from codetr.data.dataset.split import LOCATIONS
+from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
 from codetr.data.ingest.annotations import BOX_FORMAT_FINDINGS, AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
@@ -163,7 +164,8 @@ def _read_source(
     images = check_images(
         entries,
         ImageChecker(storage, image_settings.range_16bit, max_pixels),
-        raw.annotations,
+        # Boxes of another format do not show where they end.
+        raw.annotations if files.box_format == "xywh" else RawAnnotations([]),
         ids,
         findings,
         workers=threads,

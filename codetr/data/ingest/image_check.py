@@ -315,7 +315,7 @@ def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, exam
 
 def _read_similar(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, example: str) -> ImageFile | None:
     """Return the only file with a similar name, or None with the reason added to the findings of `check`."""
-    similar = next((found for name in entry.names if (found := storage.find_similar(name))), [])
+    similar = next(filter(None, map(storage.find_similar, entry.names)), [])
     if len(similar) == 1:
         try:
             found = storage.read(similar[0])

@@ -58,6 +58,10 @@ def yolo(change: Callable[[Path], object], train: str = "images") -> Build:
     return build
 
 
+def add_labels(name: str) -> Callable[[Path], object]:
+    return lambda folder: write(folder / name, ROW)
+
+
 def voc(change: Callable[[Path], object]) -> Build:
     def build(folder: Path) -> dict[str, Any]:
         for name in ("a", "b"):
@@ -143,7 +147,7 @@ def move(old: str, new: str) -> Callable[[Path], object]:
 SOURCES: list[list[Build]] = [
     [yolo(lambda folder: write(folder / "list.txt", "images\\a.png\nimages\\b.png\n"), "list.txt")],
     [yolo(move("labels/a.txt", "images/a.txt")), yolo(move("labels/a.txt", "labels/a.TXT"))],
-    [yolo(lambda folder, name=name: write(folder / name, ROW)) for name in ("labels/c.txt", "labels/sub/a.txt")],
+    [yolo(add_labels("labels/c.txt")), yolo(add_labels("labels/sub/a.txt"))],
     [yolo(lambda folder: write(folder / "images/a.txt", "0 0.4 0.4 0.5 0.5\n"))],
     [yolo(lambda folder: draw(folder / "images/c.unknown"))],
     [yolo(lambda folder: [write(folder / f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5 0.9 3\n") for name in "ab"])],

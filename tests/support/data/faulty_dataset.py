@@ -82,7 +82,7 @@ def write_faulty_dataset(drawn: Path, folder: Path) -> dict[str, int]:
     }
 
 
-def index_files(folder: Path, *, boxes: str = "xywh", **files: tuple[Path, Path]) -> dict[str, RepairableFile]:
+def index_files(folder: Path, boxes: str = "xywh", /, **files: tuple[Path, Path]) -> dict[str, RepairableFile]:
     """Index annotation files into a new folder, and record what is read, so that they can be repaired.
 
     Args:
