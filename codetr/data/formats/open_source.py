@@ -19,7 +19,7 @@ from codetr.data.formats.coco import MAX_BYTES, CocoFile, read_coco
 from codetr.data.formats.raw_source import RawSource
 from codetr.data.storage.image_store import ImageRoot
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
+from codetr.data.storage.paths import file_exists
 from codetr.data.storage.s3 import SCHEME, S3Address, download
 from codetr.data.storage.tar import SUFFIX, is_sharded
 from codetr.data.validation.findings import Findings
@@ -158,20 +158,12 @@ def _default_images(file: CocoFile, path: Path, links: LinkTargets) -> Path:
     names = [value.get("file_name") for value in file.images[::step] if isinstance(value, dict)]
 
     def count(root: Path) -> int:
-        return sum(isinstance(name, str) and _exists(root, name, links) for name in names)
+        return sum(isinstance(name, str) and file_exists(root, name, links) for name in names)
 
     best = max((root.resolve() for root in folders), key=count)  # the first of several
     if best != Path.cwd():
         logger.info("using the images in %s", best)
     return best
-
-
-def _exists(root: Path, name: str, links: LinkTargets) -> bool:
-    try:
-        resolve_file(root, name, links)
-    except (NoFileError, UnsafePathError):
-        return False
-    return True
 
 
 def has_labelled_split(source: Source, split: str) -> bool:

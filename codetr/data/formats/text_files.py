@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from pathlib import Path
 
@@ -15,6 +16,11 @@ MAX_BYTES = 16 << 20
 
 MAX_LIST_BYTES = 1 << 30
 """Upper bound of a list of images."""
+
+
+def text_encoding(content: bytes) -> str:
+    """Return the encoding of a text by its byte-order mark: UTF-8 without one."""
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 class TextFiles:
@@ -62,12 +68,12 @@ class TextFiles:
         return content
 
     def read_lines(self, name: str, limit: int = MAX_BYTES) -> list[str] | None:
-        """Return the lines of a file of UTF-8 text; None if it is missing or cannot be used, see `read`."""
+        """Return the lines of a file of UTF-8 text, or of UTF-16 with a byte-order mark; None as for `read`."""
         content = self.read(name, limit)
         if content is None:
             return None
         try:
-            return content.decode("utf-8-sig").splitlines()
+            return content.decode(text_encoding(content)).splitlines()
         except UnicodeDecodeError as error:
             self.reject(name, f"is not UTF-8 text (byte {error.start})")
             return None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from codetr.core.errors import UserError
 from codetr.data.formats.passed_over import report_passed_over
 from codetr.data.images import IMAGE_SUFFIXES
 from codetr.data.storage.links import LinkTargets, list_files
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
+from codetr.data.storage.paths import NoFileError, UnsafePathError, file_exists, resolve_file
 from codetr.data.validation.findings import Findings
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
@@ -85,17 +86,19 @@ class VocFiles:
         suffixes = [*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
         if (suffix := PurePosixPath(written).suffix).lower() in IMAGE_SUFFIXES:
             suffixes.insert(0, suffix)
-        stem = PurePosixPath(identifier).name
-        names = [f"{path}{suffix}" for path in dict.fromkeys((identifier, stem)) for suffix in suffixes]
-        if written:
-            names.append(written)
+        paths = dict.fromkeys((identifier, PurePosixPath(identifier).name))
+        names = [f"{path}{suffix}" for path in paths for suffix in suffixes]
+        names += [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]  # a.jpg.xml belongs to a.jpg
         for name in names:
             try:
                 if (self.images / name).is_file():
                     return name
             except (OSError, ValueError):  # too long a name; a NUL
                 continue
-        nested = self._images_by_stem.get(stem, [])
+        for name in (written, PureWindowsPath(written).name):
+            with suppress(NoFileError, UnsafePathError):
+                return resolve_file(self.images.resolve(), name, self._links)
+        nested = self._images_by_stem.get(PurePosixPath(identifier).name, [])
         return nested[0] if len(nested) == 1 else written or f"{identifier}.jpg"
 
     def report_unused(self, used_xml: Collection[str], used_images: Iterable[str] | None, findings: Findings) -> None:
@@ -106,7 +109,7 @@ class VocFiles:
             used_images: images of these; None if a list chose them, so that others are left out on purpose.
             findings: receives `label_file_unused`, `image_passed_over` and `image_unsafe_path`.
         """
-        everything = list_files(self._root, links=self._links)
+        everything = list_files(self._root, links=self._links, skip_unreadable=True)
         closed = [self._root / name for name in everything.closed]
         inside = set(self.xml)
         known = {PurePosixPath(name).name: name for name in used_xml}
@@ -120,15 +123,14 @@ class VocFiles:
             found = list_files(self.images, links=self._links)
             closed += [self.images / name for name in found.closed]
             used = set(used_images)
-            report_passed_over(self.images, [name for name in found.names if name not in used], findings)
+            report_passed_over(self.images, [name for name in found.names if name not in used], self._links, findings)
         for link in sorted(set(closed)):
             findings.add("image_unsafe_path", f"'{link.name}' is a link that leads out of the folder")
 
     def _is_annotation(self, name: str) -> bool:
-        path = self._root / name
-        if not path.is_file():
+        if not file_exists(self._root, name, self._links):
             return False
-        with path.open("rb") as stream:
+        with (self._root / name).open("rb") as stream:
             return b"<annotation" in stream.read(_SNIFFED_BYTES)
 
     @cached_property

@@ -33,7 +33,7 @@ from codetr.data.formats.yolo_labels import (
     report_unused_labels,
     unused_label_examples,
 )
-from codetr.data.formats.yolo_rows import BOX_COLUMNS, end_with_track_ids, to_annotation
+from codetr.data.formats.yolo_rows import BOX_COLUMNS, are_triangles, end_with_track_ids, to_annotation
 from codetr.data.images import IMAGE_SUFFIXES, read_header
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets, list_files
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file, spelling_variants
@@ -121,7 +121,7 @@ def read_yolo(
     label_of = {name: labels.file for (name, _), labels in zip(counted, found, strict=True)}
     for closed in listing.closed:
         findings.add("image_unsafe_path", f"'{closed}' is a link that leads out of the folder")
-    report_passed_over(root, listing.other, findings)
+    report_passed_over(root, listing.other, links, findings)
     report_unused_labels(root, label_of, listing.folders, links, findings)
     listed_images, annotations = _to_records(counted, found, findings)
     findings.source_lines["categories"] = [f"names: {number}" for number in classes]
@@ -141,7 +141,9 @@ def _to_records(
         found: its labels.
         findings: receives what is found.
     """
-    tracked = end_with_track_ids(row for labels in found for row in labels.lines or [])
+    rows = [row for labels in found for row in labels.lines or []]
+    tracked = end_with_track_ids(rows)
+    triangles = not tracked and are_triangles(rows)
     images: list[Any] = []
     annotations: list[Any] = []
     image_lines: list[str] = []
@@ -163,8 +165,9 @@ def _to_records(
                 annotations.append(MalformedRow(row.strip(), number))
             else:
                 annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
-                if tracked and len(row.split()) > BOX_COLUMNS:
-                    findings.add("annotation_tracked", f"{source_line}: {short(row.strip())}")
+                if (tracked or triangles) and len(row.split()) > BOX_COLUMNS:
+                    kind = "annotation_tracked" if tracked else "annotation_triangle"
+                    findings.add(kind, f"{source_line}: {short(row.strip())}")
             annotation_lines.append(source_line)
     findings.source_lines = {"images": image_lines, "annotations": annotation_lines}
     return images, annotations

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from codetr.data.formats.yolo_rows import is_row
+from codetr.data.formats.text_files import text_encoding
+from codetr.data.formats.yolo_rows import resembles_row
 from codetr.data.images import IMAGE_SUFFIXES
 from codetr.data.storage.links import LinkTargets, list_files
-from codetr.data.storage.paths import NoFileError, resolve_file
+from codetr.data.storage.paths import NoFileError, file_exists, resolve_file
 from codetr.data.validation.findings import Findings
 
 _SUFFIXES = (".txt", ".TXT", ".Txt")
@@ -61,7 +62,7 @@ def report_unused_labels(
     stems = {PurePosixPath(_stem(image)).name: image for image, label in labels.items() if label is None}
     reported = set()
     for name in (*_near(root, labels, folders, links), *(_everywhere(root, stems, links) if stems else ())):
-        if name in used or name in reported or not _has_rows(root / name):
+        if name in used or name in reported or not (file_exists(root, name, links) and _has_rows(root / name)):
             continue
         reported.add(name)
         if claiming := images_of.get(_stem(name)):
@@ -80,7 +81,9 @@ def report_unused_labels(
 def unused_label_examples(root: Path, images: Iterable[str], links: LinkTargets) -> list[str]:
     """Return label files anywhere below the root that are named like these images."""
     stems = {PurePosixPath(_stem(image)).name for image in images}
-    return [name for name in _everywhere(root, stems, links) if _has_rows(root / name)]
+    return [
+        name for name in _everywhere(root, stems, links) if file_exists(root, name, links) and _has_rows(root / name)
+    ]
 
 
 def _near(root: Path, images: Iterable[str], folders: Sequence[str], links: LinkTargets) -> Iterator[str]:
@@ -105,13 +108,13 @@ def _near(root: Path, images: Iterable[str], folders: Sequence[str], links: Link
 def _everywhere(root: Path, stems: Iterable[str], links: LinkTargets) -> Iterator[str]:
     """Yield text files anywhere that have one of these stems."""
     wanted = set(stems)
-    for name in list_files(root, links=links).names:
+    for name in list_files(root, links=links, skip_unreadable=True).names:
         if _is_text(name) and PurePosixPath(_stem(name)).name in wanted:
             yield name
 
 
 def _is_text(name: str) -> bool:
-    return name.lower().endswith(".txt") and not PurePosixPath(name).name.startswith(".")
+    return name.lower().endswith(".txt")
 
 
 def _files_of(root: Path, label: str) -> list[str]:
@@ -126,13 +129,12 @@ def _files_of(root: Path, label: str) -> list[str]:
 
 
 def _has_rows(path: Path, *, if_empty: bool = False) -> bool:
-    """Return whether the first line of a text file is a row of labels."""
-    if not path.is_file():
-        return False
+    """Return whether the first line of a text file resembles a row of labels."""
     with path.open("rb") as stream:
-        text = stream.read(_SNIFFED_BYTES).decode("utf-8-sig", errors="replace")
+        content = stream.read(_SNIFFED_BYTES)
+    text = content.decode(text_encoding(content), errors="replace")
     first = next((line for line in text.splitlines() if line.strip()), None)
-    return if_empty if first is None else is_row(first)
+    return if_empty if first is None else resembles_row(first)
 
 
 def _content(path: Path) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,16 +12,22 @@ BOX_COLUMNS = 5
 
 _BOX, _SHORTEST_POLYGON = 4, 6
 
+_MANY = 3
+"""So many triangles are no coincidence."""
 
-def is_row(text: str) -> bool:
-    """Return whether a line has the form of a row: a class and at least four numbers."""
-    first, *rest = text.split()
+_SEPARATORS = re.compile(r"[\s,;]+")
+
+
+def resembles_row(text: str) -> bool:
+    """Return whether a line is meant as a row: a class, by number or name, and at least four numbers.
+
+    Rows that cannot be read count, too, such as those with commas: they are reported, and not passed over as text.
+    """
+    _, *rest = [value for value in _SEPARATORS.split(text) if value] or [""]
     try:
-        values = [float(value) for value in rest]
-        float(first)
+        return len([float(value) for value in rest]) >= _BOX
     except ValueError:
         return False
-    return len(values) >= _BOX
 
 
 def end_with_track_ids(rows: Iterable[str]) -> bool:
@@ -37,9 +44,15 @@ def end_with_track_ids(rows: Iterable[str]) -> bool:
             continue
         lengths.add(len(values[1]))
         last.append(values[1][-2:])
-        if not (last[-1][1].is_integer() and last[-1][1] >= 0 and 0 <= last[-1][0] <= 1):
+        if not (last[-1][1].is_integer() and last[-1][1] >= -1 and 0 <= last[-1][0] <= 1):
             return False
     return bool(last) and (lengths == {_SHORTEST_POLYGON} or max(track for _, track in last) > 1)
+
+
+def are_triangles(rows: Iterable[str]) -> bool:
+    """Return whether all polygons of a dataset, and there are some, have three points: rows of seven columns."""
+    lengths = [len(values[1]) for values in map(_values, rows) if values is not None and len(values[1]) > _BOX]
+    return len(lengths) >= _MANY and set(lengths) == {_SHORTEST_POLYGON}
 
 
 def to_annotation(row: str, height: int, width: int, *, tracked: bool = False) -> dict[str, Any] | None:

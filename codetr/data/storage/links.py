@@ -82,16 +82,19 @@ class FolderFiles:
     closed: list[str]
 
 
-def list_files(root: Path, folder: str | Path = ".", links: LinkTargets = NO_TARGETS) -> FolderFiles:
+def list_files(
+    root: Path, folder: str | Path = ".", links: LinkTargets = NO_TARGETS, *, skip_unreadable: bool = False
+) -> FolderFiles:
     """List the files below a folder; no folder is listed twice, whatever links lead to it.
 
     Args:
         root: the folder that names are relative to, resolved.
         folder: relative to the root.
         links: where links to folders may lead. Links to files are listed, wherever they lead.
+        skip_unreadable: leave out folders that may not be read.
 
     Raises:
-        UserError: a folder cannot be read.
+        UserError: a folder cannot be read, unless those are skipped.
     """
     found = FolderFiles([], [])
     visited: set[Path] = set()
@@ -100,7 +103,7 @@ def list_files(root: Path, folder: str | Path = ".", links: LinkTargets = NO_TAR
     while pending:
         linked: list[Path] = []
         for start in pending:
-            for parent, folders, files in os.walk(start, onerror=_refuse):
+            for parent, folders, files in os.walk(start, onerror=None if skip_unreadable else _refuse):
                 real = Path(parent).resolve()
                 if real in visited:
                     folders.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 from codetr.data.storage.links import NO_TARGETS, LinkTargets
 
@@ -47,6 +47,15 @@ def resolve_file(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> str:
     raise NoFileError("no such file")
 
 
+def file_exists(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> bool:
+    """Return whether `resolve_file` finds a file that may be read."""
+    try:
+        resolve_file(root, name, links)
+    except (NoFileError, UnsafePathError):
+        return False
+    return True
+
+
 def require_safe_name(name: str) -> None:
     """Raise `UnsafePathError` if a name is absolute, a URL or not plain text; `..` is not checked here."""
     try:
@@ -77,12 +86,16 @@ def spelling_variants(name: str) -> list[str]:
 
 
 def _decoded(name: str) -> list[str]:
-    try:
-        decoded = unquote(name, errors="strict")
-        require_safe_name(decoded)
-    except (UnicodeDecodeError, UnsafePathError):
-        return []
-    return [decoded]
+    """Return a name decoded once, twice, and with `+` for blanks, where that gives another safe name."""
+    found = []
+    for decode in (unquote, lambda text, **_: unquote(unquote(text)), unquote_plus):
+        try:
+            decoded = decode(name, errors="strict")
+            require_safe_name(decoded)
+        except (UnicodeDecodeError, UnsafePathError):
+            continue
+        found.append(decoded)
+    return found
 
 
 def _is_encodable(name: str) -> bool:

@@ -52,7 +52,7 @@ class SimilarNames:
         """Files by name and by key, and by keys without a prefix."""
         exact: dict[str, list[str]] = defaultdict(list)
         without_prefix: dict[str, list[str]] = defaultdict(list)
-        for name in list_files(self._root, links=self._links).names:
+        for name in list_files(self._root, links=self._links, skip_unreadable=True).names:
             path = PurePosixPath(name)
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
                 exact[path.name].append(name)

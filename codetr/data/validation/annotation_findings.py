@@ -86,6 +86,13 @@ ANNOTATION_FINDINGS = {
         "",
         "Such rows are predictions of a tracker: check them before they are used as labels.",
     ),
+    "annotation_triangle": FindingKind(
+        "kept",
+        "warning",
+        "YOLO: row of seven columns, read as a polygon of three points; no polygon has more",
+        "",
+        "Check what the columns are: a class, a box and two other numbers, such as a confidence, have the same form.",
+    ),
     "annotation_crowd": FindingKind(
         "kept", "note", "crowd, a region of several objects; ignored in evaluation, not trained on"
     ),

@@ -49,6 +49,9 @@ def names(source: RawSource) -> list[str]:
         ("Annotations/b.xml", "JPEGImages/deep/er/b.png", ""),
         ("Annotations/b.xml", "JPEGImages/other.png", "other.png"),
         ("Annotations/b.xml", "JPEGImages/b.unknown", ""),
+        ("Annotations/b.png.xml", "JPEGImages/b.png", ""),
+        ("Annotations/b.xml", "JPEGImages/o ther.png", "o%20ther.png"),
+        ("Annotations/b.xml", "JPEGImages/other.png", "C:\\photos\\other.png"),
     ],
 )
 def test_folders_below_are_read(tmp_path: Path, xml: str, image: str, filename: str) -> None:

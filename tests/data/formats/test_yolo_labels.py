@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -122,6 +123,21 @@ def test_text_that_is_no_label_is_left_alone(tmp_path: Path) -> None:
     assert set(found) == {"label_file_missing"}
 
 
+@pytest.mark.parametrize(
+    "content", [ROW.encode("utf-16"), b"0,0.5,0.5,0.2,0.4\n", b"cat 0.5 0.5 0.2 0.4\n"], ids=["utf16", "commas", "name"]
+)
+def test_labels_in_another_form_are_no_other_text(tmp_path: Path, content: bytes) -> None:
+    """They were passed over like a caption, and their objects were background."""
+    for name in ("images/train/a.png", "images/train/b.png"):
+        add_image(tmp_path, name)
+    write(tmp_path / "labels/train/a.txt")
+    for label in ("images/train/b.txt", "labels/train/c.txt"):
+        (tmp_path / label).write_bytes(content)
+    source, found = read(tmp_path)
+    assert rows_read(source) == 2
+    assert len(found["label_file_unused"]) == 1
+
+
 def test_labels_of_images_that_a_list_leaves_out_are_no_errors(tmp_path: Path) -> None:
     for name in ("a", "b"):
         add_image(tmp_path, f"images/{name}.png")
@@ -149,6 +165,20 @@ def test_a_linked_folder_of_images_is_read_or_reported(tmp_path: Path) -> None:
     source, found = read(root, links=(tmp_path / "store",))
     assert rows_read(source) == 2
     assert set(found) == {"label_file_elsewhere"}
+
+
+def test_links_out_of_the_root_are_not_opened(tmp_path: Path) -> None:
+    """A dataset from outside could find out which files there are on this machine, and block at a pipe."""
+    root = tmp_path / "dataset"
+    add_image(root, "images/train/a.png")
+    write(root / "labels/train/a.txt")
+    add_image(tmp_path, "secret.png")
+    write(tmp_path / "secret.txt")
+    (root / "images/train/b.unknown").symlink_to(tmp_path / "secret.png")
+    (root / "labels/train/c.txt").symlink_to(tmp_path / "secret.txt")
+    os.mkfifo(root / "images/train/d.unknown")
+    os.mkfifo(root / "labels/train/e.txt")
+    assert read(root)[1] == {}
 
 
 PLACES = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetr.data.formats.yolo_rows import end_with_track_ids, to_annotation
+from codetr.data.formats.yolo_rows import are_triangles, end_with_track_ids, to_annotation
 
 SHARE = st.floats(0.01, 0.99).map(lambda value: round(value, 4))
 
@@ -28,6 +28,16 @@ def test_triangles_are_triangles(rows: list[tuple[float, ...]]) -> None:
     annotation = to_annotation(texts[0], 100, 200)
     assert annotation is not None
     assert len(annotation["segmentation"][0]) == 6
+
+
+def test_only_triangles_are_suspicious() -> None:
+    """A dataset of boxes with two more numbers in each row is read as one of triangles."""
+    triangle, polygon, box = "0 1 0.5 0.5 0.2 0.4 0.9", "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5", "0 0.5 0.5 0.2 0.4"
+    assert are_triangles([triangle] * 3)
+    assert are_triangles([triangle, box] * 3)
+    assert not are_triangles([triangle] * 2)
+    assert not are_triangles([triangle, polygon] * 3)
+    assert not are_triangles([box] * 3)
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,9 @@ def test_any_json_is_survived_and_accounted_for(values: list[Any]) -> None:
         assert entry.box_xywh[2] > 0
         assert entry.box_xywh[3] > 0
         json.dumps([entry.box_xywh, entry.area, entry.segmentation], allow_nan=False)
+
+
+@pytest.mark.parametrize("box", [[0.1, 0.2, 0.3, 0.4], ["0.1", "0.2", "0.3", "0.4"]])
+def test_boxes_of_another_format_are_reported_once(box: list[Any]) -> None:
+    _, findings = read(*({**GOOD, "id": k, "bbox": box} for k in (1, 2, 3)))
+    assert findings.count("boxes_are_relative") == 1

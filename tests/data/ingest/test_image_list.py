@@ -211,6 +211,8 @@ def root(tmp_path: Path) -> Path:
         ("sub/../b.jpg", "b.jpg"),
         ("inside.jpg", "inside.jpg"),
         ("cam%201%3A2.jpg", "cam 1:2.jpg"),
+        ("cam%25201%253A2.jpg", "cam 1:2.jpg"),
+        ("cam+1%3A2.jpg", "cam 1:2.jpg"),
         ("sub%2Fdir%5Ca.jpg", "sub/dir/a.jpg"),
         ("100% real.jpg", "100%25%20real.jpg"),
         ("é.jpg", unicodedata.normalize("NFD", "é.jpg")),
