@@ -76,7 +76,8 @@ def fetch(config: SourceConfig, folder: Path) -> Source:
     # The name decides about the format, so a link to a file keeps its name.
     annotations = annotations.resolve() if annotations.is_dir() else annotations.parent.resolve() / annotations.name
     images = None if config.images is None else _images(config.images)
-    roots = [annotations.parent, *([images] if isinstance(images, Path) else [])]
+    roots = [annotations if annotations.is_dir() else annotations.parent, Path.cwd()]
+    roots += [images] if isinstance(images, Path) else []
     if config.boxes != "xywh" and format_of(annotations) != "coco":
         raise UserError(f"boxes: {config.boxes} is for COCO files only", where=str(annotations))
     return Source(annotations, images, LinkTargets.of(roots, config.link_targets), origin, config.boxes)

@@ -110,8 +110,11 @@ def _inside(root: Path, name: str, links: LinkTargets) -> str | None:
     upwards = ".." in PurePosixPath(name).parts
     try:
         target = (root / name).resolve()
-        if not target.is_relative_to(root) and (upwards or not links.allow(root, target)):
-            raise UnsafePathError("leads out of the image folder")
+        if not target.is_relative_to(root):
+            if upwards:
+                raise UnsafePathError("leads out of the image folder")
+            if not links.allow(root, target):
+                raise UnsafePathError("leads out of the image folder, by a link that --link-targets could allow")
         if not target.is_file():
             return None
     except (OSError, RuntimeError):  # a name or path too long for the file system; a loop of links

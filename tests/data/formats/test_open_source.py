@@ -46,3 +46,13 @@ def test_the_name_of_a_link_decides_about_its_format(tmp_path: Path) -> None:
     link = tmp_path / "dataset" / "data.yaml"
     link.symlink_to("../blobs/0a1b2c")
     assert fetch(SourceConfig(annotations=str(link)), tmp_path / "unused").annotations == link
+
+
+@pytest.mark.parametrize("given", ["voc", "voc/train.txt", "voc/train.json"])
+def test_the_cache_of_the_repository_with_the_annotations_is_known(tmp_path: Path, given: str) -> None:
+    """A VOC folder may be the root of its repository; its images were links out of the folder."""
+    (tmp_path / "voc" / ".dvc").mkdir(parents=True)
+    if given != "voc":
+        (tmp_path / given).touch()
+    source = fetch(SourceConfig(annotations=str(tmp_path / given)), tmp_path / "unused")
+    assert (tmp_path / "voc" / ".dvc" / "cache").resolve() in source.links.dvc_caches
