@@ -73,6 +73,26 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         typer.Option("--rev", metavar="REVISION", help="Branch, tag or commit of that repository."),
     ] = None
 
+    link_targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--link-targets",
+            metavar="FOLDER",
+            help="A folder to which symbolic links in the folders of images and annotations may lead. Repeatable. "
+            "Links within the folders, and to the cache of their DVC repository, are always followed.",
+        ),
+    ] = None
+
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            "--boxes",
+            metavar="FORMAT",
+            help="How the boxes of COCO files are written, if not as x, y, width, height in pixels: xyxy, cxcywh, "
+            "relative_xywh, relative_xyxy or relative_cxcywh. They are converted.",
+        ),
+    ] = None
+
     def by_split(self) -> dict[str, list[dict[str, Any]]]:
         """Return the sources of every split that is given, as settings of the prepare step.
 
@@ -86,7 +106,14 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         }
         sources = {
             split: [
-                {"annotations": path, "images": folder, "repo": self.repo, "rev": self.rev}
+                {
+                    "annotations": path,
+                    "images": folder,
+                    "repo": self.repo,
+                    "rev": self.rev,
+                    "link_targets": tuple(self.link_targets or ()),
+                    "boxes": self.boxes or "xywh",
+                }
                 for path, folder in zip(paths, _folders(split, paths, images or [self.images]), strict=True)
             ]
             for split, (paths, images) in given.items()
@@ -95,9 +122,9 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         for split, (_, images) in given.items():
             if images and split not in sources:
                 raise UserError(f"needs --{split}", where=f"--{split}-images")
-        for option in ("images", "repo", "rev"):
+        for option in ("images", "repo", "rev", "link_targets", "boxes"):
             if getattr(self, option) is not None and not sources:
-                raise UserError("needs --train, --val or --test", where=f"--{option}")
+                raise UserError("needs --train, --val or --test", where=f"--{option.replace('_', '-')}")
         return sources
 
 

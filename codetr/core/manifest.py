@@ -8,10 +8,10 @@ settings and code give the same digest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json, require_replaceable, sha256_file, sha256_json, write_json
@@ -40,6 +40,16 @@ class Manifest(Settings):
     config: dict[str, Any] = Field(default_factory=dict)
     code: dict[str, str] = Field(default_factory=dict)
     summary: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("files")
+    @classmethod
+    def _names_stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        """Check names as names: a file may be a link to anywhere, since its content has to have the listed digest."""
+        for name in files:
+            parts = PurePosixPath(name).parts
+            if not parts or "\0" in name or ".." in parts or name.startswith("/"):
+                raise ValueError(f"lists '{name}', which is outside the folder")
+        return files
 
     @property
     def digest(self) -> str:
@@ -89,11 +99,9 @@ class Manifest(Settings):
         return manifest
 
     def verify(self, folder: Path) -> None:
-        """Raise `UserError` for the first listed file that is missing or differs from its digest."""
+        """Raise `UserError` for the first listed file that is missing or differs from its digest. Follow links."""
         for name, digest in self.files.items():
             file = folder / name
-            if not file.resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"lists '{name}', which is outside the folder", where=str(folder / NAME))
             if not file.is_file():
                 raise UserError("is listed in the manifest but missing", where=str(file))
             if sha256_file(file) != digest:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from codetr.core.settings import Settings
+from codetr.data.box_format import BoxFormat
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -40,15 +41,23 @@ class SourceConfig(Settings):
             folder, or one of the lists in its ImageSets/Main; or the data.yaml of a YOLO dataset.
         images: the folder that file names are relative to; for COCO also a .tar file or a folder of .tar files with
             these members, or a prefix on S3 (s3://BUCKET/PREFIX). None for the default of the format: COCO, the
-            current folder; VOC, JPEGImages next to Annotations; YOLO, the `path` of data.yaml.
+            current folder, or the folder of the file, its parent, or `images` in one of these, if that has more of the
+            images; VOC, JPEGImages next to Annotations; YOLO, the `path` of data.yaml.
         repo: a DVC repository (folder or Git URL) that has the two paths above; None for plain paths.
         rev: branch, tag or commit of that repository; None for its working tree (a folder) or default branch (a URL).
+        link_targets: folders to which symbolic links in the folders above may lead, in addition to the folders
+            themselves and the cache of the DVC repository that they are in. Images and labels behind other links are
+            not read.
+        boxes: how the boxes of a COCO file are written: xywh, as the format defines it; xyxy (two corners) or cxcywh
+            (centre and size), all in pixels; or one of them relative to the sides of the image, as relative_xywh.
     """
 
     annotations: str
     images: str | None = None
     repo: str | None = None
     rev: str | None = None
+    link_targets: tuple[str, ...] = ()
+    boxes: BoxFormat = "xywh"
 
     @model_validator(mode="after")
     def _revision_needs_repository(self) -> Self:

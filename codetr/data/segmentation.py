@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from codetr.data.validation.rules import exceeds_image, is_degenerate_polygon, is_number, is_within_reach
+from codetr.data.validation.rules import (
+    encloses_nothing,
+    exceeds_image,
+    is_degenerate_polygon,
+    is_number,
+    is_within_reach,
+)
 
 
 class BadSegmentationError(ValueError):
@@ -35,42 +41,51 @@ class CheckedSegmentation:
     exceeds_image: bool = False
 
 
-def check_segmentation(value: Any, height: int, width: int) -> CheckedSegmentation | None:
+def check_segmentation(value: Any, height: int, width: int, *, keep_empty: bool = False) -> CheckedSegmentation | None:
     """Validate a segmentation of an image of the given size; None if there is none (null, [], [[]]).
+
+    Args:
+        value: of any type.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        keep_empty: accept polygons that enclose nothing and run-length codes without any pixel: they can be decoded.
 
     Raises:
         BadSegmentationError: neither a list of polygons nor a run-length code that covers the image exactly.
     """
-    if value is None:
+    if is_absent(value):
         return None
     if isinstance(value, dict):
-        return CheckedSegmentation(_check_rle(value, height, width))
+        return CheckedSegmentation(_check_rle(value, height, width, keep_empty=keep_empty))
     if not isinstance(value, list):
         raise BadSegmentationError(f"is a {type(value).__name__}, expected polygons or a run-length code")
-    if all(isinstance(part, list) and not part for part in value):
-        return None
-    return _check_polygons(value, height, width)
+    return _check_polygons(value, height, width, keep_empty=keep_empty)
 
 
-def _check_polygons(polygons: list[Any], height: int, width: int) -> CheckedSegmentation:
+def is_absent(value: Any) -> bool:
+    """Return whether a value of an annotation stands for no segmentation: null, [] or [[]]."""
+    return value is None or (isinstance(value, list) and all(isinstance(part, list) and not part for part in value))
+
+
+def _check_polygons(polygons: list[Any], height: int, width: int, *, keep_empty: bool) -> CheckedSegmentation:
     kept, dropped, exceeds = [], 0, False
     for polygon in polygons:
         if not isinstance(polygon, list) or not all(is_number(value) for value in polygon):
             raise BadSegmentationError("has a polygon that is not a list of numbers")
         if not all(map(is_within_reach, polygon)):
             raise BadSegmentationError("has coordinates that are not finite or beyond a million pixels")
-        if is_degenerate_polygon(len(polygon)):
+        if is_degenerate_polygon(len(polygon)) or (not keep_empty and encloses_nothing(polygon)):
             dropped += 1
             continue
         xs, ys = polygon[0::2], polygon[1::2]
         exceeds |= exceeds_image(min(xs), min(ys), max(xs), max(ys), width, height)
         kept.append(polygon)
     if not kept:
-        raise BadSegmentationError("has no polygon of three points or more")
+        raise BadSegmentationError("has no polygon that encloses anything")
     return CheckedSegmentation(kept, dropped, exceeds)
 
 
-def _check_rle(value: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+def _check_rle(value: dict[str, Any], height: int, width: int, *, keep_empty: bool) -> dict[str, Any]:
     size, counts = value.get("size"), value.get("counts")
     if size != [height, width]:
         raise BadSegmentationError(f"has a run-length code of size {str(size)[:40]}, the image's is {[height, width]}")
@@ -86,6 +101,8 @@ def _check_rle(value: dict[str, Any], height: int, width: int) -> dict[str, Any]
         raise BadSegmentationError("has negative run lengths")
     if sum(runs) != height * width:
         raise BadSegmentationError(f"has run lengths for {sum(runs)} pixels, the image has {height * width}")
+    if not keep_empty and not any(runs[1::2]):
+        raise BadSegmentationError("has a run-length code without any pixel")
     return {"size": [height, width], "counts": counts}
 
 

@@ -38,7 +38,7 @@ class Changes:
             before, after = ({"is": entry[key]} if key in entry else None for entry in (value, new))
             if before != after or (before and after and type(before["is"]) is not type(after["is"])):
                 change = {"field": key, "before": before and before["is"], "after": after and after["is"]}
-                self._add(name, position, value, "corrected", _reasons(name, key, value, findings), change)
+                self._add(name, position, value, "corrected", _reasons(name, key, value, new, findings), change)
 
     def _add(
         self, name: str, position: int, value: Any, action: str, findings: list[str], change: dict[str, Any]
@@ -69,9 +69,10 @@ _FINDINGS_OF_FIELD = {
 """Prefix of the findings that change a field."""
 
 
-def _reasons(name: str, key: str, value: dict[str, Any], findings: list[str]) -> list[str]:
+def _reasons(name: str, key: str, value: dict[str, Any], new: dict[str, Any], findings: list[str]) -> list[str]:
     """Return why a field was changed. Ids that refer to another list are changed when those of that list are."""
     if name == "annotations" and key in ("image_id", "category_id"):
-        numbered = as_integer(value.get(key)) is None
-        return ["image_id_numbered" if numbered else f"{key}_converted"]
-    return [finding for finding in findings if finding.startswith(_FINDINGS_OF_FIELD[name, key])]
+        return [f"{key}_converted" if as_integer(value.get(key)) == new[key] else f"{key}_numbered"]
+    # A segmentation that vanishes beside its box is left out because the two disagree.
+    also = ("box_disagrees_with_segmentation",) if key == "segmentation" else ()
+    return [finding for finding in findings if finding.startswith((_FINDINGS_OF_FIELD[name, key], *also))]

@@ -18,6 +18,8 @@ from codetr.core.files import atomic_directory, require_replaceable
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.open_source import Source, format_of
+from codetr.data.ingest.annotations import BOX_FORMAT_FINDINGS
+from codetr.data.validation.finding_kinds import KINDS
 from codetr.data.validation.findings import ReadEntry
 from codetr.doctor.changes import CHANGES, Changes
 from codetr.doctor.repair_annotations import repair_annotations
@@ -99,9 +101,12 @@ def repair(files: Mapping[str, RepairableFile], dataset: Path, output: Path) -> 
         The changes by split.
 
     Raises:
-        UserError: no image of a split is left, or the output folder holds something else.
+        UserError: no image or no annotation of a split is left, nearly all boxes seem to be written in another format,
+            or the output folder holds something else.
     """
     require_copy_output(output, files)
+    for file in files.values():
+        _require_box_format(file)
     splits = {name: Split.open(dataset, name) for name in files}
     digests = {name: [split.digest(i) for i in range(len(split))] for name, split in splits.items()}
     changes = []
@@ -121,6 +126,14 @@ def repair(files: Mapping[str, RepairableFile], dataset: Path, output: Path) -> 
     return changes
 
 
+def _require_box_format(file: RepairableFile) -> None:
+    """Raise `UserError` if all boxes seem to be written in another format: a repair would remove or clip them."""
+    for found in file.corrected("boxes", 0)[1]:
+        if found in BOX_FORMAT_FINDINGS.values():
+            kind = KINDS[found]
+            raise UserError(kind.meaning, where=str(file.source.annotations), hint=kind.advice)
+
+
 def _repaired(file: RepairableFile, split: Split, leaked: Set[int], changes: Changes) -> dict[str, Any]:
     """Return the repaired content of a file: its keys, in their order."""
     changes.counts.update((finding, "corrected") for finding in file.entries["file", 0].findings)
@@ -130,8 +143,11 @@ def _repaired(file: RepairableFile, split: Split, leaked: Set[int], changes: Cha
         "images": list(_repaired_images(file, leaked, changes)),
         "categories": list(_repaired_categories(file, changes)),
     }
+    where = str(file.source.annotations)
     if not lists["images"]:
-        raise UserError("no image is left after the repair", where=str(file.source.annotations))
+        raise UserError("no image is left after the repair", where=where)
+    if len(file.content.annotations) and not lists["annotations"]:
+        raise UserError("no annotation is left after the repair", where=where, hint="Examine it without --fix.")
     return {key: lists.get(key, value) for key, value in file.content.content.items()}
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from codetr.data.annotation_table import CheckedAnnotation
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco_columns import RawAnnotations
-from codetr.data.segmentation import mask_area
+from codetr.data.segmentation import is_absent, mask_area
 from codetr.data.validation.findings import ReadEntry
+from codetr.data.validation.rules import encloses_nothing
 from codetr.doctor import box_checks
 from codetr.doctor.box_checks import SplitObjects
 from codetr.doctor.changes import Changes
@@ -115,7 +116,7 @@ class _Repair:
             clipped = [
                 [min(max(number, 0), size[axis % 2]) for axis, number in enumerate(polygon)] for polygon in polygons
             ]
-            inside = [polygon for polygon in clipped if len(set(polygon[::2])) > 1 and len(set(polygon[1::2])) > 1]
+            inside = [polygon for polygon in clipped if not encloses_nothing(polygon)]
             changed[k] = inside or None
             self._correct(k, "segmentation_exceeds_image", segmentation=changed[k])
         self._segmentations = self._segmentations.replaced(changed)
@@ -126,6 +127,15 @@ class _Repair:
         exceed = box_checks.exceeds_image(objects)
         extents, inside = box_checks.clip(segmentations.extents_xyxy, objects.sizes_wh), objects.inside_xyxy
         boxes_xywh, boxes_xyxy = objects.boxes_xywh.copy(), objects.boxes_xyxy.copy()
+        # A segmentation of less than a pixel says nothing about the object: a box around it would be removed.
+        reduced = replace(
+            objects, boxes_xywh=np.hstack([extents[:, :2], extents[:, 2:] - extents[:, :2]]), boxes_xyxy=extents
+        )
+        vanishing = disagree & box_checks.is_tiny(reduced) & ~box_checks.is_tiny(objects)
+        for k in np.flatnonzero(vanishing).tolist():
+            self._correct(k, "box_disagrees_with_segmentation", segmentation=None)
+        self._segmentations = segmentations.replaced(dict.fromkeys(np.flatnonzero(vanishing).tolist()))
+        disagree &= ~vanishing
         for k in np.flatnonzero(disagree | exceed).tolist():
             x1, y1, x2, y2 = (extents if disagree[k] else inside)[k].tolist()
             boxes_xywh[k], boxes_xyxy[k] = (x1, y1, x2 - x1, y2 - y1), (x1, y1, x2, y2)
@@ -197,6 +207,6 @@ def _written(value: dict[str, Any], annotation: CheckedAnnotation) -> dict[str, 
     segmentation = value.get("segmentation")
     if annotation.segmentation is not None and segmentation != annotation.segmentation:
         new["segmentation"] = annotation.segmentation
-    elif annotation.segmentation is None and segmentation and any(segmentation):
+    elif annotation.segmentation is None and not is_absent(segmentation):
         new["segmentation"] = []
     return new

@@ -58,3 +58,24 @@ def test_a_manifest_cannot_point_outside_its_folder(tmp_path: Path) -> None:
     write_json(tmp_path / "data" / "manifest.json", values)
     with pytest.raises(UserError, match="outside the folder"):
         Manifest.read(tmp_path / "data", "dataset", verify=True)
+
+
+def test_files_that_are_links_are_verified_by_their_digest(tmp_path: Path) -> None:
+    """DVC with `cache.type: symlink` replaces every file of a result by a link into its cache."""
+    written = make(tmp_path / "data")
+    file = tmp_path / "data" / "sub" / "a.txt"
+    file.rename(tmp_path / "object")
+    file.symlink_to(tmp_path / "object")
+    assert Manifest.read(tmp_path / "data", "dataset", verify=True) == written
+    (tmp_path / "object").write_text("other")
+    with pytest.raises(UserError, match="differs from the digest"):
+        Manifest.read(tmp_path / "data", "dataset", verify=True)
+
+
+@pytest.mark.parametrize("name", ["../secret", "sub/../../secret", "/etc/passwd", "", ".", "a\0b"])
+def test_names_in_a_manifest_are_checked_before_any_file_is(tmp_path: Path, name: str) -> None:
+    values = make(tmp_path).model_dump(mode="json")
+    values["files"][name] = "sha256:0"
+    write_json(tmp_path / "manifest.json", values)
+    with pytest.raises(UserError, match="outside the folder"):
+        Manifest.read(tmp_path, "dataset")

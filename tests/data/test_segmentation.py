@@ -19,6 +19,7 @@ from codetr.data.segmentation import (
     mask_area,
     mask_bounding_box,
 )
+from codetr.data.validation.rules import encloses_nothing
 
 MASK = np.random.default_rng(0).random((7, 5)) < 0.5
 
@@ -37,11 +38,41 @@ def test_both_kinds_of_run_length_codes_are_accepted_and_decoded(
     mask = np.random.default_rng(seed).random((height, width)) < share
     code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     for counts in (code["counts"].decode(), runs(mask)):
-        checked = check_segmentation({"size": [height, width], "counts": counts}, height, width)
+        checked = check_segmentation({"size": [height, width], "counts": counts}, height, width, keep_empty=True)
         assert checked is not None
         assert (decode(checked.value, height, width) == mask).all()
         assert mask_area(checked.value, height, width) == mask.sum()
         assert mask_bounding_box(checked.value, height, width) == coco_mask.toBbox(code).tolist()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[2, 2] * 3],
+        [[1, 1, 3, 5, 1, 1, 3, 5]],
+        [[1, 1, 2, 2, 4, 4]],
+        [[1, 1, 3, 5, 4, 1, 3, 5]],
+        {"size": [7, 5], "counts": [35]},
+        {"size": [7, 5], "counts": [20, 0, 15]},
+    ],
+    ids=["point", "line", "three_on_a_line", "there_and_back", "no_pixel", "empty_run"],
+)
+def test_what_encloses_nothing_is_no_segmentation(value: Any) -> None:
+    """Masks without a pixel would be trained on, and the object lost where its box is drawn around them."""
+    with pytest.raises(BadSegmentationError):
+        check_segmentation(value, 7, 5)
+    assert check_segmentation(value, 7, 5, keep_empty=True) is not None
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 1000), st.floats(0, 6.3))
+def test_paths_on_a_line_and_back_enclose_nothing(seed: int, size: float, angle: float) -> None:
+    """In any direction and of any length, whatever rounding makes of the points."""
+    along = np.random.default_rng(seed).uniform(0, size, 8)
+    points = np.stack([100 + along * np.cos(angle), 50 + along * np.sin(angle)], axis=1)
+    assert encloses_nothing(points.ravel().tolist())
+    corners = [100, 50, 100 + size, 50, 100 + size, 50 + size, 100, 50 + size]
+    assert not encloses_nothing(corners)
+    assert not encloses_nothing([*corners[:4], *corners[6:], *corners[4:6]])  # crosses itself: its signed area is 0
 
 
 @given(st.text(alphabet=[chr(code) for code in range(40, 120)], max_size=30))
@@ -109,6 +140,6 @@ def test_masks_survive_being_written_as_json(height: int, width: int, seed: int,
     """Of any shape, also empty ones: a detection may have a mask without a pixel."""
     mask = np.random.default_rng(seed).random((height, width)) < share
     code = json.loads(json.dumps(encode_mask(mask)))
-    checked = check_segmentation(code, height, width)
+    checked = check_segmentation(code, height, width, keep_empty=True)
     assert checked is not None
     assert (decode(checked.value, height, width) == mask).all()

@@ -163,6 +163,41 @@ def test_an_image_without_its_objects_is_no_background(tmp_path: Path) -> None:
     assert removed == {("images", 1): ["image_emptied"], ("annotations", 2): ["box_empty"]}
 
 
+UNUSABLE: list[Any] = [
+    {},
+    "",
+    [None],
+    "text",
+    7,
+    False,
+    [[10, 10] * 3],
+    [[5, 5, 20, 30, 5, 5, 20, 30]],
+    [[5, 5, 20, 30, 40, 5, 20, 30]],
+    [[10.1, 10.1, 10.6, 10.1, 10.6, 10.6]],
+    {"size": [60, 80], "counts": [4800]},
+]
+"""Segmentations that hold or enclose nothing."""
+
+
+@pytest.mark.parametrize("segmentation", UNUSABLE, ids=str)
+def test_an_object_with_a_sound_box_is_never_removed(tmp_path: Path, segmentation: Any) -> None:
+    """The box was drawn around a segmentation without extent; then the object was removed for its box."""
+    Image.new("RGB", (80, 60)).save(tmp_path / "0.png")
+    sound = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 30], "area": 600, "iscrowd": 0}
+    content = {
+        "images": [{"id": 0, "file_name": "0.png", "width": 80, "height": 60}],
+        "annotations": [{**sound, "segmentation": segmentation}],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    repair(files, tmp_path / "index", tmp_path / "copy")
+    copied = json.loads((tmp_path / "copy" / "train.json").read_text())
+    assert copied["annotations"] == [{**sound, "segmentation": []}]
+    assert [entry["field"] for entry in changes(tmp_path / "copy")] == ["segmentation"]
+    assert all(entry["findings"] for entry in changes(tmp_path / "copy"))
+
+
 def annotation(random: Random, identifier: int) -> dict[str, Any]:
     """An annotation of an image of 80 by 60 pixels in which anything may be wrong, in any combination."""
 
@@ -177,7 +212,13 @@ def annotation(random: Random, identifier: int) -> dict[str, Any]:
         "category_id": random.choice([1, 2, 1.0, 9]),
         "bbox": random.choice([[number() for _ in range(4)], [10, 10, random.choice([20, 20.4]), 30], None, [1, 2, 3]]),
         "segmentation": random.choice(
-            [polygons, [[10, 10, 30, 10, 30, 40, 10, 40]], {"size": [60, 80], "counts": [pixels, 4800 - pixels]}, None]
+            [
+                polygons,
+                [[10, 10, 30, 10, 30, 40, 10, 40]],
+                {"size": [60, 80], "counts": [pixels, 4800 - pixels]},
+                None,
+                *UNUSABLE,
+            ]
         ),
         "area": random.choice([number(), 600, 1e5, True, "3"]),
         "iscrowd": random.choice([0, 0, 1, True, "1"]),
@@ -208,3 +249,58 @@ def test_one_repair_is_enough_whatever_is_wrong(tmp_path: Path) -> None:
         repair(files, examination.dataset, tmp_path / f"{seed}-copy")
         again, _ = examine(f"{seed}-again", tmp_path / f"{seed}-copy" / "train.json")
         assert [finding.name for finding in again.findings if finding.kind.fix] == [], f"seed {seed}"
+
+
+def write_corners(folder: Path, *, relative: bool) -> dict[str, Any]:
+    """Three images with an object each, whose boxes are two corners, in pixels or in shares; returns the sound file."""
+    for k in range(3):
+        pixels = np.random.default_rng(k).integers(0, 256, (60, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    sound = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 80, "height": 60} for k in range(3)],
+        "annotations": [
+            {"id": k + 1, "image_id": k, "category_id": 1, "bbox": [40, 20, 16, 30], "area": 480, "iscrowd": 0}
+            for k in range(3)
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    width, height = (80, 60) if relative else (1, 1)
+    box = [40 / width, 20 / height, 56 / width, 50 / height]
+    annotations = [{**value, "bbox": box, "area": box[2] * box[3]} for value in sound["annotations"]]
+    (folder / "train.json").write_text(json.dumps({**sound, "annotations": annotations}))
+    return sound
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_boxes_in_another_format_are_converted_and_never_removed(tmp_path: Path, relative: bool) -> None:
+    """The repair removed 298 of 298 annotations, and exited with 0."""
+    sound = write_corners(tmp_path, relative=relative)
+    name = "relative_xyxy" if relative else "xyxy"
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    examination = examine_dataset(tmp_path / "index", PreprocessConfig())
+    assert {finding.name for finding in examination.findings if finding.kind.severity == "error"} == {
+        "boxes_are_relative_corners" if relative else "boxes_are_corners"
+    }
+    with pytest.raises(UserError, match=f"--boxes {name}"):
+        repair(files, tmp_path / "index", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    files = index_files(tmp_path / "again", name, train=(tmp_path / "train.json", tmp_path))
+    repair(files, tmp_path / "again", tmp_path / "copy")
+    converted = json.loads((tmp_path / "copy" / "train.json").read_text())
+    for found, expected in zip(converted["annotations"], sound["annotations"], strict=True):
+        assert found["bbox"] == pytest.approx(expected["bbox"])
+        assert found["area"] == pytest.approx(expected["area"])
+    assert {entry["field"] for entry in changes(tmp_path / "copy")} == {"bbox", "area"}
+    assert all(entry["findings"] for entry in changes(tmp_path / "copy"))
+
+
+def test_a_copy_without_any_annotation_is_an_error(tmp_path: Path) -> None:
+    write_corners(tmp_path, relative=False)
+    content = json.loads((tmp_path / "train.json").read_text())
+    for value in content["annotations"]:
+        value["bbox"] = [1, 1, 0, 5]
+    content["images"].append({"id": 9, "file_name": "0.png", "width": 80, "height": 60})
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    files = index_files(tmp_path / "index", train=(tmp_path / "train.json", tmp_path))
+    with pytest.raises(UserError, match="no annotation is left"):
+        repair(files, tmp_path / "index", tmp_path / "copy")

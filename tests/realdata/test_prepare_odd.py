@@ -131,7 +131,7 @@ PREPARED: dict[str, tuple[tuple[int, int], tuple[int, int], int, dict[str, int]]
     "utf16": ((2, 2), (3, 3), 3, {"file_encoding": 1}),
     "utf8_bom": ((2, 2), (3, 3), 3, {"file_encoding": 1}),
     "wrong_declared_size": ((2, 2), (3, 3), 3, {"image_size_wrong": 2}),
-    "zero_area_boxes": ((2, 2), (1, 4), 1, {"image_emptied": 1, "box_empty": 3}),
+    "zero_area_boxes": ((2, 2), (1, 4), 1, {"image_emptied": 1, "box_empty": 3, "segmentation_dropped": 3}),
 }
 
 

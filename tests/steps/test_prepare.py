@@ -175,6 +175,54 @@ def test_a_split_without_anything_to_train_on_says_why(drawn: Path, tmp_path: Pa
         prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
 
 
+@pytest.mark.parametrize("drawn_splits", [{}, {"stratify": False}, {"test_fraction": 0.2}])
+@pytest.mark.parametrize("lost", ["images", "objects"])
+def test_nothing_to_train_on_is_said_before_val_is_drawn(
+    drawn: Path, tmp_path: Path, lost: str, drawn_splits: dict[str, Any]
+) -> None:
+    """It was a traceback, since there were no classes to divide."""
+    if lost == "images":
+        shutil.rmtree(drawn / "train" / "images")
+        (drawn / "train" / "images").mkdir()
+    else:
+        edit(drawn / "train", lambda content: [value.update(bbox=[1, 1, 0.5, 0.5]) for value in content["annotations"]])
+    with pytest.raises(UserError, match="the split 'train' has no usable annotation"):
+        prepare(
+            PrepareConfig(train=(source(drawn / "train"),), max_lost_images=1, **drawn_splits), tmp_path / "dataset"
+        )
+
+
+def test_images_with_similar_names_are_used_and_reported(drawn: Path, tmp_path: Path) -> None:
+    """All images would be missing, or two of them one file."""
+    images = drawn / "train" / "images"
+    first, second, third = sorted(images.iterdir())[:3]
+    (images / "part").mkdir()
+    first.rename(images / "part" / first.name)
+    second.rename(images / f"0a1b-{second.name}")
+    third.unlink()
+    doubtful = f"x_{sorted(images.iterdir())[-1].name}"
+
+    def rename(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            if image["file_name"] == third.name:
+                image["file_name"] = doubtful
+
+    edit(drawn / "train", rename)
+    prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),)), tmp_path / "dataset")
+    found = {finding.name: finding for finding in read_report(tmp_path / "dataset").splits["train"].findings}
+    assert found["image_name_similar"].count == 2
+    assert found["image_missing"].count == 1
+    split = Split.open(tmp_path / "dataset", "train")
+    assert {f"part/{first.name}", f"0a1b-{second.name}"} <= {split.relative_path(i) for i in range(len(split))}
+
+
+def test_a_drawn_split_is_announced(drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A user who forgot --val would not know what the metrics are measured on."""
+    with caplog.at_level("INFO"):
+        prepare(PrepareConfig(train=(source(drawn / "train"),)), tmp_path / "dataset")
+    assert any(message.startswith("drew val from train: ") for message in caplog.messages)
+
+
 def test_val_is_drawn_by_content_and_seed(drawn: Path, tmp_path: Path) -> None:
     """Images that are added later must not move others between train and val, or val would have been trained on."""
 

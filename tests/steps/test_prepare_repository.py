@@ -137,3 +137,32 @@ def test_dvc_mistakes_are_explained(
     assert message in str(caught.value)
     assert not (tmp_path / "dataset").exists()
     assert not list(tmp_path.glob(".dataset*"))
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "chain"])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_links_out_of_a_repository_are_not_copied(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, tracked: bool
+) -> None:
+    """Without a revision DVC copies what links lead to: a repository could fetch any file of the machine."""
+    secret = tmp_path / "secret" / "key.json"
+    secret.parent.mkdir()
+    secret.write_text("{}")
+    copy = tmp_path / "copy"
+    shutil.copytree(repository, copy)
+    if not tracked:
+        shutil.rmtree(copy / ".dvc")
+    images = copy / "data" / "val" / "images"
+    if where == "chain":
+        (images / "inner").symlink_to(images / "outer")
+        (images / "outer").symlink_to(secret)
+    else:
+        (images / "link").symlink_to(secret if where == "file" else secret.parent)
+    with pytest.raises(UserError, match="leads out of the repository"):
+        prepare(in_repository(copy, None), tmp_path / "dataset")
+    # DVC finds the repository of a folder in it, and reads the paths relative to that.
+    if tracked:
+        (copy / "inner").mkdir()
+        with pytest.raises(UserError, match="leads out of the repository"):
+            prepare(in_repository(copy / "inner", None), tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()

@@ -162,12 +162,11 @@ def _what_to_examine(
     Raises:
         UserError: both or neither is named, the dataset is not one, or it is to be repaired.
     """
-    from codetr.data.formats.voc import ANNOTATIONS
     from codetr.data.ingest.config import PrepareConfig
 
     if dataset is not None and not dataset.exists():
         raise UserError("there is no such file or folder", where=str(dataset))
-    if dataset is not None and (dataset.is_file() or (dataset / ANNOTATIONS).is_dir()):
+    if dataset is not None and (dataset.is_file() or _has_xml(dataset)):
         if sources.train:
             hint = "Name every source with --train."
             raise UserError("is given in addition to --train", where=str(dataset), hint=hint)
@@ -187,6 +186,16 @@ def _what_to_examine(
         raise UserError("needs annotation files", where="--fix", hint=hint)
     _require_dataset(dataset)
     return dataset, None
+
+
+def _has_xml(folder: Path) -> bool:
+    """Return whether a folder has the annotations of Pascal VOC: a folder Annotations, or XML files."""
+    from codetr.data.formats.voc_files import ANNOTATIONS
+    from codetr.data.ingest.summary import REPORT
+
+    if (folder / REPORT).is_file():
+        return False
+    return (folder / ANNOTATIONS).is_dir() or any(next(folder.glob(pattern), None) for pattern in ("*.xml", "*/*.xml"))
 
 
 def _require_dataset(folder: Path) -> None:

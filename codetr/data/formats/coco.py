@@ -56,7 +56,11 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         UserError: unreadable, not JSON, a key given twice, or not an object with the three lists.
     """
     where = str(path)
-    content = _parse(_to_utf8(_read(path), where, findings), where)
+    text = _to_utf8(_read(path), where, findings)
+    try:
+        content = _cut_annotations(text)
+    except (msgspec.MsgspecError, _RepeatedKeyError, ValueError, RecursionError):
+        content = _parse(text, where)  # if the file is invalid, the error has the position in the whole file
     if not isinstance(content, dict):
         problem = f"holds a JSON {_json_type(content)}, expected an object with images, annotations and categories"
         raise UserError(problem, where=where)
@@ -75,6 +79,16 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
     return CocoFile(content["images"], annotations, content["categories"], content)
 
 
+def read_coco_json(path: Path) -> Any:
+    """Read any JSON value in the encodings of `read_coco`, with all annotations as Python objects.
+
+    Raises:
+        UserError: unreadable, not JSON, or a key given twice.
+    """
+    where = str(path)
+    return _parse(_to_utf8(_read(path), where, Findings()), where)
+
+
 def _read(path: Path) -> bytes:
     where = str(path)
     content = io.BytesIO()
@@ -90,7 +104,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
     except IsADirectoryError:
-        raise UserError("is a folder, expected a COCO annotation file", where=where) from None
+        raise UserError("is a folder, expected a COCO file", where=where) from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror or error}", where=where) from None
     text = content.getvalue()
@@ -149,10 +163,6 @@ def _require_utf8(text: bytes) -> None:
 
 
 def _parse(text: bytes, where: str) -> Any:
-    try:
-        return _cut_annotations(text)
-    except (msgspec.MsgspecError, _RepeatedKeyError, ValueError, RecursionError):
-        pass  # if the file is invalid, the error below has the position in the whole file
     try:
         return _load(text)
     except json.JSONDecodeError as error:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from codetr.data.annotation_table import AnnotationTable
 from codetr.data.validation.ids import LARGEST, as_integer
-from codetr.data.validation.rules import is_degenerate_polygon
+from codetr.data.validation.rules import NEARLY_NOTHING, is_degenerate_polygon
 
 CHUNK_BYTES = 1 << 20
 """Bytes of annotations that are decoded together, approximately."""
@@ -244,7 +244,7 @@ def _to_columns(
     polygons: list[list[list[float]]],
     byte_ranges: list[tuple[int, int]],
 ) -> _Columns:
-    """Return the annotations whose polygons have three points or more."""
+    """Return the annotations whose polygons have three points or more, and enclose something."""
     parts = list(chain.from_iterable(polygons))
     row_of_part = np.repeat(np.arange(len(rows)), np.fromiter(map(len, polygons), np.int64, len(rows)))
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
@@ -256,7 +256,13 @@ def _to_columns(
     numbers = array("d")
     for part in parts:
         numbers.fromlist(part)
-    points = np.array(numbers, np.float64)[np.repeat(present[row_of_part], lengths)].reshape(-1, 2)
+    values = np.array(numbers, np.float64)
+    # Those that seem to enclose nothing are looked at one by one.
+    measured = present[row_of_part] & (lengths > 0)
+    flat = _seem_flat(values[np.repeat(measured, lengths)].reshape(-1, 2), lengths[measured] // 2)
+    invalid[row_of_part[measured][flat]] = True
+    present &= ~invalid
+    points = values[np.repeat(present[row_of_part], lengths)].reshape(-1, 2)
     extents_xyxy = np.full((len(rows), 4), np.nan)
     if present.any():
         firsts = np.cumsum(coordinates[present] // 2) - coordinates[present] // 2
@@ -279,6 +285,23 @@ def _to_columns(
     )
     valid = slice(None) if not invalid.any() else ~invalid
     return _Columns(table.take(~invalid), positions[valid], extents_xyxy[valid])
+
+
+def _seem_flat(points: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (polygons,) whether the signed area of a polygon is nearly zero, given (n,) points of each, in order."""
+    if not len(counts):
+        return np.zeros(0, bool)
+    firsts = np.cumsum(counts) - counts
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size
+        offsets = points - np.repeat(points[firsts], counts, axis=0)
+        following = np.arange(1, len(points) + 1)
+        following[firsts + counts - 1] = firsts
+        crosses = offsets[:, 0] * offsets[following, 1] - offsets[following, 0] * offsets[:, 1]
+        doubled = np.abs(np.add.reduceat(crosses, firsts))
+        extents = np.maximum.reduceat(offsets, firsts) - np.minimum.reduceat(offsets, firsts)
+        # More than the rule allows, since the sums differ in the last digits.
+        sound: NDArray[np.bool_] = doubled > 10 * NEARLY_NOTHING * (extents**2).sum(axis=1)
+    return ~sound
 
 
 def _given_id(value: Any) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from pathlib import Path
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_json
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 
 MAX_BYTES = 16 << 20
@@ -16,18 +18,24 @@ MAX_LIST_BYTES = 1 << 30
 """Upper bound of a list of images."""
 
 
+def text_encoding(content: bytes) -> str:
+    """Return the encoding of a text by its byte-order mark: UTF-8 without one."""
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
 class TextFiles:
     """Read many small files of one source, none of them outside its root, and compute their digest.
 
     Args:
         root: the folder of all files, resolved.
+        links: where symbolic links may lead.
 
     Attributes:
         problems: one message for each file that cannot be used.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, links: LinkTargets = NO_TARGETS) -> None:
+        self._root, self._links = root, links
         self._digests: dict[str, str] = {}
         self.problems: list[str] = []
 
@@ -42,7 +50,7 @@ class TextFiles:
         A file that cannot be used is added to `problems`.
         """
         try:
-            path = self._root / resolve_file(self._root, name)
+            path = self._root / resolve_file(self._root, name, self._links)
             with path.open("rb") as stream:
                 content = stream.read(limit + 1)
         except NoFileError:
@@ -60,12 +68,12 @@ class TextFiles:
         return content
 
     def read_lines(self, name: str, limit: int = MAX_BYTES) -> list[str] | None:
-        """Return the lines of a file of UTF-8 text; None if it is missing or cannot be used, see `read`."""
+        """Return the lines of a file of UTF-8 text, or of UTF-16 with a byte-order mark; None as for `read`."""
         content = self.read(name, limit)
         if content is None:
             return None
         try:
-            return content.decode("utf-8-sig").splitlines()
+            return content.decode(text_encoding(content)).splitlines()
         except UnicodeDecodeError as error:
             self.reject(name, f"is not UTF-8 text (byte {error.start})")
             return None

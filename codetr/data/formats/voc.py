@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,84 +29,97 @@ from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import RawSource
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
-from codetr.data.images import IMAGE_SUFFIXES
+from codetr.data.formats.voc_files import ANNOTATIONS, VocFiles
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
 from codetr.data.validation.findings import Findings
 
-ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+LISTS = "ImageSets/Main"
 
 _OF_A_CLASS = re.compile(r".*\S\s+(-1|0|1)")
 """A line of the list of one class: an image, and whether it has an object of the class (0: only difficult ones)."""
 
 
-def read_voc(path: Path, images: Path | None, split: str, findings: Findings) -> RawSource:
+def read_voc(
+    path: Path, images: Path | None, split: str, findings: Findings, links: LinkTargets = NO_TARGETS
+) -> RawSource:
     """Read a VOC folder.
 
     Args:
         path: the folder with Annotations (or a folder of XML files), or a list in its ImageSets/Main.
         images: the image folder; None for JPEGImages, or for the folder of the XML files if there is none.
-        split: the list to read if `path` is a folder; without any lists, every XML file is read.
+        split: the list to read if `path` is a folder; without any lists, every XML file is read, also in folders below.
         findings: receives what is found.
+        links: where symbolic links may lead.
 
     Raises:
         UserError: no such list or no XML files; a file that is missing, too large, not well-formed, or has a document
             type; or no object at all.
     """
     root, chosen = _root(path, split)
-    folder = ANNOTATIONS if (root / ANNOTATIONS).is_dir() else "."
-    if images is None:
-        images = root / IMAGES if folder == ANNOTATIONS else root
-    files = TextFiles(root)
+    located = VocFiles(root, images, links)
+    files = TextFiles(root, links)
+    identifiers = {}
     if chosen is None:
-        found = [file for file in (root / folder).iterdir() if file.suffix.lower() == ".xml"]
-        # macOS adds files ._NAME to archives.
-        identifiers = [file.stem for file in found if not file.name.startswith(".")]
-        suffixes = {file.stem: file.suffix for file in found}
+        located.require_one_split()
+        counted = [(name, 1) for name in located.xml]
     else:
-        identifiers = [line.strip() for line in files.read_lines(chosen, MAX_LIST_BYTES) or [] if line.strip()]
-        files.require_no_problems(path)
-        suffixes = {}
-        if identifiers and all(_OF_A_CLASS.fullmatch(line) for line in identifiers):
-            problem = f"{chosen} is the list of one class: its second column marks the images that have it"
-            hint = f"Give a list of images, such as {LISTS}/train.txt."
-            raise UserError(problem, where=str(path), hint=hint)
-    if not identifiers:
+        chosen_ids = _read_list(path, root, chosen, links)
+        identifiers = {located.find_xml(identifier): identifier for identifier in chosen_ids}
+        counted = sorted(Counter(map(located.find_xml, chosen_ids)).items())
+    if not counted:
         hint = "A VOC folder has Annotations/*.xml. For YOLO, give the data.yaml; for COCO, the JSON file."
         raise UserError(f"{chosen} is empty" if chosen else "has no XML files", where=str(path), hint=hint)
     lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
-    source_lines: dict[str, list[str]] = {"images": [], "annotations": [], "categories": []}
-    counted = sorted(Counter(identifiers).items())
-    for number, (identifier, listed) in enumerate(track(counted, len(counted), f"reading {split} annotations"), 1):
-        name = f"{identifier}{suffixes.get(identifier, '.xml')}"
-        if folder == ANNOTATIONS:
-            name = f"{ANNOTATIONS}/{name}"
+    source_lines: dict[str, Sequence[str]] = {}
+    image_lines: list[str] = []
+    annotation_lines: list[str] = []
+    for number, (name, listed) in enumerate(track(counted, len(counted), f"reading {split} annotations"), 1):
         tree = _read(files, name)
         if tree is None:
             continue
-        lists["images"] += [_image(tree, number, identifier, images)] * listed
-        source_lines["images"] += [name] * listed
+        identifier = identifiers.get(name) or located.identifier(name)
+        lists["images"] += [_image(tree, number, identifier, located)] * listed
+        image_lines += [name] * listed
         for position, node in enumerate(tree.findall("object"), 1):
             source_line = f"{name}, object {position}"
             annotation = _annotation(node, number)
             if annotation["iscrowd"]:
                 findings.add("annotation_difficult", source_line)
             lists["annotations"].append({**annotation, "id": len(lists["annotations"]) + 1})
-            source_lines["annotations"].append(source_line)
+            annotation_lines.append(source_line)
     files.require_no_problems(path)
+    source_lines |= {"images": image_lines, "annotations": annotation_lines}
     _number_classes(lists, source_lines, path)
+    used = [image["file_name"] for image in lists["images"]]
+    located.report_unused([name for name, _ in counted], used if chosen is None else None, findings)
     findings.source_lines = source_lines
     file = CocoFile(lists["images"], RawAnnotations(lists["annotations"]), lists["categories"])
-    return RawSource(file, images, files.digest, has_category_ids=False, has_record_ids=False)
+    return RawSource(file, located.images, files.digest, has_category_ids=False, has_record_ids=False)
 
 
-def has_labelled_split(path: Path, split: str) -> bool:
+def _read_list(path: Path, root: Path, chosen: str, links: LinkTargets) -> list[str]:
+    """Return the ids of a list; `path` may be a link to the content of the list, wherever that is."""
+    files = TextFiles(root, replace(links, folders=(*links.folders, path.resolve())) if path.is_file() else links)
+    lines = files.read_lines(chosen, MAX_LIST_BYTES) or []
+    files.require_no_problems(path)
+    identifiers = [line.strip() for line in lines if line.strip()]
+    if identifiers and all(_OF_A_CLASS.fullmatch(line) for line in identifiers):
+        problem = f"{chosen} is the list of one class: its second column marks the images that have it"
+        hint = f"Give a list of images, such as {LISTS}/train.txt."
+        raise UserError(problem, where=str(path), hint=hint)
+    return identifiers
+
+
+def has_labelled_split(path: Path, split: str, links: LinkTargets = NO_TARGETS) -> bool:
     """Return whether a VOC folder has a list of the split, and an XML file for its first image."""
     try:
         root, chosen = _root(path, split)
         if chosen is None or path.is_file():
             return False
-        files = TextFiles(root)
+        files = TextFiles(root, links)
         names = filter(None, map(str.strip, files.read_lines(chosen, MAX_LIST_BYTES) or []))
-        return any(files.read(f"{ANNOTATIONS}/{name}.xml") is not None for name in islice(names, 1))
+        located = VocFiles(root, None, links)
+        return any(files.read(located.find_xml(name)) is not None for name in islice(names, 1))
     except UserError:
         return False
 
@@ -112,11 +127,12 @@ def has_labelled_split(path: Path, split: str) -> bool:
 def _root(path: Path, split: str) -> tuple[Path, str | None]:
     """Return the root folder of a source, and its list relative to that; None if there are no lists."""
     if path.is_file():
-        root = next((parent for parent in list(path.parents)[:4] if (parent / ANNOTATIONS).is_dir()), None)
-        if root is None:
-            hint = f"A list of VOC is in {LISTS} of a folder that has {ANNOTATIONS}. For YOLO, give the data.yaml."
-            raise UserError("is a text file outside of a VOC folder", where=str(path), hint=hint)
-        return root, path.relative_to(root).as_posix()
+        for file in (path, path.resolve()):
+            root = next((parent for parent in list(file.parents)[:4] if (parent / ANNOTATIONS).is_dir()), None)
+            if root is not None:
+                return root, file.relative_to(root).as_posix()
+        hint = f"A list of VOC is in {LISTS} of a folder that has {ANNOTATIONS}. For YOLO, give the data.yaml."
+        raise UserError("is a text file outside of a VOC folder", where=str(path), hint=hint)
     lists = sorted(file.stem for file in (path / LISTS).glob("*.txt"))
     if lists and split not in lists:
         # Lists of single classes, such as cat_train.txt, are not offered.
@@ -170,14 +186,9 @@ def parse_xml(content: bytes) -> Element:
     return tree
 
 
-def _image(tree: Element, number: int, identifier: str, images: Path) -> dict[str, Any]:
-    """Return an image entry: the file is named by its id, as `filename` is often wrong; else by `filename`."""
-    written = _text(tree, "filename")
-    suffixes = [*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)]
-    if (suffix := Path(written).suffix).lower() in IMAGE_SUFFIXES:
-        suffixes.insert(0, suffix)
-    names = (f"{identifier}{suffix}" for suffix in suffixes)
-    name = next((name for name in names if (images / name).is_file()), written or f"{identifier}.jpg")
+def _image(tree: Element, number: int, identifier: str, located: VocFiles) -> dict[str, Any]:
+    """Return an image entry."""
+    name = located.find_image(identifier, _text(tree, "filename"))
     size = {side: _text(tree, f"size/{side}") for side in ("width", "height")}
     return {"id": number, "file_name": name, **size}
 
@@ -200,7 +211,7 @@ def _annotation(node: Element, image: int) -> dict[str, Any]:
     return {**annotation, "bbox": [left - 1, top - 1, width, height], "area": area}
 
 
-def _number_classes(lists: dict[str, list[Any]], source_lines: dict[str, list[str]], path: Path) -> None:
+def _number_classes(lists: dict[str, list[Any]], source_lines: dict[str, Sequence[str]], path: Path) -> None:
     """Assign category ids, which VOC lacks, in alphabetical order of names."""
     names = sorted({annotation["category"] for annotation in lists["annotations"]} - {""})
     if not names:

@@ -9,12 +9,12 @@ All coordinates are relative to the width and height of the image as displayed, 
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from codetr.core.errors import UserError
@@ -24,23 +24,57 @@ from codetr.core.yaml_text import read_yaml
 from codetr.data.config import HIGHEST_MAX_PIXELS
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
+from codetr.data.formats.passed_over import report_passed_over
 from codetr.data.formats.raw_source import MalformedRow, RawSource
 from codetr.data.formats.text_files import MAX_LIST_BYTES, TextFiles
+from codetr.data.formats.yolo_labels import (
+    find_label,
+    label_name,
+    report_unused_labels,
+    unused_label_examples,
+)
+from codetr.data.formats.yolo_rows import BOX_COLUMNS, are_triangles, end_with_track_ids, to_annotation
 from codetr.data.images import IMAGE_SUFFIXES, read_header
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
-from codetr.data.validation.findings import Findings
+from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets, list_files
+from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file, spelling_variants
+from codetr.data.validation.findings import Findings, short
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """(height, width) of an image, None if unreadable; its label file, and the lines of that, None if missing."""
+    """(height, width) of an image, None if unreadable; its label file and the lines of that, None if missing."""
 
     size: tuple[int, int] | None
-    file: str
+    file: str | None
     lines: list[str] | None
 
 
-def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *, workers: int) -> RawSource:
+@dataclass(frozen=True)
+class _Listing:
+    """The images of a split, relative to the root.
+
+    Attributes:
+        names: images, repeated where they are listed several times.
+        folders: folders that were searched for images.
+        other: files of these folders without the suffix of an image.
+        closed: linked folders that may not be followed.
+    """
+
+    names: list[str]
+    folders: list[str]
+    other: list[str]
+    closed: list[str]
+
+
+def read_yolo(
+    path: Path,
+    images: Path | None,
+    split: str,
+    findings: Findings,
+    links: LinkTargets = NO_TARGETS,
+    *,
+    workers: int,
+) -> RawSource:
     """Read one split of a YOLO dataset.
 
     Args:
@@ -48,6 +82,7 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
         images: the root, instead of the `path` in data.yaml; nothing outside of it is read.
         split: the set of data.yaml to read: train, val or test.
         findings: receives what is found.
+        links: where symbolic links may lead.
         workers: number of threads.
 
     Raises:
@@ -62,78 +97,117 @@ def read_yolo(path: Path, images: Path | None, split: str, findings: Findings, *
         )
     classes = _classes(values, where)
     root = _root(path, values, images)
-    names = _image_names(values, split, root, where)
-    files = TextFiles(root)
+    listing = _list_images(values, split, root, where, links, findings)
+    files = TextFiles(root, links)
 
     def read(name: str) -> _Labels:
-        label = _label_name(name)
         try:
-            return _Labels(_size(root, name), label, files.read_lines(label))
+            size = _size(root, name, links)
         except UnsafePathError:
-            return _Labels(None, label, [])  # the check of all images reports and drops it
+            return _Labels(None, label_name(name), [])  # the check of all images reports and drops it
+        try:
+            label = find_label(root, name, links)
+        except UnsafePathError as error:
+            files.reject(label_name(name), str(error))
+            return _Labels(size, None, None)
+        return _Labels(size, label, None if label is None else files.read_lines(label))
 
-    counted = sorted(Counter(names).items())
+    counted = sorted(Counter(listing.names).items())
     with ThreadPoolExecutor(workers) as pool:
         found = list(track(pool.map(read, [name for name, _ in counted]), len(counted), f"reading {split} annotations"))
     files.require_no_problems(path)
     if all(labels.lines is None for labels in found):
-        problem = f"none of the {len(found)} {split} images has a label file"
-        hint = f"Labels are in a folder 'labels' next to 'images': '{counted[0][0]}' needs '{found[0].file}'."
-        raise UserError(problem, where=where, hint=hint)
-    listed_images: list[Any] = []
-    annotations: list[Any] = []
-    source_lines: dict[str, list[str]] = {
-        "images": [],
-        "annotations": [],
-        "categories": [f"names: {n}" for n in classes],
-    }
-    for number, ((name, listed), labels) in enumerate(zip(counted, found, strict=True), 1):
-        height, width = labels.size or (None, None)
-        image = {"id": number, "file_name": name, "height": height, "width": width}
-        listed_images += [image] * listed
-        source_lines["images"] += [name] * listed
-        if labels.lines is None:
-            findings.add("label_file_missing", labels.file)
-        for line, row in enumerate(labels.lines or [], 1):
-            if not row.strip():
-                continue
-            annotation = _annotation(row, *(labels.size or (1, 1)))
-            if annotation is None:
-                annotations.append(MalformedRow(row.strip(), number))
-            else:
-                annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
-            source_lines["annotations"].append(f"{labels.file}, line {line}")
-    findings.source_lines = source_lines
+        raise _no_labels([name for name, _ in counted], split, root, where, links)
+    label_of = {name: labels.file for (name, _), labels in zip(counted, found, strict=True)}
+    for closed in listing.closed:
+        findings.add("image_unsafe_path", f"'{closed}' is a link that leads out of the folder")
+    report_passed_over(root, listing.other, links, findings)
+    report_unused_labels(root, label_of, listing.folders, links, findings)
+    listed_images, annotations = _to_records(counted, found, findings)
+    findings.source_lines["categories"] = [f"names: {number}" for number in classes]
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     file = CocoFile(listed_images, RawAnnotations(annotations), categories)
     digest = sha256_json([list(classes.items()), [name for name, _ in counted], files.digest])
     return RawSource(file, root, digest, has_record_ids=False)
 
 
-def has_labelled_split(path: Path, images: Path | None, split: str) -> bool:
+def _to_records(
+    counted: Sequence[tuple[str, int]], found: Sequence[_Labels], findings: Findings
+) -> tuple[list[Any], list[Any]]:
+    """Return the images and annotations as in a COCO file; `findings` gets their source lines.
+
+    Args:
+        counted: every image, and how often it is listed.
+        found: its labels.
+        findings: receives what is found.
+    """
+    rows = [row for labels in found for row in labels.lines or []]
+    tracked = end_with_track_ids(rows)
+    triangles = not tracked and are_triangles(rows)
+    images: list[Any] = []
+    annotations: list[Any] = []
+    image_lines: list[str] = []
+    annotation_lines: list[str] = []
+    for number, ((name, listed), labels) in enumerate(zip(counted, found, strict=True), 1):
+        height, width = labels.size or (None, None)
+        images += [{"id": number, "file_name": name, "height": height, "width": width}] * listed
+        image_lines += [name] * listed
+        if labels.lines is None:
+            findings.add("label_file_missing", label_name(name))
+        elif labels.file != label_name(name):
+            findings.add("label_file_elsewhere", f"{labels.file} of '{name}'")
+        for line, row in enumerate(labels.lines or [], 1):
+            if not row.strip():
+                continue
+            source_line = f"{labels.file}, line {line}"
+            annotation = to_annotation(row, *(labels.size or (1, 1)), tracked=tracked)
+            if annotation is None:
+                annotations.append(MalformedRow(row.strip(), number))
+            else:
+                annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
+                if (tracked or triangles) and len(row.split()) > BOX_COLUMNS:
+                    kind = "annotation_tracked" if tracked else "annotation_triangle"
+                    findings.add(kind, f"{source_line}: {short(row.strip())}")
+            annotation_lines.append(source_line)
+    findings.source_lines = {"images": image_lines, "annotations": annotation_lines}
+    return images, annotations
+
+
+def _no_labels(images: list[str], split: str, root: Path, where: str, links: LinkTargets) -> UserError:
+    """Return the error for a split of which no image has a label file, with those that are elsewhere."""
+    problem = f"none of the {len(images)} {split} images has a label file"
+    if elsewhere := unused_label_examples(root, images, links):
+        problem += f"; there are {len(elsewhere)} elsewhere, e.g. '{elsewhere[0]}'"
+    hint = f"Labels are in a folder 'labels' next to 'images': '{images[0]}' needs '{label_name(images[0])}'."
+    return UserError(problem, where=where, hint=hint)
+
+
+def has_labelled_split(path: Path, images: Path | None, split: str, links: LinkTargets = NO_TARGETS) -> bool:
     """Return whether a data.yaml lists images for a split, other than those of train, and at least one has labels.
 
     Args:
         path: the data.yaml.
         images: the root, as for `read_yolo`.
         split: val or test.
+        links: where symbolic links may lead.
     """
     try:
         values = read_yaml(path)
         if values.get(split) == values.get("train"):
             return False
         root = _root(path, values, images)
-        return any(_exists(root, _label_name(name)) for name in _image_names(values, split, root, str(path)))
+        return any(
+            _has_label(root, name, links) for name in _list_images(values, split, root, str(path), links, None).names
+        )
     except UserError:
         return False  # reading train reports the problem
 
 
-def _exists(root: Path, name: str) -> bool:
+def _has_label(root: Path, image: str, links: LinkTargets) -> bool:
     try:
-        resolve_file(root, name)
-    except (NoFileError, UnsafePathError):
+        return find_label(root, image, links) is not None
+    except UnsafePathError:
         return False
-    return True
 
 
 def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
@@ -163,8 +237,9 @@ def _root(path: Path, values: dict[str, Any], images: Path | None) -> Path:
     if not isinstance(given, str):
         raise UserError(f"path: {given!r:.40} is not a string", where=str(path))
     folder = path.parent
+    given = next((name for name in spelling_variants(given) if (folder / name).is_dir()), given)
     root = (folder / given).resolve()
-    if not root.is_dir() and Path(given).name == folder.name:
+    if not root.is_dir() and PurePosixPath(given.replace("\\", "/")).name == folder.name:
         root = folder  # the path is relative to the datasets folder of Ultralytics
     hint = "Give the root with --images, or `images` in params.yaml."
     if not root.is_relative_to(folder):
@@ -174,8 +249,10 @@ def _root(path: Path, values: dict[str, Any], images: Path | None) -> Path:
     return root
 
 
-def _image_names(values: dict[str, Any], split: str, root: Path, where: str) -> list[str]:
-    """Return the images of a split, relative to the root."""
+def _list_images(
+    values: dict[str, Any], split: str, root: Path, where: str, links: LinkTargets, findings: Findings | None
+) -> _Listing:
+    """Return the images of a split; names in lists that are found under another spelling are reported."""
     entries = values.get(split)
     if isinstance(entries, str):
         entries = [entries]
@@ -183,112 +260,75 @@ def _image_names(values: dict[str, Any], split: str, root: Path, where: str) -> 
         sets = ", ".join(name for name in ("train", "val", "test") if values.get(name)) or "none"
         hint = "Give a folder of images, a .txt file that lists them, or a list of these."
         raise UserError(f"has no images for '{split}' (sets: {sets})", where=where, hint=hint)
-    names: list[str] = []
+    listing = _Listing([], [], [], [])
     for entry in entries:
         field = f"{where}: {split}"
         # Annotation tools export '../train/images' for a folder next to data.yaml.
-        name = _inside(root, root, entry) or _inside(root, root, entry.removeprefix("../"))
+        upwards = entry.replace("\\", "/").removeprefix("../")
+        name = _inside(root, root, entry, links) or _inside(root, root, upwards, links)
         if name is None:
-            raise UserError(f"'{entry}' does not exist, or is outside of {root}", where=field)
+            raise UserError(f"'{entry}' does not exist, or is outside of {root}", where=field, hint=LINK_HINT)
         if (root / name).is_dir():
-            names += _walk(root, name)
-        elif name.endswith(".txt"):
-            names += _listed(root, name, field)
+            found = list_files(root, name, links)
+            visible = [file for file in found.names if file.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(file)]
+            listing.names.extend(visible)
+            listing.folders.append(name)
+            listing.other.extend(sorted(set(found.names) - set(visible)))
+            listing.closed.extend(found.closed)
+        elif name.lower().endswith(".txt"):
+            listing.names.extend(_listed(root, name, field, links, findings))
         else:
             raise UserError(f"'{entry}' is neither a folder nor a .txt file", where=field)
-    if not names:
+    if not listing.names:
         raise UserError("there are no images", where=f"{where}: {split}")
-    return names
+    return listing
 
 
-def _inside(root: Path, base: Path, name: str) -> str | None:
+def _is_hidden(name: str) -> bool:
+    return PurePosixPath(name).name.startswith(".")
+
+
+def _inside(root: Path, base: Path, name: str, links: LinkTargets) -> str | None:
     """Return the path `name`, relative to `base`, as a path relative to the root; None if missing or outside."""
-    try:
-        named = Path(os.path.normpath(base / name))
-        target = named.resolve()
-        if not target.is_relative_to(root) or not target.exists():
-            return None
-    except (OSError, RuntimeError, ValueError):  # too long a name; a loop of links; a NUL
-        return None
-    return (named if named.is_relative_to(root) else target).relative_to(root).as_posix()
+    for spelling in spelling_variants(name):
+        try:
+            named = Path(os.path.normpath(base / spelling))
+            target = named.resolve()
+            # A link keeps its name.
+            if named.is_relative_to(root) and links.allow(root, target) and target.exists():
+                return named.relative_to(root).as_posix()
+            if target.is_relative_to(root) and target.exists():
+                return target.relative_to(root).as_posix()
+        except (OSError, RuntimeError, ValueError):  # too long a name; a loop of links; a NUL
+            continue
+    return None
 
 
-def _walk(root: Path, folder: str) -> list[str]:
-    names = []
-    # Links to folders are not followed: one to a parent folder would never end.
-    for parent, _, files in os.walk(root / folder, onerror=_refuse):
-        names += [
-            (Path(parent) / file).relative_to(root).as_posix()
-            for file in files
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
-        ]
-    return names
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))
-
-
-def _listed(root: Path, name: str, where: str) -> list[str]:
+def _listed(root: Path, name: str, where: str, links: LinkTargets, findings: Findings | None) -> list[str]:
     """Return the images of a list: paths relative to the root, or to the list after `./`, or absolute inside."""
-    files = TextFiles(root)
+    files = TextFiles(root, links)
     lines = files.read_lines(name, MAX_LIST_BYTES)
     if lines is None:
         raise UserError(files.problems[0] if files.problems else f"'{name}' is not a file", where=where)
     folder = (root / name).parent
     names = []
     for line in filter(None, map(str.strip, lines)):
-        bases = (folder, root) if line.startswith("./") else (root, folder)
-        found = (_inside(root, base, line) for base in bases)
+        bases = (folder, root) if line.startswith(("./", ".\\")) else (root, folder)
+        found = (_inside(root, base, line, links) for base in bases)
         # The check of all images reports a name that is missing or outside.
         names.append(next((inside for inside in found if inside is not None), line))
+        if findings is not None and PurePosixPath(names[-1]).name != PurePosixPath(line).name:
+            findings.add("image_name_adapted", f"{name}: '{line}' is '{names[-1]}'")
     return names
 
 
-def _label_name(image: str) -> str:
-    """Return the label file of an image: the last folder 'images' becomes 'labels', and the suffix '.txt'."""
-    before, separator, after = f"/{image}".rpartition("/images/")
-    path = f"{before}/labels/{after}" if separator else f"/{image}"
-    stem, dot, _ = path.rpartition(".")
-    return f"{stem if dot else path}.txt".removeprefix("/")
-
-
-def _size(root: Path, name: str) -> tuple[int, int] | None:
+def _size(root: Path, name: str, links: LinkTargets) -> tuple[int, int] | None:
     """Return (height, width) upright; None if the image cannot be read, which the check of all images reports.
 
     Raises:
         UnsafePathError: the name must not be followed.
     """
     try:
-        return read_header(root / resolve_file(root, name), max_pixels=HIGHEST_MAX_PIXELS).size(upright=True)
+        return read_header(root / resolve_file(root, name, links), max_pixels=HIGHEST_MAX_PIXELS).size(upright=True)
     except (UserError, NoFileError, OSError):
         return None
-
-
-def _annotation(row: str, height: int, width: int) -> dict[str, Any] | None:
-    """Return a row as a COCO annotation in pixels; None if it is malformed."""
-    first, *rest = row.split()
-    try:
-        values = [float(text) for text in rest]
-        number = float(first)
-    except ValueError:
-        return None
-    category = int(number) if number.is_integer() else first
-    if len(values) == 4:
-        x, y, w, h = values
-        box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
-        return {"category_id": category, "bbox": box, "area": _finite(box[2] * box[3])}
-    if len(values) < 6 or len(values) % 2:
-        return None
-    xs, ys = [x * width for x in values[0::2]], [y * height for y in values[1::2]]
-    polygon = [value for point in zip(xs, ys, strict=True) for value in point]
-    if not all(map(math.isfinite, polygon)):
-        return {"category_id": category, "bbox": [math.nan] * 4}
-    left, top = min(xs), min(ys)
-    box = [left, top, max(xs) - left, max(ys) - top]
-    doubled = sum(x * ys[i - 1] - xs[i - 1] * y for i, (x, y) in enumerate(zip(xs, ys, strict=True)))
-    return {"category_id": category, "bbox": box, "segmentation": [polygon], "area": _finite(abs(doubled) / 2)}
-
-
-def _finite(area: float) -> float | None:
-    return area if math.isfinite(area) else None

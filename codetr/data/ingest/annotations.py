@@ -16,13 +16,26 @@ from numpy.typing import NDArray
 
 from codetr.core.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
+from codetr.data.box_format import BoxFormat, is_relative, recognise_box_format, to_xywh
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.segmentation import BadSegmentationError, check_segmentation, mask_area, mask_bounding_box
 from codetr.data.validation import rules
 from codetr.data.validation.findings import Findings, short
-from codetr.data.validation.ids import ImageIds, as_integer, make_unique
+from codetr.data.validation.ids import ListedIds, make_unique
+
+BOX_FORMAT_FINDINGS: dict[BoxFormat, str] = {
+    "xyxy": "boxes_are_corners",
+    "cxcywh": "boxes_are_centres",
+    "relative_xywh": "boxes_are_relative",
+    "relative_xyxy": "boxes_are_relative_corners",
+    "relative_cxcywh": "boxes_are_relative_centres",
+}
+"""Finding about all boxes of a source that seem to be written in another format than its settings say."""
+
+_EXAMINED = 10_000
+"""Boxes from which their format is recognised, at most."""
 
 _BATCH = 1 << 12
 """Annotations that are Python objects at a time, before they become rows of a table."""
@@ -35,8 +48,10 @@ class AnnotationReader:
         images: the usable images by id.
         listed: ids of all images the source lists, usable or not.
         ids: resolves its image ids.
+        category_ids: resolves its category ids.
         categories: names by category id.
         findings: receives what is found.
+        box_format: how the boxes are written.
 
     Attributes:
         lost: (image id, category id) of every annotation that was dropped although both ids are valid.
@@ -46,10 +61,13 @@ class AnnotationReader:
         self,
         images: Mapping[int, CheckedImage],
         listed: Set[int],
-        ids: ImageIds,
+        ids: ListedIds,
+        category_ids: ListedIds,
         categories: Mapping[int, str],
         findings: Findings,
+        box_format: BoxFormat = "xywh",
     ) -> None:
+        self._box_format, self._category_ids = box_format, category_ids
         self._images, self._listed, self._ids, self._categories = images, listed, ids, categories
         self._findings = findings
         self._dropped: Counter[int] = Counter()
@@ -62,6 +80,7 @@ class AnnotationReader:
         Rows of `annotations.table` in which the rules for arrays find nothing are used as they are; all other
         annotations are read one by one.
         """
+        self._recognise_box_format(annotations)
         ids = make_unique(annotations.ids, annotations.ids == 0)
         positions = annotations.positions
         valid = self._is_valid(annotations.table, annotations.extents_xyxy) & (ids == annotations.ids)[positions]
@@ -83,6 +102,26 @@ class AnnotationReader:
         self._note_emptied_images(set(np.unique(table.image_ids).tolist()))
         return table
 
+    def _recognise_box_format(self, annotations: RawAnnotations) -> None:
+        """Report boxes of which nearly all are wrong as they are, and right in another format."""
+        if self._box_format != "xywh":
+            return
+        boxes, sizes = [], []
+        for position in np.unique(np.linspace(0, len(annotations) - 1, min(len(annotations), _EXAMINED)).astype(int)):
+            value = annotations[int(position)]
+            raw = [_as_number(item) for item in _as_list(value.get("bbox") if isinstance(value, dict) else None)]
+            if len(raw) != 4 or not all(map(rules.is_number, raw)):
+                continue
+            image = self._images.get(self._ids.resolve(value.get("image_id")) or 0)
+            if image is not None and all(map(rules.is_within_reach, raw)):
+                boxes.append(raw)
+                sizes.append((image.width, image.height))
+        found = recognise_box_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
+        if found != "xywh":
+            example = f"{len(annotations)} annotations, e.g. {boxes[0]} in an image of {sizes[0][0]}x{sizes[0][1]}"
+            with self._findings.of_entry("boxes", 0):
+                self._findings.add(BOX_FORMAT_FINDINGS[found], example)
+
     def _note_emptied_images(self, kept: Set[int]) -> None:
         """Report usable images of which annotations were dropped, and that are not in `kept`, those that have some."""
         for image_id in sorted(self._images.keys() & self._dropped.keys() - kept):
@@ -93,7 +132,7 @@ class AnnotationReader:
     def _is_valid(self, table: AnnotationTable, extents_xyxy: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return (rows,) for which there is nothing to report, and nothing to repair."""
         image_ids = np.array(sorted(self._images), np.int64)
-        if not len(image_ids):
+        if not len(image_ids) or self._box_format != "xywh":
             return np.zeros(len(table), bool)
         index = np.minimum(np.searchsorted(image_ids, table.image_ids), len(image_ids) - 1)
         sizes = np.array([(self._images[key].width, self._images[key].height) for key in image_ids.tolist()])[index].T
@@ -149,12 +188,14 @@ class AnnotationReader:
         if image is None:
             self._findings.add("annotation_image_dropped", f"{example}: image {image_id}")
             return None
-        category_id = as_integer(value.get("category_id"))
+        category_id = self._category_ids.resolve(value.get("category_id"))
         if category_id is None or category_id not in self._categories:
             shown = short(value.get("category_id"))
             self._findings.add("annotation_category_unknown", f"{example}: category_id {shown}")
             self._dropped[image_id] += 1
             return None
+        if is_relative(self._box_format):
+            value = _in_pixels(value, image)
         segmentation = self._segmentation(value, image, example)
         box = self._box(value, segmentation, image, example)
         if box is None:
@@ -190,7 +231,8 @@ class AnnotationReader:
         self, value: dict[str, Any], segmentation: Any, image: CheckedImage, example: str
     ) -> tuple[float, float, float, float] | None:
         raw = value.get("bbox")
-        if raw is None or raw == []:
+        given = raw is not None and raw != []
+        if not given:
             if segmentation is None:
                 self._findings.add("box_missing", example)
                 return None
@@ -199,6 +241,8 @@ class AnnotationReader:
         numbers = self._numbers(raw, example)
         if numbers is None:
             return None
+        if given:
+            numbers = self._converted(numbers, image, example)
         x, y, width, height = numbers
         reason = None
         if width < 0 or height < 0:
@@ -222,10 +266,7 @@ class AnnotationReader:
         for item in raw:
             if isinstance(item, str):
                 from_text = True
-                try:
-                    item = float(item)  # noqa: PLW2901
-                except ValueError:
-                    item = None  # noqa: PLW2901
+                item = _as_number(item)  # noqa: PLW2901
             if not rules.is_number(item):
                 self._findings.add("box_malformed", f"{example}: {short(raw)}")
                 return None
@@ -236,6 +277,17 @@ class AnnotationReader:
         if from_text:
             self._findings.add("box_from_text", f"{example}: {short(raw)}")
         x, y, width, height = numbers
+        return x, y, width, height
+
+    def _converted(
+        self, numbers: tuple[float, float, float, float], image: CheckedImage, example: str
+    ) -> tuple[float, float, float, float]:
+        """Return a box of the format of the source as x, y, width, height in pixels."""
+        if self._box_format == "xywh":
+            return numbers
+        converted = to_xywh(np.array([numbers]), np.array([[image.width, image.height]], float), self._box_format)
+        x, y, width, height = converted[0].tolist()
+        self._findings.add("box_converted", f"{example}: {list(numbers)} is now {[x, y, width, height]}")
         return x, y, width, height
 
     def _fits_image(self, box: tuple[float, float, float, float], image: CheckedImage, example: str) -> bool:
@@ -267,6 +319,12 @@ class AnnotationReader:
     ) -> float:
         box_area = box[2] * box[3]
         raw = value.get("area")
+        if self._box_format != "xywh" and rules.is_number(raw):
+            # It may be computed from the same numbers.
+            relative = is_relative(self._box_format)
+            if relative or rules.area_contradicts_box(raw, box[2], box[3], segmentation is None):
+                self._findings.add("area_invalid", f"{example}: {short(raw)}")
+                return box_area if segmentation is None else mask_area(segmentation, image.height, image.width)
         # The bound also keeps integers too long for a float out.
         if not rules.is_number(raw) or not rules.is_area(raw):
             if raw is None:
@@ -277,6 +335,32 @@ class AnnotationReader:
         if rules.area_contradicts_box(raw, box[2], box[3], segmentation is None):
             self._findings.add("area_disagrees", f"{example}: {raw}, the box has {box_area:.6g}")
         return float(raw)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _as_number(value: Any) -> Any:
+    """Return the number that a text stands for, None if it is none; values of other types stay as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _in_pixels(value: dict[str, Any], image: CheckedImage) -> dict[str, Any]:
+    """Return an annotation with its polygons in pixels, if all of their numbers are relative to the image."""
+    polygons = value.get("segmentation")
+    if not isinstance(polygons, list) or not polygons or not all(isinstance(polygon, list) for polygon in polygons):
+        return value
+    if not all(rules.is_number(number) and 0 <= number <= 1 for polygon in polygons for number in polygon):
+        return value
+    sides = (image.width, image.height)
+    scaled = [[number * sides[axis % 2] for axis, number in enumerate(polygon)] for polygon in polygons]
+    return {**value, "segmentation": scaled}
 
 
 def _example(position: int, value: Any) -> str:

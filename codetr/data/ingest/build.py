@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from codetr.data.config import MAX_PIXELS
 from codetr.data.dataset.classes import write_classes
 from codetr.data.dataset.image_settings import ImageSettings, write_image_settings
 from codetr.data.dataset.split import LOCATIONS
+from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
-from codetr.data.ingest.annotations import AnnotationReader
+from codetr.data.ingest.annotations import BOX_FORMAT_FINDINGS, AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.draw_splits import draw_splits
@@ -29,7 +31,7 @@ from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
 from codetr.data.storage.image_store import ImageRoot, open_storage
 from codetr.data.validation.findings import Findings, Recorder
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 
 logger = logging.getLogger(__name__)
 
@@ -157,14 +159,17 @@ def _read_source(
         raw_source = read(files, split, findings, workers=threads)
         entry.value = raw_source.file
     raw = raw_source.file
-    categories = read_categories(raw.categories, findings, where)
-    frequencies = read_frequencies(raw.categories, categories, findings)
-    ids = ImageIds([value.get("id") for value in raw.images if isinstance(value, dict)])
-    entries = read_image_entries(raw, ids, findings, where)
+    category_ids = _listed_ids(raw.categories)
+    categories = read_categories(raw.categories, category_ids, findings, where)
+    frequencies = read_frequencies(raw.categories, categories, category_ids, findings)
+    ids = _listed_ids(raw.images)
+    entries = read_image_entries(raw, ids, category_ids, findings, where)
+    storage = open_storage(raw_source.images, files.links, search=files.images is not None)
     images = check_images(
         entries,
-        ImageChecker(open_storage(raw_source.images), image_settings.range_16bit, max_pixels),
-        raw.annotations,
+        ImageChecker(storage, image_settings.range_16bit, max_pixels),
+        # Boxes of another format do not show where they end.
+        raw.annotations if files.box_format == "xywh" else RawAnnotations([]),
         ids,
         findings,
         workers=threads,
@@ -177,18 +182,23 @@ def _read_source(
         examples = [
             example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
         ]
-        hint = f"Is {raw_source.images} the right folder? Fix the images, or raise max_lost_images."
+        hint = (
+            f"Is {raw_source.images} the right folder? Name it with --images (`images` in params.yaml). Or fix the "
+            "images, or raise max_lost_images."
+        )
         problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
         raise UserError(problem, where=where, hint=hint)
     listed = {entry.image_id for entry in entries}
-    reader = AnnotationReader({image.image_id: image for image in images}, listed, ids, categories, findings)
+    reader = AnnotationReader(
+        {image.image_id: image for image in images}, listed, ids, category_ids, categories, findings, files.box_format
+    )
     objects = reader.read(raw.annotations)
     return CheckedSource(
         images=images,
         objects=objects,
         categories=categories,
         frequencies=frequencies,
-        has_category_ids=raw_source.has_category_ids,
+        has_category_ids=raw_source.has_category_ids and not category_ids.any_numbered,
         has_record_ids=raw_source.has_record_ids,
         findings=findings,
         listed_images=listed_images,
@@ -203,11 +213,20 @@ def _read_source(
     )
 
 
+def _listed_ids(entries: Sequence[Any]) -> ListedIds:
+    return ListedIds([value.get("id") for value in entries if isinstance(value, dict)])
+
+
 def draw_missing_splits(
     splits: dict[str, CheckedSplit], shares: Mapping[str, float], config: PrepareConfig
 ) -> dict[str, CheckedSplit]:
-    """Draw val or test, or both, from train. Findings and lost records, which concern the files, stay with train."""
+    """Draw val or test, or both, from train. Findings and lost records, which concern the files, stay with train.
+
+    Raises:
+        UserError: train has nothing to train on, or fewer images than splits.
+    """
     whole = splits["train"]
+    require_usable("train", whole)
     trainable = whole.objects.take(whole.objects.trainable)
     trainable = trainable.take(np.argsort(trainable.image_ids, kind="stable"))
     image_ids, starts = np.unique(trainable.image_ids, return_index=True)
@@ -235,12 +254,14 @@ def draw_missing_splits(
         listed_annotations=whole.listed_annotations - len(whole.objects) + len(train.objects),
         inputs=whole.inputs,
     )
+    for name in shares:
+        logger.info("drew %s from train: %d of %d images", name, len(divided[name].images), len(whole.images))
     together = {**splits, **divided}
     return {name: together[name] for name in ("train", "val", "test") if name in together}
 
 
 def require_usable(name: str, split: CheckedSplit) -> None:
-    """Raise `UserError` unless the split has an annotation to train on."""
+    """Raise `UserError` unless the split has an annotation to train on; the hint names boxes of another format."""
     if split.objects.trainable.any():
         return
     if not split.listed_annotations:
@@ -250,7 +271,8 @@ def require_usable(name: str, split: CheckedSplit) -> None:
         f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, "
         f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
     )
-    raise UserError(problem, where=split.where)
+    otherwise = [found.kind.advice for found in split.findings.all() if found.name in BOX_FORMAT_FINDINGS.values()]
+    raise UserError(problem, where=split.where, hint=otherwise[0] if otherwise else None)
 
 
 def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:

@@ -1,32 +1,31 @@
-"""Read the categories of an annotation file: unique names by id, and frequency groups of LVIS."""
+"""Read the categories of an annotation file: names by id, and frequency groups of LVIS."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.data.lvis import FREQUENCIES, Frequency
 from codetr.data.validation.findings import Findings, short
-from codetr.data.validation.ids import as_integer
+from codetr.data.validation.ids import ListedIds
 
 
-def read_categories(values: list[Any], findings: Findings, where: str) -> dict[int, str]:
-    """Return category names by id, in ascending order of ids. Names are made unique.
+def read_categories(values: list[Any], ids: ListedIds, findings: Findings, where: str) -> dict[int, str]:
+    """Return category names by id, in ascending order of ids; several may have one name.
 
     Raises:
         UserError: one id with two names, or no usable category.
     """
     names: dict[int, str] = {}
     for position, value in enumerate(values):
-        identifier = as_integer(value.get("id")) if isinstance(value, dict) else None
+        identifier = ids.resolve(value.get("id")) if isinstance(value, dict) else None
         with findings.of_entry("categories", position) as entry:
             if identifier is None:
                 findings.add("category_malformed", f"categories[{position}]: {short(value)}")
                 continue
             corrected: dict[str, Any] = {"id": identifier}
-            if not isinstance(value["id"], int):
-                findings.add("category_id_converted", f"categories[{position}]: {value['id']!r}")
+            ids.report(value["id"], findings, f"categories[{position}]", "category")
             name = value.get("name")
             if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
                 corrected["name"] = name = f"category {identifier}"
@@ -41,15 +40,22 @@ def read_categories(values: list[Any], findings: Findings, where: str) -> dict[i
                 raise UserError(problem, where=where, hint="Give every category a unique id.")
             names[identifier] = name
     if not names:
-        raise UserError("has no usable category", where=where, hint="Every category needs an integer id and a name.")
-    return _unique(dict(sorted(names.items())), findings)
+        raise UserError("has no usable category", where=where, hint="Every category needs an id and a name.")
+    return dict(sorted(names.items()))
 
 
-def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
+def unique_names(names: Mapping[int, str], used: Set[int], findings: Findings) -> dict[int, str]:
+    """Return category names by id, each of them once; of several categories with one name, one with objects keeps it.
+
+    Args:
+        names: by id.
+        used: ids of categories that have objects. Tools add an empty category for a group of classes.
+        findings: receives what was renamed.
+    """
     taken: set[str] = set()
     unique = {}
-    for identifier, name in names.items():
-        chosen = name
+    for identifier in sorted(names, key=lambda identifier: (identifier not in used, identifier)):
+        name = chosen = names[identifier]
         while chosen in taken:
             chosen = f"{chosen} ({identifier})"
         if chosen != name:
@@ -58,14 +64,16 @@ def _unique(names: dict[int, str], findings: Findings) -> dict[int, str]:
                 entry.value = {"name": chosen}
         taken.add(chosen)
         unique[identifier] = chosen
-    return unique
+    return dict(sorted(unique.items()))
 
 
-def read_frequencies(values: list[Any], categories: Mapping[int, str], findings: Findings) -> dict[int, Frequency]:
+def read_frequencies(
+    values: list[Any], categories: Mapping[int, str], ids: ListedIds, findings: Findings
+) -> dict[int, Frequency]:
     """Return the frequencies of categories by id, where the file has them; of a repeated category the first counts."""
     frequencies: dict[int, Frequency] = {}
     for position, value in enumerate(values):
-        identifier = as_integer(value.get("id")) if isinstance(value, dict) else None
+        identifier = ids.resolve(value.get("id")) if isinstance(value, dict) else None
         if identifier is None or identifier not in categories or identifier in frequencies:
             continue
         group, count = value.get("frequency"), value.get("image_count")

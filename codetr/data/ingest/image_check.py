@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from codetr.data.storage.paths import NoFileError, UnsafePathError
 from codetr.data.storage.s3 import StorageError
 from codetr.data.storage.tar import AmbiguousNameError, Member
 from codetr.data.validation.findings import Findings
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 
 _PIXELS_AT_A_TIME = 1 << 28
 """Pixels that all threads together have in memory: about 2 GiB, unless an image alone takes more."""
@@ -195,7 +195,7 @@ def check_images(
     entries: list[ImageEntry],
     checker: ImageChecker,
     annotations: RawAnnotations,
-    ids: ImageIds,
+    ids: ListedIds,
     findings: Findings,
     *,
     workers: int,
@@ -226,6 +226,7 @@ def check_images(
         checks = list(pool.map(_rechecked(checker, decisions), entries, checks))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt must not wait for the whole dataset
+    _drop_doubtful(entries, checks)
     for listed, check in zip(entries, checks, strict=True):
         with findings.of_entry("image files", listed.image_id) as entry:
             for name, example in check.findings:
@@ -236,7 +237,7 @@ def check_images(
     return images
 
 
-def _orientations(checks: Iterable[ImageCheck], annotations: RawAnnotations, ids: ImageIds) -> dict[int, bool]:
+def _orientations(checks: Iterable[ImageCheck], annotations: RawAnnotations, ids: ListedIds) -> dict[int, bool]:
     """Return whether an image is annotated upright, by image id, where its boxes or those of other images show it."""
     turned = {
         check.image.image_id: (check.image, check.header)
@@ -256,6 +257,16 @@ def _orientations(checks: Iterable[ImageCheck], annotations: RawAnnotations, ids
         if decisions[image_id] is None and not image.upright:
             decisions[image_id] = common
     return {image_id: upright for image_id, upright in decisions.items() if upright is not None}
+
+
+def _drop_doubtful(entries: list[ImageEntry], checks: list[ImageCheck]) -> None:
+    """Drop images that were found by a similar name only, if another image has the same file."""
+    used = Counter(check.image.path for check in checks if check.image is not None)
+    for entry, check in zip(entries, checks, strict=True):
+        similar = any(name == "image_name_similar" for name, _ in check.findings)
+        if similar and check.image is not None and used[check.image.path] > 1:
+            example = f"image {entry.image_id} '{entry.names[0]}'; '{check.image.path}' belongs to another image"
+            check.image, check.findings = None, [("image_missing", example)]
 
 
 def _rechecked(checker: ImageChecker, decisions: Mapping[int, bool]) -> Callable[[ImageEntry, ImageCheck], ImageCheck]:
@@ -299,7 +310,23 @@ def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, exam
         if entry.named_by_url or found.path != name:
             check.corrected["file_name"] = found.path
         return found
-    check.findings.append(("image_missing", f"{example} '{entry.names[0]}'"))
+    return _read_similar(entry, storage, check, example)
+
+
+def _read_similar(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, example: str) -> ImageFile | None:
+    """Return the only file with a similar name, or None with the reason added to the findings of `check`."""
+    similar = next(filter(None, map(storage.find_similar, entry.names)), [])
+    if len(similar) == 1:
+        try:
+            found = storage.read(similar[0])
+        except (UnsafePathError, NoFileError, UserError, OSError):
+            similar = []
+        else:
+            check.findings.append(("image_name_similar", f"{example}: '{entry.names[0]}' may be '{found.path}'"))
+            check.corrected["file_name"] = found.path
+            return found
+    several = f"; it may be any of {len(similar)} files, e.g. '{similar[0]}'" if similar else ""
+    check.findings.append(("image_missing", f"{example} '{entry.names[0]}'{several}"))
     return None
 
 

@@ -13,7 +13,7 @@ from codetr.core.gc_pause import paused_gc
 from codetr.data.formats.coco import CocoFile
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Verified, listed_categories
 from codetr.data.validation.findings import Findings, short
-from codetr.data.validation.ids import ImageIds, as_integer
+from codetr.data.validation.ids import ListedIds, as_integer
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,16 @@ class ImageEntry:
 
 
 @paused_gc()
-def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where: str) -> list[ImageEntry]:
+def read_image_entries(
+    file: CocoFile, ids: ListedIds, category_ids: ListedIds, findings: Findings, where: str
+) -> list[ImageEntry]:
     """Return the images of a file, in its order.
 
     Raises:
         UserError: two different files have one id, so that annotations cannot be assigned.
     """
     entries: dict[int, ImageEntry] = {}
-    known = {as_integer(value.get("id")) for value in file.categories if isinstance(value, dict)}
+    known = {category_ids.resolve(value.get("id")) for value in file.categories if isinstance(value, dict)}
     for position, value in enumerate(file.images):
         example = f"images[{position}]"
         identifier = ids.resolve(value.get("id")) if isinstance(value, dict) else None
@@ -61,14 +63,14 @@ def read_image_entries(file: CocoFile, ids: ImageIds, findings: Findings, where:
                 findings.add("image_repeated", f"{example}: {identifier}")
                 continue
             ids.report(value["id"], findings, example)
-            verified, corrected = _verified(value, known, findings, f"{example}: {identifier}")
+            verified, corrected = _verified(value, known, category_ids, findings, f"{example}: {identifier}")
             entry.value = {"id": identifier, **corrected}
             entries[identifier] = ImageEntry(identifier, names, _declared_size(value), named_by_url, verified)
     return list(entries.values())
 
 
 def _verified(
-    value: dict[str, Any], known: Set[int | None], findings: Findings, example: str
+    value: dict[str, Any], known: Set[int | None], category_ids: ListedIds, findings: Findings, example: str
 ) -> tuple[Verified | None, dict[str, list[Any]]]:
     """Return the verified categories of an image, and by field the lists that had unknown ones, without these."""
     if NEGATIVE not in value and NOT_EXHAUSTIVE not in value:
@@ -77,7 +79,7 @@ def _verified(
     lists, corrected = [], {}
     for field in (NEGATIVE, NOT_EXHAUSTIVE):
         raw = listed_categories(value, field)
-        numbers = [as_integer(item) for item in raw]
+        numbers = [category_ids.resolve(item) for item in raw]
         is_known = [number is not None and number in known for number in numbers]
         unknown = [item for item, found in zip(raw, is_known, strict=True) if not found]
         if unknown:

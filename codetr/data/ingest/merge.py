@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.data.annotation_table import AnnotationTable
+from codetr.data.ingest.categories import unique_names
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.lvis import Frequency, Verified
 from codetr.data.storage.image_store import ImageRoot
@@ -51,7 +53,7 @@ class CheckedSource(CheckedSplit):
 
     Attributes:
         categories: names by id.
-        has_category_ids: see `RawSource`.
+        has_category_ids: see `RawSource`; false, too, if some are no integers: those assigned differ between files.
         has_record_ids: see `RawSource`.
         lost: (image id, category id) of annotations that were dropped, see `AnnotationReader`.
     """
@@ -73,6 +75,7 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
     Raises:
         UserError: one id with two names, unless `by_name`.
     """
+    _make_names_unique([source for _, source in sources], by_name=by_name)
     merged: dict[int, str] = {}
     numbers: dict[str, int] = {}
     spelled: dict[str, tuple[CheckedSource, str]] = {}
@@ -80,8 +83,9 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
         changed: dict[int, int] = {}
         for identifier, name in source.categories.items():
             first, other = spelled.setdefault(_normalised_name(name), (source, name))
-            if name not in numbers and first is not source:
-                source.findings.add("category_alike", f"'{name}', and '{other}' in an earlier source")
+            if name not in numbers and other != name:
+                where = "" if first is source else " in an earlier source"
+                source.findings.add("category_alike", f"'{name}', and '{other}'{where}")
             number = identifier
             if by_name and name in numbers:
                 number = numbers[name]
@@ -108,6 +112,15 @@ def unify_categories(sources: Sequence[tuple[str, CheckedSource]], *, by_name: b
             source.objects = replace(source.objects, category_ids=category_ids)
             source.lost = [(image, changed.get(category, category)) for image, category in source.lost]
     return dict(sorted(merged.items()))
+
+
+def _make_names_unique(sources: Sequence[CheckedSource], *, by_name: bool) -> None:
+    """Give every category of a source another name; where ids are common to all sources, all decide who keeps it."""
+    used = [{*np.unique(source.objects.category_ids).tolist(), *(key for _, key in source.lost)} for source in sources]
+    together = set().union(*used)
+    for source, of_source in zip(sources, used, strict=True):
+        names = unique_names(source.categories, of_source if by_name else together, source.findings)
+        source.categories = names
 
 
 def merge_sources(sources: Sequence[CheckedSource]) -> CheckedSplit:
@@ -192,8 +205,8 @@ def _verified_for_all(source: CheckedSource) -> dict[int, Verified | None]:
 
 
 def _normalised_name(name: str) -> str:
-    """Return a class name without case, white space and punctuation."""
-    return "".join(filter(str.isalnum, name.casefold())) or name
+    """Return a class name without case, white space, punctuation and differences between Unicode forms."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold())) or name
 
 
 def _unique(given: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:

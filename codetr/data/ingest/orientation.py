@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from codetr.data.formats.coco_columns import RawAnnotations
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 from codetr.data.validation.rules import is_number, is_within_reach
 
 _TOLERANCE = 0.02
 """Share of a side by which boxes that were drawn carelessly extend beyond the image."""
 
 
-def box_reach(annotations: RawAnnotations, ids: ImageIds, images: Collection[int]) -> dict[int, tuple[float, float]]:
+def box_reach(annotations: RawAnnotations, ids: ListedIds, images: Collection[int]) -> dict[int, tuple[float, float]]:
     """Return how far the boxes of images reach: (largest y, largest x) in pixels, by image id.
 
     Args:

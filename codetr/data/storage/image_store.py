@@ -12,8 +12,10 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
+from codetr.data.storage.similar_names import SimilarNames
 from codetr.data.storage.tar import Member, Shards, is_sharded
 
 MAX_BYTES = 1 << 30
@@ -54,9 +56,17 @@ class ImageStorage(Protocol):
             OSError: it cannot be read.
         """
 
+    def find_similar(self, name: str) -> list[str]:
+        """Return the images that `name` may mean although there is none of that name, see `SimilarNames`."""
 
-def open_storage(root: ImageRoot) -> ImageStorage:
+
+def open_storage(root: ImageRoot, links: LinkTargets = NO_TARGETS, *, search: bool = False) -> ImageStorage:
     """Open the images in `root`.
+
+    Args:
+        root: an image folder, a folder of tar files or a tar file; or a prefix on S3.
+        links: where symbolic links in a folder may lead.
+        search: look for similar names in the whole folder, if it is one of plain files.
 
     Raises:
         UserError: there is no such folder or tar file, or a tar file cannot be read.
@@ -66,29 +76,36 @@ def open_storage(root: ImageRoot) -> ImageStorage:
     if not (root.is_dir() or (root.is_file() and is_sharded(root))):
         raise UserError("no such image folder" if not root.exists() else "is not a folder", where=str(root))
     root = root.resolve()
-    return _TarStorage(root) if is_sharded(root) else _FolderStorage(root)
+    return _TarStorage(root, links) if is_sharded(root) else _FolderStorage(root, links, search=search)
 
 
 class _FolderStorage:
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, links: LinkTargets, *, search: bool) -> None:
+        self._root, self._links = root, links
+        self._similar = SimilarNames(root, links) if search else None
 
     def read(self, name: str) -> ImageFile:
-        path = resolve_file(self._root, name)
+        path = resolve_file(self._root, name, self._links)
         with (self._root / path).open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             _require_file_size(size, path)
             return ImageFile(path, stream.read(size))
 
+    def find_similar(self, name: str) -> list[str]:
+        return [] if self._similar is None else self._similar.find(name)
+
 
 class _TarStorage:
-    def __init__(self, root: Path) -> None:
-        self._shards = Shards(root)
+    def __init__(self, root: Path, links: LinkTargets) -> None:
+        self._shards = Shards(root, links)
 
     def read(self, name: str) -> ImageFile:
         member = self._shards.find(name)
         _require_file_size(member.file_size, member.name)
         return ImageFile(member.name, self._shards.read(member), member)
+
+    def find_similar(self, name: str) -> list[str]:
+        return []
 
 
 class _BucketStorage:
@@ -108,6 +125,9 @@ class _BucketStorage:
             self._cache.put(sha256_bytes(content), content)
             return ImageFile(spelling, content)
         raise NoFileError("no such file")
+
+    def find_similar(self, name: str) -> list[str]:
+        return []
 
 
 def read_cached(address: S3Address, digest: str) -> bytes:

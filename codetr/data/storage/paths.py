@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import quote, unquote, unquote_plus
+
+from codetr.data.storage.links import NO_TARGETS, LinkTargets
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -18,15 +21,16 @@ class NoFileError(ValueError):
     """The name is safe, but there is no such file."""
 
 
-def resolve_file(root: Path, name: str) -> str:
+def resolve_file(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> str:
     """Find the file that an annotation file calls `name`.
 
-    The name as given is tried first, then with backslashes as separators, then in the other Unicode normal forms
-    (macOS stores decomposed names). `..` and symbolic links are followed as long as they stay inside.
+    The name as given is tried first, then the other ones of `spelling_variants`. `..` is followed as long as it stays
+    inside, and symbolic links as long as they stay inside or lead to an allowed place.
 
     Args:
         root: the folder that names are relative to, resolved; usually the image folder.
         name: the name, untrusted.
+        links: where links may lead.
 
     Returns:
         The path relative to `root`, with `/` as separator; not equal to `name` if another spelling was found.
@@ -37,10 +41,19 @@ def resolve_file(root: Path, name: str) -> str:
     """
     require_safe_name(name)
     for spelling in spelling_variants(name):
-        relative = _inside(root, spelling)
+        relative = _inside(root, spelling, links)
         if relative is not None:
             return relative
     raise NoFileError("no such file")
+
+
+def file_exists(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> bool:
+    """Return whether `resolve_file` finds a file that may be read."""
+    try:
+        resolve_file(root, name, links)
+    except (NoFileError, UnsafePathError):
+        return False
+    return True
 
 
 def require_safe_name(name: str) -> None:
@@ -58,20 +71,53 @@ def require_safe_name(name: str) -> None:
 
 
 def spelling_variants(name: str) -> list[str]:
-    """Return a name as given, with `/` for backslashes, and both in the Unicode normal forms NFC and NFD."""
+    """Return a name as given, then other spellings of it, all of them safe if the name is.
+
+    They have `/` for backslashes, percent-encoding decoded (Label Studio writes blanks, colons and accents so) or
+    encoded, and the Unicode normal forms NFC and NFD.
+    """
     names = [name, name.replace("\\", "/")]
-    names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in names[:2]]
+    if _is_encodable(name):
+        decoded = _decoded(name)
+        names += [*decoded, *(candidate.replace("\\", "/") for candidate in decoded)]
+        names += [quote(candidate, safe="/") for candidate in names[:2]]
+    names += [unicodedata.normalize(form, candidate) for form in ("NFC", "NFD") for candidate in tuple(names)]
     return list(dict.fromkeys(names))
 
 
-def _inside(root: Path, name: str) -> str | None:
+def _decoded(name: str) -> list[str]:
+    """Return a name decoded once, twice, and with `+` for blanks, where that gives another safe name."""
+    found = []
+    for decode in (unquote, lambda text, **_: unquote(unquote(text)), unquote_plus):
+        try:
+            decoded = decode(name, errors="strict")
+            require_safe_name(decoded)
+        except (UnicodeDecodeError, UnsafePathError):
+            continue
+        found.append(decoded)
+    return found
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _inside(root: Path, name: str, links: LinkTargets) -> str | None:
+    upwards = ".." in PurePosixPath(name).parts
     try:
         target = (root / name).resolve()
         if not target.is_relative_to(root):
-            raise UnsafePathError("leads out of the image folder")
+            if upwards:
+                raise UnsafePathError("leads out of the image folder")
+            if not links.allow(root, target):
+                raise UnsafePathError("leads out of the image folder, by a link that --link-targets could allow")
         if not target.is_file():
             return None
     except (OSError, RuntimeError):  # a name or path too long for the file system; a loop of links
         return None
     # A link keeps its name; `..` needs the real path, since links come before it.
-    return target.relative_to(root).as_posix() if ".." in PurePosixPath(name).parts else PurePosixPath(name).as_posix()
+    return target.relative_to(root).as_posix() if upwards else PurePosixPath(name).as_posix()

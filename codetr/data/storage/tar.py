@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.data.images import IMAGE_SUFFIXES
+from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, spelling_variants
 
 SUFFIX = ".tar"
@@ -79,12 +80,13 @@ class Shards:
 
     Args:
         root: a tar file, or a folder with tar files directly in it; resolved.
+        links: where symbolic links to tar files may lead.
 
     Raises:
         UserError: a file is not an uncompressed tar file, damaged, truncated, or a link out of the folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, links: LinkTargets = NO_TARGETS) -> None:
         self._root = root
         self._members: dict[str, Member] = {}
         self._repeated: dict[str, list[Member]] = {}
@@ -95,8 +97,8 @@ class Shards:
             # Checked first: a link to itself cannot be resolved.
             if not file.is_file():
                 raise UserError("is not a regular file", where=str(file))
-            if not file.resolve().is_relative_to(root):
-                raise UserError("leads out of the image folder", where=str(file), hint="Put the tar file itself there.")
+            if not links.allow(root, file.resolve()):
+                raise UserError("leads out of the image folder", where=str(file), hint=LINK_HINT)
             for member in _members(file, "" if file == root else file.name):
                 first = self._members.setdefault(member.name, member)
                 if first is not member:

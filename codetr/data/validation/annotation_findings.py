@@ -6,7 +6,26 @@ from codetr.data.validation.finding_kind import FindingKind
 
 _AREA_ADVICE = "COCO metrics use this area to sort objects into small, medium and large."
 
+
+def _written_as(box_format: str, meaning: str) -> FindingKind:
+    advice = f"If so, convert them: --boxes {box_format}, or `boxes: {box_format}` of the source in params.yaml."
+    return FindingKind("kept", "error", f"nearly all boxes are valid only as {meaning}", "", advice)
+
+
 ANNOTATION_FINDINGS = {
+    "boxes_are_corners": _written_as("xyxy", "two corners (x1, y1, x2, y2) instead of x, y, width, height"),
+    "boxes_are_centres": _written_as("cxcywh", "centre and size instead of x, y, width, height"),
+    "boxes_are_relative": _written_as("relative_xywh", "shares of the image's sides (0 to 1) instead of pixels"),
+    "boxes_are_relative_corners": _written_as(
+        "relative_xyxy", "two corners in shares of the image's sides (0 to 1) instead of x, y, width, height in pixels"
+    ),
+    "boxes_are_relative_centres": _written_as(
+        "relative_cxcywh",
+        "centre and size in shares of the image's sides (0 to 1) instead of x, y, width, height in pixels",
+    ),
+    "box_converted": FindingKind(
+        "repaired", "note", "converted from the format in the settings to x, y, width, height in pixels", "corrected"
+    ),
     "annotation_malformed": FindingKind(
         "dropped", "error", "not a JSON object, or an invalid row of a YOLO label file", "removed"
     ),
@@ -59,6 +78,20 @@ ANNOTATION_FINDINGS = {
     "annotation_ignored": FindingKind("kept", "note", "marked with ignore; evaluated, not trained on"),
     "annotation_difficult": FindingKind(
         "kept", "note", "marked as difficult in VOC; read as a crowd: ignored in evaluation, not trained on"
+    ),
+    "annotation_tracked": FindingKind(
+        "repaired",
+        "warning",
+        "YOLO: row that ends with a confidence and a track id, which are left out",
+        "",
+        "Such rows are predictions of a tracker: check them before they are used as labels.",
+    ),
+    "annotation_triangle": FindingKind(
+        "kept",
+        "warning",
+        "YOLO: row of seven columns, read as a polygon of three points; no polygon has more",
+        "",
+        "Check what the columns are: a class, a box and two other numbers, such as a confidence, have the same form.",
     ),
     "annotation_crowd": FindingKind(
         "kept", "note", "crowd, a region of several objects; ignored in evaluation, not trained on"
@@ -139,7 +172,7 @@ ANNOTATION_FINDINGS = {
     "area_invalid": FindingKind(
         "repaired",
         "warning",
-        "negative or not a finite number; computed from the segmentation, else from the box",
+        "negative, not a finite number, or of a converted box; computed from the segmentation, else from the box",
         "corrected",
     ),
     "area_disagrees": FindingKind(
@@ -162,13 +195,13 @@ ANNOTATION_FINDINGS = {
     "segmentation_part_dropped": FindingKind(
         "repaired",
         "note",
-        "polygon with fewer than three points or an odd number of coordinates; dropped from the segmentation",
+        "polygon that encloses nothing, or with an odd number of coordinates; dropped from the segmentation",
         "corrected",
     ),
     "segmentation_dropped": FindingKind(
         "repaired",
         "warning",
-        "neither polygons nor a run-length code of the size of the image; the box is kept",
+        "no polygon that encloses anything, and no run-length code of the size of the image; the box is kept",
         "corrected",
         "Training with masks needs a segmentation of every object.",
     ),

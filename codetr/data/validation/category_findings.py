@@ -16,8 +16,20 @@ CATEGORY_FINDINGS = {
         "",
         "Check that no labels are missing, and that the paths of the label files follow those of the images.",
     ),
+    "label_file_elsewhere": FindingKind(
+        "repaired",
+        "note",
+        "YOLO: label file beside its image instead of in the folder 'labels', or with another spelling of its suffix",
+    ),
+    "label_file_unused": FindingKind(
+        "dropped",
+        "error",
+        "label file that is not used: no image that is read belongs to it, or the image has another one",
+        "",
+        "Its objects are missing: where their image is used, they count as background. Move or rename the file.",
+    ),
     "category_malformed": FindingKind(
-        "dropped", "error", "not a JSON object, or no usable id", "removed", "Give every category an integer id."
+        "dropped", "error", "not a JSON object, or no usable id", "removed", "Give every category an id."
     ),
     "category_repeated": FindingKind("repaired", "note", "same id and name listed twice; merged", "corrected"),
     "category_renamed": FindingKind(
@@ -30,6 +42,12 @@ CATEGORY_FINDINGS = {
     "category_id_converted": FindingKind(
         "repaired", "note", "id given as text or as a decimal number; converted to an integer", "corrected"
     ),
+    "category_id_numbered": FindingKind(
+        "repaired",
+        "note",
+        "id that is not a number, or the same number as another id; replaced by an unused integer, in annotations too",
+        "corrected",
+    ),
     "category_frequency_invalid": FindingKind(
         "dropped",
         "warning",
@@ -40,9 +58,9 @@ CATEGORY_FINDINGS = {
     "category_alike": FindingKind(
         "kept",
         "warning",
-        "name differs from a class of an earlier source only in case, spaces or punctuation; read as another class",
+        "name differs from that of another class only in case, spaces or punctuation; read as another class",
         "",
-        "Use the same spelling in all sources, or one class is learned as two.",
+        "Use the same spelling everywhere, or one class is learned as two.",
     ),
     "category_id_renumbered": FindingKind(
         "repaired", "note", "id differs from that in an earlier source; the earlier one is used"

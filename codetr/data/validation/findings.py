@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,7 @@ class ReadEntry:
 
     Attributes:
         part: what it is an entry of: "file" (the file itself), "categories", "category names", "frequencies", "images",
-            "image files" or "annotations".
+            "image files", "annotations", or "boxes" (all of them together).
         key: position in the file's list; of category names and image files the id of the category or image.
         findings: kinds of finding, in the order in which they were found.
         value: what it was read as: the corrected fields, None for one that has to be left out; of an annotation the
@@ -79,7 +79,7 @@ class Findings:
         self._recorder = recorder
         self._entry: ReadEntry | None = None
         self._by_name: dict[str, Finding] = {}
-        self.source_lines: Mapping[str, Sequence[str]] = {}
+        self.source_lines: dict[str, Sequence[str]] = {}
 
     def add(self, name: str, example: str) -> None:
         """Count a finding. The first examples are kept, shortened and with control characters escaped."""

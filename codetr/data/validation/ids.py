@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import defaultdict
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.data.validation.findings import Findings
+from codetr.data.validation.findings import Findings, short
 
 LARGEST = (1 << 62) - 1
 """Largest id accepted; leaves room for the ids that are assigned to records without one."""
@@ -45,31 +46,60 @@ def make_unique(given: NDArray[np.int64], unusable: NDArray[np.bool_] | bool = F
     return ids
 
 
-class ImageIds:
-    """Resolve the image ids of one file: integers are kept, text that is not a number is mapped to unused integers.
+class ListedIds:
+    """Resolve the ids of one list of a file, of its images or its categories.
+
+    Integers of at most 62 bits are kept, and text that is such a number is converted. Other text, larger integers, and
+    text that is the same number as another id ("01" and "1") are mapped to unused integers.
 
     Args:
-        values: the id of every image entry, of any type.
+        values: the id of every entry, of any type.
     """
 
     def __init__(self, values: list[Any]) -> None:
-        integers = {integer for value in values if (integer := as_integer(value)) is not None}
-        free = max(integers, default=0) + 1
-        self._numbered: dict[str, int] = {}
+        integers: dict[int, list[Any]] = defaultdict(list)
+        others = []
         for value in values:
-            if isinstance(value, str) and value and as_integer(value) is None and value not in self._numbered:
-                self._numbered[value] = free + len(self._numbered)
+            integer = as_integer(value)
+            if integer is not None:
+                integers[integer].append(value)
+            elif (key := _key(value)) is not None:
+                others.append(key)
+        for integer, same in integers.items():
+            texts = {text for text in same if isinstance(text, str)}
+            different = {text.strip() for text in texts} | {
+                str(integer) for value in same if not isinstance(value, str)
+            }
+            if len(different) > 1:
+                others += sorted(text for text in texts if text.strip() != str(integer))
+        free = max(integers, default=0) + 1
+        self._numbered = {key: free + number for number, key in enumerate(dict.fromkeys(others))}
+
+    @property
+    def any_numbered(self) -> bool:
+        """Whether some ids are numbers of this file only, so that those of another file may differ."""
+        return bool(self._numbered)
 
     def resolve(self, value: Any) -> int | None:
         """Return the integer for an id in any list of the file; None if it is not an id."""
-        integer = as_integer(value)
-        if integer is None and isinstance(value, str):
-            return self._numbered.get(value)
-        return integer
+        key = _key(value)
+        if key in self._numbered:
+            return self._numbered[key]
+        return as_integer(value)
 
-    def report(self, value: Any, findings: Findings, example: str) -> None:
-        """Add a finding if the id of an image was changed."""
-        if isinstance(value, str) and value in self._numbered:
-            findings.add("image_id_numbered", f"{example}: {value!r} is now {self._numbered[value]}")
+    def report(
+        self, value: Any, findings: Findings, example: str, kind: Literal["image", "category"] = "image"
+    ) -> None:
+        """Add a finding if the id of an entry was changed."""
+        key = _key(value)
+        if key in self._numbered:
+            findings.add(f"{kind}_id_numbered", f"{example}: {short(value)} is now {self._numbered[key]}")
         elif not isinstance(value, int):
-            findings.add("image_id_converted", f"{example}: {value!r}")
+            findings.add(f"{kind}_id_converted", f"{example}: {value!r}")
+
+
+def _key(value: Any) -> str | None:
+    """Return an id as text if it can stand for an entry; None if it cannot."""
+    if isinstance(value, str):
+        return value or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

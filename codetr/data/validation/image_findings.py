@@ -12,7 +12,10 @@ IMAGE_FINDINGS = {
         "repaired", "note", "id given as text or as a decimal number; converted to an integer", "corrected"
     ),
     "image_id_numbered": FindingKind(
-        "repaired", "note", "id that is not a number; replaced by an unused integer, in annotations too", "corrected"
+        "repaired",
+        "note",
+        "id that is not a number, or the same number as another id; replaced by an unused integer, in annotations too",
+        "corrected",
     ),
     "image_id_renumbered": FindingKind(
         "repaired", "note", "id used by an image of an earlier source; replaced by an unused one"
@@ -23,14 +26,24 @@ IMAGE_FINDINGS = {
     ),
     "image_name_from_url": FindingKind("repaired", "note", "no file_name; taken from the end of coco_url", "corrected"),
     "image_name_adapted": FindingKind(
-        "repaired", "note", "found under another spelling of its path: slashes, `..`, or Unicode form", "corrected"
+        "repaired",
+        "note",
+        "found under another spelling of its path: slashes, `..`, percent-encoding or Unicode form",
+        "corrected",
+    ),
+    "image_name_similar": FindingKind(
+        "repaired",
+        "warning",
+        "no file of this name; the only one with other folders, another suffix, other case or a prefix is used",
+        "corrected",
+        "Check that they are the same images, or correct the names.",
     ),
     "image_unsafe_path": FindingKind(
         "dropped",
         "error",
         "absolute path, URL, control characters, or a path that leaves the image folder",
         "removed",
-        "Use paths relative to the image folder, and inside it.",
+        "Use paths relative to the image folder, and inside it. --link-targets allows links to other folders.",
     ),
     "image_missing": FindingKind(
         "dropped",
@@ -38,6 +51,13 @@ IMAGE_FINDINGS = {
         "no such file in the image folder",
         "removed",
         "Check that this is the right image folder and that the download is complete.",
+    ),
+    "image_passed_over": FindingKind(
+        "dropped",
+        "warning",
+        "readable image that is not used: its name has no suffix of an image, or it has no XML file (VOC)",
+        "",
+        "Rename it if it belongs to the dataset. A VOC image without objects needs an XML file without objects.",
     ),
     "image_ambiguous": FindingKind(
         "dropped",

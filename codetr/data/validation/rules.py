@@ -6,12 +6,19 @@ the height of the image. Results are booleans, or arrays of them.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_COORDINATE = 1e6
 """Pixels; a larger coordinate is an error, and would make native code allocate memory accordingly."""
+
+
+NEARLY_NOTHING = 1e-9
+"""Twice the area of a polygon without inside, as a share of its squared extent: rounding errors only."""
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -44,6 +51,33 @@ def is_tiny(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: Any) ->
 def is_degenerate_polygon(coordinates: Any) -> Any:
     """Return whether a number of polygon coordinates means fewer than three points, or is odd."""
     return (coordinates < 6) | (coordinates % 2 != 0)
+
+
+def encloses_nothing(polygon: Sequence[float]) -> bool:
+    """Return whether a polygon has no inside: all of its points are on a line, or every edge is gone there and back.
+
+    Args:
+        polygon: x0, y0, x1, y1, ... in pixels.
+    """
+    points = np.asarray(polygon, np.float64).reshape(-1, 2)
+    if abs(_doubled_area(points)) > NEARLY_NOTHING * _squared_extent(points):
+        return False
+    offsets = points - points[0]
+    farthest = offsets[np.argmax((offsets**2).sum(axis=1))]
+    across = offsets[:, 0] * farthest[1] - offsets[:, 1] * farthest[0]
+    if (np.abs(across) <= NEARLY_NOTHING * _squared_extent(points)).all():
+        return True
+    edges = Counter(zip(map(tuple, points.tolist()), map(tuple, np.roll(points, -1, axis=0).tolist()), strict=True))
+    return all(edges[second, first] == count for (first, second), count in edges.items() if first != second)
+
+
+def _doubled_area(points: NDArray[np.float64]) -> float:
+    x, y = (points - points[0]).T
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+
+
+def _squared_extent(points: NDArray[np.float64]) -> float:
+    return float(((points.max(axis=0) - points.min(axis=0)) ** 2).sum())
 
 
 def is_area(area: Any) -> Any:

@@ -10,45 +10,54 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from codetr.core.errors import UserError, listed
-from codetr.core.files import atomic_file, read_json
+from codetr.core.files import atomic_file
+from codetr.data.formats.coco import read_coco_json
 from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
+from codetr.data.validation.ids import ListedIds
 from codetr.evaluation.tables.ground_truth import GroundTruth, is_federated
 from codetr.evaluation.tables.predictions import PredictionTable
 
 ROWS = 1 << 14
 """Results that are written together."""
 
+_ORIGINAL = "original_id"
 _SHOWN = 5
 _MAX_COORDINATE = 1e100
 """The area of a box beyond it may be infinite, and its IoU not a number."""
 
 
 def read_ground_truth(path: Path) -> dict[str, Any]:
-    """Read a COCO annotation file as ground truth.
+    """Read a COCO annotation file as ground truth, in every encoding and with every form of ids that `prepare` reads.
 
-    Unlike `codetr prepare`, which repairs, drops and reports entries, this refuses a file with invalid entries.
+    Unlike `codetr prepare`, which repairs, drops and reports entries, this refuses a file with invalid entries. Ids
+    that are no integers become the integers that `prepare` assigns; such an entry keeps its id as `original_id`.
 
     Raises:
         UserError: the file is not an object with images, annotations and categories, or entries lack fields that the
             metrics need. Lists the first of them.
     """
-    values = read_json(path)
+    values = read_coco_json(path)
     lists = ("images", "annotations", "categories")
     if not isinstance(values, dict) or not all(isinstance(values.get(name), list) for name in lists):
         hint = "A COCO annotation file is an object with the lists images, annotations and categories."
         raise UserError("is not a COCO annotation file", where=str(path), hint=hint)
+    image_ids, category_ids = _ids(values["images"]), _ids(values["categories"])
     problems = []
-    for name in lists:
+    for name, ids in (("images", image_ids), ("categories", category_ids)):
         for number, entry in enumerate(values[name]):
-            if not isinstance(entry, dict) or not _is_id(entry.get("id", 0 if name == "annotations" else None)):
-                problems.append(f"{name}[{number}]: is not an object with an integer id")
+            if not isinstance(entry, dict) or ids.resolve(entry.get("id")) is None:
+                problems.append(f"{name}[{number}]: is not an object with an id")
             elif name == "categories" and not isinstance(entry.get("name"), str):
                 problems.append(f"{name}[{number}].name: is missing")
-            elif name == "annotations":
-                problems.extend(f"{name}[{number}].{problem}" for problem in _object_problems(entry))
             elif name == "images":
-                problems.extend(f"{name}[{number}].{problem}" for problem in _verified_problems(entry))
+                problems.extend(f"{name}[{number}].{problem}" for problem in _verified_problems(entry, category_ids))
+    for number, entry in enumerate(values["annotations"]):
+        if not isinstance(entry, dict):
+            problems.append(f"annotations[{number}]: is not an object")
+        else:
+            found = _object_problems(entry, image_ids, category_ids)
+            problems.extend(f"annotations[{number}].{problem}" for problem in found)
     if not problems and is_federated(values):
         problems = [
             f"categories[{number}].frequency: {_shown(entry['frequency'])} is not r, c or f"
@@ -57,15 +66,43 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
         ]
     if problems:
         raise UserError(listed(problems, _SHOWN, "; "), where=str(path))
-    return values
+    return {
+        **values,
+        "images": [_with_integers(entry, {"id": image_ids}, category_ids) for entry in values["images"]],
+        "categories": [_with_integers(entry, {"id": category_ids}, category_ids) for entry in values["categories"]],
+        "annotations": [
+            _with_integers(entry, {"image_id": image_ids, "category_id": category_ids}, category_ids)
+            for entry in values["annotations"]
+        ],
+    }
 
 
-def _object_problems(annotation: dict[str, Any]) -> list[str]:
+def _ids(entries: list[Any]) -> ListedIds:
+    """Return the ids of a list, as they are in the file."""
+    return ListedIds([entry.get(_ORIGINAL, entry.get("id")) for entry in entries if isinstance(entry, dict)])
+
+
+def _with_integers(entry: dict[str, Any], fields: dict[str, ListedIds], category_ids: ListedIds) -> dict[str, Any]:
+    """Return an entry with integers as ids: the same entry if it has them."""
+    changed: dict[str, Any] = {}
+    for field, ids in fields.items():
+        raw = entry[field]
+        if type(raw) is not int or ids.resolve(raw) != raw:
+            changed[field] = ids.resolve(raw)
+            if field == "id":
+                changed[_ORIGINAL] = raw
+    for field in (NEGATIVE, NOT_EXHAUSTIVE):
+        if any(type(item) is not int for item in entry.get(field) or ()):
+            changed[field] = [category_ids.resolve(item) for item in entry[field]]
+    return {**entry, **changed} if changed else entry
+
+
+def _object_problems(annotation: dict[str, Any], image_ids: ListedIds, category_ids: ListedIds) -> list[str]:
     """Return the problems of an annotation as `field: problem` texts."""
     problems = [
-        f"{field}: {_shown(annotation.get(field))} is not an integer"
-        for field in ("image_id", "category_id")
-        if not _is_id(annotation.get(field))
+        f"{field}: {_shown(annotation.get(field))} is not an integer, nor an id that the file lists"
+        for field, ids in (("image_id", image_ids), ("category_id", category_ids))
+        if ids.resolve(annotation.get(field)) is None
     ]
     box = annotation.get("bbox")
     if not _is_box(box):
@@ -77,20 +114,23 @@ def _object_problems(annotation: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _verified_problems(image: dict[str, Any]) -> list[str]:
+def _verified_problems(image: dict[str, Any], category_ids: ListedIds) -> list[str]:
     """Return the problems of LVIS's lists of an image as `field: problem` texts."""
     return [
-        f"{field}: {_shown(image[field])} is not a list of integers"
+        f"{field}: {_shown(image[field])} is not a list of ids"
         for field in (NEGATIVE, NOT_EXHAUSTIVE)
-        if field in image and not (isinstance(image[field], list) and all(map(_is_id, image[field])))
+        if field in image
+        and not (
+            isinstance(image[field], list) and all(category_ids.resolve(item) is not None for item in image[field])
+        )
     ]
 
 
 def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
     """Read a COCO result file that belongs to a ground truth.
 
-    Ids written as whole floats (`1.0`) become integers; everything else stays as it is. An empty list is valid: a
-    detector that detected nothing.
+    Ids become the integers of the ground truth, see `read_ground_truth`; everything else stays as it is. An empty list
+    is valid: a detector that detected nothing.
 
     Args:
         path: JSON list of `{image_id, category_id, bbox [x, y, w, h] pixels, score in [0, 1]}`, with a mask as
@@ -103,7 +143,7 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
             or have negative sizes, masks of another form, or scores that are not numbers in [0, 1]. Lists the first
             of them.
     """
-    values = read_json(path)
+    values = read_coco_json(path)
     if not isinstance(values, list):
         problem = f"holds a {type(values).__name__}, expected a list"
         hint = "A COCO result file is a list of objects with image_id, category_id, bbox and score."
@@ -113,17 +153,23 @@ def read_predictions(path: Path, ground_truth: dict[str, Any]) -> list[dict[str,
         elif isinstance(values, dict) and "annotations" in values:
             problem = "is an annotation file, expected a list of results"
         raise UserError(problem, where=str(path), hint=hint)
-    image_ids = {entry["id"] for entry in ground_truth["images"]}
-    category_ids = {entry["id"] for entry in ground_truth["categories"]}
+    known = {
+        "image_id": (_ids(ground_truth["images"]), {entry["id"] for entry in ground_truth["images"]}, "images"),
+        "category_id": (
+            _ids(ground_truth["categories"]),
+            {entry["id"] for entry in ground_truth["categories"]},
+            "categories",
+        ),
+    }
     predictions, problems = [], []
     for number, value in enumerate(values):
         if not isinstance(value, dict):
             problems.append(f"[{number}]: is a {type(value).__name__}, expected an object")
             continue
-        entry_problems = _problems(value, image_ids, category_ids)
+        entry_problems = _problems(value, known)
         problems.extend(f"[{number}].{problem}" for problem in entry_problems)
         if not entry_problems:
-            ids = {"image_id": int(value["image_id"]), "category_id": int(value["category_id"])}
+            ids = {field: of_list.resolve(value[field]) for field, (of_list, _, _) in known.items()}
             predictions.append({**value, **ids})
     if predictions and len({"bbox" in entry for entry in predictions}) > 1:
         problems.append("some entries have a bbox and others have none")
@@ -185,7 +231,7 @@ def _mask_problems(name: str, entries: list[dict[str, Any]], sizes: dict[int, tu
             continue
         problem = None
         try:
-            checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]])
+            checked = check_segmentation(entry.get("segmentation"), *sizes[entry["image_id"]], keep_empty=True)
         except BadSegmentationError as error:
             problem = str(error)
         else:
@@ -198,18 +244,18 @@ def _mask_problems(name: str, entries: list[dict[str, Any]], sizes: dict[int, tu
     return problems
 
 
-def _problems(entry: dict[str, Any], image_ids: set[int], category_ids: set[int]) -> list[str]:
-    """Return the problems of one result as `field: problem` texts."""
+def _problems(entry: dict[str, Any], known: dict[str, tuple[ListedIds, set[int], str]]) -> list[str]:
+    """Return the problems of one result as `field: problem` texts.
+
+    Args:
+        entry: the result.
+        known: by field the ids of the file, as integers, and the name of their list.
+    """
     problems = []
-    for field, known, plural in (
-        ("image_id", image_ids, "images"),
-        ("category_id", category_ids, "categories"),
-    ):
+    for field, (ids, integers, plural) in known.items():
         if field not in entry:
             problems.append(f"{field}: is missing")
-        elif not _is_number(entry[field]) or entry[field] != int(entry[field]):
-            problems.append(f"{field}: {_shown(entry[field])} is not an integer")
-        elif int(entry[field]) not in known:
+        elif ids.resolve(entry[field]) not in integers:
             problems.append(f"{field}: {_shown(entry[field])} is not an id of the ground truth's {plural}")
     score = entry.get("score")
     if "score" not in entry:
@@ -256,8 +302,3 @@ def _is_mask(value: object) -> bool:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _is_id(value: Any) -> bool:
-    """Return whether it is an integer of at most 62 bits, so that arithmetic on it does not overflow 64."""
-    return type(value) is int and abs(value) < 1 << 62

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from codetr.core.errors import UserError
-from codetr.core.files import read_json
 from codetr.data.dataset.classes import CLASSES, read_classes
+from codetr.data.formats.coco import read_coco_json
+from codetr.data.validation.ids import ListedIds
 from codetr.weights.coco_classes import COCO_NAMES
 
 
@@ -36,21 +37,22 @@ def read_names(path: Path) -> tuple[str, ...]:
     """
     if path.is_dir():
         return tuple(read_classes(path).names)
-    if path.suffix != ".json":
+    if path.suffix.lower() not in (".json", ".gz"):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot be read: {error}", where=str(path)) from None
         return _checked([line.strip() for line in lines if line.strip()], path)
-    content = read_json(path)
+    content = read_coco_json(path)
     categories = content.get("categories", content.get("names")) if isinstance(content, dict) else content
     if isinstance(categories, list) and all(isinstance(entry, dict) for entry in categories):
         # Labels follow ascending ids, as in a prepared dataset.
-        if not all(isinstance(entry.get("id"), int) for entry in categories):
-            raise UserError(
-                "categories: an entry has no integer id", where=str(path), hint="Give every category an id."
-            )
-        categories = [entry.get("name") for entry in sorted(categories, key=lambda entry: entry["id"])]
+        ids = ListedIds([entry.get("id") for entry in categories])
+        by_id = {ids.resolve(entry.get("id")): entry.get("name") for entry in categories}
+        if None in by_id or len(by_id) < len(categories):
+            hint = "Give every category another id."
+            raise UserError("categories: an entry has no id, or one that another entry has", where=str(path), hint=hint)
+        categories = [by_id[key] for key in sorted(key for key in by_id if key is not None)]
     return _checked(categories, path)
 
 

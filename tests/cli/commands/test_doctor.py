@@ -264,3 +264,14 @@ def test_what_cannot_be_examined_is_refused(
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_folder_of_xml_files_with_its_images(
+    capsys: pytest.CaptureFixture[str], shapes: Path, tmp_path: Path
+) -> None:
+    """It was taken for a dataset that `prepare` wrote."""
+    content = json.loads((shapes / "val" / ANNOTATIONS).read_text())
+    write_voc(content, shapes / "val" / "images", tmp_path / "voc", "train")
+    code, out, _ = call(capsys, "doctor", tmp_path / "voc" / "Annotations", "--images", tmp_path / "voc" / "JPEGImages")
+    assert code == 0
+    assert "circle" in out

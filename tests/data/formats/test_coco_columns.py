@@ -18,7 +18,7 @@ from codetr.data.formats.coco_columns import CHUNK_BYTES, RawAnnotations
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 from tests.support.data.annotation_rows import rows
 
 IMAGES = {
@@ -38,7 +38,9 @@ def read_text(text: str, chunk_bytes: int = CHUNK_BYTES) -> RawAnnotations:
 
 def outcome(annotations: RawAnnotations) -> tuple[list[CheckedAnnotation], dict[str, tuple[int, list[str]]], Any]:
     findings = Findings()
-    reader = AnnotationReader(IMAGES, {*IMAGES, 9}, ImageIds([*IMAGES, 9, "x"]), CATEGORIES, findings)
+    reader = AnnotationReader(
+        IMAGES, {*IMAGES, 9}, ListedIds([*IMAGES, 9, "x"]), ListedIds([*CATEGORIES]), CATEGORIES, findings
+    )
     objects = rows(reader.read(annotations))
     return objects, {found.name: (found.count, found.examples) for found in findings.all()}, reader.lost
 

@@ -16,7 +16,7 @@ from codetr.data.formats.raw_source import MalformedRow
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.validation.findings import Findings
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 from tests.support.data.annotation_rows import rows
 
 IMAGE = CheckedImage(1, "a.jpg", height=240, width=320, upright=True, digest="sha256:00", file_size=1)
@@ -30,7 +30,7 @@ def read(*values: Any) -> tuple[list[CheckedAnnotation], Findings]:
 
 def read_all(annotations: RawAnnotations) -> tuple[list[CheckedAnnotation], Findings]:
     findings = Findings()
-    reader = AnnotationReader({1: IMAGE}, {1, 9}, ImageIds([1, 9]), {2: "cup"}, findings)
+    reader = AnnotationReader({1: IMAGE}, {1, 9}, ListedIds([1, 9]), ListedIds([2]), {2: "cup"}, findings)
     return rows(reader.read(annotations)), findings
 
 
@@ -161,3 +161,9 @@ def test_any_json_is_survived_and_accounted_for(values: list[Any]) -> None:
         assert entry.box_xywh[2] > 0
         assert entry.box_xywh[3] > 0
         json.dumps([entry.box_xywh, entry.area, entry.segmentation], allow_nan=False)
+
+
+@pytest.mark.parametrize("box", [[0.1, 0.2, 0.3, 0.4], ["0.1", "0.2", "0.3", "0.4"]])
+def test_boxes_of_another_format_are_reported_once(box: list[Any]) -> None:
+    _, findings = read(*({**GOOD, "id": k, "bbox": box} for k in (1, 2, 3)))
+    assert findings.count("boxes_are_relative") == 1

@@ -24,7 +24,7 @@ from codetr.data.ingest.orientation import box_reach, upright_by_boxes
 from codetr.data.ingest.summary import read_report
 from codetr.data.loading.samples import training_sample
 from codetr.data.pixel_limit import PixelBudget, pillow_limit
-from codetr.data.validation.ids import ImageIds
+from codetr.data.validation.ids import ListedIds
 from codetr.steps.prepare import prepare
 
 HEIGHT, WIDTH = 30, 40
@@ -158,8 +158,8 @@ def test_the_reach_of_boxes_does_not_depend_on_how_they_are_written() -> None:
     ]
     rows = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 7, 9], "area": 63, "iscrowd": 0}]
     text = json.dumps(rows).encode()
-    assert box_reach(RawAnnotations(values), ImageIds([1, 2]), {1}) == {1: (6, 30)}
-    assert box_reach(RawAnnotations.of_text(text, 0, len(text), json.loads), ImageIds([1]), {1}) == {1: (9, 7)}
+    assert box_reach(RawAnnotations(values), ListedIds([1, 2]), {1}) == {1: (6, 30)}
+    assert box_reach(RawAnnotations.of_text(text, 0, len(text), json.loads), ListedIds([1]), {1}) == {1: (9, 7)}
 
 
 def write_16_bits(path: Path, highest: int) -> None:

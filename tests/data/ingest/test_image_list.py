@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.coco_columns import RawAnnotations
-from codetr.data.ingest.categories import read_categories, read_frequencies
+from codetr.data.ingest.categories import read_categories, read_frequencies, unique_names
 from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.lvis import Frequency, Verified
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 from codetr.data.validation.findings import Findings
-from codetr.data.validation.ids import ImageIds, as_integer
+from codetr.data.validation.ids import ListedIds, as_integer
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,40 @@ def test_as_integer(value: Any, expected: int | None) -> None:
 
 
 def test_text_ids_get_free_numbers_everywhere_the_same() -> None:
-    ids = ImageIds(["b", 5, "a", "7", "b", None, ""])
+    ids = ListedIds(["b", 5, "a", "7", "b", None, ""])
     assert [ids.resolve(value) for value in ("b", "a", "7", 5, "5", "c", None, "")] == [8, 9, 7, 5, 5, None, None, None]
+
+
+@given(st.lists(st.one_of(st.integers(-3, 12), st.integers(0, 12).map(str), st.integers(0, 12).map("{:03d}".format))))
+def test_different_ids_are_never_one(values: list[Any]) -> None:
+    """A file with the ids "1", "01" and "001" was refused: they became one number."""
+    ids = ListedIds(values)
+    resolved = {str(value): ids.resolve(value) for value in values}
+    assert None not in resolved.values()
+    assert len(set(resolved.values())) == len(resolved)
+    assert all(ids.resolve(value) == value for value in values if isinstance(value, int))
+
+
+def test_ids_beyond_64_bits_are_numbered() -> None:
+    """Hashes as ids, as integers or as text; their images and annotations were dropped."""
+    ids = ListedIds([1 << 70, "a" * 64, str(1 << 80), 3])
+    assert [ids.resolve(value) for value in (1 << 70, str(1 << 70), "a" * 64, 1 << 80, 3)] == [4, 4, 5, 6, 3]
+
+
+def test_leading_zeros_without_a_second_spelling_are_numbers() -> None:
+    ids = ListedIds(["0001", "0002"])
+    assert [ids.resolve(value) for value in ("0001", 1, "2", 2.0)] == [1, 1, 2, 2]
+
+
+def test_the_category_with_objects_keeps_its_name() -> None:
+    """Exports put a group of the same name in front of a class; the class was called "ball (1)" in every prediction."""
+    findings = Findings()
+    assert unique_names({0: "ball", 1: "ball", 2: "cup"}, {1, 2}, findings) == {0: "ball (0)", 1: "ball", 2: "cup"}
+    assert unique_names({0: "ball", 1: "ball"}, {0, 1}, findings) == {0: "ball", 1: "ball (1)"}
+
+
+def category_ids(values: list[Any]) -> ListedIds:
+    return ListedIds([value.get("id") for value in values if isinstance(value, dict)])
 
 
 def test_categories_are_ordered_named_and_unique() -> None:
@@ -64,7 +98,8 @@ def test_categories_are_ordered_named_and_unique() -> None:
         7,
         {"id": 4, "name": "a\nb"},
     ]
-    assert read_categories(values, findings, "file") == {1: "category 1", 3: "cup", 4: "category 4", 90: "cup (90)"}
+    names = read_categories(values, category_ids(values), findings, "file")
+    assert unique_names(names, set(), findings) == {1: "category 1", 3: "cup", 4: "category 4", 90: "cup (90)"}
     assert findings.summary() == (
         "category_malformed 2, category_repeated 1, category_renamed 3, category_id_converted 1"
     )
@@ -72,14 +107,14 @@ def test_categories_are_ordered_named_and_unique() -> None:
 
 def test_no_category_is_usable() -> None:
     with pytest.raises(UserError, match="file: has no usable category"):
-        read_categories([{"id": None}, "person"], Findings(), "file")
+        read_categories([{"id": None}, "person"], ListedIds([None]), Findings(), "file")
 
 
 def entries(*images: Any) -> tuple[list[Any], str]:
     findings = Findings()
     file = CocoFile(list(images), RawAnnotations([]), [])
-    ids = ImageIds([value.get("id") for value in images if isinstance(value, dict)])
-    found = read_image_entries(file, ids, findings, "file")
+    ids = ListedIds([value.get("id") for value in images if isinstance(value, dict)])
+    found = read_image_entries(file, ids, ListedIds([]), findings, "file")
     return [(entry.image_id, entry.names, entry.size) for entry in found], findings.summary()
 
 
@@ -121,7 +156,7 @@ def test_verified_classes() -> None:
         {"id": 4, "file_name": "d"},
     ]
     file = CocoFile(images, RawAnnotations([]), [{"id": 1}, {"id": 2}, {"id": "3"}, None])
-    found = read_image_entries(file, ImageIds([1, 2, 3, 4]), findings, "file")
+    found = read_image_entries(file, ListedIds([1, 2, 3, 4]), category_ids(file.categories), findings, "file")
     assert [entry.verified for entry in found] == [
         Verified(negative=(2, 3), not_exhaustive=(1,)),
         Verified(negative=(), not_exhaustive=()),
@@ -142,7 +177,7 @@ def test_frequencies() -> None:
         {"id": 9, "frequency": "c"},
         None,
     ]
-    found = read_frequencies(values, {1: "a", 2: "b", 3: "c", 4: "d"}, findings)
+    found = read_frequencies(values, {1: "a", 2: "b", 3: "c", 4: "d"}, category_ids(values), findings)
     assert found == {1: Frequency("r", 3), 3: Frequency("c", None)}
     assert findings.summary() == "category_frequency_invalid 1"
 
@@ -154,6 +189,8 @@ def root(tmp_path: Path) -> Path:
     (folder / "sub" / "dir").mkdir(parents=True)
     (folder / "sub" / "dir" / "a.jpg").touch()
     (folder / "b.jpg").touch()
+    (folder / "cam 1:2.jpg").touch()
+    (folder / "100%25%20real.jpg").touch()
     (folder / unicodedata.normalize("NFD", "é.jpg")).touch()
     (tmp_path / "secret.jpg").touch()
     (folder / "inside.jpg").symlink_to("b.jpg")
@@ -173,6 +210,11 @@ def root(tmp_path: Path) -> Path:
         ("sub\\dir\\a.jpg", "sub/dir/a.jpg"),
         ("sub/../b.jpg", "b.jpg"),
         ("inside.jpg", "inside.jpg"),
+        ("cam%201%3A2.jpg", "cam 1:2.jpg"),
+        ("cam%25201%253A2.jpg", "cam 1:2.jpg"),
+        ("cam+1%3A2.jpg", "cam 1:2.jpg"),
+        ("sub%2Fdir%5Ca.jpg", "sub/dir/a.jpg"),
+        ("100% real.jpg", "100%25%20real.jpg"),
         ("é.jpg", unicodedata.normalize("NFD", "é.jpg")),
     ],
 )
@@ -194,6 +236,8 @@ def test_found_inside(root: Path, name: str, expected: str) -> None:
         "b.jpg\x00.png",
         "b\n.jpg",
         "\ud800.jpg",
+        "%2E%2E%2Fsecret.jpg",
+        "outside%2Ejpg",
         "outside.jpg",
         "door/secret.jpg",
     ],
@@ -203,7 +247,22 @@ def test_never_outside(root: Path, name: str) -> None:
         resolve_file(root, name)
 
 
-@pytest.mark.parametrize("name", ["c.jpg", "sub", ".", "", "x" * 5000, "b.jpg/c.jpg", "loop.jpg", "pipe.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "c.jpg",
+        "%2Fetc%2Fpasswd",
+        "b%00.jpg",
+        "%ff.jpg",
+        "sub",
+        ".",
+        "",
+        "x" * 5000,
+        "b.jpg/c.jpg",
+        "loop.jpg",
+        "pipe.jpg",
+    ],
+)
 def test_nothing_there(root: Path, name: str) -> None:
     with pytest.raises(NoFileError):
         resolve_file(root, name)

@@ -169,9 +169,9 @@ def test_the_report_names_the_metrics_it_shows() -> None:
 @pytest.mark.parametrize("field", ["neg_category_ids", "not_exhaustive_category_ids"])
 def test_broken_lists_are_refused(field: str, tmp_path: Path) -> None:
     ground_truth = federated([(1, 1, BOX)])
-    ground_truth["images"][1][field] = ["2"]
+    ground_truth["images"][1][field] = ["x"]
     write_json(tmp_path / "truth.json", ground_truth)
-    with pytest.raises(UserError, match=rf"images\[1\]\.{field}: \['2'\] is not a list of integers"):
+    with pytest.raises(UserError, match=rf"images\[1\]\.{field}: \['x'\] is not a list of ids"):
         read_ground_truth(tmp_path / "truth.json")
 
 

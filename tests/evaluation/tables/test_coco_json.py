@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
+from codetr.data.validation.ids import ListedIds
+from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.tables.coco_json import check_masks, read_ground_truth, read_predictions
 from codetr.inference.predict_files import PredictedFiles
 from tests.support.evaluation.evaluation_sets import truth
@@ -39,7 +43,7 @@ def read(folder: Path, content: object) -> list[dict[str, Any]]:
         ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, r"\[1\]\.segmentation"),
         ({"segmentation": {"size": [10], "counts": "x"}}, r"\[1\]\.segmentation"),
         ({"image_id": 99}, r"\[1\]\.image_id: 99 is not an id of the ground truth's images"),
-        ({"image_id": "1"}, r"\[1\]\.image_id: '1'"),
+        ({"image_id": "x"}, r"\[1\]\.image_id: 'x'"),
         ({"category_id": 55}, r"\[1\]\.category_id: 55 is not an id of the ground truth's categories"),
         ({"category_id": 1.5}, r"\[1\]\.category_id: 1\.5"),
     ],
@@ -101,11 +105,11 @@ def test_whole_floats_are_ids_and_an_empty_list_is_a_result(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("part", "change", "named"),
     [
-        ("images", {"id": None}, r"images\[0\]: is not an object with an integer id"),
+        ("images", {"id": None}, r"images\[0\]: is not an object with an id"),
         ("categories", {"name": None}, r"categories\[0\]\.name"),
         ("annotations", {"bbox": None}, r"annotations\[0\]\.bbox: None"),
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, r"annotations\[0\]\.bbox: \[1, 2, 3, nan\]"),
-        ("annotations", {"image_id": "1"}, r"annotations\[0\]\.image_id: '1'"),
+        ("annotations", {"image_id": "x"}, r"annotations\[0\]\.image_id: 'x'"),
         ("annotations", {"area": "9"}, r"annotations\[0\]\.area: '9'"),
         ("annotations", {"iscrowd": 2}, r"annotations\[0\]\.iscrowd: 2"),
     ],
@@ -173,3 +177,42 @@ def test_masks_need_the_sizes_of_their_images() -> None:
     del values["images"][0]["height"]
     with pytest.raises(UserError, match=r"images\[0\]: has no height"):
         check_masks(values, [])
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [str, float, "frame_{}".format, "0{}".format, lambda identifier: identifier + (1 << 70)],
+    ids=["text", "float", "names", "leading_zeros", "beyond_64_bits"],
+)
+@pytest.mark.parametrize(
+    "encode", [bytes, lambda text: codecs.BOM_UTF8 + text, gzip.compress], ids=["plain", "bom", "gzip"]
+)
+def test_every_form_of_ids_and_file_that_prepare_reads(tmp_path: Path, rename: Any, encode: Any) -> None:
+    """The predictions on a dataset that was prepared could be scored against no annotation file."""
+    values = truth([(1, 1, [1.0, 2.0, 30.0, 40.0]), (2, 2, [5.0, 6.0, 7.0, 80.0])])
+    results = [
+        {**GOOD, "image_id": a["image_id"], "category_id": a["category_id"], "bbox": a["bbox"]}
+        for a in values["annotations"]
+    ]
+    expected = evaluate_coco(values, results).flat
+    for entry in (*values["images"], *values["categories"]):
+        entry["id"] = rename(entry["id"])
+    for entry in (*values["annotations"], *results):
+        entry.update(image_id=rename(entry["image_id"]), category_id=rename(entry["category_id"]))
+    for name, content in (("truth.json", values), ("results.json", results)):
+        (tmp_path / name).write_bytes(encode(json.dumps(content).encode()))
+    ground_truth = read_ground_truth(tmp_path / "truth.json")
+    assert evaluate_coco(ground_truth, read_predictions(tmp_path / "results.json", ground_truth)).flat == expected
+
+
+def test_ids_are_those_that_prepare_assigns(tmp_path: Path) -> None:
+    """An evaluation writes the assigned integers; the annotation file has the text."""
+    values = truth([(1, 1, [1.0, 2.0, 30.0, 40.0])])
+    values["images"][0]["id"] = values["annotations"][0]["image_id"] = "b"
+    (tmp_path / "truth.json").write_text(json.dumps(values))
+    ground_truth = read_ground_truth(tmp_path / "truth.json")
+    assigned = ListedIds([entry.get("original_id", entry["id"]) for entry in ground_truth["images"]]).resolve("b")
+    assert ground_truth["images"][0]["id"] == ground_truth["annotations"][0]["image_id"] == assigned
+    (tmp_path / "results.json").write_text(json.dumps([{**GOOD, "image_id": assigned}, {**GOOD, "image_id": "b"}]))
+    found = read_predictions(tmp_path / "results.json", ground_truth)
+    assert [entry["image_id"] for entry in found] == [assigned] * 2

@@ -82,15 +82,19 @@ def write_faulty_dataset(drawn: Path, folder: Path) -> dict[str, int]:
     }
 
 
-def index_files(folder: Path, **files: tuple[Path, Path]) -> dict[str, RepairableFile]:
+def index_files(folder: Path, boxes: str = "xywh", /, **files: tuple[Path, Path]) -> dict[str, RepairableFile]:
     """Index annotation files into a new folder, and record what is read, so that they can be repaired.
 
     Args:
         folder: where the index goes.
+        boxes: how their boxes are written.
         files: (annotation file, image folder) by split.
     """
     folder.mkdir()
-    sources = {split: {"annotations": str(file), "images": str(images)} for split, (file, images) in files.items()}
+    sources = {
+        split: {"annotations": str(file), "images": str(images), "boxes": boxes}
+        for split, (file, images) in files.items()
+    }
     fetched = fetch_sources(PrepareConfig.parse(sources, where="test"), folder)
     recorded = repairable(fetched)
     index_sources(fetched, folder, recorders={split: file.record for split, file in recorded.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ def test_names_are_read_from_files_and_datasets(tmp_path: Path) -> None:
     coco = {"categories": [{"id": 7, "name": "late"}, {"id": 2, "name": "early"}], "images": []}
     (tmp_path / "coco.json").write_text(json.dumps(coco))
     assert read_names(tmp_path / "coco.json") == ("early", "late")
+    coco["categories"] = [{"id": "7", "name": "late"}, {"id": 2.0, "name": "early"}]
+    (tmp_path / "coco.json.gz").write_bytes(gzip.compress(json.dumps(coco).encode("utf-8-sig")))
+    assert read_names(tmp_path / "coco.json.gz") == ("early", "late")
     dataset = write_dataset(tmp_path / "data", 1)
     assert read_names(dataset) == read_names(dataset / "classes.json") == NAMES
 

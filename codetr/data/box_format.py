@@ -1,0 +1,90 @@
+"""Recognise boxes that are written in another way than COCO's x, y, width, height in pixels, and convert them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoxFormat = Literal["xywh", "xyxy", "cxcywh", "relative_xywh", "relative_xyxy", "relative_cxcywh"]
+"""Order of the four numbers of a box: corner and size, two corners, or centre and size; in pixels, or relative to the
+width and height of the image."""
+
+BOX_FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
+
+_RELATIVE = "relative_"
+_VALID_SHARE, _WRONG_SHARE = 0.98, 0.1
+_MARGIN = 0.02
+"""Share of a side by which a box may exceed its image and still be valid."""
+
+_SMALLEST = 8
+"""Sides of images in pixels; in smaller ones, boxes of a pixel may be meant."""
+
+_WRONG_EXCESS = 0.1
+"""Share of a side by which a box exceeds its image clearly."""
+
+_MINIMUM = 2
+"""Fewer boxes than this show nothing: a single one may be an error by itself."""
+
+
+def is_relative(box_format: BoxFormat) -> bool:
+    """Return whether the numbers are shares of the sides of the image."""
+    return box_format.startswith(_RELATIVE)
+
+
+def to_xywh(boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64], box_format: BoxFormat) -> NDArray[np.float64]:
+    """Convert boxes to x, y, width, height in pixels.
+
+    Args:
+        boxes: (n, 4) in `box_format`.
+        sizes_wh: (n, 2) width and height of the images in pixels.
+        box_format: how they are written.
+
+    Returns:
+        (n, 4) boxes_xywh.
+    """
+    first, second = boxes[:, :2], boxes[:, 2:]
+    if is_relative(box_format):
+        first, second = first * sizes_wh, second * sizes_wh
+    order = box_format.removeprefix(_RELATIVE)
+    if order == "xyxy":
+        second = second - first
+    elif order == "cxcywh":
+        first = first - second / 2
+    return np.concatenate([first, second], axis=1)
+
+
+def recognise_box_format(boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> BoxFormat:
+    """Return the format in which boxes are valid, if they are not as xywh in pixels; else "xywh".
+
+    Boxes are relative if all numbers are in [0, 1]. In pixels, at least a tenth of them has to exceed the image clearly
+    when read as xywh, and nearly all of them have to fit it in the other format.
+
+    Args:
+        boxes: (n, 4) numbers as given.
+        sizes_wh: (n, 2) width and height of the images in pixels.
+    """
+    finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < 1e9).all(axis=1)
+    boxes, sizes_wh = boxes[finite], sizes_wh[finite]
+    if len(boxes) < _MINIMUM:
+        return "xywh"
+    within_one = ((boxes >= -_MARGIN) & (boxes <= 1 + _MARGIN)).all(axis=1)
+    relative = within_one.mean() >= _VALID_SHARE and bool((boxes[:, 2:] > 0).any()) and np.median(sizes_wh) > _SMALLEST
+    if not relative:
+        ends = boxes[:, :2] + boxes[:, 2:]
+        exceeding = (ends > sizes_wh * (1 + _WRONG_EXCESS)).any(axis=1)
+        if exceeding.mean() < _WRONG_SHARE:
+            return "xywh"
+    for box_format in BOX_FORMATS:
+        if is_relative(box_format) == relative and _is_valid(to_xywh(boxes, sizes_wh, box_format), sizes_wh):
+            return box_format
+    return "xywh"
+
+
+def _is_valid(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> bool:
+    """Return whether nearly all boxes have a size and are inside of their images."""
+    margin = _MARGIN * sizes_wh
+    begins, ends = boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]
+    valid = (begins >= -margin) & (ends <= sizes_wh + margin) & (boxes_xywh[:, 2:] > 0)
+    return bool(valid.all(axis=1).mean() >= _VALID_SHARE)

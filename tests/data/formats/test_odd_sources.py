@@ -1,0 +1,202 @@
+"""The table "Labels, spellings and links" of docs/reference/odd_files.md: every row, with a source drawn here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codetr.core.errors import UserError
+from codetr.data.config import SourceConfig
+from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.summary import read_report
+from codetr.data.validation.finding_kinds import KINDS
+from codetr.steps.prepare import prepare
+from tests.support.paths import ROOT
+
+Build = Callable[[Path], dict[str, Any]]
+
+INCIDENTAL = {"image_leaked", "class_rare", "class_unused", "image_id_converted", "box_exceeds_image", "area_invalid"}
+"""Findings that sources have in addition to the one that they were made for."""
+
+ROW = "0 0.5 0.5 0.5 0.5\n"
+XML = (
+    "<annotation><size><width>80</width><height>60</height></size><object><name>{0}</name>"
+    "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>"
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def draw(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = int(hashlib.sha256(path.name.encode()).hexdigest()[:8], 16)
+    pixels = np.random.default_rng(seed).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path, "PNG")
+    return path
+
+
+def yolo(change: Callable[[Path], object], train: str = "images") -> Build:
+    def build(folder: Path) -> dict[str, Any]:
+        for name in ("a", "b"):
+            draw(folder / f"images/{name}.png")
+            write(folder / f"labels/{name}.txt", ROW)
+        change(folder)
+        return {"annotations": str(write(folder / "data.yaml", f"train: {train}\nval: {train}\nnames: [cat]\n"))}
+
+    return build
+
+
+def add_labels(name: str) -> Callable[[Path], object]:
+    return lambda folder: write(folder / name, ROW)
+
+
+def voc(change: Callable[[Path], object]) -> Build:
+    def build(folder: Path) -> dict[str, Any]:
+        for name in ("a", "b"):
+            draw(folder / f"JPEGImages/{name}.png")
+            write(folder / f"Annotations/{name}.xml", XML.format("cat"))
+        change(folder)
+        return {"annotations": str(folder)}
+
+    return build
+
+
+def coco(change: Callable[[dict[str, Any]], object], **settings: str) -> Build:
+    def build(folder: Path) -> dict[str, Any]:
+        names = ("a.png", "b.png", "c d.png")
+        for name in names:
+            draw(folder / "images" / name)
+        sound = {"category_id": 1, "bbox": [40, 20, 16, 30], "area": 480, "iscrowd": 0}
+        content: dict[str, Any] = {
+            "images": [{"id": k, "file_name": name, "width": 80, "height": 60} for k, name in enumerate(names, 1)],
+            "annotations": [{**sound, "id": k, "image_id": k} for k in (1, 2, 3)],
+            "categories": [{"id": 1, "name": "cat"}],
+        }
+        change(content)
+        file = write(folder / "train.json", json.dumps(content))
+        return {"annotations": str(file), "images": str(folder / "images"), **settings}
+
+    return build
+
+
+def boxes(*box: float) -> Callable[[dict[str, Any]], object]:
+    area = box[2] * box[3]
+    return lambda content: [value.update(bbox=list(box), area=area) for value in content["annotations"]]
+
+
+def segmentation(value: Any) -> Build:
+    return coco(lambda content: content["annotations"][0].update(segmentation=value))
+
+
+def image_ids(*ids: Any) -> Build:
+    def change(content: dict[str, Any]) -> None:
+        for image, value, identifier in zip(content["images"], content["annotations"], ids, strict=True):
+            image["id"] = value["image_id"] = identifier
+
+    return coco(change)
+
+
+def file_name(name: str) -> Build:
+    return coco(lambda content: content["images"][2].update(file_name=name))
+
+
+def category_ids(content: dict[str, Any]) -> None:
+    content["categories"][0]["id"] = "cat"
+    for value in content["annotations"]:
+        value["category_id"] = "cat"
+
+
+def linked(*, dvc: bool) -> Build:
+    sound = coco(lambda content: None)
+
+    def build(folder: Path) -> dict[str, Any]:
+        settings = sound(folder / "repository")
+        for path in (folder / "repository" / "images").iterdir():
+            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            cache = folder / "repository" / ".dvc" / "cache" / "files" / "md5" / digest[:2]
+            target = cache / digest[2:] if dvc else folder / "store" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+            path.symlink_to(target)
+        return settings if dvc else {**settings, "link_targets": (str(folder / "store"),)}
+
+    return build
+
+
+def move(old: str, new: str) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        (folder / new).parent.mkdir(exist_ok=True)
+        (folder / old).rename(folder / new)
+
+    return change
+
+
+# The sources of every row, in the order of the page.
+SOURCES: list[list[Build]] = [
+    [yolo(lambda folder: write(folder / "list.txt", "images\\a.png\nimages\\b.png\n"), "list.txt")],
+    [yolo(move("labels/a.txt", "images/a.txt")), yolo(move("labels/a.txt", "labels/a.TXT"))],
+    [yolo(add_labels("labels/c.txt")), yolo(add_labels("labels/sub/a.txt"))],
+    [yolo(lambda folder: write(folder / "images/a.txt", "0 0.4 0.4 0.5 0.5\n"))],
+    [yolo(lambda folder: draw(folder / "images/c.unknown"))],
+    [yolo(lambda folder: [write(folder / f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5 0.9 3\n") for name in "ab"])],
+    [voc(move("Annotations/a.xml", "Annotations/more/a.xml"))],
+    [voc(lambda folder: write(folder / "JPEGImages/c.xml", XML.format("cat")))],
+    [voc(lambda folder: draw(folder / "JPEGImages/c.png"))],
+    [voc(lambda folder: write(folder / "Annotations/a.xml", XML.format("Cat")))],
+    [coco(lambda content: content["categories"].insert(0, {"id": 0, "name": "cat"}))],
+    [coco(category_ids)],
+    [image_ids("1", "01", "001"), image_ids(1, 2, 1 << 70)],
+    [file_name("c%20d.png")],
+    [file_name("train/c d.png"), file_name("c d.jpg"), file_name("0a1b2c-c d.png")],
+    [coco(boxes(40, 20, 56, 50))],
+    [coco(boxes(0.5, 0.2, 0.3, 0.5))],
+    [coco(boxes(40, 20, 56, 50), boxes="xyxy"), coco(boxes(0.5, 0.3, 0.3, 0.5), boxes="relative_cxcywh")],
+    [segmentation([[5, 5] * 3]), segmentation([[5, 5, 20, 9] * 2]), segmentation({"size": [60, 80], "counts": [4800]})],
+    [segmentation({}), segmentation(""), segmentation([None])],
+    [linked(dvc=True)],
+    [linked(dvc=False)],
+]  # fmt: skip
+
+
+def table() -> list[tuple[str, str, list[str]]]:
+    page = (ROOT / "docs" / "reference" / "odd_files.md").read_text(encoding="utf-8")
+    section = page.split("## Labels, spellings and links\n")[1].split("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*", section, re.M)[2:]]
+    return [(what, outcome, re.findall(r"`([^`]+)`", said)) for what, outcome, said in cells]
+
+
+@pytest.mark.parametrize(
+    ("row", "build"),
+    [
+        pytest.param(row, build, id=f"{number}-{row[0]}")
+        for row, builds in zip(table(), SOURCES, strict=True)
+        for number, build in enumerate(builds)
+    ],
+)
+def test_rows_say_what_is_done(tmp_path: Path, row: tuple[str, str, list[str]], build: Build) -> None:
+    _, outcome, said = row
+    (tmp_path / "source").mkdir()
+    source = SourceConfig.model_validate(build(tmp_path / "source"))
+    config = PrepareConfig(train=(source,), val=(source,))
+    if outcome == "refused":
+        with pytest.raises(UserError) as caught:
+            prepare(config, tmp_path / "dataset")
+        assert all(part in str(caught.value) for part in said)
+        return
+    prepare(config, tmp_path / "dataset")
+    found = {finding.name for finding in read_report(tmp_path / "dataset").splits["train"].findings}
+    assert found - INCIDENTAL == set(said)
+    actions = {KINDS[name].action for name in said}
+    assert outcome == next((action for action in ("dropped", "repaired") if action in actions), "kept")
