@@ -23,6 +23,7 @@ MEMORY_SETTINGS = (
 Fraction = Annotated[float, Field(ge=0, le=1)]
 DetectorKind = Literal["co_deformable", "co_dino"]
 Head = Literal["query", "atss", "roi"]
+AuxiliaryPadding = Literal["background", "zeros"]
 
 
 class NMSConfig(Settings):
@@ -43,7 +44,9 @@ class TransformerConfig(Settings):
     """Sizes of the deformable encoder and decoder.
 
     Attributes:
-        attention_heads: heads of every attention; must divide the detector's channels.
+        attention_heads: heads of the encoder's attention; every number of heads must divide the detector's channels.
+        self_attention_heads: heads of the decoder's attention among queries; None for `attention_heads`.
+        cross_attention_heads: heads of the decoder's attention to the encoder's output; None for `attention_heads`.
         sampling_points: sampling points per head and level of the deformable attention.
         checkpointed_encoder_layers: number of encoder layers, from the first, with activation checkpointing.
         checkpointed_decoder_layers: number of decoder layers, from the first, with activation checkpointing.
@@ -52,10 +55,17 @@ class TransformerConfig(Settings):
     encoder_layers: PositiveInt = 6
     decoder_layers: PositiveInt = 6
     attention_heads: PositiveInt = 8
+    self_attention_heads: PositiveInt | None = None
+    cross_attention_heads: PositiveInt | None = None
     sampling_points: PositiveInt = 4
     feedforward_channels: PositiveInt = 2048
     checkpointed_encoder_layers: NonNegativeInt = 0
     checkpointed_decoder_layers: NonNegativeInt = 0
+
+    @property
+    def decoder_heads(self) -> tuple[int, int]:
+        """Heads of the decoder's self-attention and of its cross-attention."""
+        return self.self_attention_heads or self.attention_heads, self.cross_attention_heads or self.attention_heads
 
 
 class MatchingCosts(Settings):
@@ -80,6 +90,8 @@ class CoDeformableHeadConfig(Settings):
     Attributes:
         position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
         position_offset: added to one-based rows and columns before they are encoded.
+        positive_query_weight: weight of the losses of the customised positive queries, relative to `loss_weights`
+            (lambda 1 in Co-DETR, section 3.3).
         max_detections: most detections per image, over all queries and classes.
     """
 
@@ -90,6 +102,7 @@ class CoDeformableHeadConfig(Settings):
     transformer: TransformerConfig = TransformerConfig()
     costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=2.0)
+    positive_query_weight: NonNegativeFloat = 1.0
     max_detections: PositiveInt = 100
 
 
@@ -113,6 +126,8 @@ class CoDINOHeadConfig(Settings):
     Attributes:
         position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
         position_offset: added to one-based rows and columns before they are encoded.
+        positive_query_weight: weight of the losses of the customised positive queries, relative to `loss_weights`
+            (lambda 1 in Co-DETR, section 3.3).
         nms: suppression of the final detections, None for none.
         score_threshold: detections need a score above this.
     """
@@ -125,6 +140,7 @@ class CoDINOHeadConfig(Settings):
     denoising: DenoisingConfig = DenoisingConfig()
     costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=1.0)
+    positive_query_weight: NonNegativeFloat = 1.0
     nms: NMSConfig | None = NMSConfig(method="soft_nms", iou_threshold=0.8)
     score_threshold: Fraction = 0.0
     max_detections: PositiveInt = 300
@@ -200,6 +216,8 @@ class RoIHeadConfig(Settings):
         samples: proposals per image that enter the losses.
         positive_fraction: upper bound of the fraction of foreground among them.
         max_auxiliary_queries: most customised positive queries per image.
+        auxiliary_padding: queries of images that have fewer positive ones than another image of the batch: "background"
+            are background boxes of the head, which are classified as such; "zeros" are empty boxes without a loss.
         mask: mask head for the detections of this head; None for boxes only.
     """
 
@@ -216,6 +234,7 @@ class RoIHeadConfig(Settings):
     classification_weight: NonNegativeFloat = 12.0
     giou_weight: NonNegativeFloat = 120.0
     max_auxiliary_queries: PositiveInt = 300
+    auxiliary_padding: AuxiliaryPadding = "background"
     score_threshold: Fraction = 0.0
     nms: NMSConfig = NMSConfig(iou_threshold=0.5)
     max_detections: PositiveInt = 100
@@ -231,6 +250,8 @@ class ATSSHeadConfig(Settings):
         assigner_candidates: anchors per level, nearest to an object's centre, that may become foreground.
         delta_stds: scale of the encoded deltas (x, y, w, h).
         max_auxiliary_queries: most customised positive queries per image.
+        auxiliary_padding: queries of images that have fewer positive ones than another image of the batch: "background"
+            are background boxes of the head, which are classified as such; "zeros" are empty boxes without a loss.
         candidates: (cell, class) pairs per level, with the highest scores, that enter suppression.
     """
 
@@ -242,6 +263,7 @@ class ATSSHeadConfig(Settings):
     giou_weight: NonNegativeFloat = 24.0
     centerness_weight: NonNegativeFloat = 12.0
     max_auxiliary_queries: PositiveInt = 300
+    auxiliary_padding: AuxiliaryPadding = "background"
     score_threshold: Fraction = 0.0
     candidates: PositiveInt = 1000
     nms: NMSConfig = NMSConfig(iou_threshold=0.6)
@@ -326,11 +348,12 @@ class DetectorConfig(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        heads = self.query.transformer.attention_heads
-        if self.channels % heads or self.channels % self.norm_groups or self.channels % 4:
-            raise ValueError(
-                f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
-            )
+        transformer = self.query.transformer
+        for heads in (transformer.attention_heads, *transformer.decoder_heads):
+            if self.channels % heads or self.channels % self.norm_groups or self.channels % 4:
+                raise ValueError(
+                    f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
+                )
         if self.instance is not None and self.channels % 8:
             raise ValueError("channels must be a multiple of 8 with an instance head")
         if (self.rpn is None) != (self.roi is None):

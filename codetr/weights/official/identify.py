@@ -39,14 +39,16 @@ _TRAINING_ONLY = (
     "query.denoising",
     "query.costs",
     "query.loss_weights",
+    "query.positive_query_weight",
     *(f"rpn.{name}" for name in ("positive_iou", "negative_iou", "min_positive_iou", "samples", "positive_fraction")),
     *(f"rpn.{name}" for name in ("classification_weight", "box_weight", "train_proposals")),
     *(f"roi.{name}" for name in ("positive_iou", "samples", "positive_fraction", "max_auxiliary_queries")),
+    "roi.auxiliary_padding",
     *(f"roi.{name}" for name in ("classification_weight", "giou_weight")),
     "roi.mask.weight",
     *(f"instance.{name}" for name in ("positive_iou", "samples", "positive_fraction")),
     *(f"instance.{name}" for name in ("mask_weight", "stage_weights", "iou_weight")),
-    *(f"atss.{name}" for name in ("assigner_candidates", "max_auxiliary_queries")),
+    *(f"atss.{name}" for name in ("assigner_candidates", "max_auxiliary_queries", "auxiliary_padding")),
     *(f"atss.{name}" for name in ("classification_weight", "giou_weight", "centerness_weight")),
 )
 """Settings of a detector that affect neither its parameters nor its detections. Recipes that differ in any other
