@@ -92,6 +92,8 @@ def resolve_class_names(meta: Mapping[str, Any], num_classes: int, *, given: Seq
 
 
 def stored_class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names in the metadata of a checkpoint, None if there are none."""
-    names = meta.get("CLASSES")
-    return tuple(names) if isinstance(names, list | tuple) and _are_names(names) else None
+    """Return the class names in the metadata of a checkpoint, of MMCV or of MMEngine, None if there are none."""
+    dataset = meta.get("dataset_meta")
+    sources = [meta, dataset] if isinstance(dataset, Mapping) else [meta]
+    candidates = [source.get(key) for source in sources for key in ("CLASSES", "classes")]
+    return next((tuple(names) for names in candidates if _are_names(names)), None)
