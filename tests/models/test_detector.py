@@ -12,6 +12,7 @@ from codetr.models.config import DetectorKind, Head
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections
+from codetr.models.transformer.layers import DecoderLayer, EncoderLayer
 from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
 
 
@@ -234,6 +235,8 @@ def test_the_decoder_may_have_other_numbers_of_heads_than_the_encoder(kind: Dete
     changes = [("transformer.self_attention_heads", 2), ("transformer.cross_attention_heads", 8)]
     detector = build(kind, query=tiny_config(kind).query.changed(changes))
     encoder, decoder = detector.encoder.layers[0], detector.query_head.decoder.layers[0]
+    assert isinstance(encoder, EncoderLayer)
+    assert isinstance(decoder, DecoderLayer)
     heads = (encoder.attention.heads, decoder.self_attention.num_heads, decoder.cross_attention.heads)
     assert heads == (4, 2, 8)
     batch, targets = random_batch((2, 1))

@@ -95,5 +95,8 @@ def stored_class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the class names in the metadata of a checkpoint, of MMCV or of MMEngine, None if there are none."""
     dataset = meta.get("dataset_meta")
     sources = [meta, dataset] if isinstance(dataset, Mapping) else [meta]
-    candidates = [source.get(key) for source in sources for key in ("CLASSES", "classes")]
-    return next((tuple(names) for names in candidates if _are_names(names)), None)
+    for source in sources:
+        for key in ("CLASSES", "classes"):
+            if _are_names(names := source.get(key)):
+                return tuple(names)
+    return None

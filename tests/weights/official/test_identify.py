@@ -143,7 +143,7 @@ def as_python(value: Any) -> str:
     return repr(value)
 
 
-PIPELINE = [
+PIPELINE: list[dict[str, Any]] = [
     {"type": "LoadImageFromFile"},
     {
         "type": "MultiScaleFlipAug",
