@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from codetr.core.bounds import Fraction, Pixels
 from codetr.core.settings import Settings
-from codetr.models.bounds import Fraction, Pixels
 
 Positive = Annotated[int, Field(gt=0, le=2**16)]
 Strength = Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]

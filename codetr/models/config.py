@@ -10,9 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from codetr.core.settings import Settings
-from codetr.models.backbones.config import BackboneConfig, ResNetConfig
-from codetr.models.bounds import (
+from codetr.core.bounds import (
     Cells,
     Channels,
     Count,
@@ -24,6 +22,8 @@ from codetr.models.bounds import (
     Scale,
     Weight,
 )
+from codetr.core.settings import Settings
+from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 
 MEMORY_SETTINGS = (
     "backbone.checkpointing",

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
+from codetr.core.bounds import Cells, Channels, Heads, Layers, Pixels
 from codetr.core.settings import Settings
-from codetr.models.bounds import Cells, Channels, Heads, Layers, Pixels
 
 NormKind = Literal["frozen_batch", "group"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from codetr.core.bounds import MAX_LAYERS
 from codetr.models.backbones.config import PATCH_SIZE, TimmConfig
-from codetr.models.bounds import MAX_LAYERS
 from codetr.models.config import DetectorConfig
 from codetr.weights.official.config_reader import REQUIRED, ConfigReader, Only, always, only
 

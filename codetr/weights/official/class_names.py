@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
@@ -61,7 +61,7 @@ def _checked(names: Any, path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _are_names(names: Any) -> bool:
+def _are_names(names: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
 
 
