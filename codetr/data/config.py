@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from codetr.core.bounds import Fraction, Pixels
 from codetr.core.settings import Settings
 from codetr.data.box_format import BoxFormat
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Strength = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, le=2**16)]
+Strength = Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]
+Intensity = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Deviation = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
 def _require_range(levels: tuple[int, int]) -> tuple[int, int]:
@@ -96,18 +98,12 @@ class PreprocessConfig(Settings):
             padded to it with grey before normalising; the three settings above are then not used.
     """
 
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    short_side: Positive = 800
-    long_side: Positive = 1333
+    mean: tuple[Intensity, Intensity, Intensity] = (123.675, 116.28, 103.53)
+    std: tuple[Deviation, Deviation, Deviation] = (58.395, 57.12, 57.375)
+    short_side: Pixels = 800
+    long_side: Pixels = 1333
     pad_divisor: Positive = 1
-    canvas: Positive | None = None
-
-    @model_validator(mode="after")
-    def _deviations_are_positive(self) -> Self:
-        if min(self.std) <= 0:
-            raise ValueError(f"std {self.std} must be positive")
-        return self
+    canvas: Pixels | None = None
 
 
 class CropConfig(Settings):
@@ -121,9 +117,9 @@ class CropConfig(Settings):
     """
 
     probability: Fraction = 0.5
-    short_sides: tuple[Positive, ...] = Field(default=(400, 500, 600), min_length=1)
-    long_side: Positive = 4200
-    size: tuple[Positive, Positive] = (384, 600)
+    short_sides: tuple[Pixels, ...] = Field(default=(400, 500, 600), min_length=1)
+    long_side: Pixels = 4200
+    size: tuple[Pixels, Pixels] = (384, 600)
 
     @model_validator(mode="after")
     def _size_is_a_range(self) -> Self:
@@ -159,7 +155,7 @@ class MosaicConfig(Settings):
     """
 
     probability: Fraction = 0.5
-    side: Annotated[int, Field(ge=32)] = 640
+    side: Annotated[Pixels, Field(ge=32)] = 640
 
 
 class AugmentConfig(Settings):
@@ -177,8 +173,8 @@ class AugmentConfig(Settings):
 
     kind: Literal["detr"] = "detr"
     flip_probability: Fraction = 0.5
-    short_sides: tuple[Positive, ...] = Field(default=tuple(range(480, 801, 32)), min_length=1)
-    long_side: Positive = 1333
+    short_sides: tuple[Pixels, ...] = Field(default=tuple(range(480, 801, 32)), min_length=1)
+    long_side: Pixels = 1333
     crop: CropConfig | None = CropConfig()
     colour: ColourConfig | None = None
     mosaic: MosaicConfig | None = None
@@ -201,10 +197,10 @@ class JitterConfig(Settings):
     """
 
     kind: Literal["jitter"] = "jitter"
-    canvas: Positive = 1024
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.1, 2.0)
+    canvas: Pixels = 1024
+    scale: tuple[Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]] = (0.1, 2.0)
     flip_probability: Fraction = 0.5
-    max_pasted: Annotated[int, Field(ge=0)] = 100
+    max_pasted: Annotated[int, Field(ge=0, le=10**6)] = 100
     colour: ColourConfig | None = None
     mosaic: MosaicConfig | None = None
 
@@ -269,7 +265,7 @@ class LoaderConfig(Settings):
     """
 
     batch_size: Positive = 2
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Annotated[int, Field(ge=0, le=1024)] = 2
     prefetch: Positive = 2
     sampling: Sampling = ShuffleConfig()
     bad_images: Literal["fail", "skip"] = "fail"

@@ -8,8 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
+from codetr.core.bounds import (
+    Cells,
+    Channels,
+    Count,
+    Fraction,
+    Heads,
+    Layers,
+    LayersOrNone,
+    Pixels,
+    Scale,
+    Weight,
+)
 from codetr.core.settings import Settings
 from codetr.models.backbones.config import BackboneConfig, ResNetConfig
 
@@ -20,9 +32,9 @@ MEMORY_SETTINGS = (
 )
 """Paths of the settings for activation checkpointing, which trade time for memory and change no result."""
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 DetectorKind = Literal["co_deformable", "co_dino"]
 Head = Literal["query", "atss", "roi"]
+AuxiliaryPadding = Literal["background", "zeros"]
 
 
 class NMSConfig(Settings):
@@ -43,35 +55,44 @@ class TransformerConfig(Settings):
     """Sizes of the deformable encoder and decoder.
 
     Attributes:
-        attention_heads: heads of every attention; must divide the detector's channels.
+        attention_heads: heads of the encoder's attention; every number of heads must divide the detector's channels.
+        self_attention_heads: heads of the decoder's attention among queries; None for `attention_heads`.
+        cross_attention_heads: heads of the decoder's attention to the encoder's output; None for `attention_heads`.
         sampling_points: sampling points per head and level of the deformable attention.
         checkpointed_encoder_layers: number of encoder layers, from the first, with activation checkpointing.
         checkpointed_decoder_layers: number of decoder layers, from the first, with activation checkpointing.
     """
 
-    encoder_layers: PositiveInt = 6
-    decoder_layers: PositiveInt = 6
-    attention_heads: PositiveInt = 8
-    sampling_points: PositiveInt = 4
-    feedforward_channels: PositiveInt = 2048
-    checkpointed_encoder_layers: NonNegativeInt = 0
-    checkpointed_decoder_layers: NonNegativeInt = 0
+    encoder_layers: Layers = 6
+    decoder_layers: Layers = 6
+    attention_heads: Heads = 8
+    self_attention_heads: Heads | None = None
+    cross_attention_heads: Heads | None = None
+    sampling_points: Heads = 4
+    feedforward_channels: Channels = 2048
+    checkpointed_encoder_layers: LayersOrNone = 0
+    checkpointed_decoder_layers: LayersOrNone = 0
+
+    @property
+    def decoder_heads(self) -> tuple[int, int]:
+        """Heads of the decoder's self-attention and of its cross-attention."""
+        return self.self_attention_heads or self.attention_heads, self.cross_attention_heads or self.attention_heads
 
 
 class MatchingCosts(Settings):
     """Weights of the three costs of matching queries with objects."""
 
-    classification: NonNegativeFloat = 2.0
-    l1: NonNegativeFloat = 5.0
-    giou: NonNegativeFloat = 2.0
+    classification: Weight = 2.0
+    l1: Weight = 5.0
+    giou: Weight = 2.0
 
 
 class SetLossWeights(Settings):
     """Weights of the losses of every decoder layer, the encoder's proposals and the positive queries."""
 
-    classification: NonNegativeFloat
-    l1: NonNegativeFloat = 5.0
-    giou: NonNegativeFloat = 2.0
+    classification: Weight
+    l1: Weight = 5.0
+    giou: Weight = 2.0
 
 
 class CoDeformableHeadConfig(Settings):
@@ -80,17 +101,20 @@ class CoDeformableHeadConfig(Settings):
     Attributes:
         position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
         position_offset: added to one-based rows and columns before they are encoded.
+        positive_query_weight: weight of the losses of the customised positive queries, relative to `loss_weights`
+            (lambda 1 in Co-DETR, section 3.3).
         max_detections: most detections per image, over all queries and classes.
     """
 
     kind: Literal["co_deformable"] = "co_deformable"
-    position_temperature: PositiveFloat = 10000.0
-    position_offset: float = -0.5
-    queries: PositiveInt = 300
+    position_temperature: Scale = 10000.0
+    position_offset: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = -0.5
+    queries: Count = 300
     transformer: TransformerConfig = TransformerConfig()
     costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=2.0)
-    max_detections: PositiveInt = 100
+    positive_query_weight: Weight = 1.0
+    max_detections: Count = 100
 
 
 class DenoisingConfig(Settings):
@@ -102,9 +126,9 @@ class DenoisingConfig(Settings):
         box_noise: largest shift of the corners of positive queries, as a fraction of half the box size.
     """
 
-    queries: PositiveInt = 100
+    queries: Count = 100
     label_noise: Fraction = 0.5
-    box_noise: NonNegativeFloat = 1.0
+    box_noise: Weight = 1.0
 
 
 class CoDINOHeadConfig(Settings):
@@ -113,21 +137,24 @@ class CoDINOHeadConfig(Settings):
     Attributes:
         position_temperature: ratio of the highest to the lowest frequency of the encoder's position encoding.
         position_offset: added to one-based rows and columns before they are encoded.
+        positive_query_weight: weight of the losses of the customised positive queries, relative to `loss_weights`
+            (lambda 1 in Co-DETR, section 3.3).
         nms: suppression of the final detections, None for none.
         score_threshold: detections need a score above this.
     """
 
     kind: Literal["co_dino"] = "co_dino"
-    position_temperature: PositiveFloat = 20.0
-    position_offset: float = 0.0
-    queries: PositiveInt = 900
+    position_temperature: Scale = 20.0
+    position_offset: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = 0.0
+    queries: Count = 900
     transformer: TransformerConfig = TransformerConfig()
     denoising: DenoisingConfig = DenoisingConfig()
     costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=1.0)
+    positive_query_weight: Weight = 1.0
     nms: NMSConfig | None = NMSConfig(method="soft_nms", iou_threshold=0.8)
     score_threshold: Fraction = 0.0
-    max_detections: PositiveInt = 300
+    max_detections: Count = 300
 
 
 class ProposalConfig(Settings):
@@ -139,8 +166,8 @@ class ProposalConfig(Settings):
         iou_threshold: IoU from which suppression (within each level) drops a box.
     """
 
-    candidates: PositiveInt = 1000
-    proposals: PositiveInt = 1000
+    candidates: Count = 1000
+    proposals: Count = 1000
     iou_threshold: Fraction = 0.7
 
 
@@ -158,16 +185,16 @@ class RPNConfig(Settings):
         positive_fraction: upper bound of the fraction of foreground among them.
     """
 
-    octave_base_scale: PositiveInt = 4
-    scales_per_octave: PositiveInt = 3
-    ratios: tuple[PositiveFloat, ...] = (0.5, 1.0, 2.0)
+    octave_base_scale: Heads = 4
+    scales_per_octave: Heads = 3
+    ratios: Annotated[tuple[Scale, ...], Field(min_length=1, max_length=100)] = (0.5, 1.0, 2.0)
     positive_iou: Fraction = 0.7
     negative_iou: Fraction = 0.3
     min_positive_iou: Fraction = 0.3
-    samples: PositiveInt = 256
+    samples: Count = 256
     positive_fraction: Fraction = 0.5
-    classification_weight: NonNegativeFloat = 12.0
-    box_weight: NonNegativeFloat = 12.0
+    classification_weight: Weight = 12.0
+    box_weight: Weight = 12.0
     train_proposals: ProposalConfig = ProposalConfig(candidates=4000)
     test_proposals: ProposalConfig = ProposalConfig()
 
@@ -181,9 +208,9 @@ class MaskHeadConfig(Settings):
         weight: weight of the loss.
     """
 
-    convs: NonNegativeInt = 4
-    pool_size: PositiveInt = 14
-    weight: NonNegativeFloat = 12.0
+    convs: LayersOrNone = 4
+    pool_size: Cells = 14
+    weight: Weight = 12.0
 
 
 class RoIHeadConfig(Settings):
@@ -200,25 +227,28 @@ class RoIHeadConfig(Settings):
         samples: proposals per image that enter the losses.
         positive_fraction: upper bound of the fraction of foreground among them.
         max_auxiliary_queries: most customised positive queries per image.
+        auxiliary_padding: queries of images that have fewer positive ones than another image of the batch: "background"
+            are background boxes of the head, which are classified as such; "zeros" are empty boxes without a loss.
         mask: mask head for the detections of this head; None for boxes only.
     """
 
-    finest_scale: PositiveInt = 112
-    pool_size: PositiveInt = 7
-    shared_convs: NonNegativeInt = 0
-    shared_fcs: PositiveInt = 2
-    fc_channels: PositiveInt = 1024
+    finest_scale: Pixels = 112
+    pool_size: Cells = 7
+    shared_convs: LayersOrNone = 0
+    shared_fcs: Layers = 2
+    fc_channels: Channels = 1024
     class_agnostic: bool = False
-    delta_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.1, 0.2, 0.2)
+    delta_stds: tuple[Scale, Scale, Scale, Scale] = (0.1, 0.1, 0.2, 0.2)
     positive_iou: Fraction = 0.5
-    samples: PositiveInt = 512
+    samples: Count = 512
     positive_fraction: Fraction = 0.25
-    classification_weight: NonNegativeFloat = 12.0
-    giou_weight: NonNegativeFloat = 120.0
-    max_auxiliary_queries: PositiveInt = 300
+    classification_weight: Weight = 12.0
+    giou_weight: Weight = 120.0
+    max_auxiliary_queries: Count = 300
+    auxiliary_padding: AuxiliaryPadding = "background"
     score_threshold: Fraction = 0.0
     nms: NMSConfig = NMSConfig(iou_threshold=0.5)
-    max_detections: PositiveInt = 100
+    max_detections: Count = 100
     mask: MaskHeadConfig | None = None
 
 
@@ -231,21 +261,24 @@ class ATSSHeadConfig(Settings):
         assigner_candidates: anchors per level, nearest to an object's centre, that may become foreground.
         delta_stds: scale of the encoded deltas (x, y, w, h).
         max_auxiliary_queries: most customised positive queries per image.
+        auxiliary_padding: queries of images that have fewer positive ones than another image of the batch: "background"
+            are background boxes of the head, which are classified as such; "zeros" are empty boxes without a loss.
         candidates: (cell, class) pairs per level, with the highest scores, that enter suppression.
     """
 
-    stacked_convs: PositiveInt = 1
-    octave_base_scale: PositiveInt = 8
-    assigner_candidates: PositiveInt = 9
-    delta_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.1, 0.2, 0.2)
-    classification_weight: NonNegativeFloat = 12.0
-    giou_weight: NonNegativeFloat = 24.0
-    centerness_weight: NonNegativeFloat = 12.0
-    max_auxiliary_queries: PositiveInt = 300
+    stacked_convs: Layers = 1
+    octave_base_scale: Heads = 8
+    assigner_candidates: Count = 9
+    delta_stds: tuple[Scale, Scale, Scale, Scale] = (0.1, 0.1, 0.2, 0.2)
+    classification_weight: Weight = 12.0
+    giou_weight: Weight = 24.0
+    centerness_weight: Weight = 12.0
+    max_auxiliary_queries: Count = 300
+    auxiliary_padding: AuxiliaryPadding = "background"
     score_threshold: Fraction = 0.0
-    candidates: PositiveInt = 1000
+    candidates: Count = 1000
     nms: NMSConfig = NMSConfig(iou_threshold=0.6)
-    max_detections: PositiveInt = 100
+    max_detections: Count = 100
 
 
 class InstanceHeadConfig(Settings):
@@ -266,17 +299,17 @@ class InstanceHeadConfig(Settings):
         iou_weight: weight of the loss of the predicted mask IoU.
     """
 
-    finest_scale: PositiveInt = 56
-    pool_size: PositiveInt = 14
-    instance_convs: NonNegativeInt = 1
-    semantic_convs: NonNegativeInt = 2
+    finest_scale: Pixels = 56
+    pool_size: Cells = 14
+    instance_convs: LayersOrNone = 1
+    semantic_convs: LayersOrNone = 2
     positive_iou: Fraction = 0.5
-    samples: PositiveInt = 512
+    samples: Count = 512
     positive_fraction: Fraction = 0.25
-    mask_weight: NonNegativeFloat = 15.96
-    stage_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (0.5, 0.75, 0.75, 1)
-    iou_fc_channels: PositiveInt = 1024
-    iou_weight: NonNegativeFloat = 6.0
+    mask_weight: Weight = 15.96
+    stage_weights: tuple[Weight, Weight, Weight, Weight] = (0.5, 0.75, 0.75, 1)
+    iou_fc_channels: Channels = 1024
+    iou_weight: Weight = 6.0
 
 
 class FederatedConfig(Settings):
@@ -288,8 +321,8 @@ class FederatedConfig(Settings):
         power: the probability of sampling a class is proportional to its number of training images to this power.
     """
 
-    classes: PositiveInt = 50
-    power: NonNegativeFloat = 0.5
+    classes: Count = 50
+    power: Weight = 0.5
 
 
 class DetectorConfig(Settings):
@@ -311,10 +344,10 @@ class DetectorConfig(Settings):
             head in the RoI head predicts masks of that head's detections only.
     """
 
-    num_classes: PositiveInt
+    num_classes: Count
     backbone: BackboneConfig = ResNetConfig()
-    channels: PositiveInt = 256
-    norm_groups: PositiveInt = 32
+    channels: Channels = 256
+    norm_groups: Channels = 32
     padding_mask: bool = True
     query: Annotated[CoDeformableHeadConfig | CoDINOHeadConfig, Field(discriminator="kind")]
     rpn: RPNConfig | None = RPNConfig()
@@ -326,11 +359,12 @@ class DetectorConfig(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        heads = self.query.transformer.attention_heads
-        if self.channels % heads or self.channels % self.norm_groups or self.channels % 4:
-            raise ValueError(
-                f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
-            )
+        transformer = self.query.transformer
+        for heads in (transformer.attention_heads, *transformer.decoder_heads):
+            if self.channels % heads or self.channels % self.norm_groups or self.channels % 4:
+                raise ValueError(
+                    f"channels must be a multiple of norm_groups ({self.norm_groups}), of 4 and of {heads} heads"
+                )
         if self.instance is not None and self.channels % 8:
             raise ValueError("channels must be a multiple of 8 with an instance head")
         if (self.rpn is None) != (self.roi is None):

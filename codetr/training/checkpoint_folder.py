@@ -4,7 +4,7 @@ It belongs to one run and holds
 
     run.json                 identity of the run (dataset, recipe, number of processes); whether it has finished
     step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; full tensors
-    step-00000120/info.json  the digest of state.pt and its step
+    step-00000120/info.json  the digest of state.pt, its step, and the digest of the run's identity
     metrics.jsonl            the metrics so far
 
 Random states are not saved: they are derived from the position (see `randomness`), as is the learning rate.
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from codetr.core.errors import UserError
-from codetr.core.files import atomic_directory, read_json, sha256_file, write_json
+from codetr.core.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
 from codetr.core.lock import locked
 
 RUN = "run.json"
@@ -45,6 +45,7 @@ class CheckpointFolder:
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder = folder
         self._keep = keep
+        self._run: str | None = None
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Assign the folder to the run with this identity, or confirm that it is already assigned to it.
@@ -58,6 +59,7 @@ class CheckpointFolder:
             UserError: the folder belongs to another, unfinished run (the message names the fields that differ), or
                 holds other files.
         """
+        self._run = sha256_json(dict(identity))
         path = self.folder / RUN
         if not path.exists():
             if self.folder.exists() and any(entry.name != LOCK for entry in self.folder.iterdir()):
@@ -103,7 +105,8 @@ class CheckpointFolder:
         try:
             with atomic_directory(path) as temporary:
                 torch.save(dict(state), temporary / STATE)
-                write_json(temporary / INFO, {"step": step, "digest": sha256_file(temporary / STATE)})
+                info = {"step": step, "digest": sha256_file(temporary / STATE), "run": self._run}
+                write_json(temporary / INFO, info)
         except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
             hint = "Free disk space and run the same command again: it resumes from the previous checkpoint."
             raise UserError(f"cannot be written ({error})", where=str(path), hint=hint) from None
@@ -175,6 +178,9 @@ class CheckpointFolder:
             return f"{INFO} does not belong to it"
         if sha256_file(path / STATE) != info.get("digest"):
             return f"{STATE} differs from its digest"
+        # Processes that only read have not claimed the folder; the one that did has checked it.
+        if self._run is not None and info.get("run") != self._run:
+            return "belongs to another run"
         return None
 
     def _remove_leftovers(self) -> None:

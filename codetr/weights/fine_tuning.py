@@ -15,6 +15,7 @@ from codetr.core.files import sha256_file
 from codetr.core.manifest import NAME, Manifest
 from codetr.models.detector import CoDETR
 from codetr.weights.class_rows import ClassRows, class_rows
+from codetr.weights.foreign_file import require_finite
 from codetr.weights.keys import KeyReport, meta_detector
 from codetr.weights.model_folder import INFO, WEIGHTS, folder_of, read_info
 from codetr.weights.official.checkpoint_file import read_checkpoint
@@ -140,6 +141,7 @@ def _read(detector: CoDETR, path: Path) -> tuple[dict[str, Tensor], Sequence[str
     if classifier is None:
         weights = renamed_weights(expected, weights, where=str(file))
     KeyReport.compare(expected.state_dict(), weights).require_match(str(file))
+    require_finite(weights, str(file))
     if info is not None:
         return weights, info.class_names, "the model"
     resolved = resolve_class_names(checkpoint.meta, classes)

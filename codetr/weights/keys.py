@@ -62,7 +62,7 @@ class KeyReport:
         ]
         if lines:
             raise UserError(
-                f"{len(lines)} keys do not fit the configuration:\n  " + "\n  ".join(lines),
+                f"{len(lines)} keys do not fit the configuration: {'; '.join(lines)}",
                 where=where,
                 hint="Use the configuration that the weights were trained with.",
             )

@@ -12,19 +12,25 @@ from typing import Literal, Self
 
 import torch
 from pydantic import model_validator
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file, read_json, sha256_file, write_json
+from codetr.core.manifest import NAME as MANIFEST
+from codetr.core.manifest import Manifest
 from codetr.core.settings import Settings
 from codetr.data.config import FULL_RANGE, PreprocessConfig, Range16Bit
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
-from codetr.weights.keys import KeyReport
+from codetr.weights.digest_cache import cached_digest
+from codetr.weights.foreign_file import require_finite
+from codetr.weights.keys import KeyReport, meta_detector
 
 WEIGHTS = "model.safetensors"
 INFO = "model.json"
+
+_CHANGED = "The file changed after it was written: train, convert or download the model again."
 
 
 class ModelInfo(Settings):
@@ -113,19 +119,47 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CoDETR, 
         device: device of the detector.
 
     Raises:
-        UserError: files are missing or damaged, or weights do not match the description (all keys are listed).
+        UserError: files are missing, damaged or differ from the manifest, weights do not match the description (all
+            keys are listed), or they are not numbers.
     """
     folder = folder_of(path)
     info = read_info(folder)
     file = folder / WEIGHTS
+    if not file.is_file():
+        raise UserError("no such file", where=str(file))
+    verify_files(folder)
     try:
+        # A wrong description must not ask for memory: shapes are compared before tensors are made.
+        KeyReport.compare(meta_detector(info.model).state_dict(), _stored_shapes(file)).require_match(str(file))
         state = load_file(file)
-    except FileNotFoundError:
-        raise UserError("no such file", where=str(file)) from None
     except (SafetensorError, OSError) as error:
         hint = "The file is damaged or incomplete: download or train the model again."
         raise UserError(f"cannot be read ({error})", where=str(file), hint=hint) from None
+    require_finite(state, str(file))
     detector = build_detector(info.model)
-    KeyReport.compare(detector.state_dict(), state).require_match(str(file))
     detector.load_state_dict(state)
     return detector.to(device).eval(), info
+
+
+def verify_files(folder: Path) -> None:
+    """Compare weights and description of a model with its manifest, if it has one.
+
+    The digest of an unchanged file is computed once, see `cached_digest`.
+
+    Raises:
+        UserError: a file differs from the manifest, or the manifest does not list it.
+    """
+    if not (folder / MANIFEST).is_file():
+        return
+    files = Manifest.read(folder, "model").files
+    for name in (WEIGHTS, INFO):
+        if name not in files:
+            raise UserError(f"does not list {name}", where=str(folder / MANIFEST), hint=_CHANGED)
+        if cached_digest(folder / name) != files[name]:
+            raise UserError("differs from the digest in the manifest", where=str(folder / name), hint=_CHANGED)
+
+
+def _stored_shapes(file: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file on PyTorch's meta device: names and shapes without values or memory."""
+    with safe_open(file, framework="pt") as stored:
+        return {name: torch.empty(stored.get_slice(name).get_shape(), device="meta") for name in stored.keys()}  # noqa: SIM118

@@ -12,6 +12,7 @@ from codetr.models.config import DetectorKind, Head
 from codetr.models.detector import CoDETR, build_detector
 from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, ReplayNormalizer
 from codetr.models.structures import Detections
+from codetr.models.transformer.layers import DecoderLayer, EncoderLayer
 from tests.support.models.tiny_detector import KINDS, random_batch, tiny_config
 
 
@@ -210,3 +211,35 @@ def test_initial_weights(kind: DetectorKind) -> None:
     assert predictions.logits.sigmoid().mean().item() == pytest.approx(0.01, abs=0.02)
     boxes = predictions.boxes_cxcywh
     torch.testing.assert_close(boxes[1:], boxes[:1].expand_as(boxes[1:]), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weight_of_positive_queries_scales_their_losses_and_no_other(kind: DetectorKind) -> None:
+    batch, targets = random_batch((2, 3))
+
+    def losses(weight: float) -> dict[str, torch.Tensor]:
+        query = tiny_config(kind).query.changed([("positive_query_weight", weight)])
+        detector = build(kind, query=query).train()
+        torch.manual_seed(1)
+        return detector(batch, targets)
+
+    full, half = losses(1.0), losses(0.5)
+    assert any("_queries." in name for name in full)
+    for name, loss in full.items():
+        torch.testing.assert_close(half[name], loss * (0.5 if "_queries." in name else 1.0), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_decoder_may_have_other_numbers_of_heads_than_the_encoder(kind: DetectorKind) -> None:
+    """Published detectors have 8 everywhere; a checkpoint with others has other weights, or other results with them."""
+    changes = [("transformer.self_attention_heads", 2), ("transformer.cross_attention_heads", 8)]
+    detector = build(kind, query=tiny_config(kind).query.changed(changes))
+    encoder, decoder = detector.encoder.layers[0], detector.query_head.decoder.layers[0]
+    assert isinstance(encoder, EncoderLayer)
+    assert isinstance(decoder, DecoderLayer)
+    heads = (encoder.attention.heads, decoder.self_attention.num_heads, decoder.cross_attention.heads)
+    assert heads == (4, 2, 8)
+    batch, targets = random_batch((2, 1))
+    assert all(loss.isfinite() for loss in detector.train()(batch, targets).values())
+    with pytest.raises(UserError, match="5 heads"):
+        tiny_config(kind).override(["query.transformer.self_attention_heads=5"])

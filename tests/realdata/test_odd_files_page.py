@@ -150,7 +150,7 @@ def rows(heading: str, of: str) -> list[Row]:
     return [Row(*row, names) for row, names in zip(found, names, strict=True)]
 
 
-ANNOTATION_ROWS = rows("(?!Image files|Result files|Labels, spellings and links).*", ANNOTATIONS)
+ANNOTATION_ROWS = rows("(?!Image files|Result files|Labels, spellings and links|Weights and models).*", ANNOTATIONS)
 
 
 def findings(name: str) -> set[str]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import resource
+import shutil
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from codetr.core.errors import RunFailed, UserError
-from codetr.core.files import sha256_file
+from codetr.core.files import sha256_file, sha256_json
 from codetr.training.checkpoint_folder import CheckpointFolder, differences, exclusive
 
 RUN = {"dataset": "sha256:1", "processes": 1, "recipe": {"training": {"seed": 0, "epochs": 3}}}
@@ -81,15 +82,18 @@ def test_a_checkpoint_that_would_execute_something_is_refused(tmp_path: Path) ->
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "harm"),)
 
+    def info() -> dict[str, Any]:
+        return {"step": 4, "digest": sha256_file(folder / "state.pt"), "run": sha256_json(RUN)}
+
     checkpoints = make(tmp_path / "c")
     folder = tmp_path / "c" / "step-00000004"
     folder.mkdir()
     torch.save({"value": Harmful()}, folder / "state.pt")
-    (folder / "info.json").write_text(json.dumps({"step": 4, "digest": sha256_file(folder / "state.pt")}))
+    (folder / "info.json").write_text(json.dumps(info()))
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         checkpoints.load(4)
     (folder / "state.pt").write_bytes(pickle.dumps(Harmful()))
-    (folder / "info.json").write_text(json.dumps({"step": 4, "digest": sha256_file(folder / "state.pt")}))
+    (folder / "info.json").write_text(json.dumps(info()))
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
         checkpoints.load(4)
     assert not (tmp_path / "harm").exists()
@@ -179,3 +183,14 @@ def test_a_full_disk_is_an_error_with_a_hint_and_leaves_the_checkpoint_before(tm
 def test_differences_name_dotted_paths() -> None:
     old, new = {"a": {"b": 1, "gone": 0}, "same": [1]}, {"a": {"b": 2}, "same": [1], "added": 5}
     assert differences(old, new) == ["a.b: 1 there, 2 here", "a.gone: 0 there, None here", "added: None there, 5 here"]
+
+
+def test_a_checkpoint_of_another_run_is_not_resumed_from(tmp_path: Path) -> None:
+    """Copied between folders, it has the right step and digest, and the weights of another run."""
+    checkpoints = make(tmp_path / "c", 4)
+    other = CheckpointFolder(tmp_path / "other", keep=5)
+    other.claim({**RUN, "dataset": "sha256:2"})
+    other.save({"value": torch.zeros(3)}, step=8, best_step=None)
+    shutil.copytree(tmp_path / "other" / "step-00000008", tmp_path / "c" / "step-00000008")
+    with pytest.warns(UserWarning, match="belongs to another run; renamed to damaged-"):
+        assert checkpoints.newest() == 4

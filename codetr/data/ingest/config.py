@@ -6,8 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from codetr.core.bounds import Fraction
 from codetr.core.settings import Settings
-from codetr.data.config import FULL_RANGE, HIGHEST_MAX_PIXELS, MAX_PIXELS, Fraction, Range16Bit, SourceConfigs
+from codetr.data.config import FULL_RANGE, HIGHEST_MAX_PIXELS, MAX_PIXELS, Range16Bit, SourceConfigs
 from codetr.data.dataset.image_settings import ImageSettings
 
 

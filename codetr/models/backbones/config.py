@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
+from codetr.core.bounds import Cells, Channels, Heads, Layers, Pixels
 from codetr.core.settings import Settings
 
 NormKind = Literal["frozen_batch", "group"]
@@ -51,7 +52,7 @@ class ResNetConfig(Settings):
 
     kind: Literal["resnet"] = "resnet"
     depth: Literal[26, 50, 101, 152] = 50
-    base_width: PositiveInt = 64
+    base_width: Channels = 64
     out_stages: OutStages = (1, 2, 3)
     frozen_stages: FrozenStages = 1
     norm: NormKind = "frozen_batch"
@@ -84,10 +85,10 @@ class SwinConfig(Settings):
     """
 
     kind: Literal["swin"] = "swin"
-    width: PositiveInt = 96
-    depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 6, 2)
-    attention_heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (3, 6, 12, 24)
-    window_size: PositiveInt = 7
+    width: Channels = 96
+    depths: tuple[Layers, Layers, Layers, Layers] = (2, 2, 6, 2)
+    attention_heads: tuple[Heads, Heads, Heads, Heads] = (3, 6, 12, 24)
+    window_size: Cells = 7
     out_stages: OutStages = (1, 2, 3)
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
     frozen_stages: FrozenStages = -1
@@ -135,14 +136,14 @@ class ViTConfig(Settings):
     """
 
     kind: Literal["vit"] = "vit"
-    channels: PositiveInt = 1024
-    depth: PositiveInt = 24
-    attention_heads: PositiveInt = 16
-    feedforward_channels: PositiveInt = 2730
-    window_size: PositiveInt = 24
+    channels: Channels = 1024
+    depth: Layers = 24
+    attention_heads: Heads = 16
+    feedforward_channels: Channels = 2730
+    window_size: Cells = 24
     global_blocks: tuple[NonNegativeInt, ...] = (3, 7, 11, 15, 19, 23)
-    pretrained_grid: PositiveInt = 32
-    canvas: PositiveInt | None = None
+    pretrained_grid: Cells = 32
+    canvas: Pixels | None = None
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.4
     checkpointing: bool = True
 

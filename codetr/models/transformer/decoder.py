@@ -44,7 +44,7 @@ class DecoderOutput:
 
 def _layers(config: TransformerConfig, channels: int, levels: int) -> nn.ModuleList:
     return nn.ModuleList(
-        DecoderLayer(channels, config.attention_heads, levels, config.sampling_points, config.feedforward_channels)
+        DecoderLayer(channels, config.decoder_heads, levels, config.sampling_points, config.feedforward_channels)
         for _ in range(config.decoder_layers)
     )
 

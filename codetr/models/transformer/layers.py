@@ -58,14 +58,22 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention of the queries, deformable attention to the encoder's memory, a feed-forward network."""
+    """Self-attention of the queries, deformable attention to the encoder's memory, a feed-forward network.
 
-    def __init__(self, channels: int, heads: int, levels: int, points: int, hidden: int) -> None:
+    Args:
+        channels: width of queries and memory.
+        heads: heads of the self-attention and of the deformable attention.
+        levels: levels of the memory.
+        points: sampled points per head and level.
+        hidden: hidden channels of the feed-forward network.
+    """
+
+    def __init__(self, channels: int, heads: tuple[int, int], levels: int, points: int, hidden: int) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.self_attention = nn.MultiheadAttention(channels, heads[0], batch_first=True)
         xavier_init(self.self_attention)
         self.self_attention_norm = nn.LayerNorm(channels)
-        self.cross_attention = DeformableAttention(channels, heads, levels, points)
+        self.cross_attention = DeformableAttention(channels, heads[1], levels, points)
         self.cross_attention_norm = nn.LayerNorm(channels)
         self.feedforward = FeedForward(channels, hidden)
         self.feedforward_norm = nn.LayerNorm(channels)

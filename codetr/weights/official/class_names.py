@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from codetr.core.errors import UserError
 from codetr.data.dataset.classes import CLASSES, read_classes
@@ -63,7 +63,7 @@ def _checked(names: Any, path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _are_names(names: Any) -> bool:
+def _are_names(names: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(names, list | tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
 
 
@@ -94,6 +94,11 @@ def resolve_class_names(meta: Mapping[str, Any], num_classes: int, *, given: Seq
 
 
 def stored_class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names in the metadata of a checkpoint, None if there are none."""
-    names = meta.get("CLASSES")
-    return tuple(names) if isinstance(names, list | tuple) and _are_names(names) else None
+    """Return the class names in the metadata of a checkpoint, of MMCV or of MMEngine, None if there are none."""
+    dataset = meta.get("dataset_meta")
+    sources = [meta, dataset] if isinstance(dataset, Mapping) else [meta]
+    for source in sources:
+        for key in ("CLASSES", "classes"):
+            if _are_names(names := source.get(key)):
+                return tuple(names)
+    return None

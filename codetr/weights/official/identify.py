@@ -21,8 +21,9 @@ from codetr.models.config import MEMORY_SETTINGS, DetectorConfig
 from codetr.weights.keys import meta_detector
 from codetr.weights.model_folder import ModelInfo
 from codetr.weights.official.checkpoint_file import OfficialCheckpoint
+from codetr.weights.official.config_reader import ConfigReader
 from codetr.weights.official.config_text import parse_config_text
-from codetr.weights.official.detector_config import read_official_config
+from codetr.weights.official.detector_config import is_co_detr, read_detector
 from codetr.weights.official.key_names import OfficialKeys
 from codetr.weights.official.preprocess_config import read_official_preprocess
 from codetr.zoo.recipe import Recipe
@@ -39,14 +40,16 @@ _TRAINING_ONLY = (
     "query.denoising",
     "query.costs",
     "query.loss_weights",
+    "query.positive_query_weight",
     *(f"rpn.{name}" for name in ("positive_iou", "negative_iou", "min_positive_iou", "samples", "positive_fraction")),
     *(f"rpn.{name}" for name in ("classification_weight", "box_weight", "train_proposals")),
     *(f"roi.{name}" for name in ("positive_iou", "samples", "positive_fraction", "max_auxiliary_queries")),
+    "roi.auxiliary_padding",
     *(f"roi.{name}" for name in ("classification_weight", "giou_weight")),
     "roi.mask.weight",
     *(f"instance.{name}" for name in ("positive_iou", "samples", "positive_fraction")),
     *(f"instance.{name}" for name in ("mask_weight", "stage_weights", "iou_weight")),
-    *(f"atss.{name}" for name in ("assigner_candidates", "max_auxiliary_queries")),
+    *(f"atss.{name}" for name in ("assigner_candidates", "max_auxiliary_queries", "auxiliary_padding")),
     *(f"atss.{name}" for name in ("classification_weight", "giou_weight", "centerness_weight")),
 )
 """Settings of a detector that affect neither its parameters nor its detections. Recipes that differ in any other
@@ -119,7 +122,7 @@ def from_official_json(content: Mapping[str, Any], name: str, classes: int, orig
         hint = "Give a configuration with `model`, or its part `model` with `backbone`, `neck`, `query_head` and so on."
         raise UserError("is not the configuration of a detector", where=origin, hint=hint)
     try:
-        config = read_official_config(model).with_classes(classes)
+        config = read_detector(ConfigReader(model, "model" if "model" in content else "")).with_classes(classes)
         preprocess = read_official_preprocess(content)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         problem = f"has a value of an unexpected type ({type(error).__name__}: {error})"
@@ -135,14 +138,19 @@ def find_configuration(checkpoint: OfficialCheckpoint, where: str) -> ModelConfi
     """Return the configuration stored in a checkpoint, otherwise that of the recipe with the same keys and shapes.
 
     Raises:
-        UserError: no recipe has these keys and shapes, or several recipes with different detections have them; these
-            are listed.
+        UserError: the stored configuration is that of a detector that this package does not support, no recipe has
+            these keys and shapes, or several recipes with different detections have them; these are listed.
     """
     classes = count_classes(checkpoint.weights, where)
     # Stored configurations are sometimes wrong, so they are compared with the weights.
-    for stored in _stored_configurations(checkpoint.meta, classes):
-        if fits(stored.model, checkpoint.weights):
-            return stored
+    try:
+        for stored in _stored_configurations(checkpoint.meta, classes):
+            if fits(stored.model, checkpoint.weights):
+                return stored
+    except UserError as error:
+        # A recipe with the same keys may have other detections.
+        hint = "Give the configuration yourself: --recipe NAME or --config FILE."
+        raise UserError(f"its configuration cannot be used: {error.problem}", where=where, hint=hint) from None
     return _find_recipe(checkpoint, classes, where)
 
 
@@ -164,10 +172,10 @@ def _stored_configurations(meta: Mapping[str, Any], classes: int) -> Iterator[Mo
         with suppress(UserError, ValueError, RecursionError):
             info = ModelInfo.parse(json.loads(ours), where=OUR_META)
             yield ModelConfiguration(info.recipe, info.model.with_classes(classes), info.preprocess, "the checkpoint")
-    if isinstance(text, str):
-        with suppress(UserError):
-            name = _experiment(meta) or "official"
-            yield from_official_json(parse_config_text(text), name, classes, "the configuration in the checkpoint")
+    if isinstance(text, str) and is_co_detr((content := parse_config_text(text)).get("model")):
+        yield from_official_json(
+            content, _experiment(meta) or "official", classes, "the configuration in the checkpoint"
+        )
 
 
 def _experiment(meta: Mapping[str, Any]) -> str | None:

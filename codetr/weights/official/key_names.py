@@ -11,6 +11,7 @@ from torch import Tensor
 
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR
+from codetr.weights.foreign_file import require_finite
 from codetr.weights.keys import KeyReport, non_persistent_buffers
 from codetr.weights.official.detector_config import read_official_config
 from codetr.weights.official.key_order import all_tensor_names, in_official_order
@@ -119,13 +120,15 @@ def renamed_weights(
         where: source of the weights, for messages.
 
     Raises:
-        UserError: weights are missing, unexpected or have another shape; all of them are listed.
+        UserError: weights are missing, unexpected or have another shape (all of them are listed), or are not numbers.
     """
     OfficialKeys.of(detector).compare(state_dict).require_match(where)
-    return {
+    weights = {
         name: state_dict[official_name(name, detector.config)].to(value.dtype)
         for name, value in detector.state_dict().items()
     }
+    require_finite(weights, where)
+    return weights
 
 
 @dataclass(frozen=True)

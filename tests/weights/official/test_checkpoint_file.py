@@ -77,7 +77,8 @@ def test_averages_and_the_optimizer_are_left_out_and_named(tmp_path: Path) -> No
 
 def test_numbers_of_numpy_in_the_notes_are_passed_over(tmp_path: Path) -> None:
     """mmcv notes the best score so far as one; checkpoints of NumPy 1 name its modules otherwise than NumPy 2 does."""
-    notes = {"best": np.float64(0.5), "few": np.float32(1), "count": np.int64(3), "flag": np.bool_(True)}
+    notes: dict[str, Any] = {"best": np.float64(0.5), "few": np.float32(1), "flag": np.bool_(True)}
+    notes |= {"count": np.int64(3), "losses": np.arange(3)}
     torch.save({"meta": {**notes, "CLASSES": ("a", "b")}, "state_dict": WEIGHTS}, tmp_path / "x.pth")
     assert read_checkpoint(tmp_path / "x.pth").meta["CLASSES"] == ("a", "b")
     torch.save({"meta": notes, "state_dict": WEIGHTS}, tmp_path / "y.pth", _use_new_zipfile_serialization=False)
@@ -114,12 +115,12 @@ def test_a_bare_pickle_is_not_executed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [argparse.Namespace(a=1), Path("x"), np.arange(3)], ids=lambda value: type(value).__name__
+    "value", [argparse.Namespace(a=1), Path("x"), torch.Generator()], ids=lambda value: type(value).__name__
 )
 def test_objects_that_are_no_data_are_named(tmp_path: Path, value: Any) -> None:
     torch.save({"meta": {"x": value}, "state_dict": WEIGHTS}, tmp_path / "x.pth")
     with pytest.raises(
-        UserError, match=r"contains '(argparse\.Namespace|pathlib|numpy).*neither a tensor nor plain data"
+        UserError, match=r"contains '(argparse\.Namespace|pathlib|torch).*neither a tensor nor plain data"
     ):
         read_checkpoint(tmp_path / "x.pth")
 

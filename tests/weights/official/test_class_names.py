@@ -71,3 +71,12 @@ def test_files_without_names_are_refused(tmp_path: Path, content: str) -> None:
         read_names(tmp_path / "x.json")
     with pytest.raises(UserError, match=r"y\.txt"):
         read_names(tmp_path / "y.txt")
+
+
+def test_names_of_mmengine_are_read() -> None:
+    """With 80 classes, COCO's names would be given to those of another dataset."""
+    names = tuple(f"part {label}" for label in range(80))
+    for meta in ({"dataset_meta": {"classes": names}}, {"dataset_meta": {"CLASSES": list(names)}}):
+        assert resolve_class_names(meta, 80).names == names
+    assert resolve_class_names({"dataset_meta": {"classes": 3}, "CLASSES": names}, 80).names == names
+    assert not resolve_class_names({"dataset_meta": ["a", "b", "c"]}, 3).known

@@ -24,12 +24,12 @@ from codetr.weights.official.key_names import to_official
         ("query_head.loss_cls.gamma", 1.5, "query_head.loss_cls.gamma is 1.5"),
         ("query_head.loss_cls.type", "FocalLoss", "loss_cls.type is 'FocalLoss', supported: 'QualityFocalLoss'"),
         ("query_head.transformer.with_coord_feat", True, "with_coord_feat is True"),
-        ("query_head.use_zero_padding", True, "use_zero_padding is True"),
         ("query_head.num_classes", "many", "num_classes.*many"),
         ("neck.out_channels", None, "channels"),
         ("mask_head", {"type": "SimpleRefineMaskHead"}, "mask_head and mask_iou_head"),
-        ("roi_head.0.mask_head", {"type": "FusedSemanticHead"}, "roi_head.mask_head.type is 'FusedSemanticHead'"),
-        ("roi_head.0.mask_head", {"conv_out_channels": 32}, "mask_head.conv_out_channels is 32, supported: 64"),
+        ("roi_head.0.mask_head", {"type": "FusedSemanticHead"}, "roi_head.0.mask_head.type is 'FusedSemanticHead'"),
+        ("roi_head.0.mask_head", {"conv_out_channels": 32}, "mask_head.type is None, supported: 'FCNMaskHead'"),
+        ("query_head.transformer.num_co_heads", 1, "num_co_heads is 1, supported: 2, as the number of auxiliary heads"),
         ("eval_module", "three-stage", "eval_module is 'three-stage', supported: 'detr', 'one-stage', 'two-stage'"),
     ],
 )
@@ -50,9 +50,9 @@ def test_what_cannot_be_built_is_named(golden: Path, path: str, value: Any, mess
         ("backbone", "patch_size", 14, "backbone.patch_size is 14"),
         ("backbone", "qkv_bias", False, "backbone.qkv_bias is False"),
         ("backbone", "residual_block_indexes", [2], r"backbone.residual_block_indexes is \[2\]"),
-        ("backbone", "embed_dim", None, "backbone.*channels"),
+        ("backbone", "embed_dim", None, "backbone.embed_dim is None, expected a number"),
         ("neck", "type", "ChannelMapper", "neck.type is 'ChannelMapper', supported: 'SFP'"),
-        ("neck", "use_p2", None, "neck.use_p2 is False"),
+        ("neck", "use_p2", False, "neck.use_p2 is False"),
         ("neck", "num_outs", 4, "neck.num_outs is 4"),
         ("neck", "use_act_checkpoint", True, "neck.use_act_checkpoint is True"),
         ("box", "norm_cfg", None, "bbox_head.norm_cfg.type is None, supported: 'GN'"),
@@ -84,7 +84,7 @@ def test_window_blocks_that_do_not_exist_are_passed_over(golden: Path) -> None:
         ("backbone.ape", True, "backbone.ape is True"),
         ("backbone.patch_norm", False, "backbone.patch_norm is False"),
         ("backbone.qk_scale", 0.5, "backbone.qk_scale is 0.5"),
-        ("backbone.out_indices", [1, 2, 3], "neck.num_outs is 5, supported with this backbone is 4"),
+        ("backbone.out_indices", [1, 2, 3], "neck.num_outs is 5, supported: 4, as backbone.out_indices"),
         ("backbone.num_heads", [3, 2, 4, 8], "16 channels, not a multiple of its 3 attention_heads"),
         ("neck.act_cfg", {"type": "ReLU"}, "neck.act_cfg"),
     ],
@@ -112,6 +112,7 @@ def test_auxiliary_heads_that_an_official_configuration_leaves_out(golden: Path)
     for part in ("roi_head", "rpn_head"):
         del config[part]
     del config["train_cfg"][1], config["test_cfg"][1]
+    config["query_head"]["transformer"]["num_co_heads"] = 1
     read = read_official_config(config)
     assert read.auxiliary_heads == ("atss",)
     assert read.atss is not None

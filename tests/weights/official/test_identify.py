@@ -27,6 +27,7 @@ from codetr.weights.official.identify import (
 from codetr.weights.official.key_names import to_official
 from codetr.zoo.detectors import co_deformable_detr_r50, co_dino_5scale_swin_large, co_dino_vit_large_lvis
 from tests.reference.golden_case import GoldenCase
+from tests.support.models.changed_values import changed
 from tests.support.training.tiny_training import tiny_config
 
 
@@ -142,7 +143,7 @@ def as_python(value: Any) -> str:
     return repr(value)
 
 
-PIPELINE = [
+PIPELINE: list[dict[str, Any]] = [
     {"type": "LoadImageFromFile"},
     {
         "type": "MultiScaleFlipAug",
@@ -189,6 +190,14 @@ def test_a_configuration_in_a_checkpoint_that_does_not_fit_is_ignored(case: Gold
     assert found.recipe == "co_deformable_detr_r50_1x_coco"
 
 
+def test_a_configuration_in_a_checkpoint_that_cannot_be_built_is_not_replaced_by_a_recipe(case: GoldenCase) -> None:
+    """Its weights have the keys of a recipe, whose detections would differ without a word."""
+    text = f"model = {as_python(changed(case.json('config'), 'query_head.mixed_selection', False))}"
+    with pytest.raises(UserError, match=r"model.query_head.mixed_selection is False.*--recipe NAME") as caught:
+        find_configuration(OfficialCheckpoint(case.arrays("state_dict"), {"config": text}), "x.pth")
+    assert "x.pth" in str(caught.value)
+
+
 # Official configurations as JSON
 
 
@@ -207,7 +216,9 @@ def test_the_part_model_alone_has_the_preprocessing_of_its_recipe_or_the_default
 def test_a_canvas_is_read(case: GoldenCase) -> None:
     pipeline = json.loads(json.dumps(PIPELINE))
     pipeline[1]["img_scale"] = [1024, 1024]
+    # Before Normalize, so that the value is a grey of the image.
     pipeline[1]["transforms"][2] = {"type": "Pad", "size": [1024, 1024], "pad_val": {"img": [114, 114, 114]}}
+    pipeline[1]["transforms"][1:] = pipeline[1]["transforms"][:0:-1]
     content = {"model": case.json("config"), "test_pipeline": pipeline}
     assert from_official_json(content, "mine", 7, "mine.json").preprocess.canvas == 1024
 
@@ -219,7 +230,10 @@ def test_a_canvas_is_read(case: GoldenCase) -> None:
         (("flip",), True, "flip is True"),
         (("transforms", 0, "keep_ratio"), False, "keep_ratio is False"),
         (("transforms", 1, "to_rgb"), False, "to_rgb is False"),
-        (("transforms", 2), {"type": "Pad", "size": [512, 512]}, r"Pad.size is \[512, 512\]"),
+        (("transforms", 1), {"type": "PhotoMetricDistortion"}, "transforms.1.type is 'PhotoMetricDistortion'"),
+        (("transforms", 2, "pad_val"), {"img": 114}, "transforms.2.pad_val.img is 114, supported: 0"),
+        (("transforms",), PIPELINE[1]["transforms"][::-1], r"transforms has \['Pad', 'Normalize', 'Resize'\]"),
+        (("transforms", 2), {"type": "Pad", "size": [512, 512]}, r"transforms.2.size is \[512, 512\]"),
     ],
     ids=str,
 )
@@ -234,7 +248,9 @@ def test_unsupported_preprocessing_is_named(case: GoldenCase, path: tuple[Any, .
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"model": 3}, {"backbone": {}}, {"query_head": {"type": "CoDINOHead"}}], ids=str
+    "content",
+    [{}, {"model": 3}, {"backbone": {}}, {"query_head": {"type": "CoDINOHead"}}, {"query_head": {"type": []}}],
+    ids=str,
 )
 def test_what_is_no_configuration_is_refused(content: dict[str, Any]) -> None:
     with pytest.raises(UserError):

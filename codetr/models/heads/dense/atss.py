@@ -175,6 +175,7 @@ class ATSSHead(nn.Module):
             num_classes=self.num_classes,
             limit=self.config.max_auxiliary_queries,
             permute=permute,
+            padding=self.config.auxiliary_padding,
         )
         return losses, queries
 

@@ -162,6 +162,7 @@ class CoDeformableHead(nn.Module):
             batch,
             normalizer((queries.labels < self.num_classes).sum(), batch.pixels.device),
             class_mask,
+            self.config.positive_query_weight,
         )
 
     def detect(self, encoded: EncoderOutput, batch: ImageBatch) -> list[Detections]:

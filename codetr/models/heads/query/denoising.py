@@ -86,7 +86,10 @@ def denoising_queries(
     noisy_labels = torch.where(noise.label_chance < config.label_noise / 2, noise.labels, labels)
     negative = torch.arange(2 * groups, device=device) % 2
     shifts = (noise.shifts + negative[:, None, None]) * noise.signs * boxes_cxcywh[:, 2:].repeat(1, 2) / 2
-    noisy_boxes = xyxy_to_cxcywh((cxcywh_to_xyxy(boxes_cxcywh) + shifts * config.box_noise).clamp(0, 1))
+    noisy_boxes = boxes_cxcywh.expand_as(shifts)
+    if config.box_noise > 0:
+        # As in the reference implementation, boxes without noise are not clipped to the image either.
+        noisy_boxes = xyxy_to_cxcywh((cxcywh_to_xyxy(boxes_cxcywh) + shifts * config.box_noise).clamp(0, 1))
 
     shape = (len(counts), 2 * groups, slots)
     query_labels = torch.full(shape, num_classes, device=device)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from codetr.models.assignment.random_sampler import Permute
 from codetr.models.boxes import xyxy_to_cxcywh
+from codetr.models.config import AuxiliaryPadding
 
 _MIN_QUERIES = 9
 
@@ -27,7 +28,7 @@ class PositiveQueries:
         boxes_cxcywh: (batch, queries, 4) normalised, without gradient.
         target_boxes_cxcywh: (batch, queries, 4) normalised boxes of the objects, zeros for background.
         labels: (batch, queries) int64; the number of classes means background.
-        label_weights: (batch, queries), 0 for queries that pad an image with too few boxes, else 1.
+        label_weights: (batch, queries), 0 for queries that pad an image and have no loss, else 1.
         box_weights: (batch, queries), 1 for foreground, else 0.
         features: (batch, queries, channels) features of the head at the box, with gradient.
     """
@@ -50,8 +51,9 @@ def sample_positive_queries(
     num_classes: int,
     limit: int,
     permute: Permute,
+    padding: AuxiliaryPadding = "background",
 ) -> PositiveQueries:
-    """Sample the queries of a batch: all foreground boxes up to `limit`, filled up with background boxes.
+    """Sample the queries of a batch: all foreground boxes up to `limit`, filled up to the same number for every image.
 
     Every image has as many as the image with the most foreground, and at least nine.
 
@@ -64,6 +66,7 @@ def sample_positive_queries(
         num_classes: label of background.
         limit: most queries per image.
         permute: draws which foreground boxes are kept if there are too many, and which background boxes fill up.
+        padding: what fills up: "background" boxes, or "zeros", empty boxes without weight.
     """
     foreground = (labels < num_classes).sum(dim=1).tolist()
     count = max(_MIN_QUERIES, min(limit, max(foreground)))
@@ -75,25 +78,38 @@ def sample_positive_queries(
     labels = F.pad(labels, (0, missing), value=num_classes)
     # Foreground first; a stable sort keeps the order within foreground and background.
     order = (labels == num_classes).byte().argsort(dim=1, stable=True)
-    rows = [_sample(row, positives, count, permute) for row, positives in zip(order, foreground, strict=True)]
+    rows = [_sample(row, positives, count, permute, padding) for row, positives in zip(order, foreground, strict=True)]
     sampled = torch.stack(rows)
     scale = boxes_xyxy.new_tensor([(width, height, width, height) for height, width in image_sizes])[:, None]
     sampled_labels = labels.gather(1, sampled)
     coordinates = sampled[..., None].expand(-1, -1, 4)
-    return PositiveQueries(
+    box_weights = (sampled_labels < num_classes).float()
+    queries = PositiveQueries(
         xyxy_to_cxcywh(boxes_xyxy.gather(1, coordinates) / scale),
         xyxy_to_cxcywh(target_boxes_xyxy.gather(1, coordinates) / scale),
         sampled_labels,
         (sampled < available).float(),
-        (sampled_labels < num_classes).float(),
+        box_weights,
         features.gather(1, sampled[..., None].expand(-1, -1, features.shape[-1])),
+    )
+    if padding == "background":
+        return queries
+    kept = box_weights[..., None]
+    return PositiveQueries(
+        queries.boxes_cxcywh * kept,
+        queries.target_boxes_cxcywh * kept,
+        sampled_labels,
+        box_weights,
+        box_weights,
+        queries.features * kept,
     )
 
 
-def _sample(order: Tensor, positives: int, count: int, permute: Permute) -> Tensor:
+def _sample(order: Tensor, positives: int, count: int, permute: Permute, padding: AuxiliaryPadding) -> Tensor:
     """Sample `count` indices from `order` (n,), whose first `positives` are foreground: (count,) int64."""
     foreground, background = order[:positives], order[positives:]
     if positives >= count:
         return foreground if positives == count else foreground[permute(positives, order.device)[:count]]
-    padding = background[permute(len(background), order.device)[: count - positives]]
-    return torch.cat((foreground, padding))
+    if padding == "background":
+        background = background[permute(len(background), order.device)]
+    return torch.cat((foreground, background[: count - positives]))

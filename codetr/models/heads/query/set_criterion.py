@@ -90,6 +90,7 @@ class SetCriterion:
         batch: ImageBatch,
         divisor: Tensor,
         class_mask: Tensor | None = None,
+        weight: float = 1.0,
     ) -> dict[str, Tensor]:
         """Return the losses `<name>.cls`, `<name>.l1` and `<name>.giou` of every layer, scalars.
 
@@ -100,6 +101,7 @@ class SetCriterion:
             batch: the images, whose sizes convert boxes to pixels.
             divisor: number of positive queries of one layer, from a `Normalizer`.
             class_mask: (batch, classes) bool, classes that enter the classification loss of an image; None for all.
+            weight: of all three losses, in addition to `weights`.
         """
         scale = batch.box_scales[:, None]
         losses = {}
@@ -119,7 +121,7 @@ class SetCriterion:
             l1 = l1_loss(boxes_cxcywh.flatten(0, 1), target_cxcywh.flatten(0, 1), box_weights, divisor)
             pixels, target_pixels = (boxes_xyxy * scale).flatten(0, 1), (target_xyxy * scale).flatten(0, 1)
             giou = giou_loss(pixels, target_pixels, box_weights, divisor)
-            losses[f"{name}.cls"] = self.weights.classification * classification
-            losses[f"{name}.l1"] = self.weights.l1 * l1
-            losses[f"{name}.giou"] = self.weights.giou * giou
+            losses[f"{name}.cls"] = self.weights.classification * classification * weight
+            losses[f"{name}.l1"] = self.weights.l1 * l1 * weight
+            losses[f"{name}.giou"] = self.weights.giou * giou * weight
         return losses

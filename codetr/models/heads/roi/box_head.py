@@ -206,4 +206,5 @@ class RoIHead(nn.Module):
             num_classes=self.num_classes,
             limit=self.config.max_auxiliary_queries,
             permute=permute,
+            padding=self.config.auxiliary_padding,
         )

@@ -70,3 +70,14 @@ def test_matching_queries_see_no_denoising_query_and_groups_not_each_other() -> 
     for row in range(count):
         for column in range(count):
             assert hidden[row, column].item() == (row // 4 != column // 4)
+
+
+def test_without_box_noise_the_queries_are_the_objects_even_beyond_the_image() -> None:
+    """The reference implementation clips only boxes that it has moved."""
+    batch, targets = random_batch((2, 1))
+    height, width = batch.image_sizes[0]
+    targets[0].boxes[0] = torch.tensor([-10.0, -4.0, width + 6.0, height / 2])
+    made = denoising_queries(targets, batch, DenoisingConfig(queries=4, box_noise=0), CLASSES, RandomDraws())
+    assert made is not None
+    copies = made.boxes_cxcywh[0].unflatten(0, (-1, 2))
+    assert torch.equal(copies, xyxy_to_cxcywh(targets[0].boxes / batch.box_scales[0]).expand_as(copies))

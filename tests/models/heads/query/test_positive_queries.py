@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from codetr.models.config import AuxiliaryPadding
 from codetr.models.heads.query.positive_queries import PositiveQueries, sample_positive_queries
 from tests.support.models.auxiliary_heads import (
     CLASSES,
 )
 
 
-def queries_of(labels: list[list[int]], limit: int) -> PositiveQueries:
+def queries_of(labels: list[list[int]], limit: int, padding: AuxiliaryPadding = "background") -> PositiveQueries:
     table = torch.tensor(labels)
     count = table.numel()
     features = torch.arange(count, dtype=torch.float32).reshape(*table.shape, 1)
@@ -24,6 +25,7 @@ def queries_of(labels: list[list[int]], limit: int) -> PositiveQueries:
         num_classes=CLASSES,
         limit=limit,
         permute=lambda n, device: torch.arange(n, device=device).flip(0),
+        padding=padding,
     )
 
 
@@ -49,3 +51,14 @@ def test_too_few_boxes_are_made_up_by_queries_without_weight() -> None:
     assert queries.box_weights.sum() == 1
     assert queries.labels[0, 0] == 1
     assert (queries.labels[queries.label_weights == 0] == CLASSES).all()
+
+
+def test_padding_with_zeros_gives_empty_queries_without_a_loss_and_draws_nothing() -> None:
+    """Background boxes would add a classification loss, and move the random numbers of later draws."""
+    queries = queries_of([[3, 0, 3, 1] + [3] * 16, [2] * 12 + [3] * 8], limit=300, padding="zeros")
+    assert queries.labels.tolist() == [[0, 1] + [CLASSES] * 10, [2] * 12]
+    assert queries.label_weights.tolist() == [[1, 1] + [0] * 10, [1] * 12]
+    assert queries.features[0, :, 0].tolist() == [1, 3] + [0] * 10
+    assert not queries.boxes_cxcywh[0, 2:].any()
+    assert not queries.target_boxes_cxcywh[0, 2:].any()
+    assert queries.boxes_cxcywh[1].any(dim=1).all()
