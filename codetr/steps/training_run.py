@@ -17,6 +17,7 @@ from codetr.core.manifest import Manifest
 from codetr.core.settings import without
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
+from codetr.data.loading.preflight import require_resources
 from codetr.data.loading.samplers import images_per_class
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import StopRequest
@@ -88,6 +89,9 @@ class TrainingRun:
         if detector.federated is not None:
             counts = torch.from_numpy(images_per_class(split))
             detector.federated.images_per_class = counts.to(self.group.device)
+        val = Split.open(self.dataset, "val") if training.validate_every else None
+        # The processes of the training loader wait while those of the validation run.
+        require_resources(recipe.loader.workers, loaders=1 if val is None else 2)
         batches = TrainLoader(
             split,
             recipe.augment,
@@ -99,7 +103,6 @@ class TrainingRun:
             accumulate=training.accumulate,
             with_masks=recipe.model.needs_masks,
         )
-        val = Split.open(self.dataset, "val") if training.validate_every else None
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
         return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
 

@@ -12,7 +12,7 @@ from torch import nn
 from codetr.core.errors import UserError
 from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.processes import Processes
-from codetr.distributed.signals import PreemptedError, StopRequest
+from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
@@ -25,6 +25,10 @@ from codetr.training.trained_model import TrainedModel
 
 METRICS = "metrics.jsonl"
 """Name of the metrics file in the folder of checkpoints and in the published model."""
+
+LOAD_PATIENCE = 15.0
+"""Seconds that one of several processes may still wait for images after a request to stop. When they arrive, all save
+together after the step; torchrun kills them after 30 seconds by default."""
 
 Validate = Callable[[nn.Module], MetricValues | None]
 """Measures a detector. Every rank calls it; the metrics are those that rank 0 returns."""
@@ -47,8 +51,8 @@ class Batches(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[MicroBatch]:
         """Load the micro-batches of an epoch from `start` on; they depend on nothing but the arguments."""
 
-    def take_bad_images(self) -> list[BadImage]:
-        """Return the images that were skipped since the last call."""
+    def take_bad_images(self, before: int) -> list[BadImage]:
+        """Return the images that were skipped in the micro-batches before `before` of the epoch, each one once."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,7 @@ class Trainer:
         self._reporter.progress.restart_clock()
         while position.batch < self._steps_per_epoch * config.accumulate:
             lr = set_learning_rate(self._model.optimizer, self._schedule, step=position.step, epoch=position.epoch)
-            micro_batches = list(islice(batches, config.accumulate))
-            if len(micro_batches) != config.accumulate:
-                raise RuntimeError(f"the loader ended early, at batch {position.batch + len(micro_batches)}")
+            micro_batches = self._load(batches)
             result = self._step(micro_batches, step=position.step, stop=self._hooks.stop.received)
             self._model.update_average(position.step)
             self._state.statistics.add(result.losses, untrained=position.step == 0)
@@ -162,8 +164,24 @@ class Trainer:
                 self._save()
                 self._reporter.progress.restart_clock()
             if result.stop:
-                self._reporter.stopped()
+                self._reporter.stopped(saved=True)
                 raise PreemptedError
+
+    def _load(self, batches: Iterator[MicroBatch]) -> list[MicroBatch]:
+        """Return the micro-batches of a step; a request to stop ends the wait for them."""
+        alone, accumulate = self._processes.world_size == 1, self._config.accumulate
+        try:
+            with self._hooks.stop.interrupts(after=0.0 if alone else LOAD_PATIENCE):
+                micro_batches = list(islice(batches, accumulate))
+        except StoppedWaitingError:
+            # The other ranks wait in the step for this one, so they cannot save with it.
+            if alone:
+                self._save()
+            self._reporter.stopped(saved=alone)
+            raise PreemptedError from None
+        if len(micro_batches) != accumulate:
+            raise RuntimeError(f"the loader ended early, at batch {self._state.position.batch + len(micro_batches)}")
+        return micro_batches
 
     def _end_epoch(self) -> None:
         """Check the losses, validate if it is time, and save."""
@@ -181,7 +199,13 @@ class Trainer:
         if self._hooks.validate is None:
             return
         with self._model.averaged() as detector:
-            metrics = self._processes.broadcast(self._hooks.validate(detector))
+            try:
+                with self._hooks.stop.interrupts():
+                    measured = self._hooks.validate(detector)
+            except StoppedWaitingError:
+                self._reporter.stopped(saved=True)
+                raise PreemptedError from None
+            metrics = self._processes.broadcast(measured)
         self._state.record_validation(metrics or {})
         self._reporter.record_validation()
 
@@ -192,7 +216,8 @@ class Trainer:
     def _collect_bad_images(self) -> None:
         """Add the images that any rank has skipped since the last call."""
         if self._batches.skips_bad_images:
-            found = [image for images in self._processes.gather(self._batches.take_bad_images()) for image in images]
+            local = self._batches.take_bad_images(self._state.position.batch)
+            found = [image for images in self._processes.gather(local) for image in images]
             self._reporter.warn_of_bad_images(self._state.bad_images.add(found))
 
     def _outcome(self) -> Outcome:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
-from codetr.distributed.signals import PreemptedError
+from codetr.distributed.signals import PreemptedError, stop_on_signal
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.reporting.reporter import Log
 from codetr.training.state import Outcome
+from codetr.training.step import MicroBatch
 from codetr.training.trainer import METRICS, Hooks, Trainer
 from tests.support.training.tiny_training import tiny_config
 from tests.support.training.training_loop import Drawn, StopAfter, Validation
@@ -46,13 +51,16 @@ def trainer(
     stop: int = 10**9,
     validate: Validation | None = None,
     logged: Logged | None = None,
+    batches: Drawn | None = None,
+    hooks: Hooks | None = None,
 ) -> Trainer:
     torch.manual_seed(config.seed)
     checkpoints = CheckpointFolder(folder, keep=config.checkpoint.keep)
     checkpoints.claim({"config": config.model_dump(mode="json")})
     entries: Logged = [] if logged is None else logged
-    hooks = Hooks(StopAfter(stop), lambda values, step: entries.append((step, values)), validate or Validation())
-    return Trainer(build_detector(tiny_config()), Drawn(count), config, ALONE, checkpoints, hooks)
+    log: Log = lambda values, step: entries.append((step, values))  # noqa: E731
+    hooks = hooks or Hooks(StopAfter(stop), log, validate or Validation())
+    return Trainer(build_detector(tiny_config()), batches or Drawn(count), config, ALONE, checkpoints, hooks)
 
 
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -88,6 +96,42 @@ def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(
     assert found.steps == expected.steps == 3 * STEPS_PER_EPOCH
     assert (found.validation, found.best) == (expected.validation, expected.best)
     assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
+
+
+class NeverComes(Drawn):
+    """The third batch of the second epoch does not arrive, and the process is asked to stop meanwhile."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[MicroBatch]:
+        for batch, part in enumerate(super().epoch(epoch, start), start):
+            if (epoch, batch) == (1, 3):
+                os.kill(os.getpid(), signal.SIGTERM)
+                threading.Event().wait(60)
+            yield part
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_images_saves_and_resumes(
+    tmp_path: Path, uninterrupted: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loader that hangs must not hold the run; the half step that was loaded is loaded again."""
+    with stop_on_signal() as stop, pytest.raises(PreemptedError):
+        trainer(tmp_path / "c", batches=NeverComes(6), hooks=Hooks(stop, lambda *_: None, Validation())).run()
+    assert "stopped after step 4" in capsys.readouterr().err
+    assert same(trainer(tmp_path / "c").run().weights, uninterrupted[0].weights)
+
+
+def test_a_run_that_is_stopped_while_it_is_validated_keeps_the_epoch(tmp_path: Path, uninterrupted: Run) -> None:
+    """A validation of an hour must not outlast the time that a scheduler gives."""
+
+    def never_ends(detector: nn.Module) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+    with stop_on_signal() as stop, pytest.raises(PreemptedError):
+        trainer(tmp_path / "c", hooks=Hooks(stop, lambda *_: None, never_ends)).run()
+    assert CheckpointFolder(tmp_path / "c", keep=2).steps()[-1] == STEPS_PER_EPOCH
+    found = trainer(tmp_path / "c").run()
+    assert same(found.weights, uninterrupted[0].weights)
+    assert (tmp_path / "c" / METRICS).read_text() == (uninterrupted[1] / METRICS).read_text()
 
 
 def test_the_comparison_above_can_fail(tmp_path: Path, uninterrupted: Run) -> None:

@@ -59,10 +59,13 @@ class Reporter:
         if step := self._state.position.step:
             self.progress.print(f"train  resuming from step {step}")
 
-    def stopped(self) -> None:
-        """Print that the run was stopped after saving."""
+    def stopped(self, *, saved: bool) -> None:
+        """Print that the run was stopped, after saving or while it was waiting for images that did not come."""
         step = self._state.position.step
-        self.progress.print(f"train  stopped after step {step}; run the same command again to resume")
+        where = (
+            f"after step {step}" if saved else f"in step {step + 1}, without its images; the last checkpoint remains"
+        )
+        self.progress.print(f"train  stopped {where}; run the same command again to resume")
 
     def step_done(self, result: StepResult, lr: float) -> None:
         """Update the progress line after an optimiser step."""
