@@ -133,7 +133,7 @@ class Trainer:
 
         Raises:
             PreemptedError: asked to stop by a signal; a checkpoint is saved.
-            UserError: training cannot continue: a loss is not finite, or stays zero.
+            UserError: training cannot continue: a loss is not finite, or those of all boxes stay zero.
         """
         with self._reporter:
             self._reporter.start(self._config.epochs * self._steps_per_epoch, self._schedule.warmup_iterations)
@@ -153,9 +153,12 @@ class Trainer:
             micro_batches = self._load(batches)
             result = self._step(micro_batches, step=position.step, stop=self._hooks.stop.received)
             self._model.update_average(position.step)
-            self._state.statistics.add(result.losses, untrained=position.step == 0)
+            objects = sum(len(target.labels) for _, targets in micro_batches for target in targets)
+            self._state.statistics.add(result.losses, objects=objects, untrained=position.step == 0)
             position.next_step(config.accumulate)
             self._reporter.step_done(result, lr)
+            if self._state.statistics.early:
+                self._examine_losses()
             if position.step % config.log_every == 0:
                 losses = self._state.statistics.take_means()
                 self._collect_bad_images()
@@ -186,7 +189,8 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Check the losses, validate if it is time, and save."""
         position, config = self._state.position, self._config
-        self._state.statistics.end_epoch(position.epoch)
+        self._examine_losses()
+        self._state.statistics.end_epoch()
         last = position.epoch + 1 == config.epochs
         if config.validate_every and (last or (position.epoch + 1) % config.validate_every == 0):
             # Validation takes long: a run that is stopped during it must not lose the epoch.
@@ -194,6 +198,11 @@ class Trainer:
             self._validate()
         position.next_epoch()
         self._save()
+
+    def _examine_losses(self) -> None:
+        statistics = self._state.statistics
+        objects = sum(self._processes.gather(statistics.objects))
+        self._reporter.warn_of_losses(statistics.examine(objects), objects)
 
     def _validate(self) -> None:
         if self._hooks.validate is None:

@@ -13,7 +13,7 @@ from codetr.training.state import Position, TrainingState
 def test_a_state_is_restored_from_its_checkpoint() -> None:
     """A field that is not saved would make a resumed run another one."""
     state = TrainingState(Position(epoch=1, batch=4, step=9), metrics_size=120)
-    state.statistics.add({"roi.cls": 2.0})
+    state.statistics.add({"roi.cls": 2.0}, objects=1)
     state.bad_images.add([BadImage(3, "a.jpg", "no such file")])
     state.record_validation({"AP": 0.5, "AP50": None})
     restored = TrainingState.from_dict(state.to_dict())

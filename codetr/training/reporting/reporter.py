@@ -102,6 +102,19 @@ class Reporter:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
         self.progress.print(f"val    epoch {position.epoch + 1}/{self._epochs}  {shown or 'nothing to measure'}")
 
+    def warn_of_losses(self, dead: Sequence[str], objects: int) -> None:
+        """Print which losses have been zero so far, and what that may mean."""
+        if not dead:
+            return
+        names = listed([f"'{name}'" for name in dead], 5)
+        reason = (
+            "that part of the model learns nothing so far. The anchors of 'rpn' and 'atss' may be too large for the "
+            "objects (train on larger images), or a weight is zero"
+            if objects
+            else "there was no object on any image so far"
+        )
+        self.progress.print(f"train  warning: {names} has been exactly zero in every step of this epoch: {reason}")
+
     def warn_of_bad_images(self, new: Sequence[str]) -> None:
         """Print descriptions of images that were skipped for the first time."""
         if new:
