@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_directory, write_json
+from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
 from codetr.core.settings import without
 from codetr.data.dataset.split import Split
@@ -24,7 +26,7 @@ from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
-from codetr.training.checkpoint_folder import CheckpointFolder
+from codetr.training.checkpoint_folder import CheckpointFolder, differences
 from codetr.training.reporting.reporter import Log
 from codetr.training.state import MetricValues, Outcome
 from codetr.training.trainer import METRICS, Hooks, Trainer
@@ -33,6 +35,11 @@ from codetr.weights.model_folder import ModelInfo, save_model
 from codetr.zoo.recipe import Recipe
 
 SUMMARY = "summary.json"
+
+
+def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:
+    return {"inputs": dict(inputs), "processes": processes, "recipe": without(recipe, _RESUMABLE_SETTINGS)}
+
 
 _RESUMABLE_SETTINGS = (
     "description",
@@ -80,8 +87,34 @@ class TrainingRun:
         A run may be resumed with other values of settings that do not: the interval of checkpoints, the number of
         loader processes, what is recomputed to save memory, and, but for rounding, how processes share the work.
         """
-        settings = without(self.recipe.model_dump(mode="json"), _RESUMABLE_SETTINGS)
-        return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
+        return _identity(self.inputs, self.group.world_size, self.recipe.model_dump(mode="json"))
+
+    def is_published(self, *, overwrite: bool) -> bool:
+        """Return whether `output` holds the model of this very run, intact (rank 0).
+
+        Args:
+            overwrite: accept that `output` holds another model.
+
+        Raises:
+            UserError: it does, and that is not accepted.
+        """
+        if not (self.output / MANIFEST).is_file():
+            return False
+        earlier = Manifest.read(self.output, "model")
+        config = earlier.config
+        found = _identity(earlier.inputs, config.get("processes"), config.get("recipe") or {})
+        changes = differences(found, self.identity)
+        if changes and not overwrite:
+            raise UserError(
+                f"holds the model of another run ({listed(changes, 5, '; ')})",
+                where=str(self.output),
+                hint="Give another output folder, or --overwrite to replace that model.",
+            )
+        try:
+            earlier.verify(self.output)
+        except UserError:
+            return False
+        return not changes
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
-from codetr.cli.options import DatasetOption, OutputOption
+from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.steps.settings import chosen_recipe
@@ -18,7 +18,16 @@ def train(
     *,
     context: typer.Context,
     dataset: DatasetOption,
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for the model, which appears when training has ended. A folder with another model, or any "
+            "other content, is refused.",
+        ),
+    ],
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -36,6 +45,14 @@ def train(
             help="Folder of checkpoints, from which an interrupted run resumes. Default: OUTPUT.checkpoints",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace the model of another run in the output folder, and discard another run in the folder of "
+            "checkpoints.",
+        ),
+    ] = False,
     processes: ProcessesOption = None,
     force: ForceOption = False,
     params: ParamsOption = None,
@@ -63,4 +80,4 @@ def train(
     from codetr.steps.train import train as run
 
     work = checkpoints or Path(f"{output}.checkpoints")
-    show_step(run(TrainConfig(recipe=chosen), dataset, output, work), output)
+    show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output)

@@ -56,7 +56,10 @@ class Reporter:
                 f"train  warning: the warm-up takes {warmup_steps} of {total_steps} steps, so the full learning rate "
                 "is never reached: train for more epochs, or lower training.schedule.warmup_iterations"
             )
-        if step := self._state.position.step:
+        step = self._state.position.step
+        if self._state.position.epoch == self._epochs:
+            self.progress.print(f"train  already complete after {step} steps: publishing its model again")
+        elif step:
             self.progress.print(f"train  resuming from step {step}")
 
     def stopped(self, *, saved: bool) -> None:
