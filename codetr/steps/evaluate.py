@@ -76,8 +76,9 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             predictor = build_predictor(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
+            made = Manifest.read(model, "model")
             inputs = {
-                "model": Manifest.read(model, "model").digest,
+                "model": made.digest,
                 "dataset": Manifest.read(dataset, "dataset").digest,
             }
             decisive = {name: value for name, value in settings.items() if name != "pictures"}
@@ -100,7 +101,8 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 evaluation_set = evaluation_set_digest(split, truth)
                 lineage = [
                     ("model", inputs["model"]),
-                    ("weights", Manifest.read(model, "model").files[WEIGHTS]),
+                    ("weights", made.files[WEIGHTS]),
+                    *((("published", str(reason)),) if (reason := made.summary.get("published")) else ()),
                     ("recipe", info.recipe),
                     ("dataset", inputs["dataset"]),
                     ("evaluation set", evaluation_set),

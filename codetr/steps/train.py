@@ -103,7 +103,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
             outcome = run.train(detector, split, stop, tracker.log)
             group.on_main(lambda: run.publish(split, outcome, code_version(__name__)))
             skipped = {} if outcome.bad_images is None else {"bad_images": len(outcome.bad_images)}
-            tracker.summary({**outcome.validation, "best": outcome.best, **skipped})
+            tracker.summary({**outcome.published.validation, "best": outcome.best, **skipped})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
 

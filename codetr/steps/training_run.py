@@ -172,16 +172,17 @@ class TrainingRun:
             outcome: of `train`.
             code: identifies the code of the step, for the manifest.
         """
+        reason = outcome.published.reason
         with atomic_directory(self.output) as folder:
             digest = save_model(folder, outcome.weights, self._info(split))
             shutil.copyfile(self.checkpoints / METRICS, folder / METRICS)
             summary = {
                 "weights": digest,
                 "steps": outcome.steps,
-                "published_step": outcome.published_step,
+                "published": {"step": outcome.published.step, "epoch": outcome.published.epoch, "reason": reason},
                 "images": len(split),
                 "processes": self.group.world_size,
-                "validation": outcome.validation,
+                "validation": outcome.published.validation,
                 "best": outcome.best,
             }
             skipped = {} if outcome.bad_images is None else {"bad_images": outcome.bad_images.to_json()}
@@ -195,6 +196,6 @@ class TrainingRun:
                 inputs=self.inputs,
                 code=code,
                 config={"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size},
-                summary={"steps": outcome.steps, **outcome.validation, **skipped},
+                summary={"steps": outcome.steps, "published": reason, **outcome.published.validation, **skipped},
             ).write(folder)
         self.folder.finish()

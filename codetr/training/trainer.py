@@ -19,7 +19,7 @@ from codetr.training.config import TrainingConfig
 from codetr.training.reporting.progress_line import ProgressLine
 from codetr.training.reporting.reporter import Log, Reporter
 from codetr.training.schedule import set_learning_rate
-from codetr.training.state import MetricValues, Outcome
+from codetr.training.state import MetricValues, Outcome, Published
 from codetr.training.step import MicroBatch, TrainStep, use_bf16
 from codetr.training.trained_model import TrainedModel
 
@@ -136,11 +136,14 @@ class Trainer:
             UserError: training cannot continue: a loss is not finite, or those of all boxes stay zero.
         """
         with self._reporter:
-            self._reporter.start(self._config.epochs * self._steps_per_epoch, self._schedule.warmup_iterations)
-            while self._state.position.epoch < self._config.epochs:
+            total = self._config.epochs * self._steps_per_epoch
+            self._reporter.start(total, self._schedule.warmup_iterations, finished=self._finished)
+            while not self._finished:
                 self._train_epoch()
                 self._end_epoch()
-        return self._outcome()
+            outcome = self._outcome()
+            self._reporter.finished(outcome.published, self._state.stale)
+        return outcome
 
     def _train_epoch(self) -> None:
         """Train from the current position to the end of its epoch."""
@@ -229,18 +232,24 @@ class Trainer:
             found = [image for images in self._processes.gather(local) for image in images]
             self._reporter.warn_of_bad_images(self._state.bad_images.add(found))
 
+    @property
+    def _finished(self) -> bool:
+        """Whether all epochs are done, or the AP has not risen for `patience` validations."""
+        state, config = self._state, self._config
+        return state.position.epoch >= config.epochs or (config.patience is not None and state.stale >= config.patience)
+
     def _outcome(self) -> Outcome:
         """Select the weights to publish."""
         state = self._state
-        weights, published_step = self._model.published_weights(keep=self._processes.is_main), state.position.step
-        best_step = state.best_step
-        if self._config.publish == "best" and best_step is not None and best_step != published_step:
-            weights, published_step = self._checkpointer.published_weights(best_step), best_step
+        published = Published.of(state, self._config.publish)
+        if published.step == state.position.step:
+            weights = self._model.published_weights(keep=self._processes.is_main)
+        else:
+            weights = self._checkpointer.published_weights(published.step)
         return Outcome(
             {name: value.detach().clone() for name, value in weights.items() if value is not None},
             state.position.step,
-            published_step,
-            state.validation,
+            published,
             state.best,
             state.bad_images if self._batches.skips_bad_images or len(state.bad_images) else None,
         )

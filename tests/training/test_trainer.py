@@ -36,6 +36,7 @@ CONFIG = TrainingConfig(
     ema=EmaConfig(momentum=0.05, warmup_iterations=3),
     checkpoint=CheckpointConfig(every_steps=2, keep=2),
     log_every=2,
+    publish="last",
 )
 STEPS_PER_EPOCH = 3
 
@@ -94,7 +95,7 @@ def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(
     found = trainer(tmp_path / "c").run()
     assert same(found.weights, expected.weights)
     assert found.steps == expected.steps == 3 * STEPS_PER_EPOCH
-    assert (found.validation, found.best) == (expected.validation, expected.best)
+    assert (found.published, found.best) == (expected.published, expected.best)
     assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
 
 
@@ -190,14 +191,29 @@ def test_what_is_validated_and_published_is_the_average(uninterrupted: Run) -> N
     assert same(state["ema"], outcome.weights)
 
 
-def test_the_best_is_kept_and_published_on_request(tmp_path: Path) -> None:
+def test_the_best_is_kept_and_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = CONFIG.model_copy(update={"publish": "best", "checkpoint": CheckpointConfig(keep=1)})
     outcome = trainer(tmp_path / "c", config, count=2, validate=Validation([0.1, 0.7, 0.3])).run()
     assert outcome.best == {"step": 2, "epoch": 2, "AP": 0.7}
-    assert outcome.published_step == 2
+    assert (outcome.published.step, outcome.published.epoch) == (2, 2)
+    assert outcome.published.validation["AP"] == 0.7, "the metrics that are shown are those of these weights"
+    assert "epoch 2 of 3 has the highest AP on the split val, 0.7000 (the last one: 0.3000)" in capsys.readouterr().err
     checkpoints = CheckpointFolder(tmp_path / "c", keep=1)
     assert checkpoints.steps() == [2, 3]
     assert same(outcome.weights, checkpoints.load(2)["ema"])
+
+
+def test_training_ends_when_the_ap_has_not_risen_for_a_while(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And stays ended when the run is started again."""
+    config = CONFIG.model_copy(update={"publish": "best", "patience": 1})
+    outcome = trainer(tmp_path / "c", config, count=2, validate=Validation([0.4, 0.4, 0.9])).run()
+    assert (outcome.steps, outcome.published.step) == (2, 2), "of equal ones the later"
+    assert "ended after epoch 2 of 3: the AP has not risen in 1 validations" in capsys.readouterr().err
+    again = trainer(tmp_path / "c", config, count=2, validate=Validation([])).run()
+    assert same(again.weights, outcome.weights)
+    assert "already complete" in capsys.readouterr().err
 
 
 def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 from codetr.core.errors import listed
 from codetr.training.reporting.metrics_file import MetricsFile
 from codetr.training.reporting.progress_line import ProgressLine
-from codetr.training.state import TrainingState
+from codetr.training.state import Published, TrainingState
 from codetr.training.step import StepResult
 
 Log = Callable[[Mapping[str, float], int], None]
@@ -49,18 +49,33 @@ class Reporter:
         if self.metrics:
             self.metrics.close()
 
-    def start(self, total_steps: int, warmup_steps: int) -> None:
-        """Print where the run starts, and a warning if its warm-up never ends."""
+    def start(self, total_steps: int, warmup_steps: int, *, finished: bool) -> None:
+        """Print where the run starts, and a warning if its warm-up never ends.
+
+        Args:
+            total_steps: of the run.
+            warmup_steps: of its schedule.
+            finished: there is nothing left to train.
+        """
         if warmup_steps >= total_steps:
             self.progress.print(
                 f"train  warning: the warm-up takes {warmup_steps} of {total_steps} steps, so the full learning rate "
                 "is never reached: train for more epochs, or lower training.schedule.warmup_iterations"
             )
         step = self._state.position.step
-        if self._state.position.epoch == self._epochs:
+        if finished:
             self.progress.print(f"train  already complete after {step} steps: publishing its model again")
         elif step:
             self.progress.print(f"train  resuming from step {step}")
+
+    def finished(self, published: Published, stale: int) -> None:
+        """Print which weights are published and why, and whether training ended early."""
+        if (epoch := self._state.position.epoch) < self._epochs:
+            self.progress.print(
+                f"train  ended after epoch {epoch} of {self._epochs}: the AP has not risen in {stale} validations "
+                "(training.patience)"
+            )
+        self.progress.print(f"train  publishing step {published.step}: {published.reason}")
 
     def stopped(self, *, saved: bool) -> None:
         """Print that the run was stopped, after saving or while it was waiting for images that did not come."""
