@@ -18,6 +18,7 @@ from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
 from codetr.training.reporting.progress_line import ProgressLine
 from codetr.training.reporting.reporter import Log, Reporter
+from codetr.training.reporting.step_estimate import StepEstimate
 from codetr.training.schedule import set_learning_rate
 from codetr.training.state import MetricValues, Outcome, Published
 from codetr.training.step import MicroBatch, TrainStep, use_bf16
@@ -138,6 +139,13 @@ class Trainer:
         with self._reporter:
             total = self._config.epochs * self._steps_per_epoch
             self._reporter.start(total, self._schedule.warmup_iterations, finished=self._finished)
+            if self._processes.device.type == "cpu":
+                StepEstimate(
+                    self._model.detector,
+                    micro_batches=self._config.accumulate,
+                    steps=total - self._state.position.step,
+                    say=self._reporter.progress.print,
+                )
             while not self._finished:
                 self._train_epoch()
                 self._end_epoch()
@@ -153,7 +161,9 @@ class Trainer:
         self._reporter.progress.restart_clock()
         while position.batch < self._steps_per_epoch * config.accumulate:
             lr = set_learning_rate(self._model.optimizer, self._schedule, step=position.step, epoch=position.epoch)
+            self._reporter.progress.begin(f"waiting for the images of step {position.step + 1}")
             micro_batches = self._load(batches)
+            self._reporter.progress.begin(f"step {position.step + 1}")
             result = self._step(micro_batches, step=position.step, stop=self._hooks.stop.received)
             self._model.update_average(position.step)
             objects = sum(len(target.labels) for _, targets in micro_batches for target in targets)
@@ -210,6 +220,7 @@ class Trainer:
     def _validate(self) -> None:
         if self._hooks.validate is None:
             return
+        self._reporter.progress.begin(f"validation after epoch {self._state.position.epoch + 1}")
         with self._model.averaged() as detector:
             try:
                 with self._hooks.stop.interrupts():
@@ -222,6 +233,7 @@ class Trainer:
         self._reporter.record_validation()
 
     def _save(self) -> None:
+        self._reporter.progress.begin("writing a checkpoint")
         self._collect_bad_images()
         self._checkpointer.save(self._state, self._reporter.metrics)
 
