@@ -109,8 +109,8 @@ def test_ctrl_c_in_native_code_is_answered_at_once_and_obeyed_the_second_time() 
     """A step of minutes on a CPU looks like a program that hangs."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BUSY]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None

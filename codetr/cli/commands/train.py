@@ -11,6 +11,7 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.core.manifest import Manifest
 from codetr.steps.settings import chosen_recipe
 
 
@@ -75,6 +76,8 @@ def train(
     Metrics are written to metrics.jsonl and to W&B. Without an API key W&B writes to ./wandb; no account is needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
+    # Before PyTorch is imported, which takes seconds.
+    Manifest.read(dataset, "dataset")
     run_on_processes(processes, context.obj, force=force, resumes=True)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run

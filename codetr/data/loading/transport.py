@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing.reduction import DupFd
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 ALIGNMENT = 64
 """Bytes to which tensors are aligned in a block, as PyTorch's allocator aligns them."""
+
+
+T = TypeVar("T")
 
 
 class _SharedDescriptor(Protocol):
@@ -126,7 +129,7 @@ def _mapped(shared: _SharedDescriptor, size: int) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _receive(take: Callable[[], Any]) -> Any:
+def _receive(take: Callable[[], T]) -> T:
     try:
         return take()
     except (ConnectionError, EOFError, FileNotFoundError) as error:
