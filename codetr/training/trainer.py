@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import nn
 
 from codetr.core.errors import UserError
+from codetr.core.heap import release_free_memory
 from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest
@@ -26,6 +27,9 @@ from codetr.training.trained_model import TrainedModel
 
 METRICS = "metrics.jsonl"
 """Name of the metrics file in the folder of checkpoints and in the published model."""
+
+RELEASE_EVERY = 10
+"""Optimiser steps after which freed memory is given back to the system."""
 
 LOAD_PATIENCE = 15.0
 """Seconds that one of several processes may still wait for images after a request to stop. When they arrive, all save
@@ -170,6 +174,8 @@ class Trainer:
             self._state.statistics.add(result.losses, objects=objects, untrained=position.step == 0)
             position.next_step(config.accumulate)
             self._reporter.step_done(result, lr)
+            if position.step % RELEASE_EVERY == 0:
+                release_free_memory()
             if self._state.statistics.early:
                 self._examine_losses()
             if position.step % config.log_every == 0:

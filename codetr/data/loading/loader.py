@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from codetr.core.errors import ReportedError
 from codetr.core.exhaustion import out_of_resources
+from codetr.core.heap import release_free_memory
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches
@@ -29,13 +30,16 @@ from codetr.data.loading.samplers import ImageSampler, build_sampler
 from codetr.data.loading.samples import EpochImages
 from codetr.data.loading.transport import Packed, pack
 from codetr.data.loading.unreadable import BadImage
-from codetr.data.loading.workers import WorkerFailure, signals_held, start_worker
+from codetr.data.loading.workers import WorkerFailure, kill_workers_at_exit, signals_held, start_worker
 from codetr.data.transforms.colour_jitter import jitter_colour
 from codetr.data.transforms.detr import augment
 from codetr.data.transforms.large_scale_jitter import large_scale_jitter
 from codetr.data.transforms.preprocess import ImageSizes, normalise, pad
 from codetr.data.transforms.view import View
 from codetr.models.structures import ImageBatch, Target
+
+RELEASE_EVERY = 10
+"""Batches after which a loader process gives freed memory back to the system."""
 
 _TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
 
@@ -131,8 +135,12 @@ class _InWorker(Dataset[Packed | WorkerFailure]):
 
     def __init__(self, batches: Dataset[Any]) -> None:
         self.batches = batches
+        self.count = 0
 
     def __getitem__(self, batch: Any) -> Packed | WorkerFailure:
+        self.count += 1
+        if self.count % RELEASE_EVERY == 0:
+            release_free_memory()
         try:
             return pack(self.batches[batch])
         except ReportedError as error:
@@ -265,6 +273,7 @@ def _data_loader(
     dataset: Dataset[Any], schedule: Iterable[Any], *, workers: int, prefetch: int, persistent: bool
 ) -> DataLoader[Any]:
     require_resources(workers)
+    kill_workers_at_exit()
     return DataLoader(
         _InWorker(dataset) if workers else dataset,
         sampler=schedule,
