@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
+from codetr.core.errors import UserError
 from codetr.registry.address import model_folder
+
+
+def existing_model(address: str) -> Path:
+    """Return the folder of a model, before PyTorch is imported, which takes seconds.
+
+    Raises:
+        UserError: see `model_folder`; or there is no such folder.
+    """
+    folder = model_folder(address)
+    if not folder.exists():
+        hint = "`codetr train` writes a model, and `codetr convert` makes one of an official checkpoint."
+        raise UserError("there is no such folder", where=address, hint=hint)
+    return folder
+
 
 DatasetOption = Annotated[
     Path,
@@ -19,7 +34,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="FOLDER",
-        parser=model_folder,
+        parser=existing_model,
         help="The model, as [bold]codetr train[/] writes it, or REGISTRY@VERSION, e.g. outputs/registry@champion.",
     ),
 ]

@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from codetr.core.errors import UserError
+from codetr.core.exhaustion import is_exhaustion, out_of_resources
 from codetr.core.files import atomic_file
 
 _CHECKSUM = "sha256"
@@ -54,6 +55,10 @@ def as_user_error(path: Path, hint: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError("no such file", where=str(path), hint=hint) from None
+    except OSError as error:
+        if is_exhaustion(error):
+            raise out_of_resources(error, f"reading {path}") from None
+        raise UserError(f"cannot be read: {error.strerror or error}", where=str(path), hint=hint) from None
     except Exception as error:  # Libraries do not document what damaged bytes raise; a list of errors has gaps.
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
         raise UserError(f"cannot be read: {reason}", where=str(path), hint=hint) from None

@@ -7,8 +7,9 @@ therefore always means a defect of codetr itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import ClassVar
 
 from codetr.core.exit_codes import ExitCode
@@ -45,6 +46,18 @@ class RunFailed(ReportedError):  # noqa: N818, it names an end of a run, as sche
     """A run that failed although its input is right: a server is away, time ran out, a process was lost."""
 
     exit_code = ExitCode.FAILED
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "Did you mean 'a' or 'b'? " for the known names that are similar, without regard to case; else "".
+
+    Args:
+        name: what was given.
+        known: the names that exist.
+    """
+    by_lower = {other.lower(): other for other in known}
+    similar = get_close_matches(name.lower(), by_lower, n=2, cutoff=0.7)
+    return f"Did you mean {' or '.join(repr(by_lower[other]) for other in similar)}? " if similar else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from codetr.core.errors import UserError
+from codetr.core.errors import UserError, did_you_mean
 from codetr.core.yaml_text import parse_yaml
 
 MAX_PROBLEMS = 20
@@ -39,7 +39,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise UserError(describe(error), where=where) from None
+            raise UserError(describe(error), where=where, hint=_meant(error, cls)) from None
 
     def override(self, assignments: Iterable[str]) -> Self:
         """Return a copy with `a.b=value` assignments applied; values are YAML scalars or lists.
@@ -95,11 +95,25 @@ def set_path(values: dict[str, Any], path: str, value: Any, *, where: str) -> No
         if not isinstance(node, dict) or part not in node:
             known = ", ".join(sorted(map(str, node))) if isinstance(node, dict) else "none: it is a single value"
             parent = ".".join(parts[:depth]) or "the configuration"
-            raise UserError(f"'{path}' does not exist", where=where, hint=f"Fields of {parent}: {known}.")
+            # `epochs` for `training.epochs` is a usual mistake, so whole paths and their last parts are compared.
+            paths = dotted_paths(values)
+            same_end = [other for other in paths if other.rpartition(".")[2] == path]
+            meant = f"Did you mean {same_end[0]!r}? " if same_end else did_you_mean(path, paths)
+            raise UserError(f"'{path}' does not exist", where=where, hint=f"{meant}Fields of {parent}: {known}.")
         if depth == len(parts) - 1:
             node[part] = value
         else:
             node = node[part]
+
+
+def dotted_paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted path of every field in nested mappings, sections included."""
+    found = []
+    for name, value in values.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(value, Mapping):
+            found += dotted_paths(value, f"{prefix}{name}.")
+    return found
 
 
 def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
@@ -111,6 +125,18 @@ def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
         elif not rest:
             values = {name: value for name, value in values.items() if name != part}
     return values
+
+
+def _meant(error: ValidationError, settings: type[BaseModel]) -> str | None:
+    """Return a hint with the fields that are similar to the first unknown one."""
+    unknown = [problem["loc"][-1] for problem in error.errors() if problem["type"] == "extra_forbidden"]
+    if not unknown:
+        return None
+    schema = settings.model_json_schema()
+    objects = [schema, *schema.get("$defs", {}).values()]
+    return (
+        did_you_mean(str(unknown[0]), {name for one in objects for name in one.get("properties", {})}).strip() or None
+    )
 
 
 def describe(error: ValidationError) -> str:

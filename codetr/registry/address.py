@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from codetr.core.errors import UserError
+from codetr.registry.store import MARKER, Registry
+
 
 def model_folder(address: str) -> Path:
     """Return the folder of a model.
@@ -13,14 +16,17 @@ def model_folder(address: str) -> Path:
             "previous") or the first digits of its digest.
 
     Raises:
-        UserError: there is no such registry or version, or its files were changed. Whether a folder
-            holds a model is for its reader to check.
+        UserError: there is no such registry or version, or its files were changed; or the folder is a registry.
+            Whether another folder exists and holds a model is for its reader to check.
     """
     path = Path(address)
     root, at, version = address.rpartition("@")
-    if not at or path.exists():
+    if path.exists() or not at:
+        if (path / MARKER).is_file():
+            root = address.rstrip("/")
+            hint = f"Name a version of it, e.g. {root}@champion; `codetr registry list {root}` lists them."
+            raise UserError("is a registry, not a model", where=address, hint=hint)
         return path
-    from codetr.registry.store import Registry
 
     registry = Registry.open(Path(root))
     return registry.folder(registry.version(version), "model")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from codetr.core.code_version import code_version, library_versions
-from codetr.core.errors import UserError, listed
+from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.files import atomic_directory, sha256_json
 from codetr.core.lock import locked
 from codetr.core.manifest import Manifest, require_output
@@ -76,8 +76,9 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             predictor = build_predictor(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
+            made = Manifest.read(model, "model")
             inputs = {
-                "model": Manifest.read(model, "model").digest,
+                "model": made.digest,
                 "dataset": Manifest.read(dataset, "dataset").digest,
             }
             decisive = {name: value for name, value in settings.items() if name != "pictures"}
@@ -100,7 +101,8 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 evaluation_set = evaluation_set_digest(split, truth)
                 lineage = [
                     ("model", inputs["model"]),
-                    ("weights", Manifest.read(model, "model").files[WEIGHTS]),
+                    ("weights", made.files[WEIGHTS]),
+                    *((("published", str(reason)),) if (reason := made.summary.get("published")) else ()),
                     ("recipe", info.recipe),
                     ("dataset", inputs["dataset"]),
                     ("evaluation set", evaluation_set),
@@ -137,12 +139,14 @@ def check_inputs(model: Path, dataset: Path, split: str) -> None:
     parts = []
     if unknown := [name for name in names if name not in known]:
         parts.append(f"the model does not have {_some(unknown)}")
-    if missing := [name for name in known if name not in names]:
+    missing = [name for name in known if name not in names]
+    if missing:
         parts.append(f"the dataset does not have {_some(missing)}")
+    meant = did_you_mean(unknown[0], missing) if unknown else ""
     raise UserError(
         "; ".join(parts) or "the classes are the same but in another order",
         where=f"classes of {model} and {dataset}",
-        hint="Evaluate on a dataset that was prepared with the classes the model was trained on.",
+        hint=f"{meant}Evaluate on a dataset that was prepared with the classes the model was trained on.",
     )
 
 

@@ -35,7 +35,7 @@ class TrainConfig(Settings):
     recipe: Recipe
 
 
-def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -> Manifest:
+def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *, overwrite: bool = False) -> Manifest:
     """Train a detector; under torchrun every process calls this with the same arguments.
 
     An interrupted run is resumed from its newest checkpoint by calling this again with the same arguments, and ends
@@ -46,16 +46,18 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
         config: the recipe; its number of classes is replaced by the dataset's.
         dataset: folder written by `prepare`, seen by every process.
         output: folder for the model: weights and `model.json`, `metrics.jsonl`, `summary.json`, `manifest.json`. It
-            appears, or replaces an earlier one, when training has ended.
+            appears when training has ended. If it holds the model of these very arguments, nothing is done.
         checkpoints: folder of this run alone that survives a restart, seen by every process.
+        overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
 
     Returns:
         The manifest of `output`.
 
     Raises:
         UserError: there is no dataset, or it changed, or its objects lack segmentations that the recipe learns; the
-            weights to start from do not fit; `output` holds other files; `checkpoints` belongs to another run;
-            training cannot continue, because a loss is not finite or stays zero.
+            weights to start from do not fit; `output` holds other files or another model; `checkpoints` belongs to
+            another run;
+            training cannot continue, because a loss is not finite, or those of all boxes stay zero.
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training
@@ -78,11 +80,17 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
             inputs["backbone"] = state_digest(detector.backbone)
         run = TrainingRun(recipe, inputs, dataset, output, checkpoints, group, transfer)
 
-        def claim() -> None:
+        def claim() -> bool:
+            """Return whether there is something to train."""
             locks.enter_context(exclusive(checkpoints))
-            run.folder.claim(run.identity)
+            if run.is_published(overwrite=overwrite):
+                logger.info("%s is already complete: this run has published its model", output)
+                return False
+            run.folder.claim(run.identity, discard=overwrite)
+            return True
 
-        group.on_main(claim)
+        if not group.on_main(claim):
+            return Manifest.read(output, "model")
         settings, identity = recipe.model_dump(mode="json") | {"inputs": inputs}, checkpoints / "wandb.json"
         if transfer is not None:
             settings["start"] = transfer.to_json()
@@ -95,7 +103,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path) -
             outcome = run.train(detector, split, stop, tracker.log)
             group.on_main(lambda: run.publish(split, outcome, code_version(__name__)))
             skipped = {} if outcome.bad_images is None else {"bad_images": len(outcome.bad_images)}
-            tracker.summary({**outcome.validation, "best": outcome.best, **skipped})
+            tracker.summary({**outcome.published.validation, "best": outcome.best, **skipped})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
 

@@ -12,18 +12,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from codetr.core.errors import UserError, listed
 from codetr.core.files import atomic_directory, write_json
+from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
 from codetr.core.settings import without
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
+from codetr.data.loading.preflight import require_resources
 from codetr.data.loading.samplers import images_per_class
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
-from codetr.training.checkpoint_folder import CheckpointFolder
+from codetr.training.checkpoint_folder import CheckpointFolder, differences
 from codetr.training.reporting.reporter import Log
 from codetr.training.state import MetricValues, Outcome
 from codetr.training.trainer import METRICS, Hooks, Trainer
@@ -32,6 +35,11 @@ from codetr.weights.model_folder import ModelInfo, save_model
 from codetr.zoo.recipe import Recipe
 
 SUMMARY = "summary.json"
+
+
+def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:
+    return {"inputs": dict(inputs), "processes": processes, "recipe": without(recipe, _RESUMABLE_SETTINGS)}
+
 
 _RESUMABLE_SETTINGS = (
     "description",
@@ -79,8 +87,34 @@ class TrainingRun:
         A run may be resumed with other values of settings that do not: the interval of checkpoints, the number of
         loader processes, what is recomputed to save memory, and, but for rounding, how processes share the work.
         """
-        settings = without(self.recipe.model_dump(mode="json"), _RESUMABLE_SETTINGS)
-        return {"inputs": self.inputs, "processes": self.group.world_size, "recipe": settings}
+        return _identity(self.inputs, self.group.world_size, self.recipe.model_dump(mode="json"))
+
+    def is_published(self, *, overwrite: bool) -> bool:
+        """Return whether `output` holds the model of this very run, intact (rank 0).
+
+        Args:
+            overwrite: accept that `output` holds another model.
+
+        Raises:
+            UserError: it does, and that is not accepted.
+        """
+        if not (self.output / MANIFEST).is_file():
+            return False
+        earlier = Manifest.read(self.output, "model")
+        config = earlier.config
+        found = _identity(earlier.inputs, config.get("processes"), config.get("recipe") or {})
+        changes = differences(found, self.identity)
+        if changes and not overwrite:
+            raise UserError(
+                f"holds the model of another run ({listed(changes, 5, '; ')})",
+                where=str(self.output),
+                hint="Give another output folder, or --overwrite to replace that model.",
+            )
+        try:
+            earlier.verify(self.output)
+        except UserError:
+            return False
+        return not changes
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one."""
@@ -88,6 +122,9 @@ class TrainingRun:
         if detector.federated is not None:
             counts = torch.from_numpy(images_per_class(split))
             detector.federated.images_per_class = counts.to(self.group.device)
+        val = Split.open(self.dataset, "val") if training.validate_every else None
+        # The processes of the training loader wait while those of the validation run.
+        require_resources(recipe.loader.workers, loaders=1 if val is None else 2)
         batches = TrainLoader(
             split,
             recipe.augment,
@@ -99,7 +136,6 @@ class TrainingRun:
             accumulate=training.accumulate,
             with_masks=recipe.model.needs_masks,
         )
-        val = Split.open(self.dataset, "val") if training.validate_every else None
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
         return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
 
@@ -136,16 +172,17 @@ class TrainingRun:
             outcome: of `train`.
             code: identifies the code of the step, for the manifest.
         """
+        reason = outcome.published.reason
         with atomic_directory(self.output) as folder:
             digest = save_model(folder, outcome.weights, self._info(split))
             shutil.copyfile(self.checkpoints / METRICS, folder / METRICS)
             summary = {
                 "weights": digest,
                 "steps": outcome.steps,
-                "published_step": outcome.published_step,
+                "published": {"step": outcome.published.step, "epoch": outcome.published.epoch, "reason": reason},
                 "images": len(split),
                 "processes": self.group.world_size,
-                "validation": outcome.validation,
+                "validation": outcome.published.validation,
                 "best": outcome.best,
             }
             skipped = {} if outcome.bad_images is None else {"bad_images": outcome.bad_images.to_json()}
@@ -159,6 +196,6 @@ class TrainingRun:
                 inputs=self.inputs,
                 code=code,
                 config={"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size},
-                summary={"steps": outcome.steps, **outcome.validation, **skipped},
+                summary={"steps": outcome.steps, "published": reason, **outcome.published.validation, **skipped},
             ).write(folder)
         self.folder.finish()

@@ -47,13 +47,14 @@ class CheckpointFolder:
         self._keep = keep
         self._run: str | None = None
 
-    def claim(self, identity: Mapping[str, Any]) -> None:
+    def claim(self, identity: Mapping[str, Any], *, discard: bool = False) -> None:
         """Assign the folder to the run with this identity, or confirm that it is already assigned to it.
 
         The folder of another, finished run is emptied: its model is published. That of an unfinished run is refused.
 
         Args:
             identity: a JSON object of everything that decides the run's result.
+            discard: empty the folder of another, unfinished run too.
 
         Raises:
             UserError: the folder belongs to another, unfinished run (the message names the fields that differ), or
@@ -72,13 +73,13 @@ class CheckpointFolder:
             if run["identity"] == identity:
                 self._remove_leftovers()
                 return
-            if not run.get("finished"):
+            if not run.get("finished") and not discard:
                 changes = "; ".join(differences(run["identity"], identity))
                 raise UserError(
                     f"belongs to an unfinished run of another configuration ({changes})",
                     where=str(self.folder),
-                    hint="Give this run another folder, finish the other run with its settings, or delete the folder "
-                    "to discard that run.",
+                    hint="Give this run another folder, finish the other run with its settings, or discard that run "
+                    "with --overwrite.",
                 )
             for entry in self.folder.iterdir():
                 if entry.name != LOCK:

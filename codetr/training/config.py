@@ -110,7 +110,9 @@ class TrainingConfig(Settings):
         ema: see `EmaConfig`; None for no averaging.
         checkpoint: see `CheckpointConfig`.
         validate_every: epochs between validations on the val split; the last epoch is always validated. 0 for none.
-        publish: "last" publishes the final weights, "best" those with the highest validation AP.
+        publish: "best" publishes the weights with the highest validation AP, or the final ones if there is no
+            validation; "last" always the final ones.
+        patience: end training after this many validations in a row without a higher AP; None to train all epochs.
         log_every: optimiser steps between rows of metrics.
     """
 
@@ -127,11 +129,12 @@ class TrainingConfig(Settings):
     ema: EmaConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     validate_every: NonNegativeInt = 1
-    publish: Literal["last", "best"] = "last"
+    publish: Literal["last", "best"] = "best"
+    patience: PositiveInt | None = None
     log_every: PositiveInt = 10
 
     @model_validator(mode="after")
-    def _best_needs_validation(self) -> Self:
-        if self.publish == "best" and self.validate_every == 0:
-            raise ValueError("publish='best' needs validation: set validate_every to 1 or more")
+    def _patience_needs_validation(self) -> Self:
+        if self.patience is not None and self.validate_every == 0:
+            raise ValueError("patience needs validation: set validate_every to 1 or more")
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
@@ -49,7 +49,9 @@ class TrainingState:
         statistics: losses since the last row of metrics and over the current epoch.
         bad_images: images that were skipped so far, by all processes.
         validation: metrics of the last validation; empty before the first.
-        best: {"step", "epoch", "AP"} of the best validation so far, or None.
+        best: {"step", "epoch", "AP"} of the best validation so far, the latest of equal ones, or None.
+        best_validation: metrics of the best validation; empty before the first.
+        stale: validations since the AP last rose.
         metrics_size: size of the metrics file in bytes at the last checkpoint.
     """
 
@@ -58,6 +60,8 @@ class TrainingState:
     bad_images: BadImages = field(default_factory=BadImages)
     validation: dict[str, float | int | None] = field(default_factory=dict)
     best: dict[str, float] | None = None
+    best_validation: dict[str, float | int | None] = field(default_factory=dict)
+    stale: int = 0
     metrics_size: int = 0
 
     @classmethod
@@ -73,6 +77,8 @@ class TrainingState:
             BadImages(values.get("bad_images")),
             values["validation"],
             values["best"],
+            values["best_validation"],
+            int(values["stale"]),
             int(values["metrics_size"]),
         )
 
@@ -84,6 +90,8 @@ class TrainingState:
             "bad_images": self.bad_images.state(),
             "validation": self.validation,
             "best": self.best,
+            "best_validation": self.best_validation,
+            "stale": self.stale,
             "metrics_size": self.metrics_size,
         }
 
@@ -93,11 +101,55 @@ class TrainingState:
         return int(self.best["step"]) if self.best else None
 
     def record_validation(self, metrics: MetricValues) -> None:
-        """Keep the metrics of a validation at the current position, as the best if its AP is the highest so far."""
+        """Keep the metrics of a validation at the current position, as the best if no AP before was higher."""
         self.validation = dict(metrics)
-        average_precision = metrics.get("AP")
-        if average_precision is not None and (self.best is None or average_precision > self.best["AP"]):
+        average_precision, highest = metrics.get("AP"), self.best["AP"] if self.best else -1.0
+        self.stale = 0 if average_precision is not None and average_precision > highest else self.stale + 1
+        # Of equal ones the later was trained longer: with an AP of 0 in every epoch that is the last.
+        if average_precision is not None and average_precision >= highest:
             self.best = {"step": self.position.step, "epoch": self.position.epoch + 1, "AP": average_precision}
+            self.best_validation = self.validation
+
+
+@dataclass(frozen=True)
+class Published:
+    """Which weights of a run are published, and why.
+
+    Attributes:
+        step: optimiser steps after which they were taken.
+        epoch: the epoch that ended then, from 1.
+        reason: a sentence.
+        validation: their metrics on the val split; empty if they were not validated.
+    """
+
+    step: int
+    epoch: int
+    reason: str
+    validation: dict[str, float | int | None]
+
+    @classmethod
+    def of(cls, state: TrainingState, publish: Literal["last", "best"]) -> Published:
+        """Choose between the last and the best weights of a finished run."""
+        position, best = state.position, state.best
+        if publish == "best" and best is not None:
+            epoch, highest = int(best["epoch"]), best["AP"]
+            reason = f"epoch {epoch} of {position.epoch} has the highest AP on the split val, {highest:.4f}"
+            if epoch < position.epoch:
+                reason += f" (the last one: {_figure(state.validation)})"
+            reason += "; val chose it, so the AP on val is optimistic"
+            return cls(int(best["step"]), epoch, reason, state.best_validation)
+        reason = f"epoch {position.epoch} is the last one"
+        if best is not None and best["epoch"] < position.epoch:
+            reason += (
+                f", AP {_figure(state.validation)} on the split val, with training.publish=last (the best one: epoch "
+                f"{int(best['epoch'])}, {best['AP']:.4f})"
+            )
+        return cls(position.step, position.epoch, reason, state.validation)
+
+
+def _figure(metrics: MetricValues) -> str:
+    value = metrics.get("AP")
+    return "none" if value is None else f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -107,15 +159,13 @@ class Outcome:
     Attributes:
         weights: the weights to publish, by name; on rank 0 only if they are sharded.
         steps: optimiser steps done.
-        published_step: the step that `weights` are from.
-        validation: metrics of the last validation; empty without validation.
+        published: where `weights` are from, and why.
         best: {"step", "epoch", "AP"} of the best validation, or None.
         bad_images: images that were skipped over the whole run, by all processes; None if none were and none may be.
     """
 
     weights: dict[str, Tensor]
     steps: int
-    published_step: int
-    validation: dict[str, float | int | None]
+    published: Published
     best: dict[str, float] | None
     bad_images: BadImages | None = None

@@ -10,21 +10,30 @@ from typing import Protocol
 from torch import nn
 
 from codetr.core.errors import UserError
+from codetr.core.heap import release_free_memory
 from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.processes import Processes
-from codetr.distributed.signals import PreemptedError, StopRequest
+from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
 from codetr.training.reporting.progress_line import ProgressLine
 from codetr.training.reporting.reporter import Log, Reporter
+from codetr.training.reporting.step_estimate import StepEstimate
 from codetr.training.schedule import set_learning_rate
-from codetr.training.state import MetricValues, Outcome
+from codetr.training.state import MetricValues, Outcome, Published
 from codetr.training.step import MicroBatch, TrainStep, use_bf16
 from codetr.training.trained_model import TrainedModel
 
 METRICS = "metrics.jsonl"
 """Name of the metrics file in the folder of checkpoints and in the published model."""
+
+RELEASE_EVERY = 10
+"""Optimiser steps after which freed memory is given back to the system."""
+
+LOAD_PATIENCE = 15.0
+"""Seconds that one of several processes may still wait for images after a request to stop. When they arrive, all save
+together after the step; torchrun kills them after 30 seconds by default."""
 
 Validate = Callable[[nn.Module], MetricValues | None]
 """Measures a detector. Every rank calls it; the metrics are those that rank 0 returns."""
@@ -47,8 +56,8 @@ class Batches(Protocol):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[MicroBatch]:
         """Load the micro-batches of an epoch from `start` on; they depend on nothing but the arguments."""
 
-    def take_bad_images(self) -> list[BadImage]:
-        """Return the images that were skipped since the last call."""
+    def take_bad_images(self, before: int) -> list[BadImage]:
+        """Return the images that were skipped in the micro-batches before `before` of the epoch, each one once."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +138,24 @@ class Trainer:
 
         Raises:
             PreemptedError: asked to stop by a signal; a checkpoint is saved.
-            UserError: training cannot continue: a loss is not finite, or stays zero.
+            UserError: training cannot continue: a loss is not finite, or those of all boxes stay zero.
         """
         with self._reporter:
-            self._reporter.start(self._config.epochs * self._steps_per_epoch, self._schedule.warmup_iterations)
-            while self._state.position.epoch < self._config.epochs:
+            total = self._config.epochs * self._steps_per_epoch
+            self._reporter.start(total, self._schedule.warmup_iterations, finished=self._finished)
+            if self._processes.device.type == "cpu":
+                StepEstimate(
+                    self._model.detector,
+                    micro_batches=self._config.accumulate,
+                    steps=total - self._state.position.step,
+                    say=self._reporter.progress.print,
+                )
+            while not self._finished:
                 self._train_epoch()
                 self._end_epoch()
-        return self._outcome()
+            outcome = self._outcome()
+            self._reporter.finished(outcome.published, self._state.stale)
+        return outcome
 
     def _train_epoch(self) -> None:
         """Train from the current position to the end of its epoch."""
@@ -146,14 +165,19 @@ class Trainer:
         self._reporter.progress.restart_clock()
         while position.batch < self._steps_per_epoch * config.accumulate:
             lr = set_learning_rate(self._model.optimizer, self._schedule, step=position.step, epoch=position.epoch)
-            micro_batches = list(islice(batches, config.accumulate))
-            if len(micro_batches) != config.accumulate:
-                raise RuntimeError(f"the loader ended early, at batch {position.batch + len(micro_batches)}")
+            self._reporter.progress.begin(f"waiting for the images of step {position.step + 1}")
+            micro_batches = self._load(batches)
+            self._reporter.progress.begin(f"step {position.step + 1}")
             result = self._step(micro_batches, step=position.step, stop=self._hooks.stop.received)
             self._model.update_average(position.step)
-            self._state.statistics.add(result.losses, untrained=position.step == 0)
+            objects = sum(len(target.labels) for _, targets in micro_batches for target in targets)
+            self._state.statistics.add(result.losses, objects=objects, untrained=position.step == 0)
             position.next_step(config.accumulate)
             self._reporter.step_done(result, lr)
+            if position.step % RELEASE_EVERY == 0:
+                release_free_memory()
+            if self._state.statistics.early:
+                self._examine_losses()
             if position.step % config.log_every == 0:
                 losses = self._state.statistics.take_means()
                 self._collect_bad_images()
@@ -162,13 +186,30 @@ class Trainer:
                 self._save()
                 self._reporter.progress.restart_clock()
             if result.stop:
-                self._reporter.stopped()
+                self._reporter.stopped(saved=True)
                 raise PreemptedError
+
+    def _load(self, batches: Iterator[MicroBatch]) -> list[MicroBatch]:
+        """Return the micro-batches of a step; a request to stop ends the wait for them."""
+        alone, accumulate = self._processes.world_size == 1, self._config.accumulate
+        try:
+            with self._hooks.stop.interrupts(after=0.0 if alone else LOAD_PATIENCE):
+                micro_batches = list(islice(batches, accumulate))
+        except StoppedWaitingError:
+            # The other ranks wait in the step for this one, so they cannot save with it.
+            if alone:
+                self._save()
+            self._reporter.stopped(saved=alone)
+            raise PreemptedError from None
+        if len(micro_batches) != accumulate:
+            raise RuntimeError(f"the loader ended early, at batch {self._state.position.batch + len(micro_batches)}")
+        return micro_batches
 
     def _end_epoch(self) -> None:
         """Check the losses, validate if it is time, and save."""
         position, config = self._state.position, self._config
-        self._state.statistics.end_epoch(position.epoch)
+        self._examine_losses()
+        self._state.statistics.end_epoch()
         last = position.epoch + 1 == config.epochs
         if config.validate_every and (last or (position.epoch + 1) % config.validate_every == 0):
             # Validation takes long: a run that is stopped during it must not lose the epoch.
@@ -177,36 +218,56 @@ class Trainer:
         position.next_epoch()
         self._save()
 
+    def _examine_losses(self) -> None:
+        statistics = self._state.statistics
+        objects = sum(self._processes.gather(statistics.objects))
+        self._reporter.warn_of_losses(statistics.examine(objects), objects)
+
     def _validate(self) -> None:
         if self._hooks.validate is None:
             return
+        self._reporter.progress.begin(f"validation after epoch {self._state.position.epoch + 1}")
         with self._model.averaged() as detector:
-            metrics = self._processes.broadcast(self._hooks.validate(detector))
+            try:
+                with self._hooks.stop.interrupts():
+                    measured = self._hooks.validate(detector)
+            except StoppedWaitingError:
+                self._reporter.stopped(saved=True)
+                raise PreemptedError from None
+            metrics = self._processes.broadcast(measured)
         self._state.record_validation(metrics or {})
         self._reporter.record_validation()
 
     def _save(self) -> None:
+        self._reporter.progress.begin("writing a checkpoint")
         self._collect_bad_images()
         self._checkpointer.save(self._state, self._reporter.metrics)
 
     def _collect_bad_images(self) -> None:
         """Add the images that any rank has skipped since the last call."""
         if self._batches.skips_bad_images:
-            found = [image for images in self._processes.gather(self._batches.take_bad_images()) for image in images]
+            local = self._batches.take_bad_images(self._state.position.batch)
+            found = [image for images in self._processes.gather(local) for image in images]
             self._reporter.warn_of_bad_images(self._state.bad_images.add(found))
+
+    @property
+    def _finished(self) -> bool:
+        """Whether all epochs are done, or the AP has not risen for `patience` validations."""
+        state, config = self._state, self._config
+        return state.position.epoch >= config.epochs or (config.patience is not None and state.stale >= config.patience)
 
     def _outcome(self) -> Outcome:
         """Select the weights to publish."""
         state = self._state
-        weights, published_step = self._model.published_weights(keep=self._processes.is_main), state.position.step
-        best_step = state.best_step
-        if self._config.publish == "best" and best_step is not None and best_step != published_step:
-            weights, published_step = self._checkpointer.published_weights(best_step), best_step
+        published = Published.of(state, self._config.publish)
+        if published.step == state.position.step:
+            weights = self._model.published_weights(keep=self._processes.is_main)
+        else:
+            weights = self._checkpointer.published_weights(published.step)
         return Outcome(
             {name: value.detach().clone() for name, value in weights.items() if value is not None},
             state.position.step,
-            published_step,
-            state.validation,
+            published,
             state.best,
             state.bad_images if self._batches.skips_bad_images or len(state.bad_images) else None,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codetr.core.errors import UserError
+from codetr.core.errors import UserError, did_you_mean
 from codetr.zoo import co_deformable_detr, co_dino_r50, co_dino_swin, co_dino_vit
 from codetr.zoo.recipe import Recipe
 from codetr.zoo.tiny import tiny
@@ -79,8 +79,9 @@ def recipe(name: str) -> Recipe:
     """Build the recipe called `name`.
 
     Raises:
-        UserError: there is no such recipe; the message lists all of them.
+        UserError: there is no such recipe; the message lists all of them, and similar ones first.
     """
     if name not in ENTRIES:
-        raise UserError(f"there is no recipe '{name}'", hint=f"Recipes: {', '.join(ENTRIES)}.")
+        hint = f"{did_you_mean(name, ENTRIES)}Recipes: {', '.join(ENTRIES)}."
+        raise UserError(f"there is no recipe '{name}'", hint=hint)
     return ENTRIES[name].build()

@@ -68,6 +68,8 @@ def published(
             optimizer=optimizer or OptimizerConfig(),
             schedule=ScheduleConfig(warmup_iterations=warmup_iterations, milestones=milestones),
             ema=ema,
+            # As in the paper, whose numbers are those of the last epoch.
+            publish="last",
         ),
     )
 

@@ -23,6 +23,7 @@ from tests.support.command import call, start
 from tests.support.data.clips import write_clip
 from tests.support.data.dataset_trees import write_voc, write_yolo
 from tests.support.models.small_models import write_images, write_model
+from tests.support.paths import ROOT
 from tests.support.registry.registries import write_registry
 
 COMMANDS = (
@@ -71,6 +72,41 @@ def test_a_users_mistake_is_a_message_on_stderr_and_code_2(tmp_path: Path) -> No
     assert process.stderr.startswith("Error: ")
     assert "there is no registry" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+MISSING = """
+import sys
+from codetr.cli import main
+commands = [
+    "train --recipe tiny -d nowhere -o out",
+    "train --recipe tiny -d train.json -o out",
+    "train --recipe tny -d x -o out",
+    "evaluate -m nowhere -d nowhere -o out", "predict -m nowhere -o out x.jpg", "evaluate -m registry -d x -o out",
+]
+for command in commands:
+    try:
+        main(command.split())
+    except SystemExit as end:
+        assert end.code == 2, command
+assert "torch" not in sys.modules
+"""
+
+
+def test_what_is_missing_is_said_before_pytorch_is_imported(tmp_path: Path) -> None:
+    """A wrong path would be answered after many seconds."""
+    (tmp_path / "train.json").write_text("{}")
+    Registry.open(tmp_path / "registry", create=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", MISSING], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert "nowhere: there is no such folder. Prepare it first" in said[0]
+    assert "Prepare it first: codetr prepare --train train.json" in said[1]
+    assert "Did you mean 'tiny'" in said[2]
+    assert all("nowhere: there is no such folder. `codetr train` writes a model" in line for line in said[3:5])
+    assert "registry@champion" in said[5]
 
 
 def test_a_path_with_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

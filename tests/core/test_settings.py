@@ -32,6 +32,8 @@ def test_overrides_by_dotted_path() -> None:
     ("assignment", "message"),
     [
         ("optimizer.learning_rate=1", "'optimizer.learning_rate' does not exist.*lr"),
+        ("lr=1", "'lr' does not exist. Did you mean 'optimizer.lr'"),
+        ("optimzer.lr=1", "'optimzer.lr' does not exist. Did you mean 'optimizer.lr'"),
         ("epochs=0", r"epochs: .*greater than 0.*\(got 0\)"),
         ("epochs=many", r"epochs: .*\(got 'many'\)"),
         ("epochs", "not of the form"),
@@ -46,7 +48,7 @@ def test_a_wrong_override_is_an_error_that_helps(assignment: str, message: str) 
 
 def test_a_misspelt_field_is_an_error() -> None:
     """Ignoring it would train with the default and never say so."""
-    with pytest.raises(UserError, match=r"params.yaml: optimizer.lrr: .*not permitted"):
+    with pytest.raises(UserError, match=r"params.yaml: optimizer.lrr: .*not permitted.*Did you mean 'lr'"):
         Run.parse({"optimizer": {"lrr": 1}}, where="params.yaml")
 
 

@@ -3,10 +3,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from codetr.distributed.signals import stop_on_signal
+from codetr.distributed.signals import StoppedWaitingError, stop_on_signal
 from tests.support.paths import ROOT
 
 CHILD = """
@@ -20,6 +21,13 @@ with stop_on_signal() as stop:
     while not stop.received and time.monotonic() < end:
         time.sleep(0.01)
     print("stop", stop.received, flush=True)
+"""
+BUSY = """
+import hashlib
+from codetr.distributed.signals import stop_on_signal
+with stop_on_signal() as stop:
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # Native code of minutes, as a backward pass
 """
 LAUNCHER = """
 import subprocess, sys
@@ -72,3 +80,46 @@ def test_training_off_the_main_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["while waiting", "before the wait"])
+def test_a_request_ends_a_wait_for_what_never_comes(before: bool) -> None:
+    """A server that does not answer would keep the process until somebody kills it."""
+    with stop_on_signal() as stop:
+        if before:
+            os.kill(os.getpid(), signal.SIGTERM)
+        started = time.monotonic()
+        with pytest.raises(StoppedWaitingError), stop.interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert time.monotonic() - started < 10
+        os.kill(os.getpid(), signal.SIGTERM)  # Only the block is ended.
+        assert stop.received
+
+
+def test_a_request_leaves_a_wait_its_time() -> None:
+    """One of several processes that has its images in a moment takes the step, after which all save."""
+    with stop_on_signal() as stop:
+        with stop.interrupts(after=20.0):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StoppedWaitingError), stop.interrupts(after=0.2):
+            threading.Event().wait(20)
+
+
+def test_ctrl_c_in_native_code_is_answered_at_once_and_obeyed_the_second_time() -> None:
+    """A step of minutes on a CPU looks like a program that hangs."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", BUSY]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            assert "saving a checkpoint after the current step; Ctrl-C again" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert "stopping at once" in process.stderr.readline()
+            assert process.wait(20) == 130
+        finally:
+            process.kill()

@@ -31,3 +31,11 @@ def test_a_version_is_its_model_folder_and_is_checked(make_candidate: MakeCandid
     weights.write_text("changed")
     with pytest.raises(UserError, match=r"model\.safetensors"):
         model_folder(f"{tmp_path}/registry@v1")
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_registry_without_a_version_is_not_taken_for_a_model(tmp_path: Path, end: str) -> None:
+    """The error would be about a missing manifest, and not say that a version has to be named."""
+    Registry.open(tmp_path / "registry", create=True)
+    with pytest.raises(UserError, match=r"is a registry, not a model.*registry@champion"):
+        model_folder(f"{tmp_path}/registry{end}")

@@ -242,6 +242,7 @@ def _evaluated_on(annotations: dict[str, Any], folder: Path, model: Path) -> str
     [
         (("square", "disc", "star"), "the model does not have 'cross'; the dataset does not have 'star'"),
         (("disc", "square", "cross"), "in another order"),
+        (("square", "disc", "Cross"), "Did you mean 'Cross'"),
     ],
 )
 def test_classes_that_differ_are_refused(dataset: Path, tmp_path: Path, names: tuple[str, ...], problem: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -231,6 +232,53 @@ def test_a_finished_run_is_published_again_without_training(
     train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model", checkpoints)
     assert weights(tmp_path / "model") == weights(reference)
     assert Manifest.read(tmp_path / "model", "model").digest == Manifest.read(reference, "model").digest
+
+
+def test_a_finished_run_started_again_says_that_it_is_complete(
+    dataset: Path, reference: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed or written; other numbers of loader processes make no other run."""
+    caplog.set_level("INFO", logger="codetr")
+    before = (reference / "manifest.json").stat()
+    monkeypatch.setattr(TrainingRun, "train", lambda *_: pytest.fail("it was trained again"))
+    config = TrainConfig(recipe=RECIPE.changed([("loader.workers", 0)]))
+    manifest = train(config, dataset, reference, reference.parent / "checkpoints")
+    assert "is already complete" in caplog.text
+    assert manifest == Manifest.read(reference, "model")
+    assert (reference / "manifest.json").stat() == before
+
+
+def test_another_runs_model_is_replaced_only_on_request(
+    dataset: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of days would be lost to a wrong path."""
+    shutil.copytree(reference, tmp_path / "model")
+    config = TrainConfig(recipe=RECIPE.changed([("training.seed", 5)]))
+    with pytest.raises(UserError, match=r"another run \(recipe\.training\.seed: 0 there, 5 here\).*--overwrite"):
+        train(config, dataset, tmp_path / "model", tmp_path / "checkpoints")
+    assert weights(tmp_path / "model") == weights(reference)
+    monkeypatch.setattr(TrainingRun, "train", raiser("trains"))
+    with pytest.raises(UserError, match="trains"):
+        train(config, dataset, tmp_path / "model", tmp_path / "checkpoints", overwrite=True)
+    assert weights(tmp_path / "model") == weights(reference), "until the new one is complete"
+
+
+def test_a_damaged_model_is_published_again(
+    dataset: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "Already complete" would be wrong about weights that have changed."""
+    shutil.copytree(reference.parent, tmp_path / "run")
+    (tmp_path / "run" / "model" / "model.safetensors").write_bytes(b"damaged")
+    train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "run" / "model", tmp_path / "run" / "checkpoints")
+    assert weights(tmp_path / "run" / "model") == weights(reference)
+    assert "already complete after 24 steps: publishing its model again" in capsys.readouterr().err
+
+
+def raiser(message: str) -> Callable[..., NoReturn]:
+    def fail(*_: object) -> NoReturn:
+        raise UserError(message)
+
+    return fail
 
 
 def test_the_backbone_starts_from_its_weights_and_they_are_lineage(dataset: Path, tmp_path: Path) -> None:

@@ -26,6 +26,6 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_path(assignment: str, p
         TrainingConfig().override([assignment])
 
 
-def test_publishing_the_best_without_validation_is_refused() -> None:
+def test_patience_without_validation_is_refused() -> None:
     with pytest.raises(UserError, match="needs validation"):
-        TrainingConfig().override(["publish=best", "validate_every=0"])
+        TrainingConfig().override(["patience=2", "validate_every=0"])

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
-from codetr.distributed.signals import PreemptedError
+from codetr.distributed.signals import PreemptedError, stop_on_signal
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.reporting.reporter import Log
 from codetr.training.state import Outcome
+from codetr.training.step import MicroBatch
 from codetr.training.trainer import METRICS, Hooks, Trainer
 from tests.support.training.tiny_training import tiny_config
 from tests.support.training.training_loop import Drawn, StopAfter, Validation
@@ -31,6 +36,7 @@ CONFIG = TrainingConfig(
     ema=EmaConfig(momentum=0.05, warmup_iterations=3),
     checkpoint=CheckpointConfig(every_steps=2, keep=2),
     log_every=2,
+    publish="last",
 )
 STEPS_PER_EPOCH = 3
 
@@ -46,13 +52,16 @@ def trainer(
     stop: int = 10**9,
     validate: Validation | None = None,
     logged: Logged | None = None,
+    batches: Drawn | None = None,
+    hooks: Hooks | None = None,
 ) -> Trainer:
     torch.manual_seed(config.seed)
     checkpoints = CheckpointFolder(folder, keep=config.checkpoint.keep)
     checkpoints.claim({"config": config.model_dump(mode="json")})
     entries: Logged = [] if logged is None else logged
-    hooks = Hooks(StopAfter(stop), lambda values, step: entries.append((step, values)), validate or Validation())
-    return Trainer(build_detector(tiny_config()), Drawn(count), config, ALONE, checkpoints, hooks)
+    log: Log = lambda values, step: entries.append((step, values))  # noqa: E731
+    hooks = hooks or Hooks(StopAfter(stop), log, validate or Validation())
+    return Trainer(build_detector(tiny_config()), batches or Drawn(count), config, ALONE, checkpoints, hooks)
 
 
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -86,8 +95,44 @@ def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(
     found = trainer(tmp_path / "c").run()
     assert same(found.weights, expected.weights)
     assert found.steps == expected.steps == 3 * STEPS_PER_EPOCH
-    assert (found.validation, found.best) == (expected.validation, expected.best)
+    assert (found.published, found.best) == (expected.published, expected.best)
     assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
+
+
+class NeverComes(Drawn):
+    """The third batch of the second epoch does not arrive, and the process is asked to stop meanwhile."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[MicroBatch]:
+        for batch, part in enumerate(super().epoch(epoch, start), start):
+            if (epoch, batch) == (1, 3):
+                os.kill(os.getpid(), signal.SIGTERM)
+                threading.Event().wait(60)
+            yield part
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_images_saves_and_resumes(
+    tmp_path: Path, uninterrupted: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loader that hangs must not hold the run; the half step that was loaded is loaded again."""
+    with stop_on_signal() as stop, pytest.raises(PreemptedError):
+        trainer(tmp_path / "c", batches=NeverComes(6), hooks=Hooks(stop, lambda *_: None, Validation())).run()
+    assert "stopped after step 4" in capsys.readouterr().err
+    assert same(trainer(tmp_path / "c").run().weights, uninterrupted[0].weights)
+
+
+def test_a_run_that_is_stopped_while_it_is_validated_keeps_the_epoch(tmp_path: Path, uninterrupted: Run) -> None:
+    """A validation of an hour must not outlast the time that a scheduler gives."""
+
+    def never_ends(detector: nn.Module) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+    with stop_on_signal() as stop, pytest.raises(PreemptedError):
+        trainer(tmp_path / "c", hooks=Hooks(stop, lambda *_: None, never_ends)).run()
+    assert CheckpointFolder(tmp_path / "c", keep=2).steps()[-1] == STEPS_PER_EPOCH
+    found = trainer(tmp_path / "c").run()
+    assert same(found.weights, uninterrupted[0].weights)
+    assert (tmp_path / "c" / METRICS).read_text() == (uninterrupted[1] / METRICS).read_text()
 
 
 def test_the_comparison_above_can_fail(tmp_path: Path, uninterrupted: Run) -> None:
@@ -146,14 +191,29 @@ def test_what_is_validated_and_published_is_the_average(uninterrupted: Run) -> N
     assert same(state["ema"], outcome.weights)
 
 
-def test_the_best_is_kept_and_published_on_request(tmp_path: Path) -> None:
+def test_the_best_is_kept_and_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = CONFIG.model_copy(update={"publish": "best", "checkpoint": CheckpointConfig(keep=1)})
     outcome = trainer(tmp_path / "c", config, count=2, validate=Validation([0.1, 0.7, 0.3])).run()
     assert outcome.best == {"step": 2, "epoch": 2, "AP": 0.7}
-    assert outcome.published_step == 2
+    assert (outcome.published.step, outcome.published.epoch) == (2, 2)
+    assert outcome.published.validation["AP"] == 0.7, "the metrics that are shown are those of these weights"
+    assert "epoch 2 of 3 has the highest AP on the split val, 0.7000 (the last one: 0.3000)" in capsys.readouterr().err
     checkpoints = CheckpointFolder(tmp_path / "c", keep=1)
     assert checkpoints.steps() == [2, 3]
     assert same(outcome.weights, checkpoints.load(2)["ema"])
+
+
+def test_training_ends_when_the_ap_has_not_risen_for_a_while(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And stays ended when the run is started again."""
+    config = CONFIG.model_copy(update={"publish": "best", "patience": 1})
+    outcome = trainer(tmp_path / "c", config, count=2, validate=Validation([0.4, 0.4, 0.9])).run()
+    assert (outcome.steps, outcome.published.step) == (2, 2), "of equal ones the later"
+    assert "ended after epoch 2 of 3: the AP has not risen in 1 validations" in capsys.readouterr().err
+    again = trainer(tmp_path / "c", config, count=2, validate=Validation([])).run()
+    assert same(again.weights, outcome.weights)
+    assert "already complete" in capsys.readouterr().err
 
 
 def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path: Path) -> None:

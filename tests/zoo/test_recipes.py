@@ -25,6 +25,7 @@ def test_optimisation_is_the_official_one(name: str) -> None:
     expected, recipe = SETTINGS[name], zoo.recipe(name)
     training, optimizer = recipe.training, recipe.training.optimizer
     assert training.epochs == expected["epochs"]
+    assert (training.publish, training.patience) == ("last", None), "published figures are those of the last epoch"
     schedule = training.schedule.resolved(training.epochs)
     assert list(schedule.milestones) == expected["step"]
     assert schedule.warmup_iterations == expected["warmup"][0]

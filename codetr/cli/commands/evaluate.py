@@ -8,6 +8,7 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.core.manifest import Manifest
 from codetr.steps.settings import step_settings
 
 
@@ -32,9 +33,13 @@ def evaluate(
 
         [cyan]codetr evaluate -m outputs/model -d outputs/coco -o outputs/evaluation --nproc gpus --set batch_size=4[/]
     """
-    from codetr.steps.evaluate import EvaluateConfig
-    from codetr.steps.evaluate import evaluate as run
+    from codetr.evaluation.config import EvaluateConfig
 
     config = step_settings(EvaluateConfig, "evaluate", params, assignments)
+    # Before PyTorch is imported, which takes seconds.
+    Manifest.read(model, "model")
+    Manifest.read(dataset, "dataset")
     run_on_processes(processes, context.obj, force=force)
+    from codetr.steps.evaluate import evaluate as run
+
     show_step(run(config, model, dataset, output), output)

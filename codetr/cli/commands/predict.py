@@ -29,8 +29,15 @@ def predict(
         ),
     ],
     threshold: Annotated[
-        float, typer.Option("--score", min=0, max=1, help="Drop detections with a lower score.")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            "--score",
+            min=0,
+            max=1,
+            help="Drop detections with a lower score. Default: the threshold with the best F1 of the model's "
+            "evaluation, if that is in a folder beside the model, else 0.3.",
+        ),
+    ] = None,
     tta: Annotated[
         bool,
         typer.Option("--tta", help="Test-time augmentation (multi-scale and flip): slower, usually higher AP."),
@@ -73,10 +80,18 @@ def predict(
 
     Videos need an optional dependency, in the repository of codetr: [bold]pip install ".\\[video]"[/]
     """
+    from codetr.inference.best_threshold import best_threshold
     from codetr.inference.config import TilesConfig, TTAConfig
     from codetr.inference.predict_files import PREDICTIONS
     from codetr.inference.predict_files import predict as run
 
+    out = console()
+    if threshold is None:
+        best = best_threshold(model)
+        threshold = 0.3 if best is None else best.score
+        if best is not None:
+            where = f"on the split '{best.split}' in {best.evaluation}"
+            out.print(f"score threshold {threshold:.4g}, which gave the best F1 {plain(where)}; --score sets another")
     result = run(
         model,
         inputs,
@@ -88,7 +103,6 @@ def predict(
         max_pixels=max_pixels,
         device=device,
     )
-    out = console()
     for skipped in result.skipped:
         out.print(f"[yellow]skipped {plain(skipped.file)}: {plain(skipped.reason)}[/]")
     parts = [f"{len(result.images)} images"] if result.images else []
@@ -96,4 +110,4 @@ def predict(
         parts.append(f"{sum(video.frames for video in result.videos)} frames of {len(result.videos)} videos")
     out.print(f"{result.objects} objects in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
     if not result.objects:
-        out.print("No detection reaches the threshold; the evaluation's score_threshold is a good value for --score.")
+        out.print("No detection reaches the threshold; a lower --score shows more.")

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
-from codetr.cli.options import DatasetOption, OutputOption
+from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.core.manifest import Manifest
 from codetr.steps.settings import chosen_recipe
 
 
@@ -18,7 +19,16 @@ def train(
     *,
     context: typer.Context,
     dataset: DatasetOption,
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for the model, which appears when training has ended. A folder with another model, or any "
+            "other content, is refused.",
+        ),
+    ],
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -36,6 +46,14 @@ def train(
             help="Folder of checkpoints, from which an interrupted run resumes. Default: OUTPUT.checkpoints",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace the model of another run in the output folder, and discard another run in the folder of "
+            "checkpoints.",
+        ),
+    ] = False,
     processes: ProcessesOption = None,
     force: ForceOption = False,
     params: ParamsOption = None,
@@ -58,9 +76,11 @@ def train(
     Metrics are written to metrics.jsonl and to W&B. Without an API key W&B writes to ./wandb; no account is needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
+    # Before PyTorch is imported, which takes seconds.
+    Manifest.read(dataset, "dataset")
     run_on_processes(processes, context.obj, force=force, resumes=True)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
     work = checkpoints or Path(f"{output}.checkpoints")
-    show_step(run(TrainConfig(recipe=chosen), dataset, output, work), output)
+    show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
+from codetr.core.exhaustion import is_exhaustion, out_of_resources
 from codetr.core.files import read_json
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.dataset.classes import as_list, read_classes
@@ -98,7 +99,8 @@ class ImageRecord:
         Raises:
             BadImageError: the file is missing, damaged, or has changed since the dataset was prepared.
             StorageError: it is on S3, and the bucket or the credentials are wrong.
-            RunFailed: it is on S3, which does not answer.
+            RunFailed: it is on S3, which does not answer, or the machine lacks memory.
+            UserError: this process may open no more files.
         """
         where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
         try:
@@ -114,6 +116,8 @@ class ImageRecord:
         except UserError as error:
             raise BadImageError(error.problem, where=where, hint=error.hint) from None
         except OSError as error:
+            if is_exhaustion(error):
+                raise out_of_resources(error, "reading images") from None
             missing = isinstance(error, FileNotFoundError)
             problem = "no such file" if missing else f"cannot be read: {error.strerror or error}"
             raise BadImageError(problem, where=where) from None

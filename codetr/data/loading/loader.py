@@ -19,14 +19,18 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from codetr.core.errors import ReportedError
+from codetr.core.exhaustion import out_of_resources
+from codetr.core.heap import release_free_memory
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches
 from codetr.data.loading.collate import collate, collate_views
+from codetr.data.loading.preflight import require_resources
 from codetr.data.loading.samplers import ImageSampler, build_sampler
 from codetr.data.loading.samples import EpochImages
+from codetr.data.loading.transport import Packed, pack
 from codetr.data.loading.unreadable import BadImage
-from codetr.data.loading.workers import WorkerFailure, signals_held, start_worker
+from codetr.data.loading.workers import WorkerFailure, kill_workers_at_exit, signals_held, start_worker
 from codetr.data.transforms.colour_jitter import jitter_colour
 from codetr.data.transforms.detr import augment
 from codetr.data.transforms.large_scale_jitter import large_scale_jitter
@@ -34,10 +38,13 @@ from codetr.data.transforms.preprocess import ImageSizes, normalise, pad
 from codetr.data.transforms.view import View
 from codetr.models.structures import ImageBatch, Target
 
+RELEASE_EVERY = 10
+"""Batches after which a loader process gives freed memory back to the system."""
+
 _TrainBatch = tuple[ImageBatch, list[Target], list[BadImage]]
 
 
-class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
+class _TrainBatches(Dataset[_TrainBatch]):
     """Training batches by (epoch, positions in the order of the epoch)."""
 
     def __init__(
@@ -58,17 +65,12 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
             split, sampler, augmentation.mosaic, seed=seed, with_segmentations=with_segmentations, skip=skip
         )
 
-    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch | WorkerFailure:
+    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> _TrainBatch:
         epoch, positions = batch
         self.images.set_epoch(epoch)
-        try:
-            images = [self._load(epoch, int(position)) for position in positions]
-        except ReportedError as error:
-            return WorkerFailure.of(error)
-        finally:
-            bad = self.images.take_bad()
+        images = [self._load(epoch, int(position)) for position in positions]
         pixels, sizes, targets, ids = zip(*images, strict=True)
-        return collate(pixels, sizes, ids), list(targets), bad
+        return collate(pixels, sizes, ids), list(targets), self.images.take_bad()
 
     def _load(self, epoch: int, position: int) -> tuple[torch.Tensor, ImageSizes, Target, int]:
         # By position: an image that is repeated within an epoch is augmented differently every time.
@@ -108,20 +110,17 @@ class _TrainBatches(Dataset[_TrainBatch | WorkerFailure]):
         return image if colour is None else jitter_colour(image, colour, random)
 
 
-class _EvalBatches(Dataset[ImageBatch | WorkerFailure]):
+class _EvalBatches(Dataset[ImageBatch]):
     """Batches of views, preprocessed as at test time."""
 
     def __init__(self, split: Split) -> None:
         self.split = split
         self._decoded: dict[int, NDArray[np.uint8]] = {}
 
-    def __getitem__(self, views: Sequence[View]) -> ImageBatch | WorkerFailure:
-        try:
-            self._decode({view.image for view in views})
-            ids = [int(self.split.image_ids[view.image]) for view in views]
-            return collate_views(views, self._decoded.__getitem__, ids)
-        except ReportedError as error:
-            return WorkerFailure.of(error)
+    def __getitem__(self, views: Sequence[View]) -> ImageBatch:
+        self._decode({view.image for view in views})
+        ids = [int(self.split.image_ids[view.image]) for view in views]
+        return collate_views(views, self._decoded.__getitem__, ids)
 
     def _decode(self, images: set[int]) -> None:
         """Keep the images of the latest batches: the views of an image follow each other."""
@@ -129,6 +128,25 @@ class _EvalBatches(Dataset[ImageBatch | WorkerFailure]):
             return
         kept = {image: pixels for image, pixels in self._decoded.items() if image in images}
         self._decoded = kept | {image: self.split.record(image).read() for image in sorted(images - kept.keys())}
+
+
+class _InWorker(Dataset[Packed | WorkerFailure]):
+    """Batches as a loader process sends them: packed, or the error as data."""
+
+    def __init__(self, batches: Dataset[Any]) -> None:
+        self.batches = batches
+        self.count = 0
+
+    def __getitem__(self, batch: Any) -> Packed | WorkerFailure:
+        self.count += 1
+        if self.count % RELEASE_EVERY == 0:
+            release_free_memory()
+        try:
+            return pack(self.batches[batch])
+        except ReportedError as error:
+            return WorkerFailure.of(error)
+        except OSError as error:
+            return WorkerFailure.of(out_of_resources(error, "reading images"))
 
 
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
@@ -160,7 +178,8 @@ class TrainLoader:
         with_masks: also load masks into the targets.
 
     Raises:
-        UserError: sampling balances classes, and there is no object to train on.
+        UserError: sampling balances classes, and there is no object to train on; too few files may be opened for the
+            loader processes.
     """
 
     def __init__(
@@ -193,7 +212,7 @@ class TrainLoader:
             with_masks=with_masks,
             skip=self.skips_bad_images,
         )
-        self._bad: list[BadImage] = []
+        self._bad: list[tuple[int, BadImage]] = []
         self._loader = _data_loader(
             dataset, self._schedule, workers=loader.workers, prefetch=loader.prefetch, persistent=True
         )
@@ -210,19 +229,20 @@ class TrainLoader:
         Raises:
             UserError: an image file is missing, damaged or changed since the dataset was prepared, unless such images
                 are skipped; with skipping, if hardly any image can be read.
-            RunFailed: object storage does not answer.
+            RunFailed: object storage does not answer, or a loader process has ended.
         """
         wide = self._wide[self._sampler.epoch(epoch)]
         batches = effective_batches(wide, self.images_per_step, seed=self._seed, epoch=epoch)
         local = rank_batches(batches, accumulate=self._accumulate, rank=self._rank, world_size=self._world_size)
         self._schedule.batches = [(epoch, positions.tolist()) for positions in local[start:]]
-        for images, targets, bad in _unwrap(self._loader):
-            self._bad += bad
+        for batch, (images, targets, bad) in enumerate(_unpacked(self._loader), start):
+            self._bad += [(batch, image) for image in bad]
             yield images, targets
 
-    def take_bad_images(self) -> list[BadImage]:
-        """Return the images that were replaced in the batches yielded since the last call."""
-        bad, self._bad = self._bad, []
+    def take_bad_images(self, before: int) -> list[BadImage]:
+        """Return the images that were replaced in the micro-batches before `before` of this epoch, each one once."""
+        bad = [image for batch, image in self._bad if batch < before]
+        self._bad = [(batch, image) for batch, image in self._bad if batch >= before]
         return bad
 
 
@@ -240,7 +260,7 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[ImageBatch]:
         """Yield the batches; raise `UserError` if an image file is missing, damaged or changed since preparation."""
-        return _unwrap(self._loader)
+        return _unpacked(self._loader)
 
 
 def whole_views(split: Split, batches: Iterable[Sequence[int]], preprocess: PreprocessConfig) -> list[list[View]]:
@@ -252,8 +272,10 @@ def whole_views(split: Split, batches: Iterable[Sequence[int]], preprocess: Prep
 def _data_loader(
     dataset: Dataset[Any], schedule: Iterable[Any], *, workers: int, prefetch: int, persistent: bool
 ) -> DataLoader[Any]:
+    require_resources(workers)
+    kill_workers_at_exit()
     return DataLoader(
-        dataset,
+        _InWorker(dataset) if workers else dataset,
         sampler=schedule,
         batch_size=None,
         collate_fn=_identity,
@@ -273,10 +295,14 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
-def _unwrap(batches: Iterable[Any]) -> Iterator[Any]:
+def _unpacked(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches of a loader; raise what its processes report."""
     with signals_held():
-        started = iter(batches)
+        try:
+            started = iter(batches)
+        except OSError as error:
+            raise out_of_resources(error, "starting the processes that read images") from None
     for batch in started:
         if isinstance(batch, WorkerFailure):
             raise batch.error()
-        yield batch
+        yield batch.unpack() if isinstance(batch, Packed) else batch

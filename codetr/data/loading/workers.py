@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from codetr.core.errors import ReportedError
 from codetr.core.parent_watch import watch
@@ -44,6 +46,22 @@ def signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+@cache
+def kill_workers_at_exit() -> None:
+    """Kill the workers that still run when this process exits; they hold nothing that has to be saved.
+
+    Python asks them to end and waits without a limit. One that is stopped never does.
+    """
+    # Called before the function of multiprocessing that waits, which was registered earlier.
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def start_worker(_worker: int) -> None:

@@ -15,6 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from codetr.training.reporting.durations import format_duration
+from codetr.training.reporting.heartbeat import Heartbeat
+
+HEARTBEAT_SECONDS = 30.0
+"""Seconds without a line after which one says what the run is doing."""
+
 SMOOTHING = 0.9
 """Weight of the previous mean in the running mean of a step's duration."""
 
@@ -52,6 +58,7 @@ class ProgressLine:
         self._clock = clock
         self._last_step = self._printed = clock()
         self._seconds_per_step: float | None = None
+        self._heartbeat = Heartbeat(self.print, every=HEARTBEAT_SECONDS)
         console = Console(stderr=True)
         self._bar: RichProgress | None = None
         if console.is_terminal and not quiet:
@@ -62,11 +69,17 @@ class ProgressLine:
     def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
+        self._heartbeat.__enter__()
+        self.print(
+            f"train  {self._total} steps of {self._images_per_step} images in {self._epochs} epochs, on "
+            f"{self._device.type}"
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._heartbeat.__exit__(kind, error, trace)
         if self._bar:
             self._bar.stop()
 
@@ -84,6 +97,10 @@ class ProgressLine:
         """Exclude the time since the last step, a validation for instance, from the throughput."""
         self._last_step = self._clock()
 
+    def begin(self, activity: str) -> None:
+        """Note what the run does from now on, for the lines that are printed while it takes long."""
+        self._heartbeat.begin(activity)
+
     def advance(self, *, epoch: int, loss: float, lr: float) -> None:
         """Count one optimiser step, done in `epoch` (from 0), and update the line."""
         now = self._clock()
@@ -99,6 +116,7 @@ class ProgressLine:
             f"{left} left  {self.memory_gib:.1f} GiB"
         )
         if self._bar:
+            self._heartbeat.heard()
             self._bar.update(self._task, completed=self._done, description=description)
         elif now - self._printed >= self._every or self._done == self._total:
             self._printed = now
@@ -108,8 +126,9 @@ class ProgressLine:
         """Print a line above the progress."""
         if self._quiet:
             return
+        self._heartbeat.heard()
         if self._bar:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, markup=False)
         else:
             # When the process that reads the log has ended, this one still has to save its state.
             with suppress(BrokenPipeError):
@@ -123,10 +142,3 @@ def memory_gib(device: torch.device) -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux reports KiB, macOS bytes.
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds as h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

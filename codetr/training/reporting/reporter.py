@@ -10,7 +10,7 @@ from typing import Self
 from codetr.core.errors import listed
 from codetr.training.reporting.metrics_file import MetricsFile
 from codetr.training.reporting.progress_line import ProgressLine
-from codetr.training.state import TrainingState
+from codetr.training.state import Published, TrainingState
 from codetr.training.step import StepResult
 
 Log = Callable[[Mapping[str, float], int], None]
@@ -49,20 +49,41 @@ class Reporter:
         if self.metrics:
             self.metrics.close()
 
-    def start(self, total_steps: int, warmup_steps: int) -> None:
-        """Print where the run starts, and a warning if its warm-up never ends."""
+    def start(self, total_steps: int, warmup_steps: int, *, finished: bool) -> None:
+        """Print where the run starts, and a warning if its warm-up never ends.
+
+        Args:
+            total_steps: of the run.
+            warmup_steps: of its schedule.
+            finished: there is nothing left to train.
+        """
         if warmup_steps >= total_steps:
             self.progress.print(
                 f"train  warning: the warm-up takes {warmup_steps} of {total_steps} steps, so the full learning rate "
                 "is never reached: train for more epochs, or lower training.schedule.warmup_iterations"
             )
-        if step := self._state.position.step:
+        step = self._state.position.step
+        if finished:
+            self.progress.print(f"train  already complete after {step} steps: publishing its model again")
+        elif step:
             self.progress.print(f"train  resuming from step {step}")
 
-    def stopped(self) -> None:
-        """Print that the run was stopped after saving."""
+    def finished(self, published: Published, stale: int) -> None:
+        """Print which weights are published and why, and whether training ended early."""
+        if (epoch := self._state.position.epoch) < self._epochs:
+            self.progress.print(
+                f"train  ended after epoch {epoch} of {self._epochs}: the AP has not risen in {stale} validations "
+                "(training.patience)"
+            )
+        self.progress.print(f"train  publishing step {published.step}: {published.reason}")
+
+    def stopped(self, *, saved: bool) -> None:
+        """Print that the run was stopped, after saving or while it was waiting for images that did not come."""
         step = self._state.position.step
-        self.progress.print(f"train  stopped after step {step}; run the same command again to resume")
+        where = (
+            f"after step {step}" if saved else f"in step {step + 1}, without its images; the last checkpoint remains"
+        )
+        self.progress.print(f"train  stopped {where}; run the same command again to resume")
 
     def step_done(self, result: StepResult, lr: float) -> None:
         """Update the progress line after an optimiser step."""
@@ -98,6 +119,19 @@ class Reporter:
         values = {name: metrics.get(name) for name in _HEADLINE}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
         self.progress.print(f"val    epoch {position.epoch + 1}/{self._epochs}  {shown or 'nothing to measure'}")
+
+    def warn_of_losses(self, dead: Sequence[str], objects: int) -> None:
+        """Print which losses have been zero so far, and what that may mean."""
+        if not dead:
+            return
+        names = listed([f"'{name}'" for name in dead], 5)
+        reason = (
+            "that part of the model learns nothing so far. The anchors of 'rpn' and 'atss' may be too large for the "
+            "objects (train on larger images), or a weight is zero"
+            if objects
+            else "there was no object on any image so far"
+        )
+        self.progress.print(f"train  warning: {names} has been exactly zero in every step of this epoch: {reason}")
 
     def warn_of_bad_images(self, new: Sequence[str]) -> None:
         """Print descriptions of images that were skipped for the first time."""

@@ -41,33 +41,33 @@ def test_bad_images_are_replaced_by_the_same_ones_whatever_loads_them(damaged: t
     split, bad = damaged
     plain = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
     whole = list(plain.epoch(1))
-    found = plain.take_bad_images()
+    found = plain.take_bad_images(len(plain))
     assert {int(split.image_ids[image.index]) for image in found} == set(bad)
     reasons = {image.index: image.reason for image in found}
     assert reasons[0] == "no such file"
     assert re.fullmatch(r"has \d+ bytes, had \d+ when prepared", reasons[1])
     assert "when prepared" in reasons[2]
     assert reasons[3] == "has other content than when the dataset was prepared"
-    assert not plain.take_bad_images()
+    assert not plain.take_bad_images(len(plain))
     seen = [image for images, _ in whole for image in images.image_ids]
     assert len(seen) == len(split)
     assert set(seen) == set(split.image_ids.tolist()) - set(bad)
 
     workers = TrainLoader(split, AUGMENT, PREPROCESS, SKIP.model_copy(update={"workers": 2}), seed=7)
     assert_equal(list(workers.epoch(1)), whole)
-    assert workers.take_bad_images() == found
+    assert workers.take_bad_images(len(workers)) == found
 
     resumed = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
     assert_equal(list(resumed.epoch(1, start=4)), whole[4:])
     part = TrainLoader(split, AUGMENT, PREPROCESS, SKIP, seed=7)
     assert_equal(list(islice(part.epoch(1), 4)), whole[:4])
-    assert part.take_bad_images() + resumed.take_bad_images() == found
+    assert part.take_bad_images(len(part)) + resumed.take_bad_images(len(resumed)) == found
 
     single = SKIP.model_copy(update={"batch_size": 1})
     ranks = [TrainLoader(split, AUGMENT, PREPROCESS, single, seed=7, rank=rank, world_size=2) for rank in range(2)]
     divided = [[batch[0].image_ids[0] for batch in rank.epoch(1)] for rank in ranks]
     assert [list(pair) for pair in zip(*divided, strict=True)] == [images.image_ids for images, _ in whole]
-    by_rank = [image for rank in ranks for image in rank.take_bad_images()]
+    by_rank = [image for rank in ranks for image in rank.take_bad_images(len(rank))]
     assert sorted(by_rank, key=str) == sorted(found, key=str)
 
 
@@ -96,7 +96,7 @@ def test_bad_images_are_replaced_where_several_become_one(
     seen = [image for images, _ in loader.epoch(0) for image in images.image_ids]
     assert len(seen) == len(split)
     assert not set(seen) & set(bad)
-    assert {int(split.image_ids[image.index]) for image in loader.take_bad_images()} == set(bad)
+    assert {int(split.image_ids[image.index]) for image in loader.take_bad_images(len(loader))} == set(bad)
 
 
 def test_a_bad_image_ends_a_run_without_skipping(damaged: tuple[Split, list[int]]) -> None:

@@ -44,3 +44,32 @@ def test_a_worker_that_waits_for_an_image_ends(tmp_path: Path) -> None:
         assert tree.wait_until_empty() is not None, tree.commands()
     finally:
         tree.kill_all()
+
+
+STOPPED = """
+import os, signal, sys
+import multiprocessing
+from torch.utils.data import DataLoader
+from codetr.data.loading.workers import kill_workers_at_exit, signals_held, start_worker
+
+kill_workers_at_exit()
+loader = DataLoader(range(9), batch_size=None, num_workers=1, worker_init_fn=start_worker, persistent_workers=True)
+with signals_held():
+    batches = iter(loader)
+next(batches)
+(worker,) = multiprocessing.active_children()
+os.kill(worker.pid, signal.SIGSTOP)
+"""
+
+
+@pytest.mark.process
+def test_a_worker_that_is_stopped_does_not_keep_the_process_that_exits(tmp_path: Path) -> None:
+    """After it has saved its state, a run would not end until somebody kills it."""
+    command = [sys.executable, "-c", STOPPED]
+    tree = ProcessTree.of_command(
+        command, log=tmp_path / "log.txt", environment={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        assert tree.wait_until_empty() is not None, tree.commands()
+    finally:
+        tree.kill_all()

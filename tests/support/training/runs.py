@@ -37,6 +37,7 @@ RECIPE = Recipe(
         ema=EmaConfig(momentum=0.01, warmup_iterations=5),
         checkpoint=CheckpointConfig(every_steps=3, keep=2),
         validate_every=2,
+        publish="last",
         log_every=1,
     ),
 )

@@ -30,7 +30,7 @@ class Drawn:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(epoch))
         return (self.parts[i] for i in order[start:])
 
-    def take_bad_images(self) -> list[BadImage]:
+    def take_bad_images(self, before: int) -> list[BadImage]:
         return []
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from codetr.training.reporting.progress_line import ProgressLine, format_duration, memory_gib
+from codetr.training.reporting.durations import format_duration
+from codetr.training.reporting.progress_line import ProgressLine, memory_gib
 
 SIZE: dict[str, Any] = {
     "epochs": 2,
