@@ -53,7 +53,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, target)
         return
     remove_leftovers_once(path)
-    with temporary_file(path) as temporary:
+    with _named(path), temporary_file(path) as temporary:
         yield temporary
         # Temporary files are private; a result has the mode of any other file.
         umask = os.umask(0)
@@ -74,7 +74,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     remove_leftovers(path)
-    with temporary_directory(path) as temporary:
+    with _named(path), temporary_directory(path) as temporary:
         temporary.chmod(0o755)
         yield temporary
         for entry in (temporary, *temporary.rglob("*")):
@@ -85,6 +85,17 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         elif not exchange(temporary, path):
             _replace_by_two_renames(temporary, path)
         sync(path.parent)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the result in errors of writing, which do not know the name of the file that they wrote to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _replace_by_two_renames(new: Path, path: Path) -> None:
