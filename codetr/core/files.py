@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, UserError
+from codetr.core.os_errors import underlying_os_error
 from codetr.core.temporaries import (
     RETIRED,
     exchange,
@@ -89,13 +90,23 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Name the result in errors of writing, which do not know the name of the file that they wrote to."""
+    """Name the result in errors of writing, which do not know the name of the file that they wrote to.
+
+    Errors of libraries because the system did not let them write become errors of the system.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
+    except ReportedError:
         raise
+    except Exception as error:
+        cause = underlying_os_error(error)
+        if cause is None:
+            raise
+        if cause.errno is not None and cause.filename is None:
+            cause.filename = str(path)
+        if cause is error:
+            raise
+        raise cause from None
 
 
 def _replace_by_two_renames(new: Path, path: Path) -> None:

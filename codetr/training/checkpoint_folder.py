@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import atomic_directory, read_json, sha256_file, write_json
 from codetr.core.lock import locked
 
@@ -97,16 +97,16 @@ class CheckpointFolder:
             best_step: step of the checkpoint with the best validation so far, which is kept.
 
         Raises:
-            UserError: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
+            RunFailed: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
         """
         path = self._path(step)
         try:
             with atomic_directory(path) as temporary:
                 torch.save(dict(state), temporary / STATE)
                 write_json(temporary / INFO, {"step": step, "digest": sha256_file(temporary / STATE)})
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
+        except OSError as error:
             hint = "Free disk space and run the same command again: it resumes from the previous checkpoint."
-            raise UserError(f"cannot be written ({error})", where=str(path), hint=hint) from None
+            raise RunFailed(f"cannot be written ({error.strerror})", where=str(path), hint=hint) from None
         for old in self.steps()[: -self._keep]:
             if old != best_step:
                 shutil.rmtree(self._path(old))
