@@ -95,10 +95,11 @@ def underlying_os_error(error: Exception) -> OSError | None:
     if found := _NUMBER.search(message):
         return OSError(int(found[1]), os.strerror(int(found[1])))
     if "inline_container.cc" in message or "PytorchStreamWriter" in message:
-        cause: BaseException | None = error
-        while (cause := cause.__context__) is not None:
+        cause = error.__context__
+        while cause is not None:
             if isinstance(cause, OSError):
                 return cause
+            cause = cause.__context__
         # Of a file that it opened itself PyTorch does not say why a write failed; it is nearly always a full disk.
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return None
