@@ -108,7 +108,7 @@ def main() -> None:
         code = app(args=checked_arguments(sys.argv[1:]), standalone_mode=False)
         sys.stdout.flush()
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("kfp", "kfp_server_api"):
+        if (error.name or "").split(".")[0] not in ("kfp", "google", "urllib3", "certifi"):
             raise
         hint = 'Install it: pip install -c requirements/constraints.txt -e ".[kubeflow]"'
         _fail(UserError(f"pipelines need {error.name}, which is not installed", hint=hint))

@@ -35,9 +35,10 @@ def keep_running_without_log() -> None:
 
     Nothing changes where standard error is not that of the process, as in tests.
     """
-    if sys.stderr is None or sys.stderr is not sys.__stderr__:
+    stream = sys.__stderr__
+    if stream is None or sys.stderr is not stream:
         return
-    raw = io.BufferedWriter(_Lossy(sys.stderr.fileno()))
+    raw = io.BufferedWriter(_Lossy(stream.fileno()))
     sys.stderr = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 

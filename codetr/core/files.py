@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, UserError
+from codetr.core.os_errors import underlying_os_error
 from codetr.core.temporaries import (
     RETIRED,
     exchange,
@@ -53,7 +54,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, target)
         return
     remove_leftovers_once(path)
-    with temporary_file(path) as temporary:
+    with _named(path), temporary_file(path) as temporary:
         yield temporary
         # Temporary files are private; a result has the mode of any other file.
         umask = os.umask(0)
@@ -74,7 +75,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     remove_leftovers(path)
-    with temporary_directory(path) as temporary:
+    with _named(path), temporary_directory(path) as temporary:
         temporary.chmod(0o755)
         yield temporary
         for entry in (temporary, *temporary.rglob("*")):
@@ -85,6 +86,27 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         elif not exchange(temporary, path):
             _replace_by_two_renames(temporary, path)
         sync(path.parent)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the result in errors of writing, which do not know the name of the file that they wrote to.
+
+    Errors of libraries because the system did not let them write become errors of the system.
+    """
+    try:
+        yield
+    except ReportedError:
+        raise
+    except Exception as error:
+        cause = underlying_os_error(error)
+        if cause is None:
+            raise
+        if cause.errno is not None and cause.filename is None:
+            cause.filename = str(path)
+        if cause is error:
+            raise
+        raise cause from None
 
 
 def _replace_by_two_renames(new: Path, path: Path) -> None:

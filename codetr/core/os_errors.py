@@ -14,6 +14,9 @@ from codetr.core.errors import ReportedError, RunFailed, UserError
 
 _TEMPORARY = re.compile(r"(^|/)\.([^/]+)\.[a-z0-9_]{8}\.(?:tmp|old)(?=/|$)")
 
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust name an error of the system."""
+
 _SPACE = "Free some space, then run the same command again."
 _RETRY = "Run the same command again when the system has recovered."
 _LIMIT = "Close other programs, or raise the limit (`ulimit -n`), then run the same command again."
@@ -78,6 +81,28 @@ def reported_os_error(error: OSError) -> ReportedError | None:
         where=" -> ".join(paths) or None,
         hint=hints[error.errno],
     )
+
+
+def underlying_os_error(error: Exception) -> OSError | None:
+    """Return the error of the operating system that made a library fail while it wrote; None if there is none.
+
+    PyTorch's writer raises RuntimeError, with the error of a stream as its context, and safetensors an error of its
+    own with the number in its message.
+    """
+    if isinstance(error, OSError):
+        return error
+    message = str(error)
+    if found := _NUMBER.search(message):
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    if "inline_container.cc" in message or "PytorchStreamWriter" in message:
+        cause = error.__context__
+        while cause is not None:
+            if isinstance(cause, OSError):
+                return cause
+            cause = cause.__context__
+        # Of a file that it opened itself PyTorch does not say why a write failed; it is nearly always a full disk.
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
 
 
 def path_text(name: object) -> str:

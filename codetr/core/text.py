@@ -94,7 +94,9 @@ def show_safely() -> None:
         text = "".join(traceback.format_exception(kind, error, trace))
         sys.stderr.write(printable(mask_secrets(text), keep="\n\t"))
 
-    def format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    def format_warning(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
         return f"{category.__name__}: {several_lines(str(message))}\n"
 
     sys.excepthook = show_exception

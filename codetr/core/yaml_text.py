@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             anchor = self.anchors.get(event.anchor)
             # The size of a part is known when it ends: an alias within it refers to itself.
             if anchor is not None and id(anchor) not in self._sizes:
@@ -47,12 +47,13 @@ class _Loader(yaml.SafeLoader):
             if self._aliased > MAX_ALIASED_VALUES:
                 raise _refused(f"aliases repeat more than {MAX_ALIASED_VALUES:,} values", event)
             return super().compose_node(parent, index)
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         before, aliased = len(self._sizes), self._aliased
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _refused(f"it is nested more than {MAX_DEPTH} levels deep", event)
         node = super().compose_node(parent, index)
+        assert node is not None  # only an undefined alias has none, which is an error
         self._depth -= 1
         explicit = getattr(event, "tag", None)
         if node.tag not in _TAGS and not (node.tag == _MERGE and explicit is None):

@@ -14,6 +14,9 @@ from urllib.parse import urlparse
 
 from codetr.core.settings import Settings
 
+PROBE = 1 << 16
+"""Bytes that are written to find out whether a disk is full."""
+
 
 class TrackingSettings(Settings):
     """Settings of tracking.
@@ -24,7 +27,7 @@ class TrackingSettings(Settings):
         entity: team or user; None is the default of the API key.
         group: name of the pipeline run, which groups its prepare, train, evaluate and register runs.
         base_url: address of the server.
-        folder: where the `wandb/` folder is created.
+        folder: where the `wandb/` folder is created; beside the results of the steps by default.
         finish_timeout: seconds to wait for uploads at the end of a run; `wandb sync` uploads the rest.
     """
 
@@ -33,7 +36,7 @@ class TrackingSettings(Settings):
     entity: str | None = None
     group: str | None = None
     base_url: str = "https://api.wandb.ai"
-    folder: Path = Path()
+    folder: Path = Path("outputs")
     finish_timeout: float = 120.0
 
     @classmethod
@@ -90,3 +93,19 @@ def answers(base_url: str, timeout: float) -> bool:
         return isinstance(error.reason, ssl.SSLError)
     except (OSError, ValueError):
         return False
+
+
+def disk_problem(folder: Path) -> str | None:
+    """Return why files cannot be written to `folder`; None if they can. wandb itself does not say so."""
+    probe = folder / ".codetr-probe"
+    try:
+        try:
+            with probe.open("wb") as stream:
+                stream.write(bytes(PROBE))
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

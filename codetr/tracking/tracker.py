@@ -16,6 +16,7 @@ import logging
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from codetr.core.errors import first_line
 from codetr.core.files import read_json, write_json
 from codetr.tracking.boxed_images import BoxedImage, wandb_image
-from codetr.tracking.settings import TrackingSettings, answers, has_credentials
+from codetr.tracking.settings import TrackingSettings, answers, disk_problem, has_credentials
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -39,6 +40,8 @@ CONNECT_TIMEOUT = 5.0
 """Seconds wandb tries to reach its server before the run is written to disk."""
 GIVE_UP_CONNECTING = 20.0
 """Seconds `finish` waits for a run that has not started: with a dead server wandb takes 12 to shut down."""
+DISK_CHECK = 60.0
+"""Seconds between two checks whether the disk is full."""
 QUEUE_LENGTH = 10_000
 """Calls that may wait for wandb; more are dropped, so that they do not fill the memory."""
 
@@ -245,8 +248,12 @@ class Tracker:
             self._warn(f"wandb is {QUEUE_LENGTH} calls behind; metrics are being dropped")
 
     def _work(self) -> None:
+        checked = time.monotonic()
         while (task := self._tasks.get()) is not None:
             try:
+                if time.monotonic() - checked > DISK_CHECK:
+                    checked = time.monotonic()
+                    self._check_disk()
                 task()
             except (Exception, SystemExit) as error:
                 self._warn(f"{type(error).__name__}: {first_line(error)}")
@@ -314,10 +321,16 @@ class Tracker:
         finally:
             self._opened.set()
 
+    def _check_disk(self) -> None:
+        """Warn if what wandb writes to disk is lost: its service drops it silently."""
+        if self._run is not None and (problem := disk_problem(Path(self._run.dir))):
+            self._warn(f"{Path(self._run.dir).parent} cannot be written ({problem}), so metrics are lost")
+
     def _close(self, exit_code: int) -> None:
         import wandb
 
         if self._run is not None:
+            self._check_disk()
             self._run.finish(exit_code=exit_code)
         # Otherwise wandb does this when Python exits, without a time limit.
         wandb.teardown()

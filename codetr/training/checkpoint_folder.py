@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
 from codetr.core.lock import locked
 
@@ -100,7 +100,7 @@ class CheckpointFolder:
             best_step: step of the checkpoint with the best validation so far, which is kept.
 
         Raises:
-            UserError: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
+            RunFailed: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
         """
         path = self._path(step)
         try:
@@ -108,9 +108,9 @@ class CheckpointFolder:
                 torch.save(dict(state), temporary / STATE)
                 info = {"step": step, "digest": sha256_file(temporary / STATE), "run": self._run}
                 write_json(temporary / INFO, info)
-        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
+        except OSError as error:
             hint = "Free disk space and run the same command again: it resumes from the previous checkpoint."
-            raise UserError(f"cannot be written ({error})", where=str(path), hint=hint) from None
+            raise RunFailed(f"cannot be written ({error.strerror})", where=str(path), hint=hint) from None
         for old in self.steps()[: -self._keep]:
             if old != best_step:
                 shutil.rmtree(self._path(old))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_doctor(capsys: pytest.CaptureFixture[str], disk: Path, shapes: Path) ->
 def test_convert(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     walk(capsys, disk, ["convert", "--to-official", model, "-o", disk / "a" / "model.pth"], disk / "a")
+
+
+def test_a_file_that_reaches_the_limit_of_sizes(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:
+    """PyTorch's writer then raises an error of its own, in the middle of the file."""
+    model = write_model(tmp_path / "model")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        code, _, err = call(capsys, "convert", "--to-official", model, "-o", disk / "model.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 70
+    assert f"{disk / 'model.pth'}: " in err
+    assert os.listdir(disk) == []
 
 
 def test_predict(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,3 +180,11 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError), atomic_directory(tmp_path / "file"):
         pass
     assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("writer", [atomic_file, atomic_directory])
+def test_an_error_of_writing_names_the_result(tmp_path: Path, writer: Callable[[Path], Any]) -> None:
+    """The system does not name the file in errors of write(), and "no space left" alone does not say where."""
+    with pytest.raises(OSError, match="No space") as caught, writer(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "x")

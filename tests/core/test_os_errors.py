@@ -8,7 +8,7 @@ import os
 import pytest
 
 from codetr.core.errors import RunFailed, UserError
-from codetr.core.os_errors import reported_os_error
+from codetr.core.os_errors import reported_os_error, underlying_os_error
 
 pytestmark = pytest.mark.fast
 
@@ -47,6 +47,23 @@ def test_an_error_of_a_library_is_a_defect(error: OSError) -> None:
 def test_both_paths_of_a_rename_are_named() -> None:
     error = OSError(errno.EXDEV, "Invalid cross-device link", b"a\xe9", None, "b")
     assert "a\\udce9 -> b" in str(reported_os_error(error))
+
+
+@pytest.mark.parametrize(
+    ("message", "number"),
+    [
+        ("I/O error: No space left on device (os error 28)", errno.ENOSPC),
+        ("I/O error: File name too long (os error 36)", errno.ENAMETOOLONG),
+        ("[enforce fail at inline_container.cc:672] . unexpected pos 34496 vs 34390", errno.ENOSPC),
+        ("PytorchStreamWriter failed writing file data/0: file write failed", errno.ENOSPC),
+    ],
+)
+def test_libraries_that_could_not_write_are_recognised(message: str, number: int) -> None:
+    """PyTorch and safetensors raise errors of their own when the disk is full."""
+    found = underlying_os_error(RuntimeError(message))
+    assert found is not None
+    assert found.errno == number
+    assert underlying_os_error(RuntimeError("shapes differ")) is None
 
 
 def test_a_temporary_is_named_as_the_result_beside_it() -> None:

@@ -268,3 +268,19 @@ def test_settings_come_from_the_variables_of_wandb(tmp_path: Path) -> None:
     assert TrackingSettings.from_environment({"WANDB_MODE": "dryrun"}).mode == "offline"
     with pytest.raises(UserError, match=r"WANDB_.*mode"):
         TrackingSettings.from_environment({"WANDB_MODE": "sometimes"})
+
+
+def test_a_full_disk_is_a_warning(settings: TrackingSettings, caplog: pytest.LogCaptureFixture) -> None:
+    """wandb's service drops what it cannot write, and the run looks complete."""
+    with caplog.at_level(logging.WARNING), start(settings) as run:
+        run.log({"loss": 1.0}, step=1)
+        assert run.location is not None
+        (Path(run.location) / "files" / ".codetr-probe").mkdir()  # so that no file of the name can be written
+    assert "cannot be written" in caplog.text
+    assert "metrics are lost" in caplog.text
+
+
+def test_runs_on_disk_are_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder ./wandb in every current folder is found by nobody."""
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    assert TrackingSettings.from_environment().folder == Path("outputs")

@@ -173,7 +173,7 @@ def test_a_full_disk_is_an_error_with_a_hint_and_leaves_the_checkpoint_before(tm
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(UserError, match="cannot be written"):
+        with pytest.raises(RunFailed, match="cannot be written"):
             checkpoints.save({"value": torch.zeros(100_000)}, step=8, best_step=None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
