@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from codetr.core.parent_watch import tied_children
 from codetr.models.detector import build_detector
 from codetr.weights.coco_classes import COCO_NAMES
 from codetr.weights.official.key_names import to_official
@@ -45,7 +46,9 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
 def run(*arguments: str | Path) -> tuple[float, float, float]:
     """Run `codetr …`: seconds, and the largest memory of the process in GiB, anonymous and of mapped files."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "codetr", *map(str, arguments)], stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "codetr", *map(str, arguments)]
+    with tied_children():
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     anonymous = mapped = 0
     while process.poll() is None:
         try:

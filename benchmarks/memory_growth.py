@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from codetr.core.parent_watch import tied_children
 from codetr.data.config import SourceConfig
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import draw_sample_data
@@ -69,7 +70,7 @@ def measure(folder: Path, *, steps: int, sides: tuple[int, int], batch: int) -> 
     rows = folder / "checkpoints" / "metrics.jsonl"
     print(f"{'step':>6} {'training':>9} {'loader':>7} {'largest':>8}   MiB")
     largest = shown = 0
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with tied_children(), subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(0.5)
             training, loader = resident(process.pid), sum(map(resident, children(process.pid)))
