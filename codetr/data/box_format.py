@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import NDArray
 
-BoxFormat = Literal["xywh", "xyxy", "cxcywh", "relative_xywh", "relative_xyxy", "relative_cxcywh"]
-"""Order of the four numbers of a box: corner and size, two corners, or centre and size; in pixels, or relative to the
-width and height of the image."""
-
-BOX_FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
+from codetr.data.config import BOX_FORMATS, BoxFormat
 
 _RELATIVE = "relative_"
 _VALID_SHARE, _WRONG_SHARE = 0.98, 0.1

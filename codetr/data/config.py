@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from codetr.core.bounds import Fraction, Pixels
 from codetr.core.settings import Settings
-from codetr.data.box_format import BoxFormat
 
 Positive = Annotated[int, Field(gt=0, le=2**16)]
 Strength = Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]
@@ -33,6 +32,12 @@ MAX_PIXELS = 178_956_970
 
 HIGHEST_MAX_PIXELS = (1 << 31) - 1
 """Upper bound of any such limit: native code counts pixels in 32 bits."""
+
+BoxFormat = Literal["xywh", "xyxy", "cxcywh", "relative_xywh", "relative_xyxy", "relative_cxcywh"]
+"""Order of the four numbers of a box: corner and size, two corners, or centre and size; in pixels, or relative to the
+width and height of the image."""
+
+BOX_FORMATS: tuple[BoxFormat, ...] = get_args(BoxFormat)
 
 
 class SourceConfig(Settings):

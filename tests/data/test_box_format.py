@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codetr.data.box_format import BOX_FORMATS, BoxFormat, is_relative, recognise_box_format, to_xywh
+from codetr.data.box_format import is_relative, recognise_box_format, to_xywh
+from codetr.data.config import BOX_FORMATS, BoxFormat
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -98,11 +98,11 @@ lvis_baseline lvis_missing_frequency lvis_pos_and_neg
 lvis_missing_neg
 """
 IMAGES = """
-truncated_half.jpg truncated_90pct.jpg truncated_no_eoi.jpg truncated_header.jpg png_truncated.png
+truncated_half.jpg truncated_90pct.jpg truncated_no_eoi.jpg truncated_header.jpg png_truncated.png png_bad_crc.png
 zero_bytes.jpg random_bytes.jpg html_error_page.jpg lfs_pointer.jpg
 bomb_20000x20000.png
 float32.tiff
-bitflips.jpg png_bad_crc.png trailing_garbage.jpg
+bitflips.jpg trailing_garbage.jpg
 gray.jpg cmyk.jpg gray16.png rgb16.png rgba.png gray_alpha.png palette.png palette_transparent.png one_bit.png
 exif_orientation_5.jpg exif_orientation_6.jpg exif_orientation_8.jpg
 exif_orientation_0.jpg exif_broken.jpg

@@ -46,18 +46,18 @@ REFUSED = {
 # What is prepared: images kept and listed, annotations kept and listed, those trained on, and the findings.
 PREPARED: dict[str, tuple[tuple[int, int], tuple[int, int], int, dict[str, int]]] = {
     "all_odd_images": (
-        (49, 61),
+        (48, 61),
         (45, 61),
         45,
         {
             "image_unsafe_path": 1,
-            "image_unreadable": 11,
+            "image_unreadable": 12,
             "image_size_wrong": 9,
             "image_orientation_ignored": 3,
             "image_frames_ignored": 2,
             "image_content_repeated": 14,
             "image_emptied": 4,
-            "annotation_image_dropped": 12,
+            "annotation_image_dropped": 13,
             "box_outside": 4,
             "segmentation_exceeds_image": 4,
         },

@@ -12,8 +12,7 @@ from typing import Literal
 
 from codetr.core.errors import UserError, first_line
 from codetr.core.files import sha256_file
-from codetr.data.box_format import BoxFormat
-from codetr.data.config import SourceConfig
+from codetr.data.config import BoxFormat, SourceConfig
 from codetr.data.formats import voc, yolo
 from codetr.data.formats.coco import MAX_BYTES, CocoFile, read_coco
 from codetr.data.formats.raw_source import RawSource

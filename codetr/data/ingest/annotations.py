@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from codetr.core.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
-from codetr.data.box_format import BoxFormat, is_relative, recognise_box_format, to_xywh
+from codetr.data.box_format import is_relative, recognise_box_format, to_xywh
+from codetr.data.config import BoxFormat
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
 from codetr.data.ingest.image_check import CheckedImage
