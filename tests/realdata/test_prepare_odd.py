@@ -48,7 +48,7 @@ PREPARED: dict[str, tuple[tuple[int, int], tuple[int, int], int, dict[str, int]]
     "all_odd_images": (
         (48, 61),
         (45, 61),
-        45,
+        44,
         {
             "image_unsafe_path": 1,
             "image_unreadable": 12,
