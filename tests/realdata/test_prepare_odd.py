@@ -47,7 +47,7 @@ REFUSED = {
 PREPARED: dict[str, tuple[tuple[int, int], tuple[int, int], int, dict[str, int]]] = {
     "all_odd_images": (
         (48, 61),
-        (45, 61),
+        (44, 61),
         44,
         {
             "image_unsafe_path": 1,
