@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from codetr.core.parent_watch import tied_children
+from codetr.core.system.parent_watch import tied_children
 from codetr.models.detector import build_detector
 from codetr.weights.coco_classes import COCO_NAMES
 from codetr.weights.official.key_names import to_official

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from codetr.core.parent_watch import tied_children
+from codetr.core.system.parent_watch import tied_children
 from codetr.data.config import SourceConfig
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import draw_sample_data

@@ -1,6 +1,6 @@
 """`python -m codetr` is the command `codetr`; torchrun and the other programs that start it do so this way."""
 
-from codetr.core.parent_watch import watch_parent
+from codetr.core.system.parent_watch import watch_parent
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from codetr.cli.reported import reported_error
 from codetr.cli.streams import keep_running_without_log
 from codetr.core.errors import ReportedError, UserError
 from codetr.core.exit_codes import ExitCode
-from codetr.core.parent_watch import watch_parent
+from codetr.core.system.parent_watch import watch_parent
 from codetr.core.text import show_safely
 from pipelines.arguments import step_arguments
 from pipelines.options import (

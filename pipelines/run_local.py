@@ -19,7 +19,7 @@ from codetr.core.exit_codes import ExitCode
 from codetr.core.failure_file import FAILURE_FILE_VARIABLE, Failure, read_failure
 from codetr.core.files import read_json, write_json
 from codetr.core.manifest import FolderKind, Manifest
-from codetr.core.parent_watch import tied_children
+from codetr.core.system.parent_watch import tied_children
 from pipelines.retrain import retrain
 
 IMAGE = "python"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
-from codetr.core.os_errors import reported_os_error
+from codetr.core.system.os_errors import reported_os_error
 
 
 def reported_error(error: Exception) -> ReportedError | None:

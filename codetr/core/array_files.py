@@ -22,8 +22,8 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from codetr.core.errors import UserError
-from codetr.core.exhaustion import is_exhaustion, out_of_resources
 from codetr.core.files import atomic_file
+from codetr.core.system.exhaustion import is_exhaustion, out_of_resources
 
 _CHECKSUM = "sha256"
 

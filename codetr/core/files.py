@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from codetr.core.errors import ReportedError, UserError
-from codetr.core.os_errors import underlying_os_error
-from codetr.core.temporaries import (
+from codetr.core.system.os_errors import underlying_os_error
+from codetr.core.system.temporaries import (
     RETIRED,
     exchange,
     remove_leftovers,

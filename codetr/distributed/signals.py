@@ -39,7 +39,7 @@ class StoppedWaitingError(Exception):
 class StopRequest:
     """Whether this process was asked to stop by SIGTERM or Ctrl-C.
 
-    When the process that started it ends, `codetr.core.parent_watch` sends SIGTERM too.
+    When the process that started it ends, `codetr.core.system.parent_watch` sends SIGTERM too.
     """
 
     def __init__(self) -> None:

@@ -14,14 +14,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from codetr.core.exit_codes import ExitCode
-from codetr.core.parent_watch import GRACE, tied_children
+from codetr.core.system.parent_watch import GRACE, tied_children
 
 
 def launch(arguments: Sequence[str], processes: int, *, resumes: bool = False) -> int:
     """Run `python -m codetr <arguments>` on `processes` processes and wait for them.
 
     SIGTERM to this process is passed on to all of them; they save and end, and so does this one. If this process is
-    killed, they do the same (`codetr.core.parent_watch`).
+    killed, they do the same (`codetr.core.system.parent_watch`).
 
     Args:
         arguments: the command line, without the name of the program.

@@ -12,8 +12,8 @@ import torch
 from codetr.core.code_version import code_version, library_versions
 from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.files import atomic_directory, sha256_json
-from codetr.core.lock import locked
 from codetr.core.manifest import Manifest, require_output
+from codetr.core.system.lock import locked
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.evaluation.collect.predict_split import predict_split

@@ -16,7 +16,7 @@ from typing import Any
 
 from codetr.core.failure_file import write_failure
 from codetr.core.files import write_json
-from codetr.core.parent_watch import tied_children, watch_parent
+from codetr.core.system.parent_watch import tied_children, watch_parent
 
 
 def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> None:

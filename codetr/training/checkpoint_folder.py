@@ -25,7 +25,7 @@ import torch
 
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
-from codetr.core.lock import locked
+from codetr.core.system.lock import locked
 
 RUN = "run.json"
 STATE = "state.pt"

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import nn
 
 from codetr.core.errors import UserError
-from codetr.core.heap import release_free_memory
+from codetr.core.system.heap import release_free_memory
 from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest

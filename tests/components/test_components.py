@@ -54,6 +54,8 @@ def test_a_step_that_fails_fails_the_task_with_its_exit_code(
     """The body runs unchanged: a mistake in the settings is the step's message, and no output appears."""
     inputs, outputs = INTERFACES[name]
     artifacts = {key: dsl.Artifact(uri=str(tmp_path / key)) for key in inputs & {"dataset", "model", "evaluation"}}
+    for artifact in artifacts.values():
+        Path(artifact.path).mkdir()
     artifacts |= {key: dsl.Artifact(uri=str(tmp_path / "out" / key)) for key in outputs}
     values: dict[str, Any] = {"settings": {"no_such_setting": 1}, "checkpoints": "c", "processes": 1, "registry": "r"}
     arguments = {key: value for key, value in values.items() if key in inputs}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codetr.core.parent_watch import PARENT_VARIABLE
+from codetr.core.system.parent_watch import PARENT_VARIABLE
 from tests.support.paths import ROOT
 from tests.support.pipelines.airflow import airflow_environment, airflow_program
 from tests.support.pipelines.airflow_tasks import task_server

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 CHILD = """
 import sys, time
-from codetr.core.parent_watch import watch_parent
+from codetr.core.system.parent_watch import watch_parent
 from codetr.distributed.signals import stop_on_signal
 watch_parent()
 with stop_on_signal() as stop:

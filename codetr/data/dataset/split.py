@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
-from codetr.core.exhaustion import is_exhaustion, out_of_resources
 from codetr.core.files import read_json
+from codetr.core.system.exhaustion import is_exhaustion, out_of_resources
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.dataset.classes import as_list, read_classes
 from codetr.data.dataset.image_settings import read_image_settings

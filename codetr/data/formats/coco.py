@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from codetr.core.errors import UserError
-from codetr.core.gc_pause import paused_gc
+from codetr.core.system.gc_pause import paused_gc
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.validation.findings import Findings
 

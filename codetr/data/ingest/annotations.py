@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.core.gc_pause import paused_gc
+from codetr.core.system.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
 from codetr.data.box_format import is_relative, recognise_box_format, to_xywh
 from codetr.data.config import BoxFormat

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from codetr.core.errors import UserError
-from codetr.core.gc_pause import paused_gc
+from codetr.core.system.gc_pause import paused_gc
 from codetr.data.formats.coco import CocoFile
 from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE, Verified, listed_categories
 from codetr.data.validation.findings import Findings, short

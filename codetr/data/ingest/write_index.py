@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from codetr.core.gc_pause import paused_gc
+from codetr.core.system.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.storage import tar

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from codetr.core.errors import ReportedError
-from codetr.core.exhaustion import out_of_resources
-from codetr.core.heap import release_free_memory
+from codetr.core.system.exhaustion import out_of_resources
+from codetr.core.system.heap import release_free_memory
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 
 from codetr.core.errors import RunFailed, first_line
-from codetr.core.exhaustion import DESCRIPTORS_HINT, out_of_resources
+from codetr.core.system.exhaustion import DESCRIPTORS_HINT, out_of_resources
 
 logger = logging.getLogger(__name__)
 

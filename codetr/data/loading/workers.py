@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from codetr.core.errors import ReportedError
-from codetr.core.parent_watch import watch
+from codetr.core.system.parent_watch import watch
 
 
 @dataclass(frozen=True)

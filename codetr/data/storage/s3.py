@@ -25,6 +25,7 @@ SCHEME = "s3://"
 
 _ATTEMPTS = 6
 _BODY_ATTEMPTS = 4
+_MAX_REDIRECTS = 3
 _DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 
 _OBJECT_ERRORS = {
@@ -157,6 +158,7 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
     )
 
     where = str(address)
+    _redirects.count = 0
     try:
         response: dict[str, Any] = client.get_object(Bucket=address.bucket, Key=address.key)
         return response
@@ -184,13 +186,36 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
         unreachable = isinstance(error, ConnectionError | HTTPClientError) and not isinstance(error, SSLError)
         kind = RunFailed if unreachable else StorageError
         raise kind(f"cannot be read: {error}", where=where, hint=hint) from None
-    except RecursionError:
-        # botocore asks for the region of the bucket, is redirected again, and so on.
+    except _RedirectedInACircleError:
         hint = "Check the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL)."
         raise StorageError("the service redirects in a circle", where=where, hint=hint) from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # of headers that are not those of S3
         problem = f"the service does not answer as S3 does ({first_line(error)})"
         raise RunFailed(problem, where=where, hint=_START_AGAIN) from None
+
+
+class _Redirects(threading.local):
+    """How often the request of a thread was redirected."""
+
+    count = 0
+
+
+class _RedirectedInACircleError(Exception):
+    """The service redirects a request again and again."""
+
+
+_redirects = _Redirects()
+
+
+def _count_redirect(**_: Any) -> None:
+    """Count the requests for the region of a bucket: botocore sends one when it is redirected, for which also that is.
+
+    Raises:
+        _RedirectedInACircleError: it has sent several for the same request.
+    """
+    _redirects.count += 1
+    if _redirects.count > _MAX_REDIRECTS:
+        raise _RedirectedInACircleError
 
 
 _lock = threading.Lock()
@@ -218,10 +243,12 @@ def _client() -> Any:
                 max_pool_connections=64,
             )
             try:
-                _clients[key] = boto3.session.Session(**_credentials(os.environ)).client("s3", config=config)
+                client = boto3.session.Session(**_credentials(os.environ)).client("s3", config=config)
             except (BotoCoreError, ValueError) as error:  # of the environment and of ~/.aws
                 hint = "Check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, which begins with http:// or https://."
                 raise StorageError(f"S3 cannot be used: {error}", hint=hint) from None
+            client.meta.events.register("before-call.s3.HeadBucket", _count_redirect)
+            _clients[key] = client
         return _clients[key]
 
 

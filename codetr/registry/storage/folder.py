@@ -16,8 +16,8 @@ from pathlib import Path
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_regular_file, sync
-from codetr.core.os_errors import reported_os_error
-from codetr.core.temporaries import remove_all_leftovers, temporary_directory, temporary_file
+from codetr.core.system.os_errors import reported_os_error
+from codetr.core.system.temporaries import remove_all_leftovers, temporary_directory, temporary_file
 
 
 class FolderStorage:

@@ -12,8 +12,8 @@ import pytest
 
 from codetr.core.array_files import map_array
 from codetr.core.errors import RunFailed, UserError
-from codetr.core.exhaustion import out_of_resources
 from codetr.core.exit_codes import ExitCode
+from codetr.core.system.exhaustion import out_of_resources
 
 
 def test_a_limit_of_this_process_is_a_mistake_and_one_of_the_machine_a_failure() -> None:

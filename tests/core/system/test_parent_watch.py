@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.core.parent_watch import PARENT_VARIABLE, is_ancestor, parent_by_ps, parent_of, tied_children
+from codetr.core.system.parent_watch import PARENT_VARIABLE, is_ancestor, parent_by_ps, parent_of, tied_children
 from tests.support.paths import ROOT
 from tests.support.process_trees import ProcessTree, wait_for
 
@@ -19,7 +19,7 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 WATCHED = """
 import signal, sys, time
 from pathlib import Path
-from codetr.core.parent_watch import stop, watch, watch_parent
+from codetr.core.system.parent_watch import stop, watch, watch_parent
 {body}
 Path(sys.argv[1]).touch()
 while True:
@@ -27,7 +27,7 @@ while True:
 """
 PARENT = """
 import subprocess, sys
-from codetr.core.parent_watch import tied_children
+from codetr.core.system.parent_watch import tied_children
 with tied_children():
     subprocess.run(sys.argv[1:])
 """

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from codetr.core.errors import RunFailed, UserError
-from codetr.core.os_errors import reported_os_error, underlying_os_error
+from codetr.core.system.os_errors import reported_os_error, underlying_os_error
 
 pytestmark = pytest.mark.fast
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from codetr.core import temporaries
 from codetr.core.files import atomic_directory, atomic_file, write_text
-from codetr.core.temporaries import exchange, remove_leftovers, temporary_directory
+from codetr.core.system import temporaries
+from codetr.core.system.temporaries import exchange, remove_leftovers, temporary_directory
 
 WRITER = """
 import sys, time

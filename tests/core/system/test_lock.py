@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from codetr.core.errors import RunFailed
-from codetr.core.lock import locked
+from codetr.core.system.lock import locked
 
 
 def hold(folder: Path, ready: Event) -> None:

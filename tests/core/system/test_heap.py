@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 GROW = """
 from pathlib import Path
 import random
-from codetr.core.heap import release_free_memory
+from codetr.core.system.heap import release_free_memory
 
 def resident():
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
