@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from codetr.cli.nproc_option import process_count
 from codetr.core.errors import UserError
+from codetr.core.manifest import FolderKind, Manifest
 from codetr.distributed.capacity import Capacity
 from tests.support.command import call
 
@@ -27,14 +28,22 @@ def test_processes_are_a_number_or_gpus() -> None:
         process_count("gpus", gpus=0)
 
 
+def folder(parent: Path, kind: FolderKind) -> Path:
+    """A folder that is what it should be as far as its manifest says."""
+    (parent / kind).mkdir()
+    Manifest(kind=kind, files={}).write(parent / kind)
+    return parent / kind
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="counts GPUs where there are some")
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_more_processes_than_the_machine_holds_are_refused(
     command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Hundreds of processes would be started, and fill the memory before one of them says a word."""
-    given = {"train": ("--recipe", "tiny"), "evaluate": ("-m", tmp_path)}[command]
-    code, _, err = call(capsys, command, *given, "-d", tmp_path, "-o", tmp_path / "output", "--nproc", "4096")
+    dataset, model = folder(tmp_path, "dataset"), folder(tmp_path, "model")
+    given = {"train": ("--recipe", "tiny"), "evaluate": ("-m", model)}[command]
+    code, _, err = call(capsys, command, *given, "-d", dataset, "-o", tmp_path / "output", "--nproc", "4096")
     assert code == 2
     assert f"there are {Capacity.of_machine().cores} CPU cores" in err
     assert "--force" in err
@@ -96,7 +105,8 @@ def test_a_loader_process_that_the_system_kills_is_explained(
 ) -> None:
     """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
     monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
-    code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", tmp_path / "dataset", "-o", tmp_path / "model")
+    dataset = folder(tmp_path, "dataset")
+    code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", dataset, "-o", tmp_path / "model")
     assert code == 70
     assert "a process that loads images was killed" in err
     assert "fewer workers" in err

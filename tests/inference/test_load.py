@@ -42,7 +42,7 @@ def test_versions_of_a_registry_are_models(model: Path, tmp_path: Path) -> None:
         codetr.load(f"{registry}@v2")
     with pytest.raises(UserError, match="no version is 'previous'"):
         codetr.load(f"{registry}@previous")
-    with pytest.raises(UserError, match=r"is a registry, not a model\. Name a version: .*@champion"):
+    with pytest.raises(UserError, match=r"is a registry, not a model\. Name a version of it, e\.g\. .*@champion"):
         codetr.load(registry)
     with pytest.raises(UserError, match="there is no registry"):
         codetr.load(f"{tmp_path}/nowhere@champion")
