@@ -104,7 +104,7 @@ def test_a_loader_process_that_the_system_kills_is_explained(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Memory that runs out is the usual reason, and a traceback of PyTorch does not say so."""
-    monkeypatch.setattr("codetr.steps.train.train", lambda *_: list(DataLoader(Killed(), num_workers=1)))
+    monkeypatch.setattr("codetr.steps.train.train", lambda *_, **__: list(DataLoader(Killed(), num_workers=1)))
     dataset = folder(tmp_path, "dataset")
     code, _, err = call(capsys, "train", "--recipe", "tiny", "-d", dataset, "-o", tmp_path / "model")
     assert code == 70
