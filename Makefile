@@ -33,7 +33,7 @@ demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train
 
 test: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## install what the tests need, then lint and run them all
 	$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 $(PYTEST_ARGS)
 
 coverage: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## branch coverage of core, registry, pipelines and DAGs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --cov tests/core tests/registry tests/pipelines tests/dags

@@ -43,17 +43,25 @@ def pytest_configure(config: pytest.Config) -> None:
 # Folders whose tests neither start processes nor train: together they take less than a minute.
 _FAST = ("cli", "components", "core", "data/validation", "ops", "registry", "repository", "visual", "zoo")
 
+# Folders with files that take a minute: they begin first, so that at the end no worker waits for another one.
+_LONG = ("dags", "distributed", "export", "pipelines", "steps", "training")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder."""
+    """Mark tests by their folder, and begin with those that take longest."""
+    items.sort(key=lambda item: _folder(item) not in _LONG)
     for item in items:
-        folder = item.path.parent.relative_to(_ROOT / "tests").as_posix()
+        folder = _folder(item)
         if folder == "realdata":
             item.add_marker("realdata")
         slow = any(item.get_closest_marker(name) for name in ("process", "browser", "gpu"))
         if not slow and any(folder == name or folder.startswith(f"{name}/") for name in _FAST):
             item.add_marker("fast")
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.parent.relative_to(_ROOT / "tests").as_posix()
 
 
 @pytest.fixture(scope="session")
