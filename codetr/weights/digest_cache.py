@@ -1,13 +1,11 @@
 """Digests of large files, remembered by the identity of the file, so that checking weights again costs nothing.
 
 A file is identified by path, device, inode, size and the times of its last changes. The cache is one small JSON file in
-the user's cache folder; without write access there, digests are computed every time.
+the user's cache folder; without such a folder, or without write access to it, digests are computed every time.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json, sha256_file, write_json
+from codetr.core.system.user_folders import user_folder
 
 SMALLEST = 2**26
 """Bytes below which a digest is not worth remembering: it takes a fraction of a second."""
@@ -24,9 +23,10 @@ _SETTLED_NS = 2 * 10**9
 """Age from which a change of a file is sure to change its times too, whose resolution may be coarse."""
 
 
-def default_cache() -> Path:
-    """Return the cache of this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "codetr" / "digests.json"
+def default_cache() -> Path | None:
+    """Return the cache of this user; None if the user has no folder for it."""
+    folder = user_folder("XDG_CACHE_HOME", ".cache")
+    return None if folder is None else folder / "codetr" / "digests.json"
 
 
 def cached_digest(path: Path, *, cache: Path | None = None, smallest: int = SMALLEST) -> str:
@@ -37,9 +37,9 @@ def cached_digest(path: Path, *, cache: Path | None = None, smallest: int = SMAL
         cache: file of the remembered digests, by default the user's.
         smallest: size in bytes from which digests are remembered.
     """
-    if path.stat().st_size < smallest:
-        return sha256_file(path)
     cache = cache or default_cache()
+    if cache is None or path.stat().st_size < smallest:
+        return sha256_file(path)
     key, identity = str(path.resolve()), _identity(path)
     known = _read(cache).get(key)
     if isinstance(known, list) and known[:-1] == identity and isinstance(known[-1], str):
@@ -61,6 +61,6 @@ def _read(cache: Path) -> dict[str, Any]:
     """Return the remembered entries, none if the file is missing or damaged."""
     try:
         entries = read_json(cache) if cache.is_file() else {}
-    except (UserError, OSError, json.JSONDecodeError):
+    except (UserError, OSError):
         return {}
     return entries if isinstance(entries, dict) else {}

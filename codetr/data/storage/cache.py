@@ -19,6 +19,7 @@ from typing import Self
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
+from codetr.core.system.user_folders import user_folder
 
 FOLDER_VARIABLE = "CODETR_IMAGE_CACHE"
 LIMIT_VARIABLE = "CODETR_IMAGE_CACHE_GB"
@@ -47,12 +48,14 @@ class ImageCache:
     def from_environment(cls) -> Self:
         """Return the cache in `CODETR_IMAGE_CACHE`, else in codetr/images of the user's cache folder.
 
+        A user without a home folder has it in the folder of temporary files.
+
         Raises:
             UserError: the size in `CODETR_IMAGE_CACHE_GB` is not a positive number.
         """
         given = os.environ.get(FOLDER_VARIABLE)
-        caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(given) if given else Path(caches) / "codetr" / "images"
+        caches = user_folder("XDG_CACHE_HOME", ".cache") or Path(tempfile.gettempdir())
+        folder = Path(given).expanduser() if given else caches / "codetr" / "images"
         text = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_GB)
         try:
             gigabytes = float(text)
@@ -60,7 +63,7 @@ class ImageCache:
             gigabytes = 0.0
         if not 0 < gigabytes < 1e9:
             raise UserError(f"is '{text}', not a number of GB", where=f"environment variable {LIMIT_VARIABLE}")
-        return cls(folder.expanduser(), int(gigabytes * 1e9))
+        return cls(folder, int(gigabytes * 1e9))
 
     def get(self, digest: str) -> bytes | None:
         """Return the image with this digest (`sha256:<hex>`), or None."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from codetr.core.errors import UserError
+from codetr.core.system.user_folders import user_folder
 
 LINK_HINT = "To follow links to another folder, allow it with --link-targets FOLDER, or `link_targets` in params.yaml."
 
@@ -133,22 +134,22 @@ def _dvc_caches(folder: Path) -> list[Path]:
     if repository is None:
         return []
     settings = repository / ".dvc"
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+    configuration = user_folder("XDG_CONFIG_HOME", ".config")
+    folders = [Path(os.environ.get("DVC_SYSTEM_CONFIG_DIR") or "/etc/xdg/dvc")]
+    if given := os.environ.get("DVC_GLOBAL_CONFIG_DIR"):
+        folders.append(Path(given))
+    elif configuration is not None:
+        folders.append(configuration / "dvc")
+    files = [*(folder / "config" for folder in folders), settings / "config", settings / "config.local"]
     caches = [settings / "cache"]
-    for file in (
-        Path(os.environ.get("DVC_SYSTEM_CONFIG_DIR") or "/etc/xdg/dvc") / "config",
-        Path(os.environ.get("DVC_GLOBAL_CONFIG_DIR") or home / "dvc") / "config",
-        settings / "config",
-        settings / "config.local",
-    ):
+    for file in files:
         parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
         try:
             parser.read(file, encoding="utf-8")
-            value = (parser.get("cache", "dir", fallback=None) or "").strip("\"' ")
-        except (OSError, UnicodeDecodeError, configparser.Error):
-            continue  # DVC itself reports a broken configuration
-        if value:
-            caches.append(file.parent / Path(value).expanduser())
+            if value := (parser.get("cache", "dir", fallback=None) or "").strip("\"' "):
+                caches.append(file.parent / Path(value).expanduser())
+        except (OSError, UnicodeDecodeError, configparser.Error, RuntimeError):
+            continue  # DVC itself reports a broken configuration, or a user that does not exist
     try:
         return [cache.resolve() for cache in caches]
     except (OSError, RuntimeError, ValueError):  # a loop of links, or a NUL
