@@ -20,6 +20,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, SSLError
 
 from codetr.core.errors import ReportedError, RunFailed, UserError, first_line
+from codetr.core.text import shorten
 
 T = TypeVar("T")
 
@@ -175,7 +176,7 @@ class JsonServer:
         # The server answers 500 to some wrong arguments; then its message says what they are.
         refused = (status < 500 and status not in _TRANSIENT) or "Invalid input error" in message
         kind = UserError if refused else RunFailed
-        problem = f"the server answered {status} {message[:_MESSAGE_LENGTH]}".rstrip()
+        problem = f"the server answered {status} {shorten(message, _MESSAGE_LENGTH)}".rstrip()
         return kind(problem, where=self.endpoint, hint=_HINTS.get(status))
 
     def _unreachable(self, error: Exception) -> ReportedError:

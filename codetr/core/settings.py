@@ -13,13 +13,21 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codetr.core.errors import UserError, did_you_mean
+from codetr.core.text import shorten
 from codetr.core.yaml_text import parse_yaml
 
 MAX_PROBLEMS = 20
 """How many problems of one configuration a message lists."""
 
-_REPR = reprlib.Repr()
-# A value may be large, or name parts of itself many times: only what is shown is turned into text.
+
+class _Repr(reprlib.Repr):
+    """Represents a value that may be large, or name parts of itself many times, by a text of bounded length."""
+
+    def repr_str(self, value: str, level: int) -> str:
+        return repr(shorten(value, self.maxstring))
+
+
+_REPR = _Repr()
 _REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxtuple = 4, 8, 8, 8
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 120
 
@@ -151,8 +159,3 @@ def describe(error: ValidationError) -> str:
     if more := len(found) - len(problems):
         problems.append(f"and {more} more")
     return "; ".join(problems)
-
-
-def shorten(text: str) -> str:
-    """Return a text of at most 80 characters for a message."""
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -23,6 +23,9 @@ _NO_SECRET_VARIABLE = re.compile(r"_(ID|FILE|PATH|URI|URL|NAME)$|^CODETR_")
 _SHORTEST_SECRET = 6
 """Shorter values are not masked: they occur in ordinary words."""
 
+_LONGEST = 1 << 16
+"""Characters of a text that is shortened in which secrets are looked for; only far fewer are shown."""
+
 _PASSWORD = re.compile(r"\A[a-z][a-z0-9+.-]*://([^/?#]*?:)?(.*)@[^@]*\Z", re.IGNORECASE | re.DOTALL)
 """The user and the password of an address that is a value of its own, which may hold any character."""
 
@@ -77,6 +80,15 @@ def several_lines(text: str) -> str:
     So a line break in a name cannot imitate another record of a log.
     """
     return printable(mask_secrets(text), keep="\n\t").replace("\n", "\n  ")
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """Return a text of at most `length` characters for a message.
+
+    Secrets are masked first: what is left of one that is cut would not be recognised.
+    """
+    text = mask_secrets(text[:_LONGEST])
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 class SafeFormatter(logging.Formatter):

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from codetr.core.errors import UserError
+from codetr.core.text import shorten
 
 MAX_BYTES = 1 << 20
 """A list of the 1,203 classes of LVIS has 30 kB."""
@@ -68,7 +69,7 @@ class _Loader(yaml.SafeLoader):
             raise
         except (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
             kind = node.tag.removeprefix(_CORE)
-            raise _refused(f"{str(node.value)[:40]!r} is not a {kind}", node) from None
+            raise _refused(f"{shorten(str(node.value), 40)!r} is not a {kind}", node) from None
 
 
 class _Refused(yaml.MarkedYAMLError):

@@ -7,9 +7,20 @@ import logging
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from codetr.core.errors import UserError
-from codetr.core.text import MASK, SafeFormatter, mask_secrets, one_line, printable, register_secret, several_lines
+from codetr.core.settings import Settings, describe
+from codetr.core.text import (
+    MASK,
+    SafeFormatter,
+    mask_secrets,
+    one_line,
+    printable,
+    register_secret,
+    several_lines,
+    shorten,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -68,6 +79,26 @@ def test_the_password_of_an_address_in_the_environment_is_masked(secret: str) ->
 def test_a_secret_that_an_option_gave_is_masked_when_a_server_repeats_it() -> None:
     register_secret("given-by-option")
     assert "given-by-option" not in str(UserError("the server answered: unknown token given-by-option"))
+
+
+@pytest.mark.parametrize("before", range(40, 90, 7))
+def test_a_secret_that_would_be_cut_is_masked(before: int) -> None:
+    """The first half of a token, at the end of a long answer of a server, is no text that is recognised as secret."""
+    register_secret("hunter2-hunter2-hunter2")
+    text = "x" * before + " hunter2-hunter2-hunter2 " + "y" * 100
+    for shown in (shorten(text), str(UserError(_problem(text)))):
+        assert "hunt" not in shown
+        assert len(shown) < 200
+
+
+def _problem(value: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        _Numbers.model_validate({"number": value})
+    return describe(caught.value)
+
+
+class _Numbers(Settings):
+    number: int
 
 
 def test_paths_of_secrets_are_no_secrets() -> None:

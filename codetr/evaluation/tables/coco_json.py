@@ -14,6 +14,7 @@ from codetr.core.files import atomic_file
 from codetr.data.formats.coco import read_coco_json
 from codetr.data.lvis import FREQUENCIES, NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import BadSegmentationError, check_segmentation
+from codetr.data.validation.findings import short
 from codetr.data.validation.ids import ListedIds
 from codetr.evaluation.tables.ground_truth import GroundTruth, is_federated
 from codetr.evaluation.tables.predictions import PredictionTable
@@ -60,7 +61,7 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
             problems.extend(f"annotations[{number}].{problem}" for problem in found)
     if not problems and is_federated(values):
         problems = [
-            f"categories[{number}].frequency: {_shown(entry['frequency'])} is not r, c or f"
+            f"categories[{number}].frequency: {short(entry['frequency'])} is not r, c or f"
             for number, entry in enumerate(values["categories"])
             if entry.get("frequency", "f") not in tuple(FREQUENCIES)
         ]
@@ -100,24 +101,24 @@ def _with_integers(entry: dict[str, Any], fields: dict[str, ListedIds], category
 def _object_problems(annotation: dict[str, Any], image_ids: ListedIds, category_ids: ListedIds) -> list[str]:
     """Return the problems of an annotation as `field: problem` texts."""
     problems = [
-        f"{field}: {_shown(annotation.get(field))} is not an integer, nor an id that the file lists"
+        f"{field}: {short(annotation.get(field))} is not an integer, nor an id that the file lists"
         for field, ids in (("image_id", image_ids), ("category_id", category_ids))
         if ids.resolve(annotation.get(field)) is None
     ]
     box = annotation.get("bbox")
     if not _is_box(box):
-        problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_MAX_COORDINATE:g}")
+        problems.append(f"bbox: {short(box)} is not a list of four numbers below {_MAX_COORDINATE:g}")
     if "area" in annotation and not _is_number(annotation["area"]):
-        problems.append(f"area: {_shown(annotation['area'])} is not a number")
+        problems.append(f"area: {short(annotation['area'])} is not a number")
     if annotation.get("iscrowd", 0) not in (0, 1):
-        problems.append(f"iscrowd: {_shown(annotation['iscrowd'])} is not 0 or 1")
+        problems.append(f"iscrowd: {short(annotation['iscrowd'])} is not 0 or 1")
     return problems
 
 
 def _verified_problems(image: dict[str, Any], category_ids: ListedIds) -> list[str]:
     """Return the problems of LVIS's lists of an image as `field: problem` texts."""
     return [
-        f"{field}: {_shown(image[field])} is not a list of ids"
+        f"{field}: {short(image[field])} is not a list of ids"
         for field in (NEGATIVE, NOT_EXHAUSTIVE)
         if field in image
         and not (
@@ -256,25 +257,25 @@ def _problems(entry: dict[str, Any], known: dict[str, tuple[ListedIds, set[int],
         if field not in entry:
             problems.append(f"{field}: is missing")
         elif ids.resolve(entry[field]) not in integers:
-            problems.append(f"{field}: {_shown(entry[field])} is not an id of the ground truth's {plural}")
+            problems.append(f"{field}: {short(entry[field])} is not an id of the ground truth's {plural}")
     score = entry.get("score")
     if "score" not in entry:
         problems.append("score: is missing")
     elif not _is_number(score) or not 0 <= score <= 1:
-        problems.append(f"score: {_shown(score)} is not a number in [0, 1]")
+        problems.append(f"score: {short(score)} is not a number in [0, 1]")
     if "mask_score" in entry and not (_is_number(entry["mask_score"]) and 0 <= entry["mask_score"] <= 1):
-        problems.append(f"mask_score: {_shown(entry['mask_score'])} is not a number in [0, 1]")
+        problems.append(f"mask_score: {short(entry['mask_score'])} is not a number in [0, 1]")
     if "bbox" in entry:
         box = entry["bbox"]
         if not _is_box(box):
-            problems.append(f"bbox: {_shown(box)} is not a list of four numbers below {_MAX_COORDINATE:g}")
+            problems.append(f"bbox: {short(box)} is not a list of four numbers below {_MAX_COORDINATE:g}")
         elif box[2] < 0 or box[3] < 0:
-            problems.append(f"bbox: {_shown(box)} has a negative width or height (boxes are [x, y, width, height])")
+            problems.append(f"bbox: {short(box)} has a negative width or height (boxes are [x, y, width, height])")
     elif "segmentation" not in entry:
         problems.append("bbox: is missing")
     if "segmentation" in entry and not _is_mask(entry["segmentation"]):
         problems.append(
-            f"segmentation: {_shown(entry['segmentation'])} is not a compressed run-length code {{size, counts}}"
+            f"segmentation: {short(entry['segmentation'])} is not a compressed run-length code {{size, counts}}"
         )
     return problems
 
@@ -297,8 +298,3 @@ def _is_mask(value: object) -> bool:
         return False
     size = value.get("size")
     return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

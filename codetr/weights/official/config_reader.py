@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from codetr.core.errors import UserError, listed
+from codetr.core.text import shorten
 
 REQUIRED: Any = object()
 """Default of a number, or a list of numbers, that the official code requires."""
@@ -23,7 +24,7 @@ _ANYWHERE = {
 }
 """Names that are passed over in every part, with the reason."""
 
-_MOST_FAULTS, _MOST_CHARACTERS = 30, 80
+_MOST_FAULTS = 30
 
 
 @dataclass(frozen=True)
@@ -261,8 +262,7 @@ def _is_value(node: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
+    return shorten(repr(value))
 
 
 def _plain(value: Any) -> Any:
