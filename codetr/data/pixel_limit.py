@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from PIL import Image
+
+from codetr.core.system.heap import release_free_memory
 
 _LARGE = 1 << 24
 """Pixels of an image whose memory is returned to the operating system at once."""
@@ -62,13 +63,7 @@ class PixelBudget:
             yield
         finally:
             if pixels > _LARGE:
-                _return_freed_memory()
+                release_free_memory()  # glibc keeps hundreds of megabytes for every thread that decoded one
             with self._released:
                 self._free += pixels
                 self._released.notify_all()
-
-
-def _return_freed_memory() -> None:
-    """Let glibc return what is free: it keeps hundreds of megabytes for every thread that decoded a large image."""
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
