@@ -94,8 +94,7 @@ def _read(path: Path) -> bytes:
     content = io.BytesIO()
     try:
         with path.open("rb") as stream:
-            compressed = stream.read(2) == _GZIP
-            stream.seek(0)
+            compressed = stream.peek(2)[:2] == _GZIP  # a pipe of the shell cannot be read twice
             for part in _gunzip(stream, where) if compressed else iter(lambda: stream.read(_BLOCK), b""):
                 content.write(part)
                 if content.tell() > MAX_BYTES:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from codetr.core.errors import UserError
 from codetr.data.formats import coco
-from codetr.data.formats.coco import read_coco
+from codetr.data.formats.coco import read_coco, read_coco_json
 from codetr.data.validation.findings import Findings
 
 TEXT = json.dumps(
@@ -68,6 +69,19 @@ def test_refused(tmp_path: Path, content: bytes, message: str) -> None:
         read_coco(path, Findings())
     assert message in caught.value.problem
     assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_pipe_of_the_shell_is_read(compress: bool) -> None:
+    """`codetr score <(jq … a.json) results.json` ended with "Illegal seek"."""
+    reader, writer = os.pipe()
+    content = b'{"images": []}'
+    os.write(writer, gzip.compress(content) if compress else content)
+    os.close(writer)
+    try:
+        assert read_coco_json(Path(f"/dev/fd/{reader}")) == {"images": []}
+    finally:
+        os.close(reader)
 
 
 def test_no_file_or_a_folder(tmp_path: Path) -> None:
