@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codetr.core.errors import ReportedError, UserError
 from codetr.core.system.os_errors import underlying_os_error
@@ -191,8 +191,26 @@ def read_json(path: Path) -> Any:
         raise UserError("is nested too deeply to be read", where=str(path)) from None
 
 
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a file for reading that is no pipe or device: reading one of those may never end.
+
+    Raises:
+        UserError: it is a pipe, a socket or a device.
+        OSError: it cannot be opened, or it is a folder.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for a writer; it has no effect on regular files.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise UserError("is not a regular file", where=str(path), hint="Remove the pipe or device of this name.")
+
+
 def read_regular_file(path: Path) -> bytes:
-    """Return the content of a file that is no pipe or device: reading one of those may never end.
+    """Return the content of a file, see `open_regular_file`.
 
     What the shell passes as a file below /dev/fd is read as it is.
 
@@ -202,11 +220,7 @@ def read_regular_file(path: Path) -> bytes:
     """
     if path.is_absolute() and path.parts[1:2] == ("dev",) and path.name not in ("zero", "random", "urandom", "full"):
         return path.read_bytes()
-    # Opening a pipe that nobody writes would wait, too.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError("is not a regular file", where=str(path), hint="Remove the pipe or device of this name.")
+    with open_regular_file(path) as stream:
         return stream.read()
 
 

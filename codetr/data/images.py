@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from codetr.core.errors import UserError
+from codetr.core.files import open_regular_file
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.pixel_limit import pillow_limit
 from codetr.data.png_chunks import with_metadata_first
@@ -217,8 +216,9 @@ def decode_image(
 
 def _open_file(path: Path, where: str) -> BinaryIO:
     try:
-        # O_NONBLOCK has no effect on regular files; without it, opening a pipe waits for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_regular_file(path)
+    except IsADirectoryError:
+        raise UserError("is a folder, not an image", where=where) from None
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
     except PermissionError:
@@ -227,11 +227,6 @@ def _open_file(path: Path, where: str) -> BinaryIO:
         raise UserError(f"cannot be read: {error.strerror}", where=where) from None
     except ValueError:  # a NUL in the name
         raise UserError("is not a file name", where=where) from None
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise UserError("is a folder, not an image" if stat.S_ISDIR(mode) else "is not a regular file", where=where)
 
 
 def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:

@@ -91,6 +91,15 @@ def test_read_json_says_what_is_wrong_and_where(tmp_path: Path, content: bytes, 
     assert str(path) in str(caught.value)
 
 
+def test_read_json_of_a_folder_or_a_pipe_says_what_it_is(tmp_path: Path) -> None:
+    """The advice to remove a pipe would be followed for a folder; opening a pipe waits for ever."""
+    with pytest.raises(UserError, match=r"is a folder, not a file$"):
+        read_json(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is not a regular file"):
+        read_json(tmp_path / "pipe")
+
+
 def test_read_json_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read_json(tmp_path / "missing.json")
