@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.system.os_errors import reported_os_error
 
 DESCRIPTORS_HINT = (
     "Raise the limit of open files (`ulimit -n 4096`; for containers `--ulimit nofile=4096`), or use fewer processes "
@@ -35,11 +36,15 @@ def is_exhaustion(error: OSError) -> bool:
 
 
 def out_of_resources(error: OSError, doing: str) -> ReportedError:
-    """Return the error to report instead of `error`.
+    """Return the error to report instead of `error`, where images are read by several processes.
 
     Args:
-        error: of the operating system.
+        error: of the operating system; one that is not about a resource is reported as `reported_os_error` does.
         doing: what failed, e.g. "reading images".
     """
-    kind = RunFailed if error.errno in _OF_THE_MOMENT else UserError
-    return kind(f"{doing} failed: {error.strerror or error}", hint=_HINTS.get(error.errno or 0))
+    hint = _HINTS.get(error.errno or 0)
+    kind: type[ReportedError] = RunFailed if error.errno in _OF_THE_MOMENT else UserError
+    if hint is None:
+        reported = reported_os_error(error)
+        kind, hint = (RunFailed, None) if reported is None else (type(reported), reported.hint)
+    return kind(f"{doing} failed: {error.strerror or error}", hint=hint)

@@ -19,7 +19,6 @@ _NUMBER = re.compile(r"\(os error (\d+)\)")
 
 _SPACE = "Free some space, then run the same command again."
 _RETRY = "Run the same command again when the system has recovered."
-_LIMIT = "Close other programs, or raise the limit (`ulimit -n`), then run the same command again."
 _OTHER_NAME = "Give another path."
 
 _FAILURES: dict[int, str] = {
@@ -32,8 +31,7 @@ _FAILURES: dict[int, str] = {
     errno.EAGAIN: _RETRY,
     errno.EBUSY: _RETRY,
     errno.ENOMEM: "Free some memory, then run the same command again.",
-    errno.EMFILE: _LIMIT,
-    errno.ENFILE: _LIMIT,
+    errno.ENFILE: "Close other programs, then run the same command again.",
     errno.ENOLCK: _RETRY,
     errno.EINTR: _RETRY,
     errno.EPIPE: "The program that reads the output has ended.",
@@ -41,6 +39,7 @@ _FAILURES: dict[int, str] = {
 """Errors that a retry may avoid, with what to do."""
 
 _MISTAKES: dict[int, str] = {
+    errno.EMFILE: "This process may not open more files: raise the limit (`ulimit -n`).",
     errno.EACCES: "Change its permissions, run as another user, or give another path.",
     errno.EPERM: "Change its permissions, run as another user, or give another path.",
     errno.EROFS: "Give a path on a file system that can be written.",

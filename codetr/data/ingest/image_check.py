@@ -15,6 +15,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
+from codetr.core.system.exhaustion import is_exhaustion, out_of_resources
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.images import ImageHeader, decode_image, header_of, open_image
@@ -116,7 +117,8 @@ class ImageChecker:
 
         Raises:
             StorageError: the storage as a whole cannot be used.
-            RunFailed: the storage does not answer.
+            RunFailed: the storage does not answer, or the machine lacks memory.
+            UserError: this process may open no more files.
         """
         check = ImageCheck()
         example = f"image {entry.image_id}"
@@ -217,7 +219,8 @@ def check_images(
 
     Raises:
         StorageError: the storage as a whole cannot be used.
-        RunFailed: the storage does not answer.
+        RunFailed: the storage does not answer, or the machine lacks memory.
+        UserError: this process may open no more files.
     """
     pool = ThreadPoolExecutor(workers)
     try:
@@ -300,6 +303,8 @@ def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, exam
         except StorageError:
             raise
         except (UserError, OSError) as error:
+            if isinstance(error, OSError) and is_exhaustion(error):
+                raise out_of_resources(error, "reading images") from None
             reason = error.problem if isinstance(error, UserError) else error.strerror
             check.findings.append(("image_unreadable", f"{example} '{name}': {reason}"))
             return None

@@ -26,6 +26,16 @@ def test_a_limit_of_this_process_is_a_mistake_and_one_of_the_machine_a_failure()
     assert machine.exit_code == ExitCode.FAILED
 
 
+def test_other_errors_are_reported_as_everywhere() -> None:
+    """A scheduler would not repeat a run whose network file system was away while its images were read."""
+    stale = out_of_resources(OSError(errno.ESTALE, "Stale file handle"), "reading images")
+    assert isinstance(stale, RunFailed)
+    assert stale.hint
+    denied = out_of_resources(OSError(errno.EACCES, "Permission denied"), "reading images")
+    assert isinstance(denied, UserError)
+    assert isinstance(out_of_resources(OSError("unknown"), "reading images"), RunFailed)
+
+
 def test_an_array_that_cannot_be_opened_for_want_of_descriptors_is_not_damaged(tmp_path: Path) -> None:
     """The advice to prepare the dataset again would help nothing."""
     np.save(tmp_path / "a.npy", np.arange(3))

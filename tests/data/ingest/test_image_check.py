@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +17,19 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
+from codetr.core.errors import UserError
 from codetr.data.config import MAX_PIXELS, SourceConfig
 from codetr.data.dataset.image_settings import IMAGE_SETTINGS
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.ingest.config import PrepareConfig
+from codetr.data.ingest.image_check import ImageChecker
+from codetr.data.ingest.image_list import ImageEntry
 from codetr.data.ingest.orientation import box_reach, upright_by_boxes
 from codetr.data.ingest.summary import read_report
 from codetr.data.loading.samples import training_sample
 from codetr.data.pixel_limit import PixelBudget, pillow_limit
+from codetr.data.storage.image_store import ImageFile
 from codetr.data.validation.ids import ListedIds
 from codetr.steps.prepare import prepare
 
@@ -237,3 +243,20 @@ def test_the_limit_of_pillow_is_restored(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pillow_limit(5):
         assert Image.MAX_IMAGE_PIXELS is None
+
+
+class _WithoutDescriptors:
+    """A folder of images in a process that may open no more files."""
+
+    def read(self, name: str) -> ImageFile:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+
+    def find_similar(self, name: str) -> list[str]:
+        return []
+
+
+def test_images_are_not_dropped_because_a_resource_ran_out() -> None:
+    """A dataset would lose images that are fine, up to half of them, for the limits of the machine that prepares it."""
+    entry = ImageEntry(1, ("a.jpg",), None)
+    with pytest.raises(UserError, match=r"Too many open files\. Raise the limit"):
+        ImageChecker(_WithoutDescriptors()).check(entry)
