@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from codetr.core.errors import UserError
+from codetr.core.manifest import WRITTEN_BY
 from codetr.registry.address import model_folder
 
 
@@ -19,8 +20,7 @@ def existing_model(address: str) -> Path:
     """
     folder = model_folder(address)
     if not folder.exists():
-        hint = "`codetr train` writes a model, and `codetr convert` makes one of an official checkpoint."
-        raise UserError("there is no such folder", where=address, hint=hint)
+        raise UserError("there is no such folder", where=address, hint=WRITTEN_BY["model"])
     return folder
 
 

@@ -12,12 +12,14 @@ from pydantic import Field
 MAX_LAYERS = 1000
 
 Layers = Annotated[int, Field(gt=0, le=MAX_LAYERS)]
-LayersOrNone = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
-"""A number of layers that may be zero."""
+LayersOrZero = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
 
 Channels = Annotated[int, Field(gt=0, le=2**16)]
-Heads = Annotated[int, Field(gt=0, le=1024)]
-"""A number of attention heads, or of points, scales or groups."""
+SmallCount = Annotated[int, Field(gt=0, le=1024)]
+"""A number of attention heads, sampling points or threads, or the size of an anchor in strides."""
+
+Workers = Annotated[int, Field(ge=0, le=1024)]
+"""A number of loader processes; zero for none."""
 
 Cells = Annotated[int, Field(gt=0, le=1024)]
 """A side in cells of a map."""
@@ -26,8 +28,8 @@ Pixels = Annotated[int, Field(gt=0, le=2**14)]
 """A side in pixels of an image as the detector gets it."""
 
 Count = Annotated[int, Field(gt=0, le=10**6)]
-"""A number of queries, boxes or classes."""
+"""A number of queries, boxes, classes or images."""
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Scale = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]

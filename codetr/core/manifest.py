@@ -21,12 +21,13 @@ NAME = "manifest.json"
 
 FolderKind = Literal["dataset", "model", "evaluation", "registration"]
 
-_WRITTEN_BY: dict[FolderKind, str] = {
+WRITTEN_BY: dict[FolderKind, str] = {
     "dataset": "Prepare it first: codetr prepare --train {path} … --output FOLDER.",
     "model": "`codetr train` writes one, and `codetr convert` makes one of an official checkpoint.",
     "evaluation": "`codetr evaluate` writes one.",
     "registration": "`codetr register` writes one.",
 }
+"""What to do if there is no such folder; `{path}` is the file that was given instead."""
 
 
 class Manifest(Settings):
@@ -91,10 +92,10 @@ class Manifest(Settings):
         """
         path = folder / NAME
         if folder.is_file():
-            hint = _WRITTEN_BY[kind].format(path=folder)
+            hint = WRITTEN_BY[kind].format(path=folder)
             raise UserError(f"is a file, expected a folder of kind '{kind}'", where=str(folder), hint=hint)
         if not folder.is_dir():
-            raise UserError("there is no such folder", where=str(folder), hint=_WRITTEN_BY[kind].format(path="FILE"))
+            raise UserError("there is no such folder", where=str(folder), hint=WRITTEN_BY[kind].format(path="FILE"))
         if not path.is_file():
             hint = f"A folder of kind '{kind}' is written by a codetr step. Is it the right one? Did the step end?"
             raise UserError(f"holds no {NAME}", where=str(folder), hint=hint)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from codetr.core.bounds import Fraction, Pixels
+from codetr.core.bounds import Fraction, Pixels, Workers
 from codetr.core.settings import Settings
 
 Positive = Annotated[int, Field(gt=0, le=2**16)]
@@ -270,7 +270,7 @@ class LoaderConfig(Settings):
     """
 
     batch_size: Positive = 2
-    workers: Annotated[int, Field(ge=0, le=1024)] = 2
+    workers: Workers = 2
     prefetch: Positive = 2
     sampling: Sampling = ShuffleConfig()
     bad_images: Literal["fail", "skip"] = "fail"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from codetr.core.bounds import Count, SmallCount, Workers
 from codetr.core.settings import Settings
 from codetr.inference.config import TilesConfig, TTAConfig
 
@@ -25,9 +26,9 @@ class EvaluateConfig(Settings):
     """
 
     split: str = "val"
-    batch_size: Annotated[int, Field(gt=0)] = 1
-    workers: Annotated[int, Field(ge=0)] = 2
-    threads: Annotated[int, Field(gt=0)] = 1
-    pictures: Annotated[int, Field(ge=0)] = 8
+    batch_size: Count = 1
+    workers: Workers = 2
+    threads: SmallCount = 1
+    pictures: Annotated[int, Field(ge=0, le=10**6)] = 8
     tta: TTAConfig | None = None
     tiles: TilesConfig | None = None

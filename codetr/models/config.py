@@ -15,12 +15,12 @@ from codetr.core.bounds import (
     Channels,
     Count,
     Fraction,
-    Heads,
     Layers,
-    LayersOrNone,
+    LayersOrZero,
+    NonNegativeFloat,
     Pixels,
-    Scale,
-    Weight,
+    PositiveFloat,
+    SmallCount,
 )
 from codetr.core.settings import Settings
 from codetr.models.backbones.config import BackboneConfig, ResNetConfig
@@ -65,13 +65,13 @@ class TransformerConfig(Settings):
 
     encoder_layers: Layers = 6
     decoder_layers: Layers = 6
-    attention_heads: Heads = 8
-    self_attention_heads: Heads | None = None
-    cross_attention_heads: Heads | None = None
-    sampling_points: Heads = 4
+    attention_heads: SmallCount = 8
+    self_attention_heads: SmallCount | None = None
+    cross_attention_heads: SmallCount | None = None
+    sampling_points: SmallCount = 4
     feedforward_channels: Channels = 2048
-    checkpointed_encoder_layers: LayersOrNone = 0
-    checkpointed_decoder_layers: LayersOrNone = 0
+    checkpointed_encoder_layers: LayersOrZero = 0
+    checkpointed_decoder_layers: LayersOrZero = 0
 
     @property
     def decoder_heads(self) -> tuple[int, int]:
@@ -82,17 +82,17 @@ class TransformerConfig(Settings):
 class MatchingCosts(Settings):
     """Weights of the three costs of matching queries with objects."""
 
-    classification: Weight = 2.0
-    l1: Weight = 5.0
-    giou: Weight = 2.0
+    classification: NonNegativeFloat = 2.0
+    l1: NonNegativeFloat = 5.0
+    giou: NonNegativeFloat = 2.0
 
 
 class SetLossWeights(Settings):
     """Weights of the losses of every decoder layer, the encoder's proposals and the positive queries."""
 
-    classification: Weight
-    l1: Weight = 5.0
-    giou: Weight = 2.0
+    classification: NonNegativeFloat
+    l1: NonNegativeFloat = 5.0
+    giou: NonNegativeFloat = 2.0
 
 
 class CoDeformableHeadConfig(Settings):
@@ -107,13 +107,13 @@ class CoDeformableHeadConfig(Settings):
     """
 
     kind: Literal["co_deformable"] = "co_deformable"
-    position_temperature: Scale = 10000.0
+    position_temperature: PositiveFloat = 10000.0
     position_offset: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = -0.5
     queries: Count = 300
     transformer: TransformerConfig = TransformerConfig()
     costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=2.0)
-    positive_query_weight: Weight = 1.0
+    positive_query_weight: NonNegativeFloat = 1.0
     max_detections: Count = 100
 
 
@@ -128,7 +128,7 @@ class DenoisingConfig(Settings):
 
     queries: Count = 100
     label_noise: Fraction = 0.5
-    box_noise: Weight = 1.0
+    box_noise: NonNegativeFloat = 1.0
 
 
 class CoDINOHeadConfig(Settings):
@@ -144,14 +144,14 @@ class CoDINOHeadConfig(Settings):
     """
 
     kind: Literal["co_dino"] = "co_dino"
-    position_temperature: Scale = 20.0
+    position_temperature: PositiveFloat = 20.0
     position_offset: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = 0.0
     queries: Count = 900
     transformer: TransformerConfig = TransformerConfig()
     denoising: DenoisingConfig = DenoisingConfig()
     costs: MatchingCosts = MatchingCosts()
     loss_weights: SetLossWeights = SetLossWeights(classification=1.0)
-    positive_query_weight: Weight = 1.0
+    positive_query_weight: NonNegativeFloat = 1.0
     nms: NMSConfig | None = NMSConfig(method="soft_nms", iou_threshold=0.8)
     score_threshold: Fraction = 0.0
     max_detections: Count = 300
@@ -185,16 +185,16 @@ class RPNConfig(Settings):
         positive_fraction: upper bound of the fraction of foreground among them.
     """
 
-    octave_base_scale: Heads = 4
-    scales_per_octave: Heads = 3
-    ratios: Annotated[tuple[Scale, ...], Field(min_length=1, max_length=100)] = (0.5, 1.0, 2.0)
+    octave_base_scale: SmallCount = 4
+    scales_per_octave: SmallCount = 3
+    ratios: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=100)] = (0.5, 1.0, 2.0)
     positive_iou: Fraction = 0.7
     negative_iou: Fraction = 0.3
     min_positive_iou: Fraction = 0.3
     samples: Count = 256
     positive_fraction: Fraction = 0.5
-    classification_weight: Weight = 12.0
-    box_weight: Weight = 12.0
+    classification_weight: NonNegativeFloat = 12.0
+    box_weight: NonNegativeFloat = 12.0
     train_proposals: ProposalConfig = ProposalConfig(candidates=4000)
     test_proposals: ProposalConfig = ProposalConfig()
 
@@ -208,9 +208,9 @@ class MaskHeadConfig(Settings):
         weight: weight of the loss.
     """
 
-    convs: LayersOrNone = 4
+    convs: LayersOrZero = 4
     pool_size: Cells = 14
-    weight: Weight = 12.0
+    weight: NonNegativeFloat = 12.0
 
 
 class RoIHeadConfig(Settings):
@@ -234,16 +234,16 @@ class RoIHeadConfig(Settings):
 
     finest_scale: Pixels = 112
     pool_size: Cells = 7
-    shared_convs: LayersOrNone = 0
+    shared_convs: LayersOrZero = 0
     shared_fcs: Layers = 2
     fc_channels: Channels = 1024
     class_agnostic: bool = False
-    delta_stds: tuple[Scale, Scale, Scale, Scale] = (0.1, 0.1, 0.2, 0.2)
+    delta_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.1, 0.2, 0.2)
     positive_iou: Fraction = 0.5
     samples: Count = 512
     positive_fraction: Fraction = 0.25
-    classification_weight: Weight = 12.0
-    giou_weight: Weight = 120.0
+    classification_weight: NonNegativeFloat = 12.0
+    giou_weight: NonNegativeFloat = 120.0
     max_auxiliary_queries: Count = 300
     auxiliary_padding: AuxiliaryPadding = "background"
     score_threshold: Fraction = 0.0
@@ -267,12 +267,12 @@ class ATSSHeadConfig(Settings):
     """
 
     stacked_convs: Layers = 1
-    octave_base_scale: Heads = 8
+    octave_base_scale: SmallCount = 8
     assigner_candidates: Count = 9
-    delta_stds: tuple[Scale, Scale, Scale, Scale] = (0.1, 0.1, 0.2, 0.2)
-    classification_weight: Weight = 12.0
-    giou_weight: Weight = 24.0
-    centerness_weight: Weight = 12.0
+    delta_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.1, 0.2, 0.2)
+    classification_weight: NonNegativeFloat = 12.0
+    giou_weight: NonNegativeFloat = 24.0
+    centerness_weight: NonNegativeFloat = 12.0
     max_auxiliary_queries: Count = 300
     auxiliary_padding: AuxiliaryPadding = "background"
     score_threshold: Fraction = 0.0
@@ -301,15 +301,15 @@ class InstanceHeadConfig(Settings):
 
     finest_scale: Pixels = 56
     pool_size: Cells = 14
-    instance_convs: LayersOrNone = 1
-    semantic_convs: LayersOrNone = 2
+    instance_convs: LayersOrZero = 1
+    semantic_convs: LayersOrZero = 2
     positive_iou: Fraction = 0.5
     samples: Count = 512
     positive_fraction: Fraction = 0.25
-    mask_weight: Weight = 15.96
-    stage_weights: tuple[Weight, Weight, Weight, Weight] = (0.5, 0.75, 0.75, 1)
+    mask_weight: NonNegativeFloat = 15.96
+    stage_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (0.5, 0.75, 0.75, 1)
     iou_fc_channels: Channels = 1024
-    iou_weight: Weight = 6.0
+    iou_weight: NonNegativeFloat = 6.0
 
 
 class FederatedConfig(Settings):
@@ -322,7 +322,7 @@ class FederatedConfig(Settings):
     """
 
     classes: Count = 50
-    power: Weight = 0.5
+    power: NonNegativeFloat = 0.5
 
 
 class DetectorConfig(Settings):

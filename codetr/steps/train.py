@@ -56,8 +56,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
     Raises:
         UserError: there is no dataset, or it changed, or its objects lack segmentations that the recipe learns; the
             weights to start from do not fit; `output` holds other files or another model; `checkpoints` belongs to
-            another run;
-            training cannot continue, because a loss is not finite, or those of all boxes stay zero.
+            another run; training cannot continue, because a loss is not finite, or those of all boxes stay zero.
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training

@@ -36,11 +36,6 @@ from codetr.zoo.recipe import Recipe
 
 SUMMARY = "summary.json"
 
-
-def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:
-    return {"inputs": dict(inputs), "processes": processes, "recipe": without(recipe, _RESUMABLE_SETTINGS)}
-
-
 _RESUMABLE_SETTINGS = (
     "description",
     "training.checkpoint",
@@ -199,3 +194,7 @@ class TrainingRun:
                 summary={"steps": outcome.steps, "published": reason, **outcome.published.validation, **skipped},
             ).write(folder)
         self.folder.finish()
+
+
+def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:
+    return {"inputs": dict(inputs), "processes": processes, "recipe": without(recipe, _RESUMABLE_SETTINGS)}

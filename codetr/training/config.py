@@ -6,12 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from codetr.core.bounds import NonNegativeFloat, PositiveFloat, SmallCount
 from codetr.core.settings import Settings
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class OptimizerConfig(Settings):
@@ -122,7 +121,7 @@ class TrainingConfig(Settings):
     clip_norm: PositiveFloat | None = 0.1
     distribution: Literal["ddp", "fsdp"] = "ddp"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: PositiveInt = 1
+    threads: SmallCount = 1
     deterministic: bool = True
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -105,7 +105,7 @@ def test_what_is_missing_is_said_before_pytorch_is_imported(tmp_path: Path) -> N
     assert "nowhere: there is no such folder. Prepare it first" in said[0]
     assert "Prepare it first: codetr prepare --train train.json" in said[1]
     assert "Did you mean 'tiny'" in said[2]
-    assert all("nowhere: there is no such folder. `codetr train` writes a model" in line for line in said[3:5])
+    assert all("nowhere: there is no such folder. `codetr train` writes one" in line for line in said[3:5])
     assert "registry@champion" in said[5]
 
 

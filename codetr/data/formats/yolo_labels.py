@@ -107,9 +107,9 @@ def _near(root: Path, images: Iterable[str], folders: Sequence[str], links: Link
 
 def _everywhere(root: Path, stems: Iterable[str], links: LinkTargets) -> Iterator[str]:
     """Yield text files anywhere that have one of these stems."""
-    wanted = set(stems)
+    among = set(stems)
     for name in list_files(root, links=links, skip_unreadable=True).names:
-        if _is_text(name) and PurePosixPath(_stem(name)).name in wanted:
+        if _is_text(name) and PurePosixPath(_stem(name)).name in among:
             yield name
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
-from codetr.core.bounds import Cells, Channels, Heads, Layers, Pixels
+from codetr.core.bounds import Cells, Channels, Layers, Pixels, SmallCount
 from codetr.core.settings import Settings
 
 NormKind = Literal["frozen_batch", "group"]
@@ -87,7 +87,7 @@ class SwinConfig(Settings):
     kind: Literal["swin"] = "swin"
     width: Channels = 96
     depths: tuple[Layers, Layers, Layers, Layers] = (2, 2, 6, 2)
-    attention_heads: tuple[Heads, Heads, Heads, Heads] = (3, 6, 12, 24)
+    attention_heads: tuple[SmallCount, SmallCount, SmallCount, SmallCount] = (3, 6, 12, 24)
     window_size: Cells = 7
     out_stages: OutStages = (1, 2, 3)
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -138,7 +138,7 @@ class ViTConfig(Settings):
     kind: Literal["vit"] = "vit"
     channels: Channels = 1024
     depth: Layers = 24
-    attention_heads: Heads = 16
+    attention_heads: SmallCount = 16
     feedforward_channels: Channels = 2730
     window_size: Cells = 24
     global_blocks: tuple[NonNegativeInt, ...] = (3, 7, 11, 15, 19, 23)
