@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from codetr.core.errors import UserError
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.images import decode_image, read_image
+from codetr.data.storage.paths import is_url
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -27,8 +27,6 @@ ImageInput: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Te
 
 Arrays and tensors are RGB, uint8 in 0..255 or floating point in 0..1.
 """
-
-_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 _ROUNDING = 1e-3
 """Resampling and arithmetic in half precision leave values a little outside of 0..1."""
@@ -71,7 +69,7 @@ def as_rgb(
         UserError: it cannot be read, or its type, shape or values are not those of an image.
     """
     if isinstance(image, str | os.PathLike):
-        if _ADDRESS.match(os.fspath(image)):
+        if is_url(os.fspath(image)):
             raise image_address_error(os.fspath(image))
         path = Path(image)
         return RawImage(read_image(path, range_16bit=range_16bit, max_pixels=max_pixels), path)

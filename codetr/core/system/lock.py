@@ -43,7 +43,7 @@ def locked(file: Path, *, folder: Path, by: str, timeout: float = 60.0, keep: bo
             # The holder before may have removed the file between the two calls.
             if file.exists() and os.path.samestat(os.fstat(descriptor), os.stat(file)):
                 break
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # POSIX allows both for a lock that another process holds
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 hint = "Wait for it to end, stop it, or give this run another folder."

@@ -110,7 +110,7 @@ class AnnotationReader:
         boxes, sizes = [], []
         for position in np.unique(np.linspace(0, len(annotations) - 1, min(len(annotations), _EXAMINED)).astype(int)):
             value = annotations[int(position)]
-            raw = [_as_number(item) for item in _as_list(value.get("bbox") if isinstance(value, dict) else None)]
+            raw = [rules.as_number(item) for item in _as_list(value.get("bbox") if isinstance(value, dict) else None)]
             if len(raw) != 4 or not all(map(rules.is_number, raw)):
                 continue
             image = self._images.get(self._ids.resolve(value.get("image_id")) or 0)
@@ -267,7 +267,7 @@ class AnnotationReader:
         for item in raw:
             if isinstance(item, str):
                 from_text = True
-                item = _as_number(item)  # noqa: PLW2901
+                item = rules.as_number(item)  # noqa: PLW2901
             if not rules.is_number(item):
                 self._findings.add("box_malformed", f"{example}: {short(raw)}")
                 return None
@@ -340,16 +340,6 @@ class AnnotationReader:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _as_number(value: Any) -> Any:
-    """Return the number that a text stands for, None if it is none; values of other types stay as they are."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return None
 
 
 def _in_pixels(value: dict[str, Any], image: CheckedImage) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.validation.ids import ListedIds
-from codetr.data.validation.rules import is_number, is_within_reach
+from codetr.data.validation.rules import as_number, is_number, is_within_reach
 
 _TOLERANCE = 0.02
 """Share of a side by which boxes that were drawn carelessly extend beyond the image."""
@@ -46,13 +46,11 @@ def box_reach(annotations: RawAnnotations, ids: ListedIds, images: Collection[in
 
 
 def _numbers(box: Any) -> list[float] | None:
-    """Return a box as four numbers, which may be written as text; None if it is not one."""
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(item) or isinstance(item, str) for item in box):
+    """Return a box as four numbers, which may be written as text; None if it is not one, or far from any image."""
+    if not isinstance(box, list) or len(box) != 4:
         return None
-    try:
-        return [float(item) for item in box]
-    except (ValueError, OverflowError):
-        return None
+    numbers = [as_number(item) for item in box]
+    return numbers if all(is_number(item) and is_within_reach(item) for item in numbers) else None
 
 
 def upright_by_boxes(stored: tuple[int, int], reach: tuple[float, float] | None) -> bool | None:

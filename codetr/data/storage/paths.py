@@ -64,10 +64,15 @@ def require_safe_name(name: str) -> None:
         raise UnsafePathError("is not valid Unicode") from None
     if _CONTROL.search(name):
         raise UnsafePathError("has control characters")
-    if _URL.match(name):
+    if is_url(name):
         raise UnsafePathError("is a URL")
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
         raise UnsafePathError("is absolute")
+
+
+def is_url(name: str) -> bool:
+    """Return whether a text is an address, such as https://host/a.jpg, and not a path."""
+    return _URL.match(name) is not None
 
 
 def spelling_variants(name: str) -> list[str]:

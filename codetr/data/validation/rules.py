@@ -26,6 +26,16 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def as_number(value: Any) -> Any:
+    """Return the number that a text stands for, None if it is none; values of other types stay as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
 def is_within_reach(coordinate: Any) -> Any:
     """Return whether a coordinate or a side is finite and at most `MAX_COORDINATE`."""
     return abs(coordinate) <= MAX_COORDINATE  # NaN is not less than anything

@@ -59,7 +59,7 @@ class ProgressLine:
         self._last_step = self._printed = clock()
         self._seconds_per_step: float | None = None
         self._heartbeat = Heartbeat(self.print, every=HEARTBEAT_SECONDS)
-        console = Console(stderr=True)
+        console = Console(stderr=True, emoji=False)
         self._bar: RichProgress | None = None
         if console.is_terminal and not quiet:
             columns = (TextColumn("train"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
