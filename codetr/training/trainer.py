@@ -208,6 +208,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Check the losses, validate if it is time, and save."""
         position, config = self._state.position, self._config
+        self._collect_bad_images()
         self._examine_losses()
         self._state.statistics.end_epoch()
         last = position.epoch + 1 == config.epochs

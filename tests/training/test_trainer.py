@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from codetr.core.errors import UserError
+from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PreemptedError, stop_on_signal
 from codetr.models.detector import build_detector
@@ -225,6 +226,35 @@ def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path: Path)
 def test_a_split_smaller_than_one_step_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gives 6 batches, one step takes 8"):
         trainer(tmp_path / "c", CONFIG.model_copy(update={"accumulate": 8}))
+
+
+class _LastIsBad(Drawn):
+    """The last image of every epoch cannot be read and is replaced."""
+
+    skips_bad_images = True
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.bad: list[tuple[int, BadImage]] = []
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[MicroBatch]:
+        for batch, part in enumerate(super().epoch(epoch, start), start):
+            if batch == len(self) - 1:
+                self.bad.append((batch, BadImage(epoch, f"{epoch}.jpg", "is empty")))
+            yield part
+
+    def take_bad_images(self, before: int) -> list[BadImage]:
+        bad = [image for batch, image in self.bad if batch < before]
+        self.bad = [(batch, image) for batch, image in self.bad if batch >= before]
+        return bad
+
+
+def test_images_that_are_skipped_at_the_end_of_an_epoch_are_counted(tmp_path: Path) -> None:
+    """The summary would not list them when no validation follows the epoch, nor after the run is resumed."""
+    update = {"epochs": 2, "validate_every": 0, "log_every": 100, "checkpoint": CheckpointConfig(every_steps=100)}
+    outcome = trainer(tmp_path, CONFIG.model_copy(update=update), batches=_LastIsBad(6)).run()
+    assert outcome.bad_images is not None
+    assert len(outcome.bad_images) == 2
 
 
 def test_progress_without_a_terminal_is_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
