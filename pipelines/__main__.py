@@ -10,14 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from codetr.cli.arguments import checked_arguments
 from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.reported import reported_error
-from codetr.cli.streams import keep_running_without_log
+from codetr.cli.run_app import run_app
 from codetr.core.errors import ReportedError, UserError
-from codetr.core.exit_codes import ExitCode
 from codetr.core.system.parent_watch import watch_parent
-from codetr.core.text import show_safely
 from pipelines.arguments import step_arguments
 from pipelines.options import (
     LocalFolders,
@@ -29,6 +26,9 @@ from pipelines.options import (
     Storage,
     Waiting,
 )
+
+_EXTRA = ("kfp", "google", "urllib3", "certifi")
+"""Packages that the extra `kubeflow` installs."""
 
 app = typer.Typer(
     add_completion=False,
@@ -102,24 +102,14 @@ def submit(
 def main() -> None:
     """Run the command line and exit with one of `ExitCode`; an error is one line, the last one."""
     watch_parent()
-    keep_running_without_log()
-    show_safely()
-    try:
-        code = app(args=checked_arguments(sys.argv[1:]), standalone_mode=False)
-        sys.stdout.flush()
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("kfp", "google", "urllib3", "certifi"):
-            raise
+    run_app(app, sys.argv[1:], _fail, reported=_reported)
+
+
+def _reported(error: Exception) -> ReportedError | None:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRA:
         hint = 'Install it: pip install -c requirements/constraints.txt -e ".[kubeflow]"'
-        _fail(UserError(f"pipelines need {error.name}, which is not installed", hint=hint))
-    except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # of the parser; the help is printed
-            sys.exit(ExitCode.MISTAKE)
-        reported = reported_error(error)
-        if reported is None:
-            raise
-        _fail(reported)
-    sys.exit(code or ExitCode.OK)
+        return UserError(f"pipelines need {error.name}, which is not installed", hint=hint)
+    return reported_error(error)
 
 
 def _fail(error: ReportedError) -> NoReturn:

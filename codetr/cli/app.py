@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from codetr.cli.arguments import checked_arguments
 from codetr.cli.commands import registry
 from codetr.cli.commands.compare import compare
 from codetr.cli.commands.convert import convert
@@ -28,12 +27,11 @@ from codetr.cli.commands.sample_data import sample_data
 from codetr.cli.commands.score import score
 from codetr.cli.commands.train import train
 from codetr.cli.commands.zoo import zoo
-from codetr.cli.reported import reported_error
-from codetr.cli.streams import discard_stdout, keep_running_without_log
+from codetr.cli.run_app import run_app
+from codetr.cli.streams import discard_stdout
 from codetr.core.errors import ReportedError, RunFailed
-from codetr.core.exit_codes import ExitCode
 from codetr.core.failure_file import write_failure
-from codetr.core.text import SafeFormatter, show_safely
+from codetr.core.text import SafeFormatter
 from codetr.core.version import __version__
 
 app = typer.Typer(
@@ -108,25 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # PyTorch's threads that wait for one another sleep rather than spin: on a machine with other work to do, spinning
     # makes a training step ten times as slow. PyTorch reads the variable when it is loaded, so set it here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_running_without_log()
-    show_safely()
-    try:
-        given = checked_arguments(given)
-        # `obj` is what commands see as `context.obj`: they may have to start themselves again on several processes.
-        code = app(args=given, prog_name="codetr", obj=given, standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The program that reads the output, e.g. head, has seen enough.
-        discard_stdout()
-        code = ExitCode.FAILED
-    except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # of the parser; the help is printed
-            sys.exit(ExitCode.MISTAKE)
-        reported = reported_error(error)
-        if reported is None:
-            raise
-        fail(reported)
-    sys.exit(code or ExitCode.OK)
+    run_app(app, given, fail, name="codetr")
 
 
 def fail(error: ReportedError) -> NoReturn:
