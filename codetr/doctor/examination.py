@@ -16,7 +16,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.ingest.summary import DatasetReport, read_report
 from codetr.data.validation.dataset_findings import DatasetFinding, DatasetFindings, Example
 from codetr.data.validation.finding_kind import SEVERITIES, Severity
-from codetr.data.validation.findings import printable
+from codetr.data.validation.findings import example_text
 from codetr.doctor import box_checks
 from codetr.doctor.box_checks import SplitObjects
 from codetr.doctor.image_checks import Pair, find_repetitions
@@ -133,7 +133,7 @@ def _examine_split(name: str, split: Split, preprocess: PreprocessConfig, findin
                 text += f"; segmentation: box {extent}, area {segmentations.areas[k]:.6g}"
         text += f"; image {shape}"
         ids = tuple(int(arrays["annotation_ids"][o]) for o in involved)
-        return Example(name, printable(text), i, involved, None, *_image(split, i), ids)
+        return Example(name, example_text(text), i, involved, None, *_image(split, i), ids)
 
     for kind, partner in partners.items():
         findings.add(kind, name, np.flatnonzero(partner >= 0), partial(_with_partner, example, partner))
@@ -177,7 +177,7 @@ def _between_sources(pair: Pair, splits: dict[str, Split]) -> bool:
 
 def _image_example(name: str, split: Split, i: int, text: str = "", partner: tuple[str, int] | None = None) -> Example:
     file, image_id = _image(split, i)
-    return Example(name, printable(f"'{file}'{text}"), i, (), partner, file, image_id)
+    return Example(name, example_text(f"'{file}'{text}"), i, (), partner, file, image_id)
 
 
 def _image(split: Split, i: int) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from codetr.core.text import mask_secrets, printable
 from codetr.data.validation.finding_kind import Action, FindingKind
 from codetr.data.validation.finding_kinds import KINDS
 
@@ -90,7 +91,7 @@ class Findings:
         if self._entry is not None and name not in self._entry.findings:
             self._entry.findings.append(name)
         if len(finding.examples) < MAX_EXAMPLES:
-            finding.examples.append(printable(self._with_source_line(example)))
+            finding.examples.append(example_text(self._with_source_line(example)))
 
     @contextmanager
     def of_entry(self, part: str, key: int) -> Iterator[ReadEntry]:
@@ -109,7 +110,7 @@ class Findings:
             finding = self._by_name.setdefault(found.name, Finding(found.name))
             finding.count += found.count
             room = MAX_EXAMPLES - len(finding.examples)
-            finding.examples += [printable(f"{prefix}{example}") for example in found.examples[:room]]
+            finding.examples += [example_text(f"{prefix}{example}") for example in found.examples[:room]]
 
     def _with_source_line(self, example: str) -> str:
         match = _POSITION.match(example)
@@ -137,7 +138,10 @@ def short(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def printable(text: str) -> str:
-    """Return a text that may contain untrusted names, shortened and with control characters escaped."""
-    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+def example_text(text: str) -> str:
+    """Return a text that may contain untrusted names, shortened, without control characters and passwords of addresses.
+
+    Variables of the environment do not count as secrets here: equal datasets would have different reports.
+    """
+    shown = printable(mask_secrets(text, environment={}))
     return shown if len(shown) <= 300 else f"{shown[:297]}..."

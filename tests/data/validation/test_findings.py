@@ -19,6 +19,14 @@ def test_the_guide_shows_every_kind() -> None:
     assert [line for line in guide.splitlines() if line.startswith("| `")] == expected
 
 
+def test_examples_hold_no_passwords_of_addresses() -> None:
+    """Reports are files that are uploaded and kept; file names are addresses in some annotation files."""
+    findings = Findings()
+    findings.add("image_unsafe_path", "image 1 'https://ada:hunter22@host/a.jpg?X-Amz-Signature=0123456789abcdef'")
+    (finding,) = findings.all()
+    assert finding.examples == ["image 1 'https://***@host/a.jpg?X-Amz-Signature=***'"]
+
+
 def test_examples_are_few_short_and_printable() -> None:
     findings = Findings()
     for number in range(MAX_EXAMPLES + 5):
