@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file
-from codetr.core.system.exhaustion import is_exhaustion, out_of_resources
+from codetr.core.system.exhaustion import concerns_machine, out_of_resources
 
 _CHECKSUM = "sha256"
 
@@ -56,7 +56,7 @@ def as_user_error(path: Path, hint: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError("no such file", where=str(path), hint=hint) from None
     except OSError as error:
-        if is_exhaustion(error):
+        if concerns_machine(error):
             raise out_of_resources(error, f"reading {path}") from None
         raise UserError(f"cannot be read: {error.strerror or error}", where=str(path), hint=hint) from None
     except Exception as error:  # Libraries do not document what damaged bytes raise; a list of errors has gaps.

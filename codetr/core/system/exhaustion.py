@@ -30,9 +30,9 @@ _OF_THE_MOMENT = (errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """The whole machine lacks these; a retry may succeed."""
 
 
-def is_exhaustion(error: OSError) -> bool:
-    """Return whether `error` says nothing about the file that was read, but that this process lacks a resource."""
-    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+def concerns_machine(error: OSError) -> bool:
+    """Return whether `error` says nothing about the file that was read: a resource or the file system is missing."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)
 
 
 def out_of_resources(error: OSError, doing: str) -> ReportedError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
-from codetr.core.system.exhaustion import is_exhaustion, out_of_resources
+from codetr.core.system.exhaustion import concerns_machine, out_of_resources
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.dataset.classes import as_list, read_classes
 from codetr.data.dataset.image_settings import read_image_settings
@@ -99,7 +99,7 @@ class ImageRecord:
         Raises:
             BadImageError: the file is missing, damaged, or has changed since the dataset was prepared.
             StorageError: it is on S3, and the bucket or the credentials are wrong.
-            RunFailed: it is on S3, which does not answer, or the machine lacks memory.
+            RunFailed: S3 or a network file system does not answer, or the machine lacks memory.
             UserError: this process may open no more files.
         """
         where = str(self.path) if self.member is None else f"'{self.member.name}' in {self.path}"
@@ -116,7 +116,7 @@ class ImageRecord:
         except UserError as error:
             raise BadImageError(error.problem, where=where, hint=error.hint) from None
         except OSError as error:
-            if is_exhaustion(error):
+            if concerns_machine(error):
                 raise out_of_resources(error, "reading images") from None
             missing = isinstance(error, FileNotFoundError)
             problem = "no such file" if missing else f"cannot be read: {error.strerror or error}"

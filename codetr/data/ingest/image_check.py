@@ -15,7 +15,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
-from codetr.core.system.exhaustion import is_exhaustion, out_of_resources
+from codetr.core.system.exhaustion import concerns_machine, out_of_resources
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.images import ImageHeader, decode_image, header_of, open_image
@@ -303,7 +303,7 @@ def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, exam
         except StorageError:
             raise
         except (UserError, OSError) as error:
-            if isinstance(error, OSError) and is_exhaustion(error):
+            if isinstance(error, OSError) and concerns_machine(error):
                 raise out_of_resources(error, "reading images") from None
             reason = error.problem if isinstance(error, UserError) else error.strerror
             check.findings.append(("image_unreadable", f"{example} '{name}': {reason}"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.data.config import MAX_PIXELS, SourceConfig
 from codetr.data.dataset.image_settings import IMAGE_SETTINGS
 from codetr.data.dataset.split import Split
@@ -245,18 +245,23 @@ def test_the_limit_of_pillow_is_restored(monkeypatch: pytest.MonkeyPatch) -> Non
         assert Image.MAX_IMAGE_PIXELS is None
 
 
-class _WithoutDescriptors:
-    """A folder of images in a process that may open no more files."""
+class _Failing:
+    """A folder of images that the system refuses to read."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
     def read(self, name: str) -> ImageFile:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+        raise OSError(self.number, os.strerror(self.number), name)
 
     def find_similar(self, name: str) -> list[str]:
         return []
 
 
-def test_images_are_not_dropped_because_a_resource_ran_out() -> None:
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EMFILE, UserError), (errno.ENOMEM, RunFailed), (errno.ESTALE, RunFailed)]
+)
+def test_images_are_not_dropped_because_of_the_machine(number: int, kind: type[Exception]) -> None:
     """A dataset would lose images that are fine, up to half of them, for the limits of the machine that prepares it."""
-    entry = ImageEntry(1, ("a.jpg",), None)
-    with pytest.raises(UserError, match=r"Too many open files\. Raise the limit"):
-        ImageChecker(_WithoutDescriptors()).check(entry)
+    with pytest.raises(kind, match=os.strerror(number)):
+        ImageChecker(_Failing(number)).check(ImageEntry(1, ("a.jpg",), None))
