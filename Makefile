@@ -16,7 +16,7 @@ AIRFLOW := .venv-airflow
 BIN := $(VENV)/bin
 LOCK := requirements/constraints.txt
 SAMPLE := data/sample
-export WANDB_DIR ?= .
+export WANDB_DIR ?= $(CURDIR)/outputs
 
 .PHONY: help demo test coverage fast lint format docs build dvc-dependencies clean
 

@@ -18,7 +18,9 @@ def reported_error(error: Exception) -> ReportedError | None:
     # parser of its own since 0.26 and Click's before, with the same attributes.
     if show := getattr(error, "format_message", None):
         context = getattr(error, "ctx", None)
-        return UserError(show(), hint=f"`{context.command_path if context else 'codetr'} --help` lists the options.")
+        return UserError(
+            show().rstrip(".?"), hint=f"`{context.command_path if context else 'codetr'} --help` lists the options."
+        )
     return None
 
 

@@ -97,8 +97,8 @@ class Manifest(Settings):
         if not folder.is_dir():
             raise UserError("there is no such folder", where=str(folder), hint=WRITTEN_BY[kind].format(path="FILE"))
         if not path.is_file():
-            hint = f"A folder of kind '{kind}' is written by a codetr step. Is it the right one? Did the step end?"
-            raise UserError(f"holds no {NAME}", where=str(folder), hint=hint)
+            problem = f"holds no {NAME}, so it is no finished folder of kind '{kind}'"
+            raise UserError(problem, where=str(folder), hint=WRITTEN_BY[kind].format(path="FILE"))
         values = read_json(path)
         if not isinstance(values, dict):
             raise UserError("is not a manifest", where=str(path))

@@ -10,6 +10,7 @@ import pytest
 
 from codetr.core.manifest import Manifest
 from codetr.inference.best_threshold import best_threshold
+from codetr.inference.config import TTAConfig
 
 
 def model(folder: Path, name: str = "a") -> Path:
@@ -21,8 +22,9 @@ def model(folder: Path, name: str = "a") -> Path:
 
 def evaluation(folder: Path, of: Path, written: int, **summary: Any) -> None:
     folder.mkdir()
-    inputs = {"model": Manifest.read(of, "model").digest}
-    Manifest.of(folder, "evaluation", inputs=inputs, summary={"split": "val", "f1": 0.7, **summary}).write(folder)
+    inputs, config = {"model": Manifest.read(of, "model").digest}, {"tta": summary.pop("tta", None), "tiles": None}
+    summary = {"split": "val", "f1": 0.7, **summary}
+    Manifest.of(folder, "evaluation", inputs=inputs, config=config, summary=summary).write(folder)
     os.utime(folder / "manifest.json", (written, written))
 
 
@@ -36,6 +38,18 @@ def test_the_newest_evaluation_of_this_model_decides(tmp_path: Path) -> None:
     best = best_threshold(mine)
     assert best is not None
     assert (best.score, best.split, best.evaluation.name) == (0.45, "test", "new")
+
+
+def test_only_an_evaluation_under_the_same_conditions_counts(tmp_path: Path) -> None:
+    """Scores of merged detections are others: with their threshold, a plain prediction finds three times as many."""
+    mine, tta = model(tmp_path / "model"), TTAConfig(scales=(1.0, 0.8))
+    evaluation(tmp_path / "plain", mine, 100, score_threshold=0.3)
+    evaluation(tmp_path / "tta", mine, 200, score_threshold=0.1, tta=tta.model_dump(mode="json"))
+    plain, augmented = best_threshold(mine), best_threshold(mine, tta=tta)
+    assert plain is not None
+    assert augmented is not None
+    assert (plain.score, augmented.score) == (0.3, 0.1)
+    assert best_threshold(mine, tta=TTAConfig()) is None
 
 
 @pytest.mark.parametrize("summary", [{}, {"score_threshold": None}, {"score_threshold": 0.0, "f1": 0.0}], ids=str)

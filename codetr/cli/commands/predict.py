@@ -86,8 +86,9 @@ def predict(
     from codetr.inference.predict_files import predict as run
 
     out = console()
+    augmentation, tiles = TTAConfig() if tta else None, None if tile is None else TilesConfig(size=tile)
     if threshold is None:
-        best = best_threshold(model)
+        best = best_threshold(model, tta=augmentation, tiles=tiles)
         threshold = 0.3 if best is None else best.score
         if best is not None:
             where = f"on the split '{best.split}' in {best.evaluation}"
@@ -97,8 +98,8 @@ def predict(
         inputs,
         output,
         threshold=threshold,
-        tta=TTAConfig() if tta else None,
-        tiles=None if tile is None else TilesConfig(size=tile),
+        tta=augmentation,
+        tiles=tiles,
         frames=frames,
         max_pixels=max_pixels,
         device=device,
