@@ -29,8 +29,10 @@ _LONGEST = 1 << 16
 _PASSWORD = re.compile(r"\A[a-z][a-z0-9+.-]*://([^/?#]*?:)?(.*)@[^@]*\Z", re.IGNORECASE | re.DOTALL)
 """The user and the password of an address that is a value of its own, which may hold any character."""
 
-_USER_INFO = re.compile(r"([a-z][a-z0-9+.-]*://)([^\s/?#]*)@", re.IGNORECASE)
-_PASSWORD_WITH_SLASH = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/:@]*:(?!\d*/)[^\s'\"]*@", re.IGNORECASE)
+# A scheme is looked for at the start of a run of its characters only: in a long word, that is once and not at each one.
+_SCHEME = r"(?<![a-z0-9+.-])([a-z0-9+.-]+://)"
+_USER_INFO = re.compile(_SCHEME + r"([^\s/?#]*)@", re.IGNORECASE)
+_PASSWORD_WITH_SLASH = re.compile(_SCHEME + r"[^\s/:@]*:(?!\d*/)[^\s'\"]*@", re.IGNORECASE)
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+(?=\S*[\d._~+/=-])[^\s'\",;]{6,}", re.IGNORECASE)
 _QUERY = re.compile(
     r"([?&][^=&\s?]*(?:token|secret|password|signature|credential|api_?key|\bsig)[^=&\s]*=)[^&\s'\")]+", re.IGNORECASE

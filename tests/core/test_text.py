@@ -102,8 +102,14 @@ class _Numbers(Settings):
 
 
 def test_paths_of_secrets_are_no_secrets() -> None:
-    environment = {"WANDB_IDENTITY_TOKEN_FILE": "/run/secrets/token", "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE"}
-    assert mask_secrets("/run/secrets/token AKIAEXAMPLE", environment) == "/run/secrets/token AKIAEXAMPLE"
+    environment = {"WANDB_IDENTITY_TOKEN_FILE": "/run/identity/jwt", "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE"}
+    assert mask_secrets("/run/identity/jwt AKIAEXAMPLE", environment) == "/run/identity/jwt AKIAEXAMPLE"
+
+
+def test_addresses_in_long_words_are_masked_in_linear_time() -> None:
+    """A value of two megabytes on the command line would take a minute to be reported."""
+    word = "x" * (2 << 20)
+    assert mask_secrets(f"{word} 1https://user:pass@host {word}", {}) == f"{word} 1https://***@host {word}"
 
 
 @given(text=st.text())
