@@ -1,7 +1,7 @@
 """Requests for JSON to a server that may be away, hang, or answer anything.
 
 Every request ends: with an answer, or within its time limit with a `UserError` or `RunFailed`. Redirects are not
-followed: they would send the token to a server that nobody named.
+followed: they would send the token to another server than the one that was given.
 """
 
 from __future__ import annotations

@@ -109,6 +109,11 @@ def _named(path: Path) -> Iterator[None]:
         raise cause from None
 
 
+def refuse_unreadable(error: OSError) -> None:
+    """Raise an error that `os.walk` passes to `onerror` as a `UserError`; without it, folders are left out silently."""
+    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))
+
+
 def _replace_by_two_renames(new: Path, path: Path) -> None:
     """Replace a folder where two cannot be exchanged; `remove_leftovers` restores it after a kill in between."""
     with temporary_directory(path, RETIRED) as retired:

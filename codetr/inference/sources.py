@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetr.core.errors import UserError
+from codetr.core.files import refuse_unreadable
 from codetr.data.images import IMAGE_SUFFIXES
 from codetr.inference.inputs import image_address_error
 
@@ -68,10 +69,6 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
 
 def _walk(folder: Path) -> Iterator[Path]:
     # Links to folders are not followed: a link to a parent folder would never end.
-    for root, folders, names in os.walk(folder, onerror=_refuse):
+    for root, folders, names in os.walk(folder, onerror=refuse_unreadable):
         folders.sort()
         yield from (Path(root) / name for name in sorted(names) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))

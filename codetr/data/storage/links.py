@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from codetr.core.errors import UserError
+from codetr.core.files import refuse_unreadable
 from codetr.core.system.user_folders import user_folder
 
 LINK_HINT = "To follow links to another folder, allow it with --link-targets FOLDER, or `link_targets` in params.yaml."
@@ -104,7 +105,7 @@ def list_files(
     while pending:
         linked: list[Path] = []
         for start in pending:
-            for parent, folders, files in os.walk(start, onerror=None if skip_unreadable else _refuse):
+            for parent, folders, files in os.walk(start, onerror=None if skip_unreadable else refuse_unreadable):
                 real = Path(parent).resolve()
                 if real in visited:
                     folders.clear()
@@ -118,10 +119,6 @@ def list_files(
         pending = sorted(allowed)
     found.names.sort()
     return found
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))
 
 
 def _dvc_caches(folder: Path) -> list[Path]:
