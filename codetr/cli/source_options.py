@@ -44,8 +44,8 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
             "--images",
             metavar="FOLDER|TAR|S3",
             help="Where the images are: a folder or, for COCO, a .tar file, a folder of .tar files, or "
-            "s3://BUCKET/PREFIX. Default: for COCO the current folder, for VOC its JPEGImages, for YOLO the "
-            "[bold]path[/] of its data.yaml.",
+            "s3://BUCKET/PREFIX. Default: for COCO the current folder or one near the file, whichever has most of the "
+            "images, for VOC its JPEGImages, for YOLO the [bold]path[/] of its data.yaml.",
         ),
     ] = None
     train_images: Annotated[
@@ -72,7 +72,6 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         str | None,
         typer.Option("--rev", metavar="REVISION", help="Branch, tag or commit of that repository."),
     ] = None
-
     link_targets: Annotated[
         list[str] | None,
         typer.Option(
