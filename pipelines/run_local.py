@@ -7,7 +7,8 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,16 +76,20 @@ def run_local(
     """
     # The local runner ignores accelerators and volumes, and warns of each.
     warnings.filterwarnings("ignore", module=r"kfp\..*")
-    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(output))
     # Nothing is preempted here: a step that fails would fail again.
     pipeline = copy.deepcopy(retrain)
     for task in pipeline.pipeline_spec.root.dag.tasks.values():
         task.ClearField("retry_policy")
     with tempfile.TemporaryDirectory() as folder:
+        # The runner and the shell command of each task make temporary folders that they do not remove.
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(output),
+            workspace_root=f"{folder}/workspace",
+        )
         failure = Path(folder) / "failure.json"
-        os.environ[FAILURE_FILE_VARIABLE] = str(failure)
         try:
-            with tied_children():
+            with _environment({FAILURE_FILE_VARIABLE: str(failure), "TMPDIR": folder}), tied_children():
                 done = pipeline(
                     **settings,
                     registry=str(registry.absolute()),
@@ -94,9 +99,19 @@ def run_local(
                 )
         except RuntimeError as error:
             raise step_error(re.sub(r"\x1b\[\d+m", "", str(error)).rstrip("."), read_failure(failure)) from None
-        finally:
-            del os.environ[FAILURE_FILE_VARIABLE]
     return LocalRun(**{name: Path(done.outputs[name].path) for name in LocalRun.__dataclass_fields__})
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of the processes that are started in the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def step_error(problem: str, failure: Failure | None) -> BaseException:

@@ -9,7 +9,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -49,6 +49,8 @@ def launch(arguments: Sequence[str], processes: int, *, resumes: bool = False) -
         local_addr="localhost",
         max_restarts=0,
         monitor_interval=0.1,
+        # Otherwise it makes a temporary folder for logs, which are not written, and leaves it.
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
     )
     try:
         with tied_children():

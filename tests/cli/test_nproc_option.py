@@ -53,11 +53,18 @@ def test_more_processes_than_the_machine_holds_are_refused(
 ON_TWO = "import sys; from codetr.cli.nproc_option import run_on_processes as run; run('2', sys.argv[1:], force=True)"
 
 
-def test_a_command_runs_on_several_processes() -> None:
+def test_a_command_runs_on_several_processes(tmp_path: Path) -> None:
+    """And the launcher leaves no temporary folder."""
     process = subprocess.run(
-        [sys.executable, "-c", ON_TWO, "--version"], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", ON_TWO, "--version"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert len(process.stdout.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path: Path) -> None:

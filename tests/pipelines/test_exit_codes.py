@@ -6,6 +6,7 @@ The table is tests/support/pipelines/exit_codes.py; tests/dags holds that Airflo
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,9 +118,14 @@ def test_a_mistake_that_a_step_finds_ends_a_local_run_as_a_mistake(
     params = tmp_path / "params.yaml"
     params.write_text(json.dumps({"prepare": {"train": {"annotations": "missing.json"}}, "train": {"recipe": "tiny"}}))
     monkeypatch.delenv(FAILURE_FILE_VARIABLE, raising=False)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     folders = ["--output", str(tmp_path / "out"), "--registry", str(tmp_path / "registry")]
     assert end(pipelines_main, monkeypatch, "run-local", "--params", str(params), *folders) == 2
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("Error: ")
     assert "prepare" in last
     assert "missing.json: no such annotation file" in last
+    # The runner makes folders for itself and for each task.
+    assert list(temporary.iterdir()) == []
