@@ -1,7 +1,7 @@
 """`--nproc N`: run a command on several processes of this machine, with torchrun's launcher.
 
 It is short for `torchrun --standalone --nproc-per-node N -m codetr …`, and keeps the exit codes that torchrun turns
-into 1. For several machines, start torchrun on each.
+into 1. On several machines, the variables that `codetr.distributed.nodes` reads say which of them this is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import typer
 
 from codetr.core.errors import UserError
 from codetr.distributed.capacity import Capacity
+from codetr.distributed.nodes import Nodes
 
 ProcessesOption = Annotated[
     str | None,
@@ -69,7 +70,7 @@ def run_on_processes(
 ) -> None:
     """Run `codetr <arguments>` on several processes and exit as they do, or return to run it in this process alone.
 
-    Returns if there is nothing to launch: no `--nproc`, one process, or this is one of the processes already.
+    Returns if there is nothing to launch: one process on one machine, or this is one of the processes already.
 
     Args:
         value: of `--nproc`.
@@ -80,15 +81,18 @@ def run_on_processes(
     Raises:
         UserError: not a number of processes, or more than this machine can hold.
     """
-    if value is None or value == "1" or is_worker():
+    if is_worker():
+        return
+    nodes = Nodes.of_environment()
+    if nodes.count == 1 and value in (None, "1"):
         return
     import torch
 
     gpus = torch.cuda.device_count()
-    processes = process_count(value, gpus)
-    if processes == 1:
+    processes = process_count(value or "1", gpus)
+    if nodes.count == processes == 1:
         return
     Capacity.of_machine(gpus=gpus).require(processes, force=force)
     from codetr.distributed.torchrun import launch
 
-    sys.exit(launch(arguments, processes, resumes=resumes))
+    sys.exit(launch(arguments, processes, nodes=nodes, resumes=resumes))

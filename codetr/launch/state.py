@@ -1,0 +1,74 @@
+"""What a cluster reports of an attempt to run a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """How far an attempt is."""
+
+    QUEUED = "queued"
+    """Created; it waits for a quota, for machines or for its image."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ProcessEnd:
+    """The end of one of its processes (a container, a task).
+
+    Attributes:
+        name: of the pod or the task.
+        exit_code: None where it never ran.
+        reason: in the cluster's words, e.g. `OOMKilled` or `Evicted`.
+        log: its last lines.
+    """
+
+    name: str
+    exit_code: int | None = None
+    reason: str = ""
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What training reports of itself.
+
+    Attributes:
+        percent: of all steps.
+        remaining: seconds.
+        metrics: by name.
+    """
+
+    percent: int | None = None
+    remaining: int | None = None
+    metrics: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AttemptState:
+    """The state of an attempt.
+
+    Attributes:
+        phase: how far it is.
+        reason: why, in the cluster's words; "" if it does not say.
+        seconds: in this phase.
+        restarts: how often the cluster has restarted it by itself.
+        progress: None where the cluster does not report it.
+        ends: of processes that failed, the first one first.
+    """
+
+    phase: Phase
+    reason: str = ""
+    seconds: float = 0.0
+    restarts: int = 0
+    progress: Progress | None = None
+    ends: tuple[ProcessEnd, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
