@@ -68,22 +68,16 @@ _REACTIONS = {
 
 _BY_REASON = {
     "OOMKilled": Cause.HOST_MEMORY,
-    "OUT_OF_MEMORY": Cause.HOST_MEMORY,
     "Evicted": Cause.PREEMPTED,
     "Preempted": Cause.PREEMPTED,
     "Preempting": Cause.PREEMPTED,
-    "PREEMPTED": Cause.PREEMPTED,
     "PreemptionByScheduler": Cause.PREEMPTED,
     "EvictionByEvictionAPI": Cause.PREEMPTED,
     "TerminationByKubelet": Cause.PREEMPTED,
     "DeletionByTaintManager": Cause.NODE_LOST,
     "DeletionByPodGC": Cause.NODE_LOST,
     "NodeLost": Cause.NODE_LOST,
-    "NODE_FAIL": Cause.NODE_LOST,
-    "BOOT_FAIL": Cause.NODE_LOST,
     "DeadlineExceeded": Cause.DEADLINE,
-    "TIMEOUT": Cause.DEADLINE,
-    "DEADLINE": Cause.DEADLINE,
     "ErrImagePull": Cause.IMAGE,
     "ImagePullBackOff": Cause.IMAGE,
     "InvalidImageName": Cause.IMAGE,
@@ -192,4 +186,4 @@ def _message(process: ProcessEnd | None, cause: Cause) -> str:
                 if pattern.search(line):
                     return line.strip()
     errors = [line for line in process.log if line.startswith("Error: ")]
-    return (errors or list(process.log))[-1].strip()
+    return (errors or list(process.log))[-1].removeprefix("Error: ").strip()

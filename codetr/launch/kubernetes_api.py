@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,8 +64,10 @@ class KubernetesApi:
                 config.load_incluster_config(client_configuration=settings)
                 default = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
             else:
-                config.load_kube_config(client_configuration=settings)
-                _, context = config.list_kube_config_contexts()
+                # The library reads the variable when it is imported.
+                file = os.environ.get("KUBECONFIG")
+                config.load_kube_config(file, client_configuration=settings)
+                _, context = config.list_kube_config_contexts(file)
                 default = (context.get("context") or {}).get("namespace", "default")
         except (config.ConfigException, OSError, ValueError, KeyError, AttributeError) as error:
             hint = "Set KUBECONFIG to a working configuration of kubectl, or run this in a pod."
@@ -79,12 +82,13 @@ class KubernetesApi:
             UserError: the server refuses it, or there is no Kubeflow Trainer.
             RunFailed: the server is away.
         """
-        return self._call(
+        created: dict[str, Any] = self._call(
             lambda: self._jobs.create_namespaced_custom_object(
                 *self._kind, dict(body), field_validation="Strict", _request_timeout=REQUEST_TIMEOUT
             ),
             f"create TrainJob {body['metadata']['name']}",
         )
+        return created
 
     def jobs(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return the TrainJobs that codetr has started, or all attempts of one job.

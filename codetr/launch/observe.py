@@ -92,7 +92,7 @@ def _ends(pods: Sequence[Object], log: Callable[[str], tuple[str, ...]]) -> list
 
 def _disruption(pod: Object) -> str:
     conditions = (pod.get("status") or {}).get("conditions") or []
-    target = next((one for one in conditions if one["type"] == "DisruptionTarget" and _true(one)), {})
+    target: Object = next((one for one in conditions if one["type"] == "DisruptionTarget" and _true(one)), {})
     return str(target.get("reason", ""))
 
 

@@ -135,7 +135,7 @@ class LaunchSpec(Settings):
     """A cluster, and what a job gets there.
 
     Attributes:
-        launcher: what runs the job: this machine, a TrainJob of Kubeflow Trainer, or Slurm.
+        launcher: what runs the job: this machine, or Kubeflow Trainer as a TrainJob.
         nodes: machines.
         processes: on each of them; one for each accelerator.
         resources: of each machine.
@@ -152,15 +152,11 @@ class LaunchSpec(Settings):
         tolerations: taints that it may have.
         queue: Kueue's LocalQueue; None for none.
         priority: Kueue's WorkloadPriorityClass.
-        partition: of Slurm.
-        account: of Slurm.
-        sbatch: other options of `sbatch`, such as `--constraint=a100`.
-        container: command that runs a process of the job in a container under Slurm, e.g. `apptainer exec --nv x.sif`.
         grace_seconds: that a pod has to write a checkpoint after it was asked to stop.
         budget: of restarts and hours.
     """
 
-    launcher: Literal["local", "trainjob", "slurm"]
+    launcher: Literal["local", "trainjob"]
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     resources: Resources = Resources()
@@ -177,17 +173,13 @@ class LaunchSpec(Settings):
     tolerations: tuple[Toleration, ...] = ()
     queue: Name | None = None
     priority: Name | None = None
-    partition: Annotated[str, StringConstraints(pattern=r"^[-\w.,]+$")] | None = None
-    account: Annotated[str, StringConstraints(pattern=r"^[-\w.]+$")] | None = None
-    sbatch: tuple[Annotated[str, StringConstraints(pattern=r"^--[a-z][-a-z]*(=[^\x00-\x1f]*)?$")], ...] = ()
-    container: tuple[str, ...] = ()
     grace_seconds: Annotated[int, Field(ge=30, le=3600)] = 300
     budget: Budget = Budget()
 
     @model_validator(mode="after")
     def _fits_the_launcher(self) -> Self:
         if self.launcher == "local" and self.nodes > 1:
-            raise ValueError(f"nodes: this machine is one node, not {self.nodes}; use 'trainjob' or 'slurm'")
+            raise ValueError(f"nodes: this machine is one node, not {self.nodes}; use 'trainjob'")
         if self.launcher == "trainjob":
             self._require_fixed_image()
         if self.resources.accelerators and self.processes != self.resources.accelerators:

@@ -81,9 +81,9 @@ def supervise(launcher: Launcher, job: Job, *, show: Callable[[str], None], pace
             return attempt + 1
         ending = classify(state)
         where = ending.process.name if ending.process else job.attempt_name(attempt)
-        show(f"{job.attempt_name(attempt)}: {ending.cause} ({where}: {ending.message}); {ending.reaction}")
         if ending.reaction is Reaction.GIVE_UP:
             raise _failure(ending, where)
+        show(f"{where}: {ending.cause} ({ending.message}); {ending.reaction}")
         if ending.reaction is Reaction.RETRY:
             retries += 1
             if retries > job.spec.budget.restarts:

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from codetr.core.errors import UserError
 from codetr.core.settings import Settings
-from codetr.core.yaml_text import read_yaml
+from codetr.core.yaml_text import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from codetr.zoo.recipe import Recipe
@@ -91,14 +91,18 @@ def step_settings(
 
 
 def read_recipe(name: str) -> Recipe:
-    """Return a recipe by its name in the zoo, or from a YAML file as `codetr zoo NAME` prints it.
+    """Return a recipe by its name in the zoo, from a YAML file as `codetr zoo NAME` prints it, or from JSON.
+
+    JSON, which begins with a brace, is how a whole recipe travels to a cluster that does not see this machine's files.
 
     Raises:
-        UserError: neither a recipe nor a file of that name, or the file is not a recipe.
+        UserError: neither a recipe nor a file of that name, or its content is not a recipe.
     """
     from codetr import zoo
     from codetr.zoo.recipe import Recipe
 
+    if name.startswith("{"):
+        return Recipe.parse(parse_yaml(name, where="--recipe"), where="--recipe")
     if name.endswith((".yaml", ".yml")):
         return Recipe.parse(read_yaml(Path(name)), where=name)
     return zoo.recipe(name)

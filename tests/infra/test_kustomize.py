@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from codetr.core.version import __version__
 from tests.support.paths import ROOT
 
 KUBERNETES = ROOT / "infra/kubernetes"
@@ -31,7 +32,9 @@ def test_overlay_is_valid(overlay: str) -> None:
     assert ":" in images.pop(), "an image without a tag is whatever was pushed last"
 
 
-def test_train_job_gets_its_parameters() -> None:
-    documents = {document["kind"]: document for document in render("train")}
-    assert "recipe" in yaml.safe_load(documents["ConfigMap"]["data"]["params.yaml"])["train"]
-    assert documents["TrainJob"]["spec"]["trainer"]["image"].startswith("codetr:")
+def test_the_trainer_renders_with_its_image() -> None:
+    """The runtime's image is a placeholder: each job names its image."""
+    documents = {document["kind"]: document for document in render("trainer")}
+    pod = documents["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert [container["image"] for container in pod["containers"]] == [f"codetr:{__version__}"]
+    assert documents["RoleBinding"]["metadata"]["namespace"] == "codetr"

@@ -6,7 +6,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from codetr.core.version import __version__
 from tests.support.paths import ROOT
@@ -46,25 +45,7 @@ def test_every_resource_file_is_listed() -> None:
     assert files == set(kustomization("base")["resources"])
 
 
-def test_train_job_has_only_fields_of_the_trainer_api() -> None:
-    """The API models ignore fields they don't know, so what they give back must be what they were given."""
-    job = documents(KUBERNETES / "train/trainjob.yaml")[0]
-    parsed = TrainerV1alpha1TrainJob.from_dict(job)
-    assert parsed is not None
-    assert parsed.to_dict() == job
-
-
-def test_train_job_mounts_the_volume_of_the_base_and_its_parameters() -> None:
-    job = documents(KUBERNETES / "train/trainjob.yaml")[0]
-    [node] = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-    volumes = {volume["name"]: volume for volume in node["template"]["spec"]["template"]["spec"]["volumes"]}
-    claim = documents(KUBERNETES / "base/data.yaml")[0]["metadata"]["name"]
-    assert volumes["data"]["persistentVolumeClaim"]["claimName"] == claim
-    [parameters] = kustomization("train")["configMapGenerator"]
-    assert volumes["params"]["configMap"]["name"] == parameters["name"]
-
-
 def test_images_carry_the_version_of_the_package() -> None:
     """Code of one version with an image of another is a mistake that is hard to notice."""
-    for folder in ("train", "overlays/production"):
+    for folder in ("trainer", "overlays/production"):
         assert [image["newTag"] for image in kustomization(folder)["images"]] == [__version__]

@@ -89,7 +89,7 @@ def test_every_class_has_a_case() -> None:
 def test_the_message_is_the_line_that_says_why() -> None:
     log = ("epoch 1", "torch.OutOfMemoryError: CUDA out of memory", "Traceback ends")
     assert classify(failed(end(1, *log))).message == log[1]
-    assert classify(failed(end(2, "epoch 1", "Error: wrong", "bye"))).message == "Error: wrong"
+    assert classify(failed(end(2, "epoch 1", "Error: wrong", "bye"))).message == "wrong"
 
 
 def test_a_word_of_the_log_does_not_outweigh_the_exit_code() -> None:

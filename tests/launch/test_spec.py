@@ -33,7 +33,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {**ON_CLUSTER, "environment": {"KEY": "a"}, "secrets": {"KEY": {"secret": "s", "key": "k"}}},
         "KEY is also in secrets",
     ),
-    "an option of the shell for sbatch": ({"launcher": "slurm", "sbatch": ["; rm -rf /"]}, "sbatch.0"),
     "an unknown field": ({**ON_CLUSTER, "gpus": 8}, "gpus"),
     "no restart at all, and less": ({**ON_CLUSTER, "budget": {"restarts": -1}}, "budget.restarts"),
     "no end": ({**ON_CLUSTER, "budget": {"hours": float("inf")}}, "budget.hours"),

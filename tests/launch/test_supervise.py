@@ -123,7 +123,7 @@ def test_a_launcher_goes_on_where_an_earlier_one_was_killed() -> None:
             fake = Cluster(server, codes)
             launcher = TrainJobLauncher(server.api(), environment={})
             try:
-                supervise(Killed(launcher, after), job(), show=lambda _: None, pace=fake.pace())  # type: ignore[arg-type]
+                supervise(Killed(launcher, after), job(), show=lambda _: None, pace=fake.pace())
                 break
             except KeyboardInterrupt:
                 assert len([name for name, one in server.jobs.items() if not one.get("status")]) <= 1

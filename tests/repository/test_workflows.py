@@ -137,7 +137,7 @@ def test_dependabot_covers_everything_with_a_version() -> None:
         "docker": [
             "infra/containers/*Dockerfile",
             "infra/kubernetes/base/airflow.yaml",
-            "infra/kubernetes/train/trainjob.yaml",
+            "infra/kubernetes/trainer/sweeper.yaml",
         ],
         "terraform": ["infra/terraform/versions.tf"],
     }

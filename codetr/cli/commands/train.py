@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from codetr.cli.cluster_option import ClusterOption, run_on_cluster
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
@@ -56,6 +57,7 @@ def train(
     ] = False,
     processes: ProcessesOption = None,
     force: ForceOption = False,
+    on: ClusterOption = None,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -70,6 +72,8 @@ def train(
 
         [cyan]codetr train --recipe tiny --set training.epochs=20 -d outputs/dataset -o outputs/model[/]
 
+        [cyan]codetr train --on trainjob --recipe co_dino_5scale_r50_1x_coco -d /data/coco -o /data/model[/]
+
         [cyan]torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29400 \\
             -m codetr train --params params.yaml -d /shared/coco -o /shared/model[/]
 
@@ -77,11 +81,18 @@ def train(
     needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
+    work = checkpoints or Path(f"{output}.checkpoints")
+    if on is not None:
+        # The volumes of the cluster may not be mounted here.
+        inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
+        arguments = ["train", "--recipe", chosen.model_dump_json(), *(["--overwrite"] if overwrite else [])]
+        paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
+        run_on_cluster(on, output.name, arguments, paths=paths, inputs=inputs)
+        return
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(dataset, "dataset")
     run_on_processes(processes, context.obj, force=force, resumes=True)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    work = checkpoints or Path(f"{output}.checkpoints")
     show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output)

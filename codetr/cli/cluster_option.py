@@ -1,0 +1,88 @@
+"""`--on CLUSTER`: run a command on a cluster, follow it there, and bring it to its end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from codetr.core.errors import UserError
+from codetr.core.exit_codes import ExitCode
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="CLUSTER|FILE.yaml",
+        rich_help_panel="Cluster",
+        help="Run on a cluster: the name of a file in pipelines/clusters/, or a YAML file. All paths are those of the "
+        "cluster's volumes. The same command again finds a job that runs or has ended; Ctrl-C deletes it.",
+    ),
+]
+
+
+class _Stopped(BaseException):
+    """SIGTERM was received."""
+
+
+def run_on_cluster(
+    cluster: str, run: str, arguments: Sequence[str], *, paths: Mapping[str, Path], inputs: Mapping[str, str]
+) -> None:
+    """Run `codetr <arguments> <paths>` on a cluster and return when it has succeeded.
+
+    Ctrl-C ends the job. SIGTERM leaves it to the next process that runs the same command, unless it runs here.
+
+    Args:
+        cluster: the name of its file, or the path of one.
+        run: the name of the run; it is part of the name of the job.
+        arguments: without `--on`, `--nproc` and the paths.
+        paths: by option.
+        inputs: digests of what the command reads.
+
+    Raises:
+        UserError: wrong settings, here or in the job.
+        RunFailed: the job failed, or the cluster is away.
+        SystemExit: this process was stopped by SIGTERM.
+    """
+    from codetr.launch.job import Job
+    from codetr.launch.open_launcher import open_launcher
+    from codetr.launch.spec import read_spec
+    from codetr.launch.supervise import supervise
+
+    spec = read_spec(cluster)
+    relative = [option for option, path in paths.items() if not path.is_absolute()]
+    if relative and spec.launcher != "local":
+        option = relative[0]
+        hint = "Give the path of a volume of the cluster, such as /data/model."
+        raise UserError(
+            f"'{paths[option]}' is relative: the cluster does not know this folder", where=option, hint=hint
+        )
+    words = [*arguments, *(word for option, path in paths.items() for word in (option, str(path)))]
+    job = Job(run, tuple(words), spec, tuple(sorted(inputs.items())))
+    launcher = open_launcher(spec)
+    previous = signal.signal(signal.SIGTERM, _stop)
+    try:
+        supervise(launcher, job, show=_show)
+    except KeyboardInterrupt:
+        print(f"{job.name}: deleting it", file=sys.stderr, flush=True)
+        launcher.cancel(job)
+        raise
+    except _Stopped:
+        if spec.launcher == "local":
+            launcher.cancel(job)
+        sys.exit(ExitCode.PREEMPTED)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,43 @@
+"""The launcher of a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codetr.core.errors import UserError
+from codetr.launch.launcher import Launcher
+from codetr.launch.spec import LaunchSpec
+
+if TYPE_CHECKING:
+    from codetr.launch.kubernetes_api import KubernetesApi
+
+
+def open_launcher(spec: LaunchSpec) -> Launcher:
+    """Return the launcher that a cluster's file names.
+
+    Raises:
+        UserError: the cluster is not configured on this machine, or the packages for it are not installed.
+    """
+    match spec.launcher:
+        case "local":
+            from codetr.launch.local_launcher import LocalLauncher
+
+            return LocalLauncher()
+        case "trainjob":
+            from codetr.launch.trainjob_launcher import TrainJobLauncher
+
+            return TrainJobLauncher(open_kubernetes(spec.namespace))
+
+
+def open_kubernetes(namespace: str | None) -> KubernetesApi:
+    """Return a namespace of the cluster that this machine or pod is configured for.
+
+    Raises:
+        UserError: there is none, or the package `kubernetes` is not installed.
+    """
+    try:
+        from codetr.launch.kubernetes_api import KubernetesApi
+    except ModuleNotFoundError as error:
+        hint = 'Install it: pip install -c requirements/constraints.txt -e ".[kubeflow]"'
+        raise UserError(f"training on Kubernetes needs {error.name}, which is not installed", hint=hint) from None
+    return KubernetesApi.connect(namespace)
