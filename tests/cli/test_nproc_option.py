@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -117,3 +118,21 @@ def test_a_loader_process_that_the_system_kills_is_explained(
     assert code == 70
     assert "a process that loads images was killed" in err
     assert "fewer workers" in err
+
+
+NODE = "import sys; from codetr.cli.nproc_option import run_on_processes as run; run(None, sys.argv[1:])"
+
+
+def test_the_launchers_of_two_nodes_meet_and_keep_the_exit_code(tmp_path: Path) -> None:
+    """As Kubeflow Trainer starts them. torchrun would end with 1, and a wrong setting would be tried again for days."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    variables = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+    command = [sys.executable, "-c", NODE, "registry", "list", str(tmp_path / "nowhere")]
+    nodes = [
+        subprocess.Popen(command, env={**os.environ, **variables, "PET_NODE_RANK": str(rank)}, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    errors = [node.communicate(timeout=120)[1].decode() for node in nodes]
+    assert [node.returncode for node in nodes] == [2, 2]
+    assert "nowhere" in errors[0]
