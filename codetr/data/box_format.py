@@ -49,36 +49,39 @@ def to_xywh(boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64], box_forma
     return np.concatenate([first, second], axis=1)
 
 
-def recognise_box_format(boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> BoxFormat:
-    """Return the format in which boxes are valid, if they are not as xywh in pixels; else "xywh".
+def recognise_box_format(
+    boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64], assumed: BoxFormat = "xywh"
+) -> BoxFormat:
+    """Return the format in which boxes are valid, if they are not in the one that is assumed; else that one.
 
-    Boxes are relative if all numbers are in [0, 1]. In pixels, at least a tenth of them has to exceed the image clearly
-    when read as xywh, and nearly all of them have to fit it in the other format.
+    Boxes are relative if all numbers are in [0, 1], and then they are no pixels. Otherwise at least a tenth of them has
+    to have no size, or to exceed the image clearly, in the assumed format, and nearly all have to fit it in the other.
 
     Args:
         boxes: (n, 4) numbers as given.
         sizes_wh: (n, 2) width and height of the images in pixels.
+        assumed: the format in which they are read.
     """
     finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < 1e9).all(axis=1)
     boxes, sizes_wh = boxes[finite], sizes_wh[finite]
     if len(boxes) < _MINIMUM:
-        return "xywh"
+        return assumed
     within_one = ((boxes >= -_MARGIN) & (boxes <= 1 + _MARGIN)).all(axis=1)
     relative = within_one.mean() >= _VALID_SHARE and bool((boxes[:, 2:] > 0).any()) and np.median(sizes_wh) > _SMALLEST
-    if not relative:
-        ends = boxes[:, :2] + boxes[:, 2:]
-        exceeding = (ends > sizes_wh * (1 + _WRONG_EXCESS)).any(axis=1)
-        if exceeding.mean() < _WRONG_SHARE:
-            return "xywh"
+    if is_relative(assumed) or not relative:
+        wrong = 1 - _valid_share(to_xywh(boxes, sizes_wh, assumed), sizes_wh, _WRONG_EXCESS)
+        if wrong < _WRONG_SHARE:
+            return assumed
     for box_format in BOX_FORMATS:
-        if is_relative(box_format) == relative and _is_valid(to_xywh(boxes, sizes_wh, box_format), sizes_wh):
+        share = _valid_share(to_xywh(boxes, sizes_wh, box_format), sizes_wh, _MARGIN)
+        if is_relative(box_format) == relative and share >= _VALID_SHARE:
             return box_format
-    return "xywh"
+    return assumed
 
 
-def _is_valid(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64]) -> bool:
-    """Return whether nearly all boxes have a size and are inside of their images."""
-    margin = _MARGIN * sizes_wh
+def _valid_share(boxes_xywh: NDArray[np.float64], sizes_wh: NDArray[np.float64], excess: float) -> float:
+    """Return the share of boxes that have a size and exceed their images by at most a share of the sides."""
+    margin = excess * sizes_wh
     begins, ends = boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     valid = (begins >= -margin) & (ends <= sizes_wh + margin) & (boxes_xywh[:, 2:] > 0)
-    return bool(valid.all(axis=1).mean() >= _VALID_SHARE)
+    return float(valid.all(axis=1).mean())

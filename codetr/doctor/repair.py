@@ -18,7 +18,7 @@ from codetr.core.files import atomic_directory, require_replaceable
 from codetr.data.dataset.split import Split
 from codetr.data.formats.coco import CocoFile
 from codetr.data.formats.open_source import Source, format_of
-from codetr.data.ingest.annotations import BOX_FORMAT_FINDINGS
+from codetr.data.validation.annotation_findings import BOX_FORMAT_FINDINGS
 from codetr.data.validation.finding_kinds import KINDS
 from codetr.data.validation.findings import ReadEntry
 from codetr.doctor.changes import CHANGES, Changes

@@ -56,6 +56,14 @@ def print_report(report: DatasetReport, findings: Sequence[DatasetFinding], cons
     console.print(f"[bold]{shown}[/]")
 
 
+def print_errors(findings: Sequence[DatasetFinding], console: Console) -> None:
+    """Print the errors again, a line each, as the last thing that is seen: they lose data or falsify metrics."""
+    for finding in findings:
+        if finding.kind.severity == "error":
+            text = f"{finding.name} ({finding.count}): {finding.kind.meaning}. {what_to_do(finding.name)}".strip()
+            console.print(f"[{_COLOURS['error']}]error[/] {escape(text)}")
+
+
 def what_to_do(name: str) -> str:
     """Return what can be done about a kind of finding, in full sentences."""
     kind = KINDS[name]

@@ -63,11 +63,12 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
     with processes() as group, ExitStack() as locks:
         # The number of processes that read images does not change the result.
         settings = config.model_dump(mode="json", exclude={"workers"})
+        group.on_main(lambda: require_output(output, "evaluation"))
+        lock = locked(output.parent / f".{output.name}.lock", folder=output, by="another evaluation")
+        group.on_main(lambda: locks.enter_context(lock))
+        group.on_main(lambda: check_inputs(model, dataset, config.split))
+        # Only now: mistakes in the paths are no runs.
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
-            group.on_main(lambda: require_output(output, "evaluation"))
-            lock = locked(output.parent / f".{output.name}.lock", folder=output, by="another evaluation")
-            group.on_main(lambda: locks.enter_context(lock))
-            group.on_main(lambda: check_inputs(model, dataset, config.split))
             split = Split.open(dataset, config.split)
             detector, info = load_model(model, group.device)
             if info.range_16bit != split.range_16bit:

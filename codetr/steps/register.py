@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -67,15 +68,17 @@ def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Pa
     if config.metric not in measured.summary:
         names = ", ".join(sorted(name for name, value in measured.summary.items() if not isinstance(value, str)))
         raise UserError(f"the evaluation has no metric '{config.metric}'", where="metric", hint=f"Metrics: {names}.")
-    with Tracker.start("register", config=config.model_dump(mode="json")) as tracker:
-        tracker.uses(model, "model")
-        tracker.uses(evaluation, "evaluation")
+    with ExitStack() as tracked:
         # A registration changes the registry for good: first make sure that it can be written.
         with atomic_directory(output) as folder:
             reserve = folder / "reserve"
             reserve.write_bytes(bytes(RESERVE))
             sync(reserve)
             store = Registry.open(registry, create=True)
+            # Only now: mistakes in the paths are no runs.
+            tracker = tracked.enter_context(Tracker.start("register", config=config.model_dump(mode="json")))
+            tracker.uses(model, "model")
+            tracker.uses(evaluation, "evaluation")
             version = store.add(model, evaluation)
             verdict = promote_if_better(
                 store, version, metric=config.metric, min_improvement=config.min_improvement, floor=config.floor

@@ -43,6 +43,22 @@ def test_a_format_is_recognised_and_converted(box_format: BoxFormat, seed: int) 
     np.testing.assert_allclose(to_xywh(given_boxes, sizes, box_format), boxes, atol=1e-9)
 
 
+@pytest.mark.parametrize("assumed", [name for name in BOX_FORMATS if name not in ("xywh", "cxcywh")])
+@given(SEEDS)
+def test_plain_boxes_are_recognised_whatever_is_assumed(assumed: BoxFormat, seed: int) -> None:
+    """With `--boxes xyxy` for a sound file, most boxes were dropped, and the rest were wrong."""
+    boxes, sizes = draw(seed)
+    assert recognise_box_format(boxes, sizes, assumed) == "xywh"
+
+
+@pytest.mark.parametrize("assumed", BOX_FORMATS)
+@given(SEEDS)
+def test_what_is_assumed_rightly_stays(assumed: BoxFormat, seed: int) -> None:
+    """A setting that is right must not be refused."""
+    boxes, sizes = draw(seed)
+    assert recognise_box_format(written(boxes, sizes, assumed), sizes, assumed) == assumed
+
+
 def test_centres_in_pixels_are_recognised_where_they_exceed_the_image() -> None:
     """Other centres are valid as corners, too: a dataset of small objects cannot show the difference."""
     sizes = np.full((3, 2), 100.0)

@@ -67,7 +67,10 @@ def test_damaged_files_are_refused_or_become_a_dataset(images: Path, content: An
     file.write_text(text(content))
     source = SourceConfig(annotations=str(file), images=str(images))
     try:
-        prepare(PrepareConfig(train=(source,), val=(source,), max_lost_images=1), images.parent / "dataset")
+        prepare(
+            PrepareConfig(train=(source,), val=(source,), max_lost_images=1, max_lost_annotations=1),
+            images.parent / "dataset",
+        )
     except UserError:
         return
     split = Split.open(images.parent / "dataset", "val")

@@ -123,6 +123,7 @@ def doctor(
     """
     from codetr.data.config import PreprocessConfig
     from codetr.data.ingest.build import fetch_sources, index_sources
+    from codetr.data.ingest.max_lost import MaxLost
     from codetr.doctor.examination import examine_dataset, fails
     from codetr.doctor.repair import repairable
     from codetr.doctor.terminal import print_report
@@ -138,12 +139,12 @@ def doctor(
         outputs.require_writable(fetched, files)  # before minutes of reading
         if settings is not None:
             # Half a download may be examined, but not repaired: the copy would pass for the dataset.
-            lost = 1.0 if outputs.fix is None else settings.max_lost_images
+            max_lost = MaxLost() if outputs.fix is None else settings.max_lost
             recorders = {split: file.record for split, file in files.items()}
             index_sources(
                 fetched,
                 folder,
-                max_lost_images=lost,
+                max_lost=max_lost,
                 recorders=recorders,
                 images=settings.images,
                 max_pixels=settings.max_pixels,

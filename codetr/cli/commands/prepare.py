@@ -46,7 +46,7 @@ def prepare(
     """
     from codetr.data.ingest.config import PrepareConfig
     from codetr.data.ingest.summary import read_report
-    from codetr.doctor.terminal import print_report
+    from codetr.doctor.terminal import print_errors, print_report
     from codetr.steps.prepare import prepare as run
 
     splits = sources.by_split()
@@ -57,3 +57,4 @@ def prepare(
     report = read_report(output)
     print_report(report, report.findings, console())
     show_step(manifest, output)
+    print_errors(report.findings, console())

@@ -20,20 +20,13 @@ from codetr.data.box_format import is_relative, recognise_box_format, to_xywh
 from codetr.data.config import BoxFormat
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
+from codetr.data.ingest.categories import shift_of_ids, shown_ids
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.segmentation import BadSegmentationError, check_segmentation, mask_area, mask_bounding_box
 from codetr.data.validation import rules
+from codetr.data.validation.annotation_findings import BOX_FORMAT_FINDINGS
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ListedIds, make_unique
-
-BOX_FORMAT_FINDINGS: dict[BoxFormat, str] = {
-    "xyxy": "boxes_are_corners",
-    "cxcywh": "boxes_are_centres",
-    "relative_xywh": "boxes_are_relative",
-    "relative_xyxy": "boxes_are_relative_corners",
-    "relative_cxcywh": "boxes_are_relative_centres",
-}
-"""Finding about all boxes of a source that seem to be written in another format than its settings say."""
 
 _EXAMINED = 10_000
 """Boxes from which their format is recognised, at most."""
@@ -72,6 +65,8 @@ class AnnotationReader:
         self._images, self._listed, self._ids, self._categories = images, listed, ids, categories
         self._findings = findings
         self._dropped: Counter[int] = Counter()
+        self._unknown_categories: set[int | None] = set()
+        self._known_categories = shown_ids(categories, category_ids)
         self.lost: list[tuple[int, int]] = []
 
     @paused_gc()
@@ -100,13 +95,12 @@ class AnnotationReader:
         order = np.argsort(positions)
         table, positions = AnnotationTable.concatenate(tables).take(order), positions[order]
         self._note_repetitions(table, annotations, positions)
+        self._note_shifted_categories(table)
         self._note_emptied_images(set(np.unique(table.image_ids).tolist()))
         return table
 
     def _recognise_box_format(self, annotations: RawAnnotations) -> None:
-        """Report boxes of which nearly all are wrong as they are, and right in another format."""
-        if self._box_format != "xywh":
-            return
+        """Report boxes of which nearly all are wrong as they are read, and right in another format."""
         boxes, sizes = [], []
         for position in np.unique(np.linspace(0, len(annotations) - 1, min(len(annotations), _EXAMINED)).astype(int)):
             value = annotations[int(position)]
@@ -117,9 +111,11 @@ class AnnotationReader:
             if image is not None and all(map(rules.is_within_reach, raw)):
                 boxes.append(raw)
                 sizes.append((image.width, image.height))
-        found = recognise_box_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
-        if found != "xywh":
-            example = f"{len(annotations)} annotations, e.g. {boxes[0]} in an image of {sizes[0][0]}x{sizes[0][1]}"
+        numbers, sizes_wh = np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2)
+        found = recognise_box_format(numbers, sizes_wh, self._box_format)
+        if found != self._box_format:
+            shown = f"{boxes[0]} in an image of {sizes[0][0]}x{sizes[0][1]}"
+            example = f"{len(annotations)} annotations are read as {self._box_format}, e.g. {shown}"
             with self._findings.of_entry("boxes", 0):
                 self._findings.add(BOX_FORMAT_FINDINGS[found], example)
 
@@ -174,6 +170,14 @@ class AnnotationReader:
             shown = f"image {table.image_ids[k]}, box {table.boxes_xywh[k].tolist()}"
             self._findings.add("annotation_repeated", f"{_example(position, annotations[position])}: {shown}")
 
+    def _note_shifted_categories(self, table: AnnotationTable) -> None:
+        """Report ids of categories that count from another number in the annotations."""
+        used = {*np.unique(table.category_ids).tolist(), *(category for _, category in self.lost)}
+        if shift_of_ids(used, self._unknown_categories, self._categories.keys()):
+            seen = shown_ids(used | self._unknown_categories, self._category_ids)
+            example = f"annotations refer to {seen}, the categories are {self._known_categories}"
+            self._findings.add("category_ids_shifted", example)
+
     def _read_one(self, value: Any, identifier: int, example: str) -> CheckedAnnotation | None:
         if not isinstance(value, dict):
             if isinstance(value, MalformedRow):
@@ -192,7 +196,11 @@ class AnnotationReader:
         category_id = self._category_ids.resolve(value.get("category_id"))
         if category_id is None or category_id not in self._categories:
             shown = short(value.get("category_id"))
-            self._findings.add("annotation_category_unknown", f"{example}: category_id {shown}")
+            self._unknown_categories.add(category_id)
+            self._findings.add(
+                "annotation_category_unknown",
+                f"{example}: category_id {shown}; the categories are {self._known_categories}",
+            )
             self._dropped[image_id] += 1
             return None
         if is_relative(self._box_format):
@@ -206,7 +214,7 @@ class AnnotationReader:
         iscrowd = self._iscrowd(value, example)
         area = self._area(value, box, segmentation, image, example)
         fits = self._fits_image(box, image, example)
-        ignored = bool(value.get("ignore"))
+        ignored = _is_set(value.get("ignore"))
         if ignored:
             self._findings.add("annotation_ignored", example)
         trainable = fits and not iscrowd and not ignored
@@ -247,7 +255,7 @@ class AnnotationReader:
         x, y, width, height = numbers
         reason = None
         if width < 0 or height < 0:
-            reason = "box_negative"
+            reason = "box_inverted" if self._box_format.endswith("xyxy") else "box_negative"
         elif width == 0 or height == 0:
             reason = "box_empty"
         elif rules.lies_outside(x, y, width, height, image.width, image.height):
@@ -306,7 +314,7 @@ class AnnotationReader:
         raw = value.get("iscrowd", 0)
         if isinstance(raw, int) and not isinstance(raw, bool) and raw in (0, 1):
             return bool(raw)
-        iscrowd = raw.strip().lower() not in ("", "0", "false", "no") if isinstance(raw, str) else bool(raw)
+        iscrowd = _is_set(raw)
         self._findings.add("crowd_flag_converted", f"{example}: {short(raw)} is {int(iscrowd)}")
         return iscrowd
 
@@ -336,6 +344,11 @@ class AnnotationReader:
         if rules.area_contradicts_box(raw, box[2], box[3], segmentation is None):
             self._findings.add("area_disagrees", f"{example}: {raw}, the box has {box_area:.6g}")
         return float(raw)
+
+
+def _is_set(flag: Any) -> bool:
+    """Return whether a flag of any type is set; as text, "0" is not."""
+    return flag.strip().lower() not in ("", "0", "false", "no") if isinstance(flag, str) else bool(flag)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -20,12 +20,14 @@ from codetr.data.dataset.image_settings import ImageSettings, write_image_settin
 from codetr.data.dataset.split import LOCATIONS
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
-from codetr.data.ingest.annotations import BOX_FORMAT_FINDINGS, AnnotationReader
+from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.draw_splits import draw_splits
 from codetr.data.ingest.image_check import ImageChecker, check_images
 from codetr.data.ingest.image_list import read_image_entries
+from codetr.data.ingest.leaks import find_leaks
+from codetr.data.ingest.max_lost import MISREAD, MaxLost, reasons_for_lost_annotations
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
 from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
@@ -36,6 +38,7 @@ from codetr.data.validation.ids import ListedIds
 logger = logging.getLogger(__name__)
 
 _DEFAULT_IMAGES = ImageSettings()
+_NO_LIMIT = MaxLost()
 
 
 def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source, ...]]:
@@ -69,7 +72,7 @@ def index_sources(
     sources: Mapping[str, Sequence[Source]],
     folder: Path,
     *,
-    max_lost_images: float = 1.0,
+    max_lost: MaxLost = _NO_LIMIT,
     recorders: Mapping[str, Recorder] = MappingProxyType({}),
     images: ImageSettings = _DEFAULT_IMAGES,
     max_pixels: int = MAX_PIXELS,
@@ -79,15 +82,16 @@ def index_sources(
     Args:
         sources: the result of `fetch_sources`.
         folder: an existing folder that becomes a dataset without a manifest.
-        max_lost_images: see `PrepareConfig`.
+        max_lost: how much of a source may be unusable.
         recorders: by split of a single source, called with every entry of its annotation file.
         images: how images are decoded.
         max_pixels: pixels of the largest image that is read.
 
     Raises:
-        UserError: sources of no known format, contradictory ids, or more unusable images than that.
+        UserError: sources of no known format, contradictory ids, or more unusable images or annotations than that.
     """
-    splits, categories = read_splits(sources, max_lost_images, recorders, images=images, max_pixels=max_pixels)
+    splits, categories = read_splits(sources, max_lost, recorders, images=images, max_pixels=max_pixels)
+    find_leaks(splits)
     write_splits(splits, categories, folder, images)
 
 
@@ -97,7 +101,7 @@ def _source_name(split: str, position: int, sources: int) -> str:
 
 def read_splits(
     sources: Mapping[str, Sequence[Source]],
-    max_lost_images: float,
+    max_lost: MaxLost,
     recorders: Mapping[str, Recorder] = MappingProxyType({}),
     *,
     images: ImageSettings = _DEFAULT_IMAGES,
@@ -111,7 +115,7 @@ def read_splits(
                 split,
                 _source_name(split, position, len(several)),
                 files,
-                max_lost_images,
+                max_lost,
                 Findings(recorders.get(split)),
                 images,
                 max_pixels,
@@ -147,7 +151,7 @@ def _read_source(
     split: str,
     name: str,
     files: Source,
-    max_lost_images: float,
+    max_lost: MaxLost,
     findings: Findings,
     image_settings: ImageSettings,
     max_pixels: int,
@@ -177,22 +181,16 @@ def _read_source(
     )
     # An image that is listed twice is merged, not lost.
     listed_images = len(raw.images) - findings.count("image_repeated")
-    lost = listed_images - len(images)
-    if lost > max_lost_images * listed_images:
-        examples = [
-            example for finding in findings.all() if finding.kind.action == "dropped" for example in finding.examples
-        ]
-        hint = (
-            f"Is {raw_source.images} the right folder? Name it with --images (`images` in params.yaml). Or fix the "
-            "images, or raise max_lost_images."
-        )
-        problem = f"{lost} of {listed_images} images cannot be used ({findings.summary('dropped')}), e.g. {examples[0]}"
-        raise UserError(problem, where=where, hint=hint)
+    lost_images = listed_images - len(images)
+    max_lost.require_images(lost_images, listed_images, findings, images=str(raw_source.images), where=where)
     listed = {entry.image_id for entry in entries}
     reader = AnnotationReader(
         {image.image_id: image for image in images}, listed, ids, category_ids, categories, findings, files.box_format
     )
     objects = reader.read(raw.annotations)
+    of_images = len(raw.annotations) - findings.count("annotation_image_dropped")
+    lost_objects = of_images - len(objects)
+    max_lost.require_annotations(lost_objects, of_images, findings, box_format=files.box_format, where=where)
     return CheckedSource(
         images=images,
         objects=objects,
@@ -261,7 +259,7 @@ def draw_missing_splits(
 
 
 def require_usable(name: str, split: CheckedSplit) -> None:
-    """Raise `UserError` unless the split has an annotation to train on; the hint names boxes of another format."""
+    """Raise `UserError` unless the split has an annotation to train on; the hint is about the most frequent reason."""
     if split.objects.trainable.any():
         return
     if not split.listed_annotations:
@@ -271,8 +269,11 @@ def require_usable(name: str, split: CheckedSplit) -> None:
         f"the split '{name}' has no usable annotation: of {split.listed_annotations} listed, "
         f"{kept if len(split.objects) else 'none could be kept'}; found: {split.findings.summary()}"
     )
-    otherwise = [found.kind.advice for found in split.findings.all() if found.name in BOX_FORMAT_FINDINGS.values()]
-    raise UserError(problem, where=split.where, hint=otherwise[0] if otherwise else None)
+    misread = [found for found in split.findings.all() if found.name in MISREAD]
+    reasons = [*misread, *reasons_for_lost_annotations(split.findings)]
+    if not reasons:
+        raise UserError(problem, where=split.where)
+    raise UserError(f"{problem}, e.g. {reasons[0].examples[0]}", where=split.where, hint=reasons[0].kind.advice or None)
 
 
 def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:

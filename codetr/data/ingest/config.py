@@ -10,6 +10,7 @@ from codetr.core.bounds import Fraction
 from codetr.core.settings import Settings
 from codetr.data.config import FULL_RANGE, HIGHEST_MAX_PIXELS, MAX_PIXELS, Range16Bit, SourceConfigs
 from codetr.data.dataset.image_settings import ImageSettings
+from codetr.data.ingest.max_lost import MaxLost
 
 
 class PrepareConfig(Settings):
@@ -27,6 +28,11 @@ class PrepareConfig(Settings):
         seed: of the draws.
         max_lost_images: share of a source's images that may be unusable; more is an error, since it points to a wrong
             folder or an interrupted download.
+        max_lost_annotations: share of the annotations of a source's usable images that may be unusable, if these are
+            ten or more; more is an error, since it points to boxes in another format or to wrong ids. With 1, boxes
+            that are certainly written in another format are read as they are, too.
+        max_leaked_images: share of the images of val or test that may be in train, too; more is an error. If the
+            sources of train are named for val, that is only reported.
         range_16bit: the values [black, white] of 16-bit grey images that become black and white: [0, 4095] for 12 bits
             stored in 16. Training, evaluation and the trained model use the same. Files that declare their range, as
             PGM does, need no setting.
@@ -42,6 +48,8 @@ class PrepareConfig(Settings):
     stratify: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     max_lost_images: Fraction = 0.5
+    max_lost_annotations: Fraction = 0.5
+    max_leaked_images: Fraction = 0.5
     range_16bit: Range16Bit = FULL_RANGE
     max_pixels: Annotated[int, Field(gt=0, le=HIGHEST_MAX_PIXELS)] = MAX_PIXELS
 
@@ -57,6 +65,11 @@ class PrepareConfig(Settings):
     def images(self) -> ImageSettings:
         """How the images of the dataset are decoded."""
         return ImageSettings(range_16bit=self.range_16bit)
+
+    @property
+    def max_lost(self) -> MaxLost:
+        """How much of a source may be unusable."""
+        return MaxLost(self.max_lost_images, self.max_lost_annotations)
 
     @property
     def drawn(self) -> dict[str, float]:

@@ -117,13 +117,12 @@ class DatasetReport:
 
 
 def report_dataset(splits: Mapping[str, CheckedSplit], categories: Mapping[int, str]) -> DatasetReport:
-    """Describe the splits of a dataset and compare them with each other.
+    """Describe the splits of a dataset.
 
     Args:
-        splits: all splits; images that are in an earlier split, too, are added to their findings.
+        splits: all splits.
         categories: names by id, in label order.
     """
-    _find_leaks(splits)
     counts = {name: _count_classes(split.objects) for name, split in splits.items()}
     classes = [
         ClassStatistics(
@@ -139,18 +138,6 @@ def report_dataset(splits: Mapping[str, CheckedSplit], categories: Mapping[int, 
 
 def _kind(found: tuple[str, str]) -> str:
     return found[0]
-
-
-def _find_leaks(splits: Mapping[str, CheckedSplit]) -> None:
-    earlier: dict[str, str] = {}
-    for name, split in splits.items():
-        in_split: dict[str, str] = {}
-        for image in split.images:
-            if image.digest in earlier and image.digest not in in_split:
-                example = f"image {image.image_id} '{image.path}' and {earlier[image.digest]}"
-                split.findings.add("image_leaked", example)
-            in_split.setdefault(image.digest, f"'{image.path}' of {name}")
-        earlier = in_split | earlier
 
 
 def _count_classes(objects: AnnotationTable) -> tuple[dict[int, int], dict[int, int]]:

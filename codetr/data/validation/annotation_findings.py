@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from codetr.data.config import BoxFormat
 from codetr.data.validation.finding_kind import FindingKind
 
 _AREA_ADVICE = "COCO metrics use this area to sort objects into small, medium and large."
 
 
-def _written_as(box_format: str, meaning: str) -> FindingKind:
+BOX_FORMAT_FINDINGS: dict[BoxFormat, str] = {
+    "xywh": "boxes_are_plain",
+    "xyxy": "boxes_are_corners",
+    "cxcywh": "boxes_are_centres",
+    "relative_xywh": "boxes_are_relative",
+    "relative_xyxy": "boxes_are_relative_corners",
+    "relative_cxcywh": "boxes_are_relative_centres",
+}
+"""Finding about all boxes of a source that seem to be written in this format, and are read in another one."""
+
+
+def _written_as(box_format: BoxFormat, meaning: str) -> FindingKind:
     advice = f"If so, convert them: --boxes {box_format}, or `boxes: {box_format}` of the source in params.yaml."
+    if box_format == "xywh":
+        advice = "If so, leave out --boxes, or `boxes` of the source in params.yaml."
     return FindingKind("kept", "error", f"nearly all boxes are valid only as {meaning}", "", advice)
 
 
 ANNOTATION_FINDINGS = {
-    "boxes_are_corners": _written_as("xyxy", "two corners (x1, y1, x2, y2) instead of x, y, width, height"),
-    "boxes_are_centres": _written_as("cxcywh", "centre and size instead of x, y, width, height"),
-    "boxes_are_relative": _written_as("relative_xywh", "shares of the image's sides (0 to 1) instead of pixels"),
-    "boxes_are_relative_corners": _written_as(
-        "relative_xyxy", "two corners in shares of the image's sides (0 to 1) instead of x, y, width, height in pixels"
-    ),
+    "boxes_are_plain": _written_as("xywh", "x, y, width, height in pixels, which is COCO's format"),
+    "boxes_are_corners": _written_as("xyxy", "two corners (x1, y1, x2, y2) in pixels"),
+    "boxes_are_centres": _written_as("cxcywh", "centre and size in pixels"),
+    "boxes_are_relative": _written_as("relative_xywh", "x, y, width, height in shares of the image's sides (0 to 1)"),
+    "boxes_are_relative_corners": _written_as("relative_xyxy", "two corners in shares of the image's sides (0 to 1)"),
     "boxes_are_relative_centres": _written_as(
-        "relative_cxcywh",
-        "centre and size in shares of the image's sides (0 to 1) instead of x, y, width, height in pixels",
+        "relative_cxcywh", "centre and size in shares of the image's sides (0 to 1)"
     ),
     "box_converted": FindingKind(
         "repaired", "note", "converted from the format in the settings to x, y, width, height in pixels", "corrected"
@@ -42,7 +54,14 @@ ANNOTATION_FINDINGS = {
         "error",
         "no category_id, or one that is not listed",
         "removed",
-        "Add the category, or correct the id.",
+        "Add the category, or correct the id: ids may count from 0 in annotations and from 1 in categories.",
+    ),
+    "category_ids_shifted": FindingKind(
+        "kept",
+        "error",
+        "annotations refer to ids that are all one less, or all one more, than those of the categories",
+        "",
+        "Make the ids equal: as they are, every object has the class before or after the right one.",
     ),
     "annotation_id_assigned": FindingKind(
         "repaired",
@@ -112,7 +131,14 @@ ANNOTATION_FINDINGS = {
         "error",
         "negative width or height",
         "removed",
-        "Check whether the boxes are corners (x1, y1, x2, y2) instead of x, y, width, height.",
+        "Look in the export for corners in the wrong order.",
+    ),
+    "box_inverted": FindingKind(
+        "dropped",
+        "error",
+        "read as two corners, of which the second is left of or above the first",
+        "removed",
+        "Check whether the boxes are x, y, width, height instead: then leave out --boxes, or `boxes` of the source.",
     ),
     "box_empty": FindingKind(
         "dropped", "error", "zero width or height", "removed", "Annotate the object again, or remove the annotation."

@@ -87,6 +87,10 @@ class ListedIds:
             return self._numbered[key]
         return as_integer(value)
 
+    def as_written(self, identifier: int) -> str:
+        """Return what the file has for an id that `resolve` returned."""
+        return next((repr(key) for key, number in self._numbered.items() if number == identifier), str(identifier))
+
     def report(
         self, value: Any, findings: Findings, example: str, kind: Literal["image", "category"] = "image"
     ) -> None:

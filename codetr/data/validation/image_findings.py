@@ -28,7 +28,7 @@ IMAGE_FINDINGS = {
     "image_name_adapted": FindingKind(
         "repaired",
         "note",
-        "found under another spelling of its path: slashes, `..`, percent-encoding or Unicode form",
+        "found under another spelling of its path: slashes, `..`, percent-encoding, blanks or Unicode form",
         "corrected",
     ),
     "image_name_similar": FindingKind(

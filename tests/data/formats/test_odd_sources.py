@@ -118,6 +118,17 @@ def category_ids(content: dict[str, Any]) -> None:
         value["category_id"] = "cat"
 
 
+def count_from_0(content: dict[str, Any]) -> None:
+    content["categories"] = [{"id": k, "name": f"class {k}"} for k in (1, 2, 3)]
+    for k, value in enumerate(content["annotations"]):
+        value["category_id"] = k
+
+
+def empty_boxes(content: dict[str, Any]) -> None:
+    sound = content["annotations"][0]
+    content["annotations"] = [{**sound, "id": k, "bbox": [4 * k, 20, 0 if k < 11 else 9, 30]} for k in range(1, 16)]
+
+
 def linked(*, dvc: bool) -> Build:
     sound = coco(lambda content: None)
 
@@ -162,6 +173,10 @@ SOURCES: list[list[Build]] = [
     [file_name("train/c d.png"), file_name("c d.jpg"), file_name("0a1b2c-c d.png")],
     [coco(boxes(40, 20, 56, 50))],
     [coco(boxes(0.5, 0.2, 0.3, 0.5))],
+    [coco(lambda content: None, boxes="xyxy"), coco(lambda content: None, boxes="relative_xyxy")],
+    [coco(count_from_0)],
+    [coco(lambda content: [value.update(category_id=77) for value in content["annotations"]])],
+    [coco(empty_boxes)],
     [coco(boxes(40, 20, 56, 50), boxes="xyxy"), coco(boxes(0.5, 0.3, 0.3, 0.5), boxes="relative_cxcywh")],
     [segmentation([[5, 5] * 3]), segmentation([[5, 5, 20, 9] * 2]), segmentation({"size": [60, 80], "counts": [4800]})],
     [segmentation({}), segmentation(""), segmentation([None])],

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetr.data.annotation_table import CheckedAnnotation
+from codetr.data.config import BoxFormat
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
 from codetr.data.ingest.annotations import AnnotationReader
@@ -28,9 +29,10 @@ def read(*values: Any) -> tuple[list[CheckedAnnotation], Findings]:
     return read_all(RawAnnotations(values))
 
 
-def read_all(annotations: RawAnnotations) -> tuple[list[CheckedAnnotation], Findings]:
+def read_all(annotations: RawAnnotations, box_format: BoxFormat = "xywh") -> tuple[list[CheckedAnnotation], Findings]:
     findings = Findings()
-    reader = AnnotationReader({1: IMAGE}, {1, 9}, ListedIds([1, 9]), ListedIds([2]), {2: "cup"}, findings)
+    ids, category_ids = ListedIds([1, 9]), ListedIds([2])
+    reader = AnnotationReader({1: IMAGE}, {1, 9}, ids, category_ids, {2: "cup"}, findings, box_format)
     return rows(reader.read(annotations)), findings
 
 
@@ -167,3 +169,12 @@ def test_any_json_is_survived_and_accounted_for(values: list[Any]) -> None:
 def test_boxes_of_another_format_are_reported_once(box: list[Any]) -> None:
     _, findings = read(*({**GOOD, "id": k, "bbox": box} for k in (1, 2, 3)))
     assert findings.count("boxes_are_relative") == 1
+
+
+def test_corners_in_the_wrong_order_are_another_mistake_than_a_negative_size() -> None:
+    """With --boxes xyxy, the advice was to check whether the boxes are corners."""
+    wrong, sound = {**GOOD, "bbox": [90, 20, 40, 60]}, {**GOOD, "id": 6, "bbox": [10, 20, 40, 60]}
+    entries, findings = read_all(RawAnnotations([wrong, sound]), "xyxy")
+    assert [entry.box_xywh for entry in entries] == [(10, 20, 30, 40)]
+    assert findings.count("box_inverted") == 1
+    assert "leave out --boxes" in findings.all()[-1].kind.advice

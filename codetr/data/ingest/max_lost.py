@@ -1,0 +1,99 @@
+"""Refuse a source of which too much cannot be used: then a setting is wrong, rather than single records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codetr.core.errors import UserError
+from codetr.data.config import BoxFormat
+from codetr.data.validation.annotation_findings import ANNOTATION_FINDINGS, BOX_FORMAT_FINDINGS
+from codetr.data.validation.findings import Finding, Findings
+from codetr.data.validation.image_findings import IMAGE_FINDINGS
+
+FEW_ANNOTATIONS = 10
+"""Fewer lost annotations are errors of single records, whatever their share."""
+
+MISREAD = frozenset({*BOX_FORMAT_FINDINGS.values(), "category_ids_shifted"})
+"""Findings that show that nearly all annotations are read with a wrong meaning, although they could be used."""
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class MaxLost:
+    """How much of a source may be unusable; by default all of it.
+
+    Attributes:
+        images: share of its images.
+        annotations: share of the annotations of its usable images.
+    """
+
+    images: float = 1.0
+    annotations: float = 1.0
+
+    def require_images(self, lost: int, listed: int, findings: Findings, *, images: str, where: str) -> None:
+        """Raise `UserError` if more images are lost.
+
+        Args:
+            lost: images that cannot be used.
+            listed: images of the annotation file.
+            findings: of the source.
+            images: the image folder.
+            where: the annotation file.
+        """
+        if lost <= self.images * listed:
+            return
+        dropped = [finding for finding in findings.all() if finding.kind.action == "dropped"]
+        reason = max((finding for finding in dropped if finding.name in IMAGE_FINDINGS), key=lambda found: found.count)
+        advice = reason.kind.advice
+        if reason.name == "image_missing":
+            advice = f"Is {images} the right folder? Name it with --images (`images` in params.yaml)."
+        problem = f"{lost} of {listed} images cannot be used ({findings.summary('dropped')}), e.g. {reason.examples[0]}"
+        raise UserError(problem, where=where, hint=f"{advice} Or raise max_lost_images.")
+
+    def require_annotations(
+        self, lost: int, listed: int, findings: Findings, *, box_format: BoxFormat, where: str
+    ) -> None:
+        """Raise `UserError` if more annotations are lost, or nearly all are read with a wrong meaning.
+
+        Args:
+            lost: annotations of usable images that cannot be used.
+            listed: all annotations of usable images.
+            findings: of the source.
+            box_format: how its boxes are read.
+            where: the annotation file.
+        """
+        if self.annotations == 1:
+            return
+        for finding in findings.all():
+            if finding.name in MISREAD:
+                hint = f"{finding.kind.advice} Or set max_lost_annotations=1 to read them as they are."
+                raise UserError(f"{finding.kind.meaning}: {finding.examples[0]}", where=where, hint=hint)
+        if lost < FEW_ANNOTATIONS or lost <= self.annotations * listed:
+            return
+        reasons = reasons_for_lost_annotations(findings)
+        counts = ", ".join(f"{finding.name} {finding.count}" for finding in reasons)
+        examples = "; ".join(reasons[0].examples[:_EXAMPLES])
+        problem = f"{lost} of {listed} annotations cannot be used ({counts}); most: {reasons[0].kind.meaning}"
+        hint = f"{advice_for(reasons[0], box_format)} Or raise max_lost_annotations.".lstrip()
+        raise UserError(f"{problem}, e.g. {examples}", where=where, hint=hint)
+
+
+def reasons_for_lost_annotations(findings: Findings) -> list[Finding]:
+    """Return the findings for which annotations of usable images were dropped, the most frequent one first."""
+    dropped = [
+        finding
+        for finding in findings.all()
+        if finding.name in ANNOTATION_FINDINGS
+        and finding.kind.action == "dropped"
+        and finding.name != "annotation_image_dropped"
+    ]
+    return sorted(dropped, key=lambda finding: -finding.count)
+
+
+def advice_for(reason: Finding, box_format: BoxFormat) -> str:
+    """Return what to do about the reason for which most annotations were dropped."""
+    if not reason.name.startswith("box_") or reason.name == "box_inverted":
+        return reason.kind.advice
+    setting = "the default" if box_format == "xywh" else f"as --boxes {box_format} says"
+    return f"{reason.kind.advice} Boxes are read as {box_format}, {setting}: check that the file has them so.".lstrip()

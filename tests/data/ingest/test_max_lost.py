@@ -1,0 +1,52 @@
+"""A source of which too much is lost is refused, with the numbers, the reason, examples and the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from codetr.core.errors import UserError
+from codetr.data.config import BoxFormat
+from codetr.data.ingest.max_lost import MaxLost
+from codetr.data.validation.findings import Findings
+
+
+def require(lost: int, listed: int, found: dict[str, int], share: float = 0.5, box_format: BoxFormat = "xywh") -> None:
+    findings = Findings()
+    for name, count in found.items():
+        for k in range(count):
+            findings.add(name, f"annotations[{k}]: {name}")
+    limit = MaxLost(annotations=share)
+    limit.require_annotations(lost, listed, findings, box_format=box_format, where="train.json")
+
+
+def test_the_error_has_the_numbers_the_reason_examples_and_the_way_out() -> None:
+    """Exit code 0 with a fraction of the boxes looks like success."""
+    with pytest.raises(UserError) as caught:
+        require(22, 30, {"box_empty": 4, "box_outside": 18, "image_missing": 2, "annotation_image_dropped": 7})
+    said = str(caught.value)
+    assert "train.json: 22 of 30 annotations cannot be used (box_outside 18, box_empty 4); most: completely" in said
+    assert "annotations[0]: box_outside; annotations[1]: box_outside; annotations[2]: box_outside. " in said
+    assert "Boxes are read as xywh, the default" in said
+    assert said.endswith("Or raise max_lost_annotations.")
+
+
+def test_the_advice_knows_how_boxes_are_read() -> None:
+    with pytest.raises(UserError, match="read as cxcywh, as --boxes cxcywh says"):
+        require(12, 20, {"box_outside": 12}, box_format="cxcywh")
+    with pytest.raises(UserError, match="x, y, width, height instead: then leave out --boxes"):
+        require(12, 20, {"box_inverted": 12}, box_format="xyxy")
+
+
+@pytest.mark.parametrize(
+    ("lost", "listed", "share"), [(9, 9, 0.5), (10, 20, 0.5), (11, 20, 0.6), (20, 20, 1.0)], ids=str
+)
+def test_less_is_reported_only(lost: int, listed: int, share: float) -> None:
+    """A few wrong records must not stop a dataset, nor does a limit that the user has raised."""
+    require(lost, listed, {"box_empty": lost}, share)
+
+
+def test_a_wrong_meaning_is_refused_although_nothing_is_lost() -> None:
+    """Corners read as sizes are boxes, too: wrong ones."""
+    with pytest.raises(UserError, match=r"valid only as two corners.*--boxes xyxy.*max_lost_annotations=1"):
+        require(0, 3, {"boxes_are_corners": 1})
+    require(0, 3, {"boxes_are_corners": 1}, share=1.0)
