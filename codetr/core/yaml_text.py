@@ -7,6 +7,7 @@ need none of this: mappings, lists, text, numbers, booleans and null. This is th
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _CORE = "tag:yaml.org,2002:"
 _TAGS = frozenset(f"{_CORE}{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp"))
 """Types that a value can have; `timestamp` is what YAML makes of 2024-01-31 without a tag."""
 _MERGE = f"{_CORE}merge"
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,6 +62,16 @@ class _Loader(yaml.SafeLoader):
         if node.tag not in _TAGS and not (node.tag == _MERGE and explicit is None):
             raise _refused(f"the tag {explicit or node.tag} is not one of JSON's types", event)
         self._sizes[id(node)] = len(self._sizes) - before + 1 + self._aliased - aliased
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = key.tag, str(key.value)
+            if name in seen and key.tag != _MERGE:
+                raise _refused(f"the key {shorten(name[1], 40)!r} is given twice", key)
+            seen.add(name)
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
@@ -124,13 +136,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=where) from None
     except UnicodeDecodeError as error:
-        raise UserError(f"is not valid YAML: it is not UTF-8 text (byte {error.start})", where=where) from None
+        problem = f"is not valid YAML: it is not {error.encoding} text (byte {error.start})"
+        raise UserError(problem.replace("utf-8", "UTF-8"), where=where) from None
     value = parse_yaml(text, where=where)
     if not isinstance(value, dict):
         raise UserError(f"holds a {type(value).__name__}, expected a mapping", where=where)

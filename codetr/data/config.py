@@ -59,8 +59,8 @@ class SourceConfig(Settings):
             (centre and size), all in pixels; or one of them relative to the sides of the image, as relative_xywh.
     """
 
-    annotations: str
-    images: str | None = None
+    annotations: Annotated[str, Field(min_length=1)]
+    images: Annotated[str, Field(min_length=1)] | None = None
     repo: str | None = None
     rev: str | None = None
     link_targets: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ import numpy as np
 from codetr.core.errors import UserError
 from codetr.core.system.gc_pause import paused_gc
 from codetr.data.formats.coco_columns import RawAnnotations
+from codetr.data.formats.foreign import hint_for_content, hint_for_value
 from codetr.data.validation.findings import Findings
 
 MAX_BYTES = 16 << 30
@@ -63,10 +64,11 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         content = _parse(text, where)  # if the file is invalid, the error has the position in the whole file
     if not isinstance(content, dict):
         problem = f"holds a JSON {_json_type(content)}, expected an object with images, annotations and categories"
-        raise UserError(problem, where=where)
+        raise UserError(problem, where=where, hint=hint_for_value(content))
     for key in ("images", "annotations", "categories"):
         if key not in content:
-            hint = "A COCO detection file has the keys images, annotations and categories."
+            usual = "A COCO detection file has the keys images, annotations and categories."
+            hint = hint_for_value(content) or usual
             raise UserError(f"has no '{key}' (its keys: {_names(list(content))})", where=where, hint=hint)
         if not isinstance(content[key], list | RawAnnotations):
             raise UserError(f"'{key}' is a JSON {_json_type(content[key])}, expected a list", where=where)
@@ -117,8 +119,12 @@ def _gunzip(stream: Any, where: str) -> Iterator[bytes]:
     try:
         while block := stream.read(_BLOCK):
             while block:
+                if decompressor.eof:  # files may be joined; other bytes behind the end have no meaning
+                    if not _GZIP.startswith(block[:2]):
+                        return
+                    decompressor = zlib.decompressobj(wbits=31)
                 yield decompressor.decompress(block, _BLOCK)
-                block = decompressor.unconsumed_tail
+                block = decompressor.unconsumed_tail or decompressor.unused_data
     except zlib.error as error:
         raise UserError(f"is not valid gzip: {error}", where=where) from None
     if not decompressor.eof:
@@ -146,7 +152,7 @@ def _to_utf8(content: bytes, where: str, findings: Findings) -> bytes:
             _require_utf8(text)
         return text
     except UnicodeDecodeError as error:
-        hint = "Save it as UTF-8, or check that it is an annotation file at all."
+        hint = hint_for_content(content) or "Save it as UTF-8, or check that it is an annotation file at all."
         raise UserError(f"is not {encoding} text (byte {error.start})", where=where, hint=hint) from None
 
 
@@ -165,9 +171,9 @@ def _parse(text: bytes, where: str) -> Any:
     try:
         return _load(text)
     except json.JSONDecodeError as error:
-        truncated = error.pos >= len(error.doc.rstrip())
         problem = f"is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
-        raise UserError(problem, where=where, hint="It seems to be truncated." if truncated else None) from None
+        truncated = "It seems to be truncated." if error.pos >= len(error.doc.rstrip()) else None
+        raise UserError(problem, where=where, hint=hint_for_content(text) or truncated) from None
     except RecursionError:
         raise UserError("is nested too deeply to be an annotation file", where=where) from None
     except _RepeatedKeyError as error:

@@ -35,6 +35,12 @@ from codetr.data.validation.findings import Findings
 
 LISTS = "ImageSets/Main"
 
+_DECLARATION = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]{1,40})["'][^>]*?\?>""")
+_WIDE_ENCODINGS = {"gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030"} | {
+    name: name for name in ("big5", "shift_jis", "euc-jp", "euc-kr")
+}
+"""Encodings that the XML parser does not know, by name; GB 18030 contains the other two."""
+
 _OF_A_CLASS = re.compile(r".*\S\s+(-1|0|1)")
 """A line of the list of one class: an image, and whether it has an object of the class (0: only difficult ones)."""
 
@@ -68,6 +74,11 @@ def read_voc(
         counted = sorted(Counter(map(located.find_xml, chosen_ids)).items())
     if not counted:
         hint = "A VOC folder has Annotations/*.xml. For YOLO, give the data.yaml; for COCO, the JSON file."
+        others = sorted(
+            file.name for pattern in ("*.yaml", "*.yml", "*.json") for file in root.glob(pattern) if file.name[0] != "."
+        )
+        if others:
+            hint += f" There is {root / others[0]}."
         raise UserError(f"{chosen} is empty" if chosen else "has no XML files", where=str(path), hint=hint)
     lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
     source_lines: dict[str, Sequence[str]] = {}
@@ -165,8 +176,10 @@ def parse_xml(content: bytes) -> Element:
     """Parse untrusted XML; namespaces are left out of the tags.
 
     Raises:
-        ValueError: not well-formed (the message names line and column), or with a document type.
+        ValueError: not well-formed (the message names line and column), in an unknown encoding, or with a document
+            type.
     """
+    content = _to_utf8(content)
     # The default target makes elements in Python, which are slower and walk through their children recursively.
     parser = DefusedXMLParser(target=TreeBuilder(), forbid_dtd=True)
     try:
@@ -186,6 +199,22 @@ def parse_xml(content: bytes) -> Element:
     return tree
 
 
+def _to_utf8(content: bytes) -> bytes:
+    """Return XML of an encoding with several bytes a character, as of Chinese and Japanese programs, as UTF-8.
+
+    Raises:
+        ValueError: it is not text of the encoding that it declares.
+    """
+    declared = _DECLARATION.match(content)
+    encoding = declared[1].decode().lower() if declared else ""
+    if declared is None or encoding not in _WIDE_ENCODINGS:
+        return content
+    try:
+        return content[declared.end() :].decode(_WIDE_ENCODINGS[encoding]).encode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not {encoding} text, as it declares (byte {declared.end() + error.start})") from None
+
+
 def _image(tree: Element, number: int, identifier: str, located: VocFiles) -> dict[str, Any]:
     """Return an image entry."""
     name = located.find_image(identifier, _text(tree, "filename"))
@@ -198,7 +227,7 @@ def _annotation(node: Element, image: int) -> dict[str, Any]:
     annotation = {
         "image_id": image,
         "category": _text(node, "name"),
-        "iscrowd": int(_text(node, "difficult") == "1"),
+        "iscrowd": int(_text(node, "difficult").lower() in ("1", "true", "yes")),
         "bbox": texts if any(texts) else None,
     }
     try:

@@ -62,16 +62,21 @@ class VocFiles:
     def find_xml(self, identifier: str) -> str:
         """Return the XML file of an image in a list, relative to the root; its usual name if there is none.
 
-        It is in the folder itself, or in a folder below it if only one file there has this name.
+        It is in the folder itself, or in a folder below it if only one file there has this name. Some lists have the
+        names of images, with their suffix.
         """
-        usual = f"{identifier}.xml" if self.folder == "." else f"{self.folder}/{identifier}.xml"
-        try:
-            return resolve_file(self._root, usual, self._links)
-        except UnsafePathError:
-            return usual  # reading it reports why
-        except NoFileError:
-            nested = self._xml_by_stem.get(identifier, [])
-            return nested[0] if len(nested) == 1 else usual
+        path = PurePosixPath(identifier)
+        names = [identifier, *([str(path.with_suffix(""))] if path.suffix.lower() in IMAGE_SUFFIXES else [])]
+        usual = [f"{name}.xml" if self.folder == "." else f"{self.folder}/{name}.xml" for name in names]
+        for name in usual:
+            try:
+                return resolve_file(self._root, name, self._links)
+            except UnsafePathError:
+                return name  # reading it reports why
+            except NoFileError:
+                continue
+        nested = next(filter(None, (self._xml_by_stem.get(name) for name in names)), [])
+        return nested[0] if len(nested) == 1 else usual[0]
 
     def find_image(self, identifier: str, written: str) -> str:
         """Return the image of an XML file, relative to the image folder; a name that may not exist if there is none.

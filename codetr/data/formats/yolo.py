@@ -38,6 +38,7 @@ from codetr.data.images import IMAGE_SUFFIXES, read_header
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets, list_files
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file, spelling_variants
 from codetr.data.validation.findings import Findings, short
+from codetr.data.validation.ids import as_integer
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def has_labelled_split(path: Path, images: Path | None, split: str, links: LinkT
     """
     try:
         values = read_yaml(path)
-        if values.get(split) == values.get("train"):
+        if _normalised(_entries(values, split)) == _normalised(_entries(values, "train")):
             return False
         root = _root(path, values, images)
         return any(
@@ -218,15 +219,16 @@ def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
     if not isinstance(names, dict) or not names:
         hint = "`names` is a list of class names, or a mapping of class numbers to names."
         raise UserError(f"names: {names!r:.40} has no class", where=where, hint=hint)
+    names = {int(key) if isinstance(key, str) and key.isdecimal() else key: name for key, name in names.items()}
     for number, name in names.items():
         if type(number) is not int or number < 0 or name is None or isinstance(name, list | dict):
             raise UserError(f"names: '{number}' is not a class number (0, 1, …), or has no name", where=where)
         if not isinstance(name, str) and type(name) is not int:
             problem = f"names: {number}: YAML parses this name as {name!r:.40}"
             raise UserError(problem, where=where, hint="Put it in quotes.")
-    count = values.get("nc", len(names))
+    count = as_integer(values.get("nc", len(names)))
     if count != len(names):
-        raise UserError(f"nc is {count!r:.40}, but there are {len(names)} names", where=where)
+        raise UserError(f"nc is {values['nc']!r:.40}, but there are {len(names)} names", where=where)
     return {number: str(name) for number, name in sorted(names.items())}
 
 
@@ -253,11 +255,9 @@ def _list_images(
     values: dict[str, Any], split: str, root: Path, where: str, links: LinkTargets, findings: Findings | None
 ) -> _Listing:
     """Return the images of a split; names in lists that are found under another spelling are reported."""
-    entries = values.get(split)
-    if isinstance(entries, str):
-        entries = [entries]
+    entries = _entries(values, split)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
-        sets = ", ".join(name for name in ("train", "val", "test") if values.get(name)) or "none"
+        sets = ", ".join(name for name in ("train", "val", "test") if _entries(values, name)) or "none"
         hint = "Give a folder of images, a .txt file that lists them, or a list of these."
         raise UserError(f"has no images for '{split}' (sets: {sets})", where=where, hint=hint)
     listing = _Listing([], [], [], [])
@@ -282,6 +282,20 @@ def _list_images(
     if not listing.names:
         raise UserError("there are no images", where=f"{where}: {split}")
     return listing
+
+
+def _entries(values: dict[str, Any], split: str) -> Any:
+    """Return what a data.yaml lists for a split; Roboflow calls val "valid"."""
+    names = (split, "valid", "validation") if split == "val" else (split,)
+    entries = next((values[name] for name in names if values.get(name)), None)
+    return [entries] if isinstance(entries, str) else entries
+
+
+def _normalised(entries: Any) -> Any:
+    """Return the paths of a list without `./` and the like, so that equal ones can be compared."""
+    if not isinstance(entries, list):
+        return entries
+    return [os.path.normpath(entry.replace("\\", "/")) if isinstance(entry, str) else entry for entry in entries]
 
 
 def _is_hidden(name: str) -> bool:

@@ -10,7 +10,7 @@ from codetr.data.formats.text_files import text_encoding
 from codetr.data.formats.yolo_rows import resembles_row
 from codetr.data.images import IMAGE_SUFFIXES
 from codetr.data.storage.links import LinkTargets, list_files
-from codetr.data.storage.paths import NoFileError, file_exists, resolve_file
+from codetr.data.storage.paths import NoFileError, UnsafePathError, file_exists, resolve_file
 from codetr.data.validation.findings import Findings
 
 _SUFFIXES = (".txt", ".TXT", ".Txt")
@@ -28,13 +28,15 @@ def find_label(root: Path, image: str, links: LinkTargets) -> str | None:
     It is next to the folder 'images', see `label_name`, or beside the image, if its rows are labels.
 
     Raises:
-        UnsafePathError: a link to it must not be followed.
+        UnsafePathError: a link to it must not be followed or leads nowhere, or a folder has its name.
     """
     for stem in _label_stems(image):
         for suffix in _SUFFIXES:
             try:
                 found = resolve_file(root, f"{stem}{suffix}", links)
             except NoFileError:
+                if os.path.lexists(root / f"{stem}{suffix}"):
+                    raise UnsafePathError("is a folder, or a link that leads nowhere") from None
                 continue
             # Beside an image there may be other text, such as its caption.
             if stem == _stem(label_name(image)) or _has_rows(root / found, if_empty=True):

@@ -19,7 +19,7 @@ from codetr.data.dataset.classes import write_classes
 from codetr.data.dataset.image_settings import ImageSettings, write_image_settings
 from codetr.data.dataset.split import LOCATIONS
 from codetr.data.formats.coco_columns import RawAnnotations
-from codetr.data.formats.open_source import Source, fetch, has_labelled_split, read
+from codetr.data.formats.open_source import Source, fetch, format_of, has_labelled_split, read
 from codetr.data.ingest.annotations import AnnotationReader
 from codetr.data.ingest.categories import read_categories, read_frequencies
 from codetr.data.ingest.config import PrepareConfig
@@ -190,7 +190,7 @@ def _read_source(
     objects = reader.read(raw.annotations)
     of_images = len(raw.annotations) - findings.count("annotation_image_dropped")
     lost_objects = of_images - len(objects)
-    max_lost.require_annotations(lost_objects, of_images, findings, box_format=files.box_format, where=where)
+    max_lost.require_annotations(lost_objects, of_images, findings, boxes=_boxes(files), where=where)
     return CheckedSource(
         images=images,
         objects=objects,
@@ -209,6 +209,15 @@ def _read_source(
         },
         lost=reader.lost,
     )
+
+
+def _boxes(files: Source) -> str:
+    """Return how the boxes of a source are read."""
+    if format_of(files.annotations) == "voc":
+        return "xmin, ymin, xmax, ymax in pixels"
+    if format_of(files.annotations) == "yolo":
+        return "centre, width and height in shares of the image's sides (0 to 1)"
+    return f"{files.box_format}, {'the default' if files.box_format == 'xywh' else 'as --boxes says'}"
 
 
 def _listed_ids(entries: Sequence[Any]) -> ListedIds:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codetr.core.errors import UserError
-from codetr.data.config import BoxFormat
 from codetr.data.validation.annotation_findings import ANNOTATION_FINDINGS, BOX_FORMAT_FINDINGS
 from codetr.data.validation.findings import Finding, Findings
 from codetr.data.validation.image_findings import IMAGE_FINDINGS
@@ -51,16 +50,14 @@ class MaxLost:
         problem = f"{lost} of {listed} images cannot be used ({findings.summary('dropped')}), e.g. {reason.examples[0]}"
         raise UserError(problem, where=where, hint=f"{advice} Or raise max_lost_images.")
 
-    def require_annotations(
-        self, lost: int, listed: int, findings: Findings, *, box_format: BoxFormat, where: str
-    ) -> None:
+    def require_annotations(self, lost: int, listed: int, findings: Findings, *, boxes: str, where: str) -> None:
         """Raise `UserError` if more annotations are lost, or nearly all are read with a wrong meaning.
 
         Args:
             lost: annotations of usable images that cannot be used.
             listed: all annotations of usable images.
             findings: of the source.
-            box_format: how its boxes are read.
+            boxes: how its boxes are read, for the message.
             where: the annotation file.
         """
         if self.annotations == 1:
@@ -75,7 +72,10 @@ class MaxLost:
         counts = ", ".join(f"{finding.name} {finding.count}" for finding in reasons)
         examples = "; ".join(reasons[0].examples[:_EXAMPLES])
         problem = f"{lost} of {listed} annotations cannot be used ({counts}); most: {reasons[0].kind.meaning}"
-        hint = f"{advice_for(reasons[0], box_format)} Or raise max_lost_annotations.".lstrip()
+        advice = reasons[0].kind.advice
+        if reasons[0].name.startswith("box_"):
+            advice += f" Boxes are read as {boxes}: check that the file has them so."
+        hint = f"{advice} Or raise max_lost_annotations.".lstrip()
         raise UserError(f"{problem}, e.g. {examples}", where=where, hint=hint)
 
 
@@ -89,11 +89,3 @@ def reasons_for_lost_annotations(findings: Findings) -> list[Finding]:
         and finding.name != "annotation_image_dropped"
     ]
     return sorted(dropped, key=lambda finding: -finding.count)
-
-
-def advice_for(reason: Finding, box_format: BoxFormat) -> str:
-    """Return what to do about the reason for which most annotations were dropped."""
-    if not reason.name.startswith("box_") or reason.name == "box_inverted":
-        return reason.kind.advice
-    setting = "the default" if box_format == "xywh" else f"as --boxes {box_format} says"
-    return f"{reason.kind.advice} Boxes are read as {box_format}, {setting}: check that the file has them so.".lstrip()

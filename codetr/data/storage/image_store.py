@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
-from codetr.data.storage.links import NO_TARGETS, LinkTargets
+from codetr.data.storage.links import NO_TARGETS, LinkTargets, list_files
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
 from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.similar_names import SimilarNames
@@ -66,7 +66,7 @@ def open_storage(root: ImageRoot, links: LinkTargets = NO_TARGETS, *, search: bo
     Args:
         root: an image folder, a folder of tar files or a tar file; or a prefix on S3.
         links: where symbolic links in a folder may lead.
-        search: look for similar names in the whole folder, if it is one of plain files.
+        search: look for similar names in the whole folder, if it is one of plain files; in tar files always.
 
     Raises:
         UserError: there is no such folder or tar file, or a tar file cannot be read.
@@ -82,7 +82,8 @@ def open_storage(root: ImageRoot, links: LinkTargets = NO_TARGETS, *, search: bo
 class _FolderStorage:
     def __init__(self, root: Path, links: LinkTargets, *, search: bool) -> None:
         self._root, self._links = root, links
-        self._similar = SimilarNames(root, links) if search else None
+        self._similar = SimilarNames(lambda: list_files(root, links=links, skip_unreadable=True).names)
+        self._search = search
 
     def read(self, name: str) -> ImageFile:
         path = resolve_file(self._root, name, self._links)
@@ -92,12 +93,13 @@ class _FolderStorage:
             return ImageFile(path, stream.read(size))
 
     def find_similar(self, name: str) -> list[str]:
-        return [] if self._similar is None else self._similar.find(name)
+        return self._similar.find(name) if self._search else []
 
 
 class _TarStorage:
     def __init__(self, root: Path, links: LinkTargets) -> None:
         self._shards = Shards(root, links)
+        self._similar = SimilarNames(lambda: self._shards.names)
 
     def read(self, name: str) -> ImageFile:
         member = self._shards.find(name)
@@ -105,7 +107,7 @@ class _TarStorage:
         return ImageFile(member.name, self._shards.read(member), member)
 
     def find_similar(self, name: str) -> list[str]:
-        return []
+        return self._similar.find(name)
 
 
 class _BucketStorage:

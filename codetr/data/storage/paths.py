@@ -79,7 +79,7 @@ def spelling_variants(name: str) -> list[str]:
     """Return a name as given, then other spellings of it, all of them safe if the name is.
 
     They have `/` for backslashes, percent-encoding decoded (Label Studio writes blanks, colons and accents so) or
-    encoded, and the Unicode normal forms NFC and NFD.
+    encoded, no blanks at the ends, and the Unicode normal forms NFC and NFD.
     """
     names = [name, name.replace("\\", "/")]
     if _is_encodable(name):
@@ -91,9 +91,9 @@ def spelling_variants(name: str) -> list[str]:
 
 
 def _decoded(name: str) -> list[str]:
-    """Return a name decoded once, twice, and with `+` for blanks, where that gives another safe name."""
+    """Return a name decoded once, twice, with `+` for blanks, and without blanks at its ends, where that is safe."""
     found = []
-    for decode in (unquote, lambda text, **_: unquote(unquote(text)), unquote_plus):
+    for decode in (unquote, lambda text, **_: unquote(unquote(text)), unquote_plus, lambda text, **_: text.strip()):
         try:
             decoded = decode(name, errors="strict")
             require_safe_name(decoded)

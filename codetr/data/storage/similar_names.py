@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from threading import Lock
 
 from codetr.data.images import IMAGE_SUFFIXES
-from codetr.data.storage.links import LinkTargets, list_files
 from codetr.data.storage.paths import spelling_variants
 
 _SEPARATORS = "_-"
@@ -16,19 +16,18 @@ _SEPARATORS = "_-"
 
 
 class SimilarNames:
-    """The images of a folder, to be found by names that differ in folders, suffix, case or a prefix; thread-safe.
+    """The images of a source, to be found by names that differ in folders, suffix, case or a prefix; thread-safe.
 
     Args:
-        root: the image folder, resolved.
-        links: where symbolic links may lead.
+        names: lists all files of the source, in alphabetical order; called when the first name is looked for.
     """
 
-    def __init__(self, root: Path, links: LinkTargets) -> None:
-        self._root, self._links = root, links
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
         self._lock = Lock()
 
     def find(self, name: str) -> list[str]:
-        """Return the files that a name may mean, relative to the root: those of the closest kind that has any.
+        """Return the files that a name may mean: those of the closest kind that has any.
 
         These kinds are, in their order: the name itself in other folders; with another case or suffix of an image; with
         a prefix that ends with `_` or `-` and that only one of the two names has. The folders of one of the two have to
@@ -52,7 +51,7 @@ class SimilarNames:
         """Files by name and by key, and by keys without a prefix."""
         exact: dict[str, list[str]] = defaultdict(list)
         without_prefix: dict[str, list[str]] = defaultdict(list)
-        for name in list_files(self._root, links=self._links, skip_unreadable=True).names:
+        for name in self._names():
             path = PurePosixPath(name)
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
                 exact[path.name].append(name)

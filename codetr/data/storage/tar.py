@@ -104,6 +104,11 @@ class Shards:
                 if first is not member:
                     self._repeated.setdefault(member.name, [first]).append(member)
 
+    @property
+    def names(self) -> list[str]:
+        """The names that one member has, in alphabetical order."""
+        return sorted(self._members.keys() - self._repeated.keys())
+
     def find(self, name: str) -> Member:
         """Return the member that an annotation file calls `name`, in any spelling of `spelling_variants`.
 

@@ -39,7 +39,12 @@ ANNOTATION_FINDINGS = {
         "repaired", "note", "converted from the format in the settings to x, y, width, height in pixels", "corrected"
     ),
     "annotation_malformed": FindingKind(
-        "dropped", "error", "not a JSON object, or an invalid row of a YOLO label file", "removed"
+        "dropped",
+        "error",
+        "not a JSON object, or an invalid row of a YOLO label file",
+        "removed",
+        "A row of YOLO is a class number and four numbers, or a class number and the points of a polygon, separated by "
+        "blanks, with points as decimal signs.",
     ),
     "annotation_image_unknown": FindingKind(
         "dropped",

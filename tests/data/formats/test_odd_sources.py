@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ XML = (
     "<annotation><size><width>80</width><height>60</height></size><object><name>{0}</name>"
     "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>"
 )
+DIFFICULT = "<difficult>True</difficult>"
 
 
 def write(path: Path, text: str) -> Path:
@@ -47,19 +49,51 @@ def draw(path: Path) -> Path:
     return path
 
 
-def yolo(change: Callable[[Path], object], train: str = "images") -> Build:
+def yolo(
+    change: Callable[[Path], object], train: str = "images", names: str = "[cat]", encoding: str = "utf-8"
+) -> Build:
     def build(folder: Path) -> dict[str, Any]:
         for name in ("a", "b"):
             draw(folder / f"images/{name}.png")
             write(folder / f"labels/{name}.txt", ROW)
         change(folder)
-        return {"annotations": str(write(folder / "data.yaml", f"train: {train}\nval: {train}\nnames: [cat]\n"))}
+        file = folder / "data.yaml"
+        file.write_bytes(f"train: {train}\nval: {train}\nnames: {names}\n".encode(encoding))
+        return {"annotations": str(file)}
 
     return build
 
 
 def add_labels(name: str) -> Callable[[Path], object]:
     return lambda folder: write(folder / name, ROW)
+
+
+def add_rows(rows: str, to: str = "a") -> Callable[[Path], object]:
+    return lambda folder: [write(folder / f"labels/{name}.txt", (ROW if to == "a" else "") + rows) for name in to]
+
+
+def folder_for_label(folder: Path) -> None:
+    (folder / "labels/a.txt").unlink()
+    (folder / "labels/a.txt").mkdir()
+
+
+def dangling_label(folder: Path) -> None:
+    (folder / "labels/a.txt").unlink()
+    (folder / "labels/a.txt").symlink_to(folder / "gone.txt")
+
+
+def in_gbk(folder: Path) -> None:
+    text = f'<?xml version="1.0" encoding="gb2312"?>{XML.format("猫")}'
+    (folder / "Annotations/a.xml").write_bytes(text.encode("gbk"))
+
+
+def foreign(content: bytes) -> Build:
+    def build(folder: Path) -> dict[str, Any]:
+        draw(folder / "images/a.png")
+        (folder / "train.json").write_bytes(content)
+        return {"annotations": str(folder / "train.json"), "images": str(folder / "images")}
+
+    return build
 
 
 def voc(change: Callable[[Path], object]) -> Build:
@@ -112,6 +146,13 @@ def file_name(name: str) -> Build:
     return coco(lambda content: content["images"][2].update(file_name=name))
 
 
+def in_tar_file(folder: Path) -> dict[str, Any]:
+    settings = coco(lambda content: None)(folder)
+    with tarfile.open(folder / "images.tar", "w") as archive:
+        archive.add(folder / "images", "images")
+    return {**settings, "images": str(folder / "images.tar")}
+
+
 def category_ids(content: dict[str, Any]) -> None:
     content["categories"][0]["id"] = "cat"
     for value in content["annotations"]:
@@ -160,17 +201,26 @@ SOURCES: list[list[Build]] = [
     [yolo(move("labels/a.txt", "images/a.txt")), yolo(move("labels/a.txt", "labels/a.TXT"))],
     [yolo(add_labels("labels/c.txt")), yolo(add_labels("labels/sub/a.txt"))],
     [yolo(lambda folder: write(folder / "images/a.txt", "0 0.4 0.4 0.5 0.5\n"))],
+    [yolo(folder_for_label), yolo(dangling_label)],
+    [yolo(add_rows("0 0,5 0,5 0,2 0,2\n")), yolo(add_rows("0 0.5 0.5 0.2 0.2 0.9\n"))],
+    [yolo(add_rows("2 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n", to="ab"), names="[cat, dog]")],
+    [yolo(lambda folder: None, names="[cat]\nnames: [dog]")],
+    [yolo(lambda folder: None, names="{'0': cat}\nvalid: images", encoding="utf-16")],
     [yolo(lambda folder: draw(folder / "images/c.unknown"))],
     [yolo(lambda folder: [write(folder / f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5 0.9 3\n") for name in "ab"])],
     [voc(move("Annotations/a.xml", "Annotations/more/a.xml"))],
     [voc(lambda folder: write(folder / "JPEGImages/c.xml", XML.format("cat")))],
     [voc(lambda folder: draw(folder / "JPEGImages/c.png"))],
+    [voc(in_gbk)],
+    [voc(lambda folder: [write(folder / f"ImageSets/Main/{name}.txt", "a.png\nb.png\n") for name in ("train", "val")])],
+    [voc(lambda folder: write(folder / "Annotations/a.xml", XML.format(f"cat</name>{DIFFICULT}<name>")))],
     [voc(lambda folder: write(folder / "Annotations/a.xml", XML.format("Cat")))],
     [coco(lambda content: content["categories"].insert(0, {"id": 0, "name": "cat"}))],
+    [foreign(b"PK\x03\x04"), foreign(b'{"shapes": [], "imagePath": ""}'), foreign(b"<annotations/>")],
     [coco(category_ids)],
     [image_ids("1", "01", "001"), image_ids(1, 2, 1 << 70)],
-    [file_name("c%20d.png")],
-    [file_name("train/c d.png"), file_name("c d.jpg"), file_name("0a1b2c-c d.png")],
+    [file_name("c%20d.png"), file_name("c d.png ")],
+    [file_name("train/c d.png"), file_name("c d.jpg"), file_name("0a1b2c-c d.png"), in_tar_file],
     [coco(boxes(40, 20, 56, 50))],
     [coco(boxes(0.5, 0.2, 0.3, 0.5))],
     [coco(lambda content: None, boxes="xyxy"), coco(lambda content: None, boxes="relative_xyxy")],

@@ -94,6 +94,7 @@ def test_dropped(change: dict[str, Any], finding: str) -> None:
         ({"iscrowd": 1}, None, {"iscrowd": True, "trainable": False}),
         ({"ignore": 1}, "annotation_ignored", {"iscrowd": False, "trainable": False}),
         ({"ignore": 0}, None, {"trainable": True}),
+        ({"ignore": "0"}, None, {"trainable": True}),
         ({"id": 0}, "annotation_id_assigned", {"annotation_id": 1}),
         ({"id": "x"}, "annotation_id_assigned", {"annotation_id": 1}),
         ({"id": "12"}, None, {"annotation_id": 12}),

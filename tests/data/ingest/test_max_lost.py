@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.data.config import BoxFormat
 from codetr.data.ingest.max_lost import MaxLost
 from codetr.data.validation.findings import Findings
 
 
-def require(lost: int, listed: int, found: dict[str, int], share: float = 0.5, box_format: BoxFormat = "xywh") -> None:
+def require(lost: int, listed: int, found: dict[str, int], share: float = 0.5, boxes: str = "xywh") -> None:
     findings = Findings()
     for name, count in found.items():
         for k in range(count):
             findings.add(name, f"annotations[{k}]: {name}")
     limit = MaxLost(annotations=share)
-    limit.require_annotations(lost, listed, findings, box_format=box_format, where="train.json")
+    limit.require_annotations(lost, listed, findings, boxes=boxes, where="train.json")
 
 
 def test_the_error_has_the_numbers_the_reason_examples_and_the_way_out() -> None:
@@ -26,15 +25,15 @@ def test_the_error_has_the_numbers_the_reason_examples_and_the_way_out() -> None
     said = str(caught.value)
     assert "train.json: 22 of 30 annotations cannot be used (box_outside 18, box_empty 4); most: completely" in said
     assert "annotations[0]: box_outside; annotations[1]: box_outside; annotations[2]: box_outside. " in said
-    assert "Boxes are read as xywh, the default" in said
+    assert "Boxes are read as xywh: check that" in said
     assert said.endswith("Or raise max_lost_annotations.")
 
 
 def test_the_advice_knows_how_boxes_are_read() -> None:
-    with pytest.raises(UserError, match="read as cxcywh, as --boxes cxcywh says"):
-        require(12, 20, {"box_outside": 12}, box_format="cxcywh")
+    with pytest.raises(UserError, match="read as cxcywh, as --boxes says"):
+        require(12, 20, {"box_outside": 12}, boxes="cxcywh, as --boxes says")
     with pytest.raises(UserError, match="x, y, width, height instead: then leave out --boxes"):
-        require(12, 20, {"box_inverted": 12}, box_format="xyxy")
+        require(12, 20, {"box_inverted": 12}, boxes="xyxy, as --boxes says")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codetr.data.storage.links import NO_TARGETS
+from codetr.data.storage.links import list_files
 from codetr.data.storage.similar_names import SimilarNames
 
 
@@ -14,7 +14,7 @@ def find(root: Path, files: list[str], name: str) -> list[str]:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
-    return SimilarNames(root, NO_TARGETS).find(name)
+    return SimilarNames(lambda: list_files(root).names).find(name)
 
 
 @pytest.mark.parametrize(
