@@ -49,6 +49,28 @@ def to_xywh(boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64], box_forma
     return np.concatenate([first, second], axis=1)
 
 
+def from_xywh(boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64], box_format: BoxFormat) -> NDArray[np.float64]:
+    """Convert x, y, width, height in pixels to another format; the inverse of `to_xywh`.
+
+    Args:
+        boxes: (n, 4) boxes_xywh.
+        sizes_wh: (n, 2) width and height of the images in pixels.
+        box_format: how they are to be written.
+
+    Returns:
+        (n, 4) in `box_format`.
+    """
+    first, second = boxes[:, :2], boxes[:, 2:]
+    order = box_format.removeprefix(_RELATIVE)
+    if order == "xyxy":
+        second = first + second
+    elif order == "cxcywh":
+        first = first + second / 2
+    if is_relative(box_format):
+        first, second = first / sizes_wh, second / sizes_wh
+    return np.concatenate([first, second], axis=1)
+
+
 def recognise_box_format(
     boxes: NDArray[np.float64], sizes_wh: NDArray[np.float64], assumed: BoxFormat = "xywh"
 ) -> BoxFormat:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codetr.data.box_format import is_relative, recognise_box_format, to_xywh
+from codetr.data.box_format import from_xywh, recognise_box_format, to_xywh
 from codetr.data.config import BOX_FORMATS, BoxFormat
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -23,22 +23,12 @@ def draw(seed: int, count: int = 40) -> tuple[NDArray[np.float64], NDArray[np.fl
     return np.concatenate([first, second - first], axis=1), sizes
 
 
-def written(boxes_xywh: NDArray[np.float64], sizes: NDArray[np.float64], box_format: BoxFormat) -> NDArray[np.float64]:
-    first, second = boxes_xywh[:, :2], boxes_xywh[:, 2:]
-    if box_format.endswith("xyxy"):
-        second = first + second
-    elif box_format.endswith("cxcywh"):
-        first = first + second / 2
-    scale = sizes if is_relative(box_format) else 1
-    return np.concatenate([first / scale, second / scale], axis=1)
-
-
 @pytest.mark.parametrize("box_format", [name for name in BOX_FORMATS if name != "cxcywh"])
 @given(SEEDS)
 def test_a_format_is_recognised_and_converted(box_format: BoxFormat, seed: int) -> None:
     """`doctor --fix` removed every annotation of such a file, and plain `doctor` showed no error."""
     boxes, sizes = draw(seed)
-    given_boxes = written(boxes, sizes, box_format)
+    given_boxes = from_xywh(boxes, sizes, box_format)
     assert recognise_box_format(given_boxes, sizes) == box_format
     np.testing.assert_allclose(to_xywh(given_boxes, sizes, box_format), boxes, atol=1e-9)
 
@@ -56,14 +46,14 @@ def test_plain_boxes_are_recognised_whatever_is_assumed(assumed: BoxFormat, seed
 def test_what_is_assumed_rightly_stays(assumed: BoxFormat, seed: int) -> None:
     """A setting that is right must not be refused."""
     boxes, sizes = draw(seed)
-    assert recognise_box_format(written(boxes, sizes, assumed), sizes, assumed) == assumed
+    assert recognise_box_format(from_xywh(boxes, sizes, assumed), sizes, assumed) == assumed
 
 
 def test_centres_in_pixels_are_recognised_where_they_exceed_the_image() -> None:
     """Other centres are valid as corners, too: a dataset of small objects cannot show the difference."""
     sizes = np.full((3, 2), 100.0)
     boxes = np.array([[60.0, 10, 40, 80], [0, 0, 100, 30], [5, 40, 90, 60]])
-    assert recognise_box_format(written(boxes, sizes, "cxcywh"), sizes) == "cxcywh"
+    assert recognise_box_format(from_xywh(boxes, sizes, "cxcywh"), sizes) == "cxcywh"
 
 
 @given(SEEDS, st.floats(0, 0.09))

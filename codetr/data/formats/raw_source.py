@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codetr.data.config import BoxFormat
 from codetr.data.formats.coco import CocoFile
 from codetr.data.storage.image_store import ImageRoot
 
@@ -18,6 +19,7 @@ class RawSource:
         digest: of the annotations, as `sha256:<hex>`.
         has_category_ids: category ids come from the source. VOC has none, so its ids are assigned by the reader.
         has_record_ids: image and annotation ids come from the source. VOC and YOLO have none.
+        written_as: the format that defines the boxes otherwise than COCO; the reader has converted them.
     """
 
     file: CocoFile
@@ -25,6 +27,7 @@ class RawSource:
     digest: str
     has_category_ids: bool = True
     has_record_ids: bool = True
+    written_as: BoxFormat = "xywh"
 
 
 @dataclass(frozen=True)

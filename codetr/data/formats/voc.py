@@ -105,7 +105,9 @@ def read_voc(
     located.report_unused([name for name, _ in counted], used if chosen is None else None, findings)
     findings.source_lines = source_lines
     file = CocoFile(lists["images"], RawAnnotations(lists["annotations"]), lists["categories"])
-    return RawSource(file, located.images, files.digest, has_category_ids=False, has_record_ids=False)
+    return RawSource(
+        file, located.images, files.digest, has_category_ids=False, has_record_ids=False, written_as="xyxy"
+    )
 
 
 def _read_list(path: Path, root: Path, chosen: str, links: LinkTargets) -> list[str]:

@@ -129,7 +129,7 @@ def read_yolo(
     categories = [{"id": number, "name": name} for number, name in classes.items()]
     file = CocoFile(listed_images, RawAnnotations(annotations), categories)
     digest = sha256_json([list(classes.items()), [name for name, _ in counted], files.digest])
-    return RawSource(file, root, digest, has_record_ids=False)
+    return RawSource(file, root, digest, has_record_ids=False, written_as="relative_cxcywh")
 
 
 def _to_records(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from codetr.core.system.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
-from codetr.data.box_format import is_relative, recognise_box_format, to_xywh
+from codetr.data.box_format import from_xywh, is_relative, recognise_box_format, to_xywh
 from codetr.data.config import BoxFormat
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
@@ -46,6 +46,7 @@ class AnnotationReader:
         categories: names by category id.
         findings: receives what is found.
         box_format: how the boxes are written.
+        written_as: how they were written in the files, if these have another format than COCO and were converted.
 
     Attributes:
         lost: (image id, category id) of every annotation that was dropped although both ids are valid.
@@ -60,8 +61,10 @@ class AnnotationReader:
         categories: Mapping[int, str],
         findings: Findings,
         box_format: BoxFormat = "xywh",
+        written_as: BoxFormat = "xywh",
     ) -> None:
         self._box_format, self._category_ids = box_format, category_ids
+        self._written_as = written_as
         self._images, self._listed, self._ids, self._categories = images, listed, ids, categories
         self._findings = findings
         self._dropped: Counter[int] = Counter()
@@ -105,19 +108,30 @@ class AnnotationReader:
         for position in np.unique(np.linspace(0, len(annotations) - 1, min(len(annotations), _EXAMINED)).astype(int)):
             value = annotations[int(position)]
             raw = [rules.as_number(item) for item in _as_list(value.get("bbox") if isinstance(value, dict) else None)]
-            if len(raw) != 4 or not all(map(rules.is_number, raw)):
+            converted = self._written_as != "xywh"
+            if len(raw) != 4 or not all(map(rules.is_number, raw)) or (converted and value.get("segmentation")):
                 continue
             image = self._images.get(self._ids.resolve(value.get("image_id")) or 0)
             if image is not None and all(map(rules.is_within_reach, raw)):
                 boxes.append(raw)
                 sizes.append((image.width, image.height))
         numbers, sizes_wh = np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2)
-        found = recognise_box_format(numbers, sizes_wh, self._box_format)
-        if found != self._box_format:
-            shown = f"{boxes[0]} in an image of {sizes[0][0]}x{sizes[0][1]}"
-            example = f"{len(annotations)} annotations are read as {self._box_format}, e.g. {shown}"
-            with self._findings.of_entry("boxes", 0):
+        assumed = self._box_format
+        if self._written_as != "xywh":
+            assumed = self._written_as
+            numbers = from_xywh(numbers, sizes_wh, assumed)
+            if assumed == "xyxy":
+                numbers[:, :2] += 1  # VOC counts pixels from 1
+        found = recognise_box_format(numbers, sizes_wh, assumed)
+        if found == assumed:
+            return
+        shown = f"{[round(number, 6) for number in numbers[0].tolist()]} in an image of {sizes[0][0]}x{sizes[0][1]}"
+        example = f"{len(annotations)} annotations are read as {assumed}, e.g. {shown}"
+        with self._findings.of_entry("boxes", 0):
+            if self._written_as == "xywh":
                 self._findings.add(BOX_FORMAT_FINDINGS[found], example)
+            else:
+                self._findings.add("boxes_of_other_format", f"{example}: they are valid as {found}")
 
     def _note_emptied_images(self, kept: Set[int]) -> None:
         """Report usable images of which annotations were dropped, and that are not in `kept`, those that have some."""

@@ -185,7 +185,14 @@ def _read_source(
     max_lost.require_images(lost_images, listed_images, findings, images=str(raw_source.images), where=where)
     listed = {entry.image_id for entry in entries}
     reader = AnnotationReader(
-        {image.image_id: image for image in images}, listed, ids, category_ids, categories, findings, files.box_format
+        {image.image_id: image for image in images},
+        listed,
+        ids,
+        category_ids,
+        categories,
+        findings,
+        files.box_format,
+        raw_source.written_as,
     )
     objects = reader.read(raw.annotations)
     of_images = len(raw.annotations) - findings.count("annotation_image_dropped")

@@ -12,7 +12,7 @@ from codetr.data.validation.image_findings import IMAGE_FINDINGS
 FEW_ANNOTATIONS = 10
 """Fewer lost annotations are errors of single records, whatever their share."""
 
-MISREAD = frozenset({*BOX_FORMAT_FINDINGS.values(), "category_ids_shifted"})
+MISREAD = frozenset({*BOX_FORMAT_FINDINGS.values(), "boxes_of_other_format", "category_ids_shifted"})
 """Findings that show that nearly all annotations are read with a wrong meaning, although they could be used."""
 
 _EXAMPLES = 3

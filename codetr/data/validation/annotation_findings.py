@@ -35,6 +35,14 @@ ANNOTATION_FINDINGS = {
     "boxes_are_relative_centres": _written_as(
         "relative_cxcywh", "centre and size in shares of the image's sides (0 to 1)"
     ),
+    "boxes_of_other_format": FindingKind(
+        "kept",
+        "error",
+        "VOC, YOLO: nearly all boxes are valid only in another format than that of the files",
+        "",
+        "Convert the files: rows of YOLO are class, centre, width and height in shares of the image's sides (0 to 1); "
+        "boxes of VOC are xmin, ymin, xmax, ymax in pixels.",
+    ),
     "box_converted": FindingKind(
         "repaired", "note", "converted from the format in the settings to x, y, width, height in pixels", "corrected"
     ),

@@ -82,6 +82,13 @@ def dangling_label(folder: Path) -> None:
     (folder / "labels/a.txt").symlink_to(folder / "gone.txt")
 
 
+def in_format(*box: float) -> Callable[[Path], object]:
+    text = XML.format("cat")
+    for old, new in zip((">2<", ">2<", ">20<", ">20<"), box, strict=True):
+        text = text.replace(old, f">{new}<", 1)
+    return lambda folder: [write(folder / f"Annotations/{name}.xml", text) for name in "ab"]
+
+
 def in_gbk(folder: Path) -> None:
     text = f'<?xml version="1.0" encoding="gb2312"?>{XML.format("猫")}'
     (folder / "Annotations/a.xml").write_bytes(text.encode("gbk"))
@@ -203,6 +210,8 @@ SOURCES: list[list[Build]] = [
     [yolo(lambda folder: write(folder / "images/a.txt", "0 0.4 0.4 0.5 0.5\n"))],
     [yolo(folder_for_label), yolo(dangling_label)],
     [yolo(add_rows("0 0,5 0,5 0,2 0,2\n")), yolo(add_rows("0 0.5 0.5 0.2 0.2 0.9\n"))],
+    [yolo(add_rows("0 0.7 0.6 0.98 0.9\n", to="ab")), yolo(add_rows("0 40 30 20 10\n", to="ab"))],
+    [voc(in_format(60, 40, 15, 15)), voc(in_format(0.1, 0.2, 0.7, 0.8))],
     [yolo(add_rows("2 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n", to="ab"), names="[cat, dog]")],
     [yolo(lambda folder: None, names="[cat]\nnames: [dog]")],
     [yolo(lambda folder: None, names="{'0': cat}\nvalid: images", encoding="utf-16")],
