@@ -95,8 +95,11 @@ def recognise_box_format(
         if wrong < _WRONG_SHARE:
             return assumed
     for box_format in BOX_FORMATS:
-        share = _valid_share(to_xywh(boxes, sizes_wh, box_format), sizes_wh, _MARGIN)
-        if is_relative(box_format) == relative and share >= _VALID_SHARE:
+        boxes_xywh = to_xywh(boxes, sizes_wh, box_format)
+        # Shares beyond 1 are valid pixels, too, but of nothing.
+        if is_relative(box_format) != relative or np.median(boxes_xywh[:, 2:]) < 1:
+            continue
+        if _valid_share(boxes_xywh, sizes_wh, _MARGIN) >= _VALID_SHARE:
             return box_format
     return assumed
 

@@ -49,6 +49,13 @@ def test_what_is_assumed_rightly_stays(assumed: BoxFormat, seed: int) -> None:
     assert recognise_box_format(from_xywh(boxes, sizes, assumed), sizes, assumed) == assumed
 
 
+def test_shares_beyond_the_border_are_no_pixels() -> None:
+    """Labels of YOLO that exceed their image would be refused as boxes of less than a pixel."""
+    shares = np.array([[-0.1, 0.5, 0.3, 0.4], [0.5, 0.5, 0.3, 0.4]] * 5)
+    sizes = np.tile([[80.0, 60.0]], (10, 1))
+    assert recognise_box_format(shares, sizes, "relative_cxcywh") == "relative_cxcywh"
+
+
 def test_centres_in_pixels_are_recognised_where_they_exceed_the_image() -> None:
     """Other centres are valid as corners, too: a dataset of small objects cannot show the difference."""
     sizes = np.full((3, 2), 100.0)

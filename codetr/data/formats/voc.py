@@ -194,7 +194,7 @@ def parse_xml(content: bytes) -> Element:
         line, column = error.position
         problem = f"line {line}, column {column + 1}: {ErrorString(error.code)}"
         raise ValueError(f"is not well-formed XML ({problem})") from None
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise ValueError(f"is not well-formed XML ({error})") from None
     for node in tree.iter():
         node.tag = node.tag.rpartition("}")[2]
