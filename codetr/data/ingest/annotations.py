@@ -162,6 +162,7 @@ class AnnotationReader:
                 & ~rules.is_tiny(*box, *sizes)  # a box outside of the image is, too
                 & rules.is_area(table.areas)
                 & ~rules.area_contradicts_box(table.areas, box[2], box[3], without_segmentation)
+                & ~rules.seems_relative(x2, y2, box[2], box[3])
             )
         return valid
 
@@ -225,6 +226,13 @@ class AnnotationReader:
             self.lost.append((image_id, category_id))
             self._dropped[image_id] += 1
             return None
+        if isinstance(segmentation, list):
+            xs, ys = ([number for part in segmentation for number in part[axis::2]] for axis in (0, 1))
+            if rules.seems_relative(max(xs), max(ys), *box[2:]):
+                self._findings.add(
+                    "segmentation_dropped", f"{example}: is within a pixel; is it relative to the image?"
+                )
+                segmentation = None
         iscrowd = self._iscrowd(value, example)
         area = self._area(value, box, segmentation, image, example)
         fits = self._fits_image(box, image, example)

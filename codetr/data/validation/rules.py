@@ -58,6 +58,11 @@ def is_tiny(x: Any, y: Any, width: Any, height: Any, columns: Any, rows: Any) ->
     return (inner_width < 1) | (inner_height < 1)
 
 
+def seems_relative(x2: Any, y2: Any, width: Any, height: Any) -> Any:
+    """Return whether a segmentation that ends at x2, y2 is within the first pixel, and its box is no such thing."""
+    return (x2 <= 1) & (y2 <= 1) & ((width > 2) | (height > 2))
+
+
 def is_degenerate_polygon(coordinates: Any) -> Any:
     """Return whether a number of polygon coordinates means fewer than three points, or is odd."""
     return (coordinates < 6) | (coordinates % 2 != 0)

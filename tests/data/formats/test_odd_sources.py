@@ -238,6 +238,7 @@ SOURCES: list[list[Build]] = [
     [coco(empty_boxes)],
     [coco(boxes(40, 20, 56, 50), boxes="xyxy"), coco(boxes(0.5, 0.3, 0.3, 0.5), boxes="relative_cxcywh")],
     [segmentation([[5, 5] * 3]), segmentation([[5, 5, 20, 9] * 2]), segmentation({"size": [60, 80], "counts": [4800]})],
+    [segmentation([[0.5, 0.4, 0.7, 0.4, 0.7, 0.8]])],
     [segmentation({}), segmentation(""), segmentation([None])],
     [linked(dvc=True)],
     [linked(dvc=False)],
