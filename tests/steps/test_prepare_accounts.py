@@ -26,11 +26,11 @@ NO_ENTRY = {"image_passed_over", "image_verified_unknown"}
 """Findings of what was dropped that is no image of the list."""
 
 NUMBER = st.integers(-5, 50) | st.sampled_from([0.5, "7", None, 1e9])
-IMAGE = st.fixed_dictionaries(
+IMAGE: st.SearchStrategy[Any] = st.fixed_dictionaries(
     {"id": st.integers(1, 5) | st.sampled_from(["2", 3.0, None, "x"])},
     optional={"file_name": st.sampled_from([*NAMES, "gone.png", "../a.png", "", "a\n.png", "broken.png", 3])},
 ) | st.sampled_from([None, [], "1"])
-ANNOTATION = st.fixed_dictionaries(
+ANNOTATION: st.SearchStrategy[Any] = st.fixed_dictionaries(
     {"image_id": st.integers(0, 7) | st.sampled_from(["2", "x", None]), "category_id": st.integers(0, 3)},
     optional={
         "id": st.integers(0, 9),
