@@ -120,7 +120,7 @@ def test_examples_of_errors_are_shown_by_type() -> None:
 def test_the_report_shows_every_class_and_a_dash_for_what_is_not_measured(tmp_path: Path) -> None:
     """A class without ground truth has no AP; 0.000 or nan would be read as a result."""
     html = report(overlays(truth([(1, 1, [0, 0, 50, 50])]), [detection(1, 1, [0, 0, 50, 50], 0.9)]), tmp_path)
-    rows = re.findall(r"<tr>\s*<td data-value=\"class \d\">.*?</tr>", html, re.DOTALL)
+    rows = re.findall(r"<tr><td>class \d<td.*", html)
     assert len(rows) == 2
     assert "1.000" in rows[0]
     assert "\u2013" in rows[1]
