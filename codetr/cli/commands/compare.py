@@ -139,7 +139,13 @@ def _is_comparison(folder: Path) -> bool:
 def _cells(row: ComparedMetric) -> tuple[str, ...]:
     from codetr.evaluation.report.comparison_page import p_value
 
-    return row.name, _shown(row.first), _shown(row.second), _shown(row.difference, "+"), p_value(row.p)
+    return (
+        row.name,
+        _shown(row.first),
+        _shown(row.second),
+        _shown(row.difference, "+"),
+        "-" if row.p is None else p_value(row.p),
+    )
 
 
 def _shown(entry: Estimate, sign: str = "") -> str:

@@ -40,7 +40,7 @@ class ChampionSection:
     Attributes:
         comparison: the comparison.
         plots: caption and file of every plot.
-        changed: "Most improved" and "Worsened most", each with its images.
+        changed: "Better than before" and "Worse than before", each with its images.
     """
 
     comparison: ChampionComparison
@@ -70,7 +70,7 @@ def champion_section(
     plot_curves_of_both(comparison.curve, curve, boxes.names, curves)
     differences.write_bytes(plot_differences(boxes.summary, boxes.significant, boxes.confidence))
     most = min(count, _MAX_CHANGED)
-    changed = [("Most improved images", comparison.improved(most)), ("Most worsened images", comparison.worsened(most))]
+    changed = [("Better than before", comparison.improved(most)), ("Worse than before", comparison.worsened(most))]
     before = _overlays_of_champion(comparison, overlays, {image.after.image_id for _, of in changed for image in of})
     return ChampionSection(
         comparison=comparison,

@@ -45,7 +45,7 @@ def plot_differences(summary: list[ComparedMetric], classes: list[ComparedMetric
     ]
     shown = [(title, rows[:MOST_BARS]) for title, rows in groups if rows]
     height = sum(0.32 * len(rows) + 1.1 for _, rows in shown) or 1.0
-    figure = Figure(figsize=(9, height), layout="constrained")
+    figure = Figure(figsize=(11, height), layout="constrained")
     if shown:
         grid = figure.subplots(len(shown), 1, squeeze=False, height_ratios=[len(rows) + 2 for _, rows in shown])
         for axes, (title, rows) in zip(grid[:, 0], shown, strict=True):

@@ -152,7 +152,7 @@ def _plot_validation(axes: Axes, history: TrainingHistory) -> None:
             axes.annotate(
                 name.replace("_", " "),
                 (steps[-1], values[-1]),
-                xytext=(6, 0),
+                xytext=(9, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
@@ -197,7 +197,7 @@ def _style(axes: Axes, title: str, history: TrainingHistory) -> None:
     style_axes(axes, title, "step", "")
     axes.set_xlim(0, max(history.steps, 1) * 1.02)
     axes.tick_params(labelsize=8)
-    axes.xaxis.label.set_size(8)
+    axes.xaxis.label.set_fontsize(8)
     if history.published_step is not None:
         axes.axvline(history.published_step, color=SOFT, lw=1, ls=":")
 

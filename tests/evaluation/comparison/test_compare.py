@@ -91,7 +91,7 @@ def test_names_are_no_formulas_and_no_markup() -> None:
     assert any(row.difference.low is not None for row in comparison.classes)
     plot = plot_differences(comparison.summary, comparison.classes, comparison.confidence)
     width, height = Image.open(io.BytesIO(plot)).size
-    assert width < 1200
+    assert width < 1300
     assert height < 1200
 
 
