@@ -127,6 +127,17 @@ def test_the_report_shows_every_class_and_a_dash_for_what_is_not_measured(tmp_pa
     assert "nan" not in rows[1].lower()
 
 
+def test_the_page_of_very_many_classes_is_small() -> None:
+    """Ten thousand rows of twenty columns: every letter of a cell counts."""
+    ground_truth = truth([(1, k, [0, 0, 10, 10]) for k in range(1, 2001)], classes=2000)
+    found = [detection(1, k, [0, 0, 10, 10], 0.5) for k in range(1, 2001, 3)]
+    objects, predictions = sides(ground_truth, found)
+    analysis = analyse(objects, predictions, evaluate_results(objects, predictions))
+    html = render_report(EvaluationReport("a recipe", "val", analysis, [], [], [], [], 0, []))
+    assert len(html) < 2000 * 250 + 100_000
+    assert "Not compared with a champion" in html
+
+
 @pytest.mark.parametrize("draw", [plot_precision_recall, plot_classes, plot_calibration])
 def test_plots_take_any_names_and_any_number_of_classes(
     draw: Callable[[Metrics, Path], None], extremes: list[Metrics], tmp_path: Path
