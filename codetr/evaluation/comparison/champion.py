@@ -211,7 +211,7 @@ def verdict_on(comparison: ChampionComparison) -> ChampionVerdict:
         if abs(difference.value) < 5e-5:
             return ChampionVerdict("unclear", f"Equal to {who}: {change}", f"{of_both}.")
         higher = "Higher AP than" if difference.value > 0 else "Lower AP than"
-        explanation = f"{of_both}. The models differ on fewer than {MIN_IMAGES} images: other images may turn it round."
+        explanation = f"{of_both}. They differ on fewer than {MIN_IMAGES} images: other test images may reverse it."
         return ChampionVerdict("unclear", f"{higher} {who}: {_signed(difference.value)}", explanation)
     interval = f"[{_signed(difference.low)}, {_signed(difference.high)}]"
     level = f"{100 * comparison.boxes.confidence:g} % confidence interval over the choice of test images"
@@ -219,7 +219,7 @@ def verdict_on(comparison: ChampionComparison) -> ChampionVerdict:
         return ChampionVerdict("better", f"Better than {who}: {change} {interval}", f"{of_both}; {level}.")
     if difference.high < 0:
         return ChampionVerdict("worse", f"Worse than {who}: {change} {interval}", f"{of_both}; {level}.")
-    explanation = f"{of_both}; the {level} includes zero: other images may turn it round."
+    explanation = f"{of_both}; the {level} includes zero: other test images may reverse it."
     return ChampionVerdict("unclear", f"No clear difference from {who}: {change} {interval}", explanation)
 
 
