@@ -25,6 +25,7 @@ help: ## show what can be made
 
 demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train, evaluate, register
 	source $(BIN)/activate && dvc repro
+	@printf '\nDone. What DVC says above about git and remote storage is for projects that keep their runs.\n'
 	@printf '\nReport    %s\nModel     %s\n' $(CURDIR)/outputs/evaluation/report.html $(CURDIR)/outputs/model
 	@printf 'W&B run   %s\n' "$$(ls -d $(WANDB_DIR)/wandb/*-$$(sed -n 's/.*"run_id": "\(.*\)".*/\1/p' \
 		outputs/checkpoints/wandb.json) 2>/dev/null || echo 'none in $(WANDB_DIR)/wandb')"

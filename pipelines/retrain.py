@@ -73,9 +73,14 @@ def retrain(
     evaluated = evaluate(
         settings=evaluate_settings,
         processes=processes,
+        registry=registry,
         model=trained.outputs["model"],
         dataset=prepared.outputs["dataset"],
     )
+
+    # The registry is outside the pipeline: a cached report may compare with an earlier champion, and a cached
+    # registration may name a version that the registry does not have.
+    evaluated.set_caching_options(enable_caching=False)
 
     registered = register(
         settings=register_settings,
@@ -83,7 +88,6 @@ def retrain(
         model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"],
     )
-    # The registry is outside the pipeline: a cached result may name a version that the registry does not have.
     registered.set_caching_options(enable_caching=False)
 
     for task in (trained, evaluated):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from codetr.cli.streams import discard_stdout
 from codetr.core.text import one_line
+from codetr.training.reporting.durations import format_duration
 
 if TYPE_CHECKING:
     from codetr.core.manifest import Manifest
@@ -40,11 +42,11 @@ def plain(value: object) -> str:
 
 
 def figure(value: Any) -> str:
-    """Return a value as text: four digits for fractions, a dash for None."""
+    """Return a value as text: metrics, which are fractions, with four decimals; a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4f}" if value == 0 or 1e-4 <= abs(value) <= 1 else f"{value:.4g}"
     return str(value)
 
 
@@ -73,25 +75,30 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def show_step(manifest: Manifest, output: Path) -> None:
-    """Print what a finished step wrote; under torchrun on rank 0 only.
+def show_step(manifest: Manifest, output: Path, *, started: float) -> None:
+    """Print what a finished step wrote, and how long it took; under torchrun on rank 0 only.
 
     The result is in `output`: a log that cannot be written does not make the step fail.
+
+    Args:
+        manifest: of the output.
+        output: the folder.
+        started: when the step started, as `time.monotonic` counts.
     """
     if os.environ.get("RANK", "0") != "0":
         return
     try:
-        _print_step(manifest, output)
+        _print_step(manifest, output, time.monotonic() - started)
         sys.stdout.flush()
     except OSError as error:
         logger.warning("The summary cannot be printed: %s", error.strerror)
         discard_stdout()
 
 
-def _print_step(manifest: Manifest, output: Path) -> None:
+def _print_step(manifest: Manifest, output: Path, seconds: float) -> None:
     print_table(["", ""], [(name, figure(value)) for name, value in flat(manifest.summary).items()])
     out = console()
-    out.print(f"[bold]{manifest.kind}[/] {plain(output)} [dim]{manifest.digest}[/]")
+    out.print(f"[bold]{manifest.kind}[/] {plain(output)} [dim]{manifest.digest}[/], in {format_duration(seconds)}")
     for page in PAGES:
         if (output / page).is_file():
             out.print(f"open {plain((output / page).resolve())}")

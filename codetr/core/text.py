@@ -84,6 +84,12 @@ def several_lines(text: str) -> str:
     return printable(mask_secrets(text), keep="\n\t").replace("\n", "\n  ")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: "1 image", "2,345 images", "3 classes"."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def shorten(text: str, length: int = 80) -> str:
     """Return a text of at most `length` characters for a message.
 

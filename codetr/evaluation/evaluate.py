@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codetr.evaluation.collect.predict_split import predict_split
+from codetr.evaluation.collect.predict_split import Track, predict_split
 from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.lvis import evaluate_lvis
 from codetr.evaluation.metrics.matching import IouType
@@ -82,6 +82,7 @@ def validate(
     batch_size: int,
     workers: int,
     work: Path,
+    track: Track | None = None,
 ) -> EvaluationMetrics | None:
     """Compute the metrics of a detector on a split. Every rank of the process group calls it, with the same weights.
 
@@ -95,6 +96,7 @@ def validate(
         batch_size: images per batch and rank.
         workers: processes per rank that read images.
         work: a folder that all ranks see, for their results; emptied before and removed after.
+        track: shows the progress on rank 0.
 
     Returns:
         The metrics on rank 0, `None` on the other ranks, which do not wait for them.
@@ -108,7 +110,7 @@ def validate(
             batch_size=batch_size,
             workers=workers,
             work=work,
-            progress=False,
+            track=track,
         )
     finally:
         detector.train(training)

@@ -98,7 +98,7 @@ def evaluate_gate(
         reason = f"the model of the champion {champion_version}, evaluated {how}"
     elif champion is not None:
         who = f"the champion {champion_version}" if champion_version else "the champion"
-        refusals += _incomparable(challenger, champion, who)
+        refusals += incomparable(challenger, champion, who)
         if old is None:
             refusals.append(f"{metric} of {who} is {_shown(champion.metrics, metric)}")
         if new is not None and old is not None:
@@ -128,14 +128,22 @@ def _same_model_evaluated_again(challenger: EvaluatedModel, champion: EvaluatedM
     return challenger.model == champion.model and known and differs
 
 
-def _incomparable(challenger: EvaluatedModel, champion: EvaluatedModel, who: str) -> list[str]:
-    """Return the reasons why the two metrics cannot be compared."""
+def incomparable(challenger: EvaluatedModel, champion: EvaluatedModel, who: str) -> list[str]:
+    """Return the reasons why the metrics of two models cannot be compared; empty if they can.
+
+    Args:
+        challenger: the new model.
+        champion: the champion.
+        who: what to call the champion.
+    """
     reasons = []
     if challenger.evaluation_set is None or champion.evaluation_set is None:
         missing = "the challenger" if challenger.evaluation_set is None else who
         reasons.append(f"the evaluation of {missing} does not record its evaluation set")
     elif challenger.evaluation_set != champion.evaluation_set:
-        reasons.append(f"{who} was evaluated on another evaluation set; evaluate it on this one first")
+        reasons.append(
+            f"{who} was evaluated on another evaluation set (other images or objects); evaluate it on this one first"
+        )
     for name in sorted({*challenger.conditions, *champion.conditions}):
         ours, theirs = (json.dumps(side.conditions.get(name), sort_keys=True) for side in (challenger, champion))
         if ours != theirs:
@@ -147,7 +155,7 @@ def _incomparable(challenger: EvaluatedModel, champion: EvaluatedModel, who: str
         changes = [f"'{name}' is new" for name in sorted(new - old)]
         changes += [f"'{name}' is gone" for name in sorted(old - new)]
         shown = listed(changes, 6) or "the order differs"
-        reasons.append(f"its classes are not those of {who}: {shown}")
+        reasons.append(f"its classes are not those of {who}: {shown}; use another registry for other classes")
     return reasons
 
 

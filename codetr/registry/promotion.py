@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.core.manifest import Manifest
@@ -12,6 +15,36 @@ from codetr.registry.versions_and_journal import JournalAction, JournalEntry, Ve
 NOT_CONDITIONS = frozenset({"split", "threads", "pictures"})
 """Settings in an evaluation's manifest that do not decide the metrics: the number of CPU threads and of pictures, and
 the split, of which the evaluation set is the digest. All others do, those of a later release too."""
+
+
+def conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an evaluation, as in its manifest, that decide its metrics."""
+    return {name: value for name, value in config.items() if name not in NOT_CONDITIONS}
+
+
+def champion_to_beat(registry: Registry, model: str) -> Version | None:
+    """Return the version that a model is to be compared with: the champion, or None if there is none.
+
+    For the model of the champion itself it is the version that it replaced, so that the evaluation of a model is the
+    same before and after its promotion.
+
+    Args:
+        registry: the registry.
+        model: digest of the model's manifest.
+
+    Raises:
+        UserError: the registry is damaged.
+    """
+    journal = registry.journal()
+    name = journal[-1].after.champion if journal else None
+    versions = {version.name: version for version in registry.versions()}
+    seen: set[str] = set()
+    while name is not None and versions[name].model == model and name not in seen:
+        seen.add(name)
+        promotions = (entry for entry in reversed(journal) if entry.action == "promote" and entry.version == name)
+        promotion = next(promotions, None)
+        name = promotion.before.champion if promotion else None
+    return None if name is None or name in seen else versions[name]
 
 
 def read_evaluated_model(registry: Registry, version: Version) -> EvaluatedModel:
@@ -31,7 +64,7 @@ def read_evaluated_model(registry: Registry, version: Version) -> EvaluatedModel
         evaluation_set=evaluation.summary.get("evaluation_set"),
         class_names=names,
         model=version.model,
-        conditions={name: value for name, value in evaluation.config.items() if name not in NOT_CONDITIONS},
+        conditions=conditions(evaluation.config),
     )
 
 

@@ -43,6 +43,11 @@ class Registry:
     def __init__(self, storage: FolderStorage) -> None:
         self.storage = storage
 
+    @staticmethod
+    def exists(root: Path) -> bool:
+        """Return whether there is something at `root`: a registry or another folder with content."""
+        return bool(_content_names(FolderStorage(root)))
+
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Registry:
         """Open the registry at `root`; with `create`, create one if the folder is missing or empty.
@@ -51,8 +56,7 @@ class Registry:
             UserError: there is no registry, the folder holds something else, or its format is of a later release.
         """
         storage = FolderStorage(root)
-        # A newly formatted volume has a folder lost+found.
-        found = [name for name in storage.names("") if name != "lost+found"]
+        found = _content_names(storage)
         if MARKER not in found:
             if found or not create:
                 problem = "is not a registry" if found else "there is no registry"
@@ -264,6 +268,11 @@ class Registry:
         if number is None or name != _record_name(number):
             raise UserError(f"contains number {number}", where=f"{self.storage}/{key}")
         return record
+
+
+def _content_names(storage: FolderStorage) -> list[str]:
+    # A newly formatted volume has a folder lost+found.
+    return [name for name in storage.names("") if name != "lost+found"]
 
 
 def _record_name(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,18 +14,24 @@ from codetr.core.code_version import code_version, library_versions
 from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.files import atomic_directory, sha256_json
 from codetr.core.manifest import Manifest, require_output
+from codetr.core.progress import track
 from codetr.core.system.lock import locked
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.evaluation.collect.predict_split import predict_split
+from codetr.evaluation.comparison.champion import NO_CHAMPION, NOT_COMPARED
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.evaluate import evaluate_predictions
 from codetr.evaluation.evaluation_set import evaluation_set_digest
 from codetr.evaluation.report.tracking import log_evaluation
+from codetr.evaluation.report.training import read_history
 from codetr.evaluation.report.writer import Evaluated, write_evaluation
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.inference.load import build_predictor
 from codetr.inference.predictor import Model
+from codetr.registry.gate import EvaluatedModel
+from codetr.registry.promotion import conditions
+from codetr.steps.champion import stored_champion
 from codetr.tracking import Tracker
 from codetr.weights.model_folder import WEIGHTS, load_model, read_info
 
@@ -35,7 +42,9 @@ DETECTION = ("codetr.evaluation.collect.predict_split", "codetr.inference.load",
 two versions must not be mixed. How the report is drawn has no influence."""
 
 
-def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
+def evaluate(
+    config: EvaluateConfig, model: Path, dataset: Path, output: Path, registry: Path | None = None
+) -> Manifest:
     """Evaluate a model on a split of a dataset; under torchrun every process calls this with the same arguments.
 
     The predictions, and with them every file, are the same for any number of processes. An interrupted evaluation
@@ -47,16 +56,18 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
         dataset: folder written by `prepare`.
         output: folder for the evaluation: `metrics.json` (flat numbers), `per_class.json`, `per_image.json`,
             `errors.json`, `confusion.json`, `calibration.json`, `pr_curve.json`, `predictions.json` (COCO results),
-            `matches.safetensors` (for comparisons), `plots/`, `pictures/`, `report.html` and `manifest.json`. It
-            appears, or replaces an earlier one, atomically at the end.
+            `matches.safetensors` (for comparisons), `plots/`, `pictures/`, `report.html` and `manifest.json`; with a
+            champion to compare with also `champion.json`. It appears, or replaces an earlier one, atomically at the
+            end.
+        registry: the registry whose champion to compare with; None for no comparison. It need not exist yet.
 
     Returns:
-        The manifest of `output`. Its summary holds the metrics and `evaluation_set`, the digest of the ground
-        truth: two evaluations are comparable when theirs are equal.
+        The manifest of `output`. Its summary holds the metrics, the `verdict` on the comparison with the champion and
+        `evaluation_set`, the digest of the ground truth: two evaluations are comparable when theirs are equal.
 
     Raises:
         UserError: a folder is of another kind or was changed, there is no such split, the classes of dataset and
-            model differ, or `output` holds something else.
+            model differ, `output` holds something else, or the registry is damaged.
         RunFailed: another evaluation writes `output`.
     """
     torch.set_num_threads(config.threads)
@@ -67,6 +78,8 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
         lock = locked(output.parent / f".{output.name}.lock", folder=output, by="another evaluation")
         group.on_main(lambda: locks.enter_context(lock))
         group.on_main(lambda: check_inputs(model, dataset, config.split))
+        # A folder that is no registry is reported before hours of detection. The champion may move until the end.
+        group.on_main(lambda: stored_champion(registry, Manifest.read(model, "model").digest))
         # Only now: mistakes in the paths are no runs.
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
             split = Split.open(dataset, config.split)
@@ -84,6 +97,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             }
             decisive = {name: value for name, value in settings.items() if name != "pictures"}
             work = output.parent / f".{output.name}.unfinished"
+            share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
             predictions = predict_split(
                 predictor,
                 split,
@@ -91,6 +105,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 batch_size=config.batch_size,
                 workers=config.workers,
                 work=work,
+                track=partial(track, label=f"detect images{share}"),
                 key=sha256_json([inputs, decisive, code_version(*DETECTION), library_versions(), group.device.type]),
             )
 
@@ -100,6 +115,16 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                 results = evaluate_predictions(truth, predictions, masks=info.model.gives_masks)
                 evaluated = Evaluated(split, truth, predictions, results)
                 evaluation_set = evaluation_set_digest(split, truth)
+                stored = stored_champion(registry, inputs["model"])
+                new = EvaluatedModel(
+                    metrics=results.flat,
+                    evaluation_set=evaluation_set,
+                    class_names=info.class_names,
+                    model=inputs["model"],
+                    conditions=conditions(settings),
+                )
+                against = NOT_COMPARED if registry is None else NO_CHAMPION if stored is None else stored.against(new)
+                made_from = inputs if stored is None else inputs | {"champion": stored.version.evaluation}
                 lineage = [
                     ("model", inputs["model"]),
                     ("weights", made.files[WEIGHTS]),
@@ -107,22 +132,37 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
                     ("recipe", info.recipe),
                     ("dataset", inputs["dataset"]),
                     ("evaluation set", evaluation_set),
+                    *((("champion", made_from["champion"]),) if stored else ()),
                     *((f"setting {name}", str(value)) for name, value in settings.items()),
                     *code_version(__name__).items(),
                 ]
                 with atomic_directory(output) as folder:
-                    write_evaluation(folder, evaluated, title=info.recipe, lineage=lineage, count=config.pictures)
-                    summary = {**results.flat, "split": config.split, "evaluation_set": evaluation_set}
+                    verdict = write_evaluation(
+                        folder,
+                        evaluated,
+                        title=info.recipe,
+                        lineage=lineage,
+                        count=config.pictures,
+                        against=against,
+                        training=read_history(model),
+                    )
+                    summary = {
+                        **results.flat,
+                        "split": config.split,
+                        "evaluation_set": evaluation_set,
+                        "verdict": verdict.headline,
+                    }
                     manifest = Manifest.of(
                         folder,
                         "evaluation",
                         code=code_version(__name__),
-                        inputs=inputs,
+                        inputs=made_from,
                         config=settings,
                         summary=summary,
                     )
                     manifest.write(folder)
                 shutil.rmtree(work, ignore_errors=True)
+                tracker.summary({"verdict": verdict.headline})
                 log_evaluation(tracker, evaluated, output, config.pictures)
 
             group.on_main(publish)

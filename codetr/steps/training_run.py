@@ -27,14 +27,14 @@ from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
 from codetr.training.checkpoint_folder import CheckpointFolder, differences
+from codetr.training.reporting.metrics_file import METRICS
+from codetr.training.reporting.progress_line import TrackValidation
 from codetr.training.reporting.reporter import Log
 from codetr.training.state import MetricValues, Outcome
-from codetr.training.trainer import METRICS, Hooks, Trainer
+from codetr.training.trainer import Hooks, Trainer
 from codetr.weights.fine_tuning import TransferReport
-from codetr.weights.model_folder import ModelInfo, save_model
+from codetr.weights.model_folder import SUMMARY, ModelInfo, save_model
 from codetr.zoo.recipe import Recipe
-
-SUMMARY = "summary.json"
 
 _RESUMABLE_SETTINGS = (
     "description",
@@ -134,7 +134,7 @@ class TrainingRun:
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
         return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
 
-    def _validate(self, split: Split, detector: nn.Module) -> MetricValues | None:
+    def _validate(self, split: Split, detector: nn.Module, track: TrackValidation) -> MetricValues | None:
         """Return the metrics of `detector` on `split`, on rank 0."""
         assert isinstance(detector, CoDETR)
         measured = validate(
@@ -146,6 +146,7 @@ class TrainingRun:
             batch_size=1,
             workers=self.recipe.loader.workers,
             work=self.checkpoints / "validation",
+            track=track,
         )
         return None if measured is None else measured.flat
 

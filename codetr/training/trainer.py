@@ -17,16 +17,14 @@ from codetr.distributed.signals import PreemptedError, StoppedWaitingError, Stop
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
-from codetr.training.reporting.progress_line import ProgressLine
+from codetr.training.reporting.metrics_file import METRICS
+from codetr.training.reporting.progress_line import ProgressLine, TrackValidation
 from codetr.training.reporting.reporter import Log, Reporter
 from codetr.training.reporting.step_estimate import StepEstimate
 from codetr.training.schedule import set_learning_rate
 from codetr.training.state import MetricValues, Outcome, Published
 from codetr.training.step import MicroBatch, TrainStep, use_bf16
 from codetr.training.trained_model import TrainedModel
-
-METRICS = "metrics.jsonl"
-"""Name of the metrics file in the folder of checkpoints and in the published model."""
 
 RELEASE_EVERY = 10
 """Optimiser steps after which freed memory is given back to the system."""
@@ -35,8 +33,8 @@ LOAD_PATIENCE = 15.0
 """Seconds that one of several processes may still wait for images after a request to stop. When they arrive, all save
 together after the step; torchrun kills them after 30 seconds by default."""
 
-Validate = Callable[[nn.Module], MetricValues | None]
-"""Measures a detector. Every rank calls it; the metrics are those that rank 0 returns."""
+Validate = Callable[[nn.Module, TrackValidation], MetricValues | None]
+"""Measures a detector, and shows its progress. Every rank calls it; the metrics are those that rank 0 returns."""
 
 
 class Batches(Protocol):
@@ -231,7 +229,7 @@ class Trainer:
         with self._model.averaged() as detector:
             try:
                 with self._hooks.stop.interrupts():
-                    measured = self._hooks.validate(detector)
+                    measured = self._hooks.validate(detector, self._reporter.progress.track_validation)
             except StoppedWaitingError:
                 self._reporter.stopped(saved=True)
                 raise PreemptedError from None

@@ -29,6 +29,8 @@ from codetr.weights.keys import KeyReport, meta_detector
 
 WEIGHTS = "model.safetensors"
 INFO = "model.json"
+SUMMARY = "summary.json"
+"""How the weights were made: by training, or from an official checkpoint. Only for people and reports."""
 
 _CHANGED = "The file changed after it was written: train, convert or download the model again."
 

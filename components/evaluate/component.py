@@ -7,6 +7,7 @@ from kfp import dsl
 def evaluate(
     settings: dict,
     processes: int,
+    registry: str,
     model: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Output[dsl.Artifact],
@@ -18,6 +19,7 @@ def evaluate(
     Args:
         settings: the `evaluate` section of params.yaml.
         processes: one for each GPU, or 1; the result is the same for any number.
+        registry: the registry's folder, on the shared volume; the report compares the model with its champion.
         model: what `train` wrote.
         dataset: what `prepare` wrote.
         evaluation: the folder that the step writes.
@@ -30,7 +32,8 @@ def evaluate(
     from codetr.core.manifest import Manifest
     from codetr.steps.run import run_step
 
-    run_step("evaluate", settings, model=model.path, dataset=dataset.path, output=evaluation.path, nproc=processes)
+    paths = {"model": model.path, "dataset": dataset.path, "output": evaluation.path}
+    run_step("evaluate", settings, registry=registry, nproc=processes, **paths)
     manifest = Manifest.read(Path(evaluation.path), "evaluation")
     evaluation.metadata.update(digest=manifest.digest)
     for name, value in manifest.summary.items():

@@ -19,7 +19,7 @@ COMPONENTS = {"prepare": prepare, "train": train, "evaluate": evaluate, "registe
 INTERFACES = {
     "prepare": ({"settings"}, {"dataset"}),
     "train": ({"settings", "checkpoints", "processes", "dataset"}, {"model"}),
-    "evaluate": ({"settings", "processes", "model", "dataset"}, {"evaluation", "metrics", "report"}),
+    "evaluate": ({"settings", "processes", "registry", "model", "dataset"}, {"evaluation", "metrics", "report"}),
     "register": ({"settings", "registry", "model", "evaluation"}, {"registration"}),
 }
 

@@ -14,6 +14,7 @@ from codetr.core.settings import Settings, describe
 from codetr.core.text import (
     MASK,
     SafeFormatter,
+    counted,
     mask_secrets,
     one_line,
     printable,
@@ -128,3 +129,12 @@ def test_log_records_and_errors_pass_through() -> None:
     record = logging.LogRecord("codetr", logging.WARNING, "", 0, "cannot read %s", ("a\nERROR x\x1b[2J",), None)
     assert SafeFormatter("%(levelname)s %(message)s").format(record) == "WARNING cannot read a\n  ERROR x\\x1b[2J"
     assert str(UserError("is\x1b odd", where="a\nb", hint="Rename\x07 it.")) == "a\\nb: is\\x1b odd. Rename\\x07 it."
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [(1, "image", "1 image"), (0, "image", "0 images"), (2345, "image", "2,345 images"), (5, "class", "5 classes")],
+)
+def test_a_number_has_the_right_noun(count: int, noun: str, text: str) -> None:
+    """The text "1 images" looks like a mistake in the number."""
+    assert counted(count, noun) == text

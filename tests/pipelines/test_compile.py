@@ -37,7 +37,7 @@ def test_the_steps_wait_for_one_another(compiled: Compiled) -> None:
 def test_what_depends_on_files_outside_the_pipeline_is_never_cached(compiled: Compiled) -> None:
     tasks = compiled[0]["root"]["dag"]["tasks"]
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached == {"train", "evaluate"}
+    assert cached == {"train"}
 
 
 def test_a_lost_training_is_started_again(compiled: Compiled) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.registry.promotion import promote_if_better
+from codetr.registry.promotion import champion_to_beat, promote_if_better
 from codetr.registry.store import Registry
 from tests.support.registry.registry_folders import MakeCandidate
 
@@ -107,3 +107,21 @@ def test_a_model_without_class_names_is_an_error(
     manifest.write(broken.model)
     with pytest.raises(UserError, match="class_names is not a list"):
         promote_if_better(registry, registry.add(*broken))
+
+
+def test_a_model_is_compared_with_the_champion_and_the_champion_with_the_one_it_replaced(
+    registry: Registry, make_candidate: MakeCandidate
+) -> None:
+    """A run that is repeated after its model was promoted must write the same evaluation, and register no version."""
+    assert champion_to_beat(registry, "sha256:new") is None
+    first = registry.add(*make_candidate("a", 0.4))
+    promote_if_better(registry, first)
+    assert champion_to_beat(registry, first.model) is None
+    assert champion_to_beat(registry, "sha256:new") == first
+    second = registry.add(*make_candidate("b", 0.5))
+    promote_if_better(registry, second)
+    assert champion_to_beat(registry, second.model) == first
+    assert champion_to_beat(registry, first.model) == second
+    registry.rollback("v1", why="misses small objects")
+    assert champion_to_beat(registry, first.model) is None
+    assert champion_to_beat(registry, second.model) == first

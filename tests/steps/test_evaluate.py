@@ -26,7 +26,8 @@ from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
 from codetr.steps.prepare import prepare
-from tests.support.models.small_models import NAMES, write_dataset, write_model
+from codetr.steps.register import RegisterConfig, register
+from tests.support.models.small_models import NAMES, masked, write_dataset, write_model
 from tests.support.training.ranks import run_on_ranks
 
 CONFIG = EvaluateConfig(batch_size=2, workers=0, pictures=1)
@@ -88,6 +89,42 @@ def test_the_folder_is_complete_and_its_files_agree(evaluation: Path, model: Pat
     assert len(json.loads((evaluation / "pr_curve.json").read_text())) == 101
     assert sorted(path.suffix for path in (evaluation / "plots").iterdir()) == [".png"] * 4
     assert list((evaluation / "pictures").glob("worst_01_*.jpg"))
+
+
+def test_the_champion_of_a_registry_is_compared_with(
+    evaluation: Path, dataset: Path, model: Path, tmp_path: Path
+) -> None:
+    """The report says whether the model is better, and the manifest which evaluation it was compared with."""
+    registry, other = tmp_path / "registry", write_model(tmp_path / "other", **masked())
+    first = evaluate(CONFIG, model, dataset, tmp_path / "first", registry)
+    assert first.summary["verdict"] == "No champion yet"
+    assert "No champion yet" in (tmp_path / "first" / "report.html").read_text()
+    assert Manifest.read(evaluation, "evaluation").summary["verdict"] == "Not compared with a champion"
+    register(RegisterConfig(), model, tmp_path / "first", registry, tmp_path / "registration")
+
+    second = evaluate(CONFIG, other, dataset, tmp_path / "second", registry)
+    assert "the champion v1" in second.summary["verdict"]
+    assert second.inputs["champion"] == first.digest
+    assert second.summary["verdict"] in (tmp_path / "second" / "report.html").read_text()
+    written = json.loads((tmp_path / "second" / "champion.json").read_text())
+    assert written["version"] == "v1"
+    assert written["boxes"]["summary"][0]["first"]["value"] == pytest.approx(first.summary["AP"])
+    assert len(written["images"]) == 5
+    # Its own model is not compared with itself: a repeated run gives the same evaluation, and no new version.
+    assert evaluate(CONFIG, model, dataset, tmp_path / "again", registry) == first
+
+    elsewhere = evaluate(CONFIG, other, write_dataset(tmp_path / "fewer", 4), tmp_path / "third", registry)
+    assert elsewhere.summary["verdict"] == "Not comparable with the champion v1"
+    assert "other images or objects" in (tmp_path / "third" / "report.html").read_text()
+    assert not (tmp_path / "third" / "champion.json").exists()
+
+
+def test_a_folder_that_is_no_registry_is_refused_before_anything_is_detected(
+    dataset: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="is not a registry"):
+        evaluate(CONFIG, model, dataset, tmp_path / "out", model)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_predictions_give_the_metrics_against_the_original_annotations(evaluation: Path, dataset: Path) -> None:

@@ -21,10 +21,11 @@ from codetr.distributed.signals import PreemptedError, stop_on_signal
 from codetr.models.detector import build_detector
 from codetr.training.checkpoint_folder import CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
+from codetr.training.reporting.metrics_file import METRICS
 from codetr.training.reporting.reporter import Log
 from codetr.training.state import Outcome
 from codetr.training.step import MicroBatch
-from codetr.training.trainer import METRICS, Hooks, Trainer
+from codetr.training.trainer import Hooks, Trainer
 from tests.support.training.tiny_training import tiny_config
 from tests.support.training.training_loop import Drawn, StopAfter, Validation
 
@@ -124,7 +125,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_images_saves_and_resumes(
 def test_a_run_that_is_stopped_while_it_is_validated_keeps_the_epoch(tmp_path: Path, uninterrupted: Run) -> None:
     """A validation of an hour must not outlast the time that a scheduler gives."""
 
-    def never_ends(detector: nn.Module) -> None:
+    def never_ends(detector: nn.Module, track: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(60)
 

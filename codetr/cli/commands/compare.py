@@ -9,6 +9,7 @@ import typer
 
 from codetr.cli.output import console, plain, print_table
 from codetr.core.errors import UserError
+from codetr.core.text import counted
 
 if TYPE_CHECKING:
     from codetr.evaluation.comparison.bootstrap import Estimate
@@ -70,11 +71,13 @@ def _show(comparison: EvaluationComparison) -> None:
     out.print()
     significant = comparison.significant
     more = f", the first {_MAX_CLASSES}:" if len(significant) > _MAX_CLASSES else ":" if significant else ""
-    out.print(f"{len(significant)} of {len(comparison.classes)} classes have a significant difference in AP{more}")
+    classes = counted(len(comparison.classes), "class")
+    have = "has" if len(comparison.classes) == 1 else "have"
+    out.print(f"{len(significant)} of {classes} {have} a significant difference in AP{more}")
     if significant:
         print_table(headings, [_cells(row) for row in significant[:_MAX_CLASSES]])
     out.print(
-        f"[dim]{comparison.images} images, {comparison.sets} bootstrap samples, "
+        f"[dim]{counted(comparison.images, 'image')}, {counted(comparison.sets, 'bootstrap sample')}, "
         f"{100 * comparison.confidence:g} % confidence intervals; "
         "p: probability of a difference at least as large if both models were equal[/]"
     )
@@ -136,11 +139,17 @@ def _is_comparison(folder: Path) -> bool:
 def _cells(row: ComparedMetric) -> tuple[str, ...]:
     from codetr.evaluation.report.comparison_page import p_value
 
-    return row.name, _shown(row.first), _shown(row.second), _shown(row.difference, "+"), p_value(row.p)
+    return (
+        row.name,
+        _shown(row.first),
+        _shown(row.second),
+        _shown(row.difference, "+"),
+        "-" if row.p is None else p_value(row.p),
+    )
 
 
 def _shown(entry: Estimate, sign: str = "") -> str:
     if entry.value is None:
         return "-"
-    text = f"{entry.value:{sign}.4f}"
+    text = f"{entry.value:{sign}.4f}" if abs(entry.value) >= 5e-5 else "0.0000"
     return text if entry.low is None else f"{text} [{entry.low:{sign}.4f}, {entry.high:{sign}.4f}]"

@@ -130,7 +130,7 @@ def _config_source(recipe: str | None, config: Path | None) -> Callable[[int], M
 
 
 def _report(conversion: Conversion, output: Path) -> None:
-    from codetr.weights.official.convert import SUMMARY
+    from codetr.weights.model_folder import SUMMARY
 
     keys = conversion.keys
     rows = [

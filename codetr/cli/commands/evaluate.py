@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
@@ -9,6 +13,7 @@ from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.core.manifest import Manifest
+from codetr.registry.store import Registry
 from codetr.steps.settings import step_settings
 
 
@@ -18,6 +23,15 @@ def evaluate(
     model: ModelOption,
     dataset: DatasetOption,
     output: OutputOption,
+    registry: Annotated[
+        Path | None,
+        typer.Option(
+            "--registry",
+            "-r",
+            metavar="FOLDER",
+            help="Compare the model with the champion of this registry, if there is one, in the report.",
+        ),
+    ] = None,
     processes: ProcessesOption = None,
     force: ForceOption = False,
     params: ParamsOption = None,
@@ -27,19 +41,25 @@ def evaluate(
 
     COCO metrics are equal to those of pycocotools to the last digit, and LVIS metrics, of datasets that say which
     classes of an image are verified, to those of the package lvis, on any number of processes. Open
-    [bold]report.html[/] in the output folder: metrics, curves, errors, every class, the best and the worst images.
+    [bold]report.html[/] in the output folder: whether the model is better than the champion, metrics, training curves,
+    errors, every class, the best and the worst images.
 
         [cyan]codetr evaluate -m outputs/model -d outputs/dataset -o outputs/evaluation[/]
+
+        [cyan]codetr evaluate -m outputs/model -d outputs/dataset -o outputs/evaluation -r outputs/registry[/]
 
         [cyan]codetr evaluate -m outputs/model -d outputs/coco -o outputs/evaluation --nproc gpus --set batch_size=4[/]
     """
     from codetr.evaluation.config import EvaluateConfig
 
+    started = time.monotonic()
     config = step_settings(EvaluateConfig, "evaluate", params, assignments)
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(model, "model")
     Manifest.read(dataset, "dataset")
+    if registry is not None and Registry.exists(registry):
+        Registry.open(registry)
     run_on_processes(processes, context.obj, force=force)
     from codetr.steps.evaluate import evaluate as run
 
-    show_step(run(config, model, dataset, output), output)
+    show_step(run(config, model, dataset, output, registry), output, started=started)

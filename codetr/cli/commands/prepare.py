@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.options import OutputOption
-from codetr.cli.output import console, show_step
+from codetr.cli.output import console, plain, show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError
@@ -49,6 +51,7 @@ def prepare(
     from codetr.doctor.terminal import print_errors, print_report
     from codetr.steps.prepare import prepare as run
 
+    started = time.monotonic()
     splits = sources.by_split()
     if not splits and params is None:
         raise UserError("no annotations are given", hint="Give --train and --train-images, or --params.")
@@ -56,5 +59,8 @@ def prepare(
     manifest = run(config, output)
     report = read_report(output)
     print_report(report, report.findings, console())
-    show_step(manifest, output)
+    if not report.findings:
+        # Some kinds are looked for by the doctor only.
+        console().print(f"codetr doctor {plain(output)} also looks for duplicates, leaks and boxes that may be wrong.")
+    show_step(manifest, output, started=started)
     print_errors(report.findings, console())

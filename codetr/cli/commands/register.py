@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -41,5 +42,6 @@ def register(
     from codetr.steps.register import RegisterConfig
     from codetr.steps.register import register as run
 
+    started = time.monotonic()
     config = step_settings(RegisterConfig, "register", params, assignments)
-    show_step(run(config, model, evaluation, registry, output), output)
+    show_step(run(config, model, evaluation, registry, output), output, started=started)

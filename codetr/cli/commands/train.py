@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -80,6 +81,7 @@ def train(
     Metrics are written to metrics.jsonl and to W&B. Without an API key, W&B writes to outputs/wandb; no account is
     needed.
     """
+    started = time.monotonic()
     chosen = chosen_recipe(recipe, params, assignments)
     work = checkpoints or Path(f"{output}.checkpoints")
     if on is not None:
@@ -95,4 +97,4 @@ def train(
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output)
+    show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output, started=started)

@@ -10,7 +10,7 @@ Each rank writes its detections into files, see `parts`, and rank 0 reads them a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ import numpy as np
 from rich.console import Console
 
 from codetr.core.errors import UserError
-from codetr.core.progress import track
 from codetr.core.text import one_line
 from codetr.data.loading.loader import EvalLoader, whole_views
 from codetr.evaluation.collect.parts import PART_FILES, PART_SECONDS, PartWriter, begin, gather
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
     from codetr.distributed.processes import Processes
 
 
+Track = Callable[[Iterator[Detections], int], Iterator[Detections]]
+"""Yields the detections of each image, and shows the progress; takes them and the number of images."""
+
+
 def predict_split(
     predictor: Predictor,
     split: Split,
@@ -42,7 +45,7 @@ def predict_split(
     workers: int,
     work: Path,
     key: str | None = None,
-    progress: bool = True,
+    track: Track | None = None,
     part_seconds: float = PART_SECONDS,
 ) -> PredictionTable | None:
     """Run a predictor over every image of a split. Every rank of the process group calls it.
@@ -56,7 +59,7 @@ def predict_split(
         work: folder for the ranks' files, which all ranks see.
         key: digest of everything the predictions depend on. What an interrupted run with the same key left in `work`
             is not computed again, and the caller removes `work`. None: it is emptied before and removed after.
-        progress: print progress (rank 0 only).
+        track: shows the progress on rank 0; None for none.
         part_seconds: write a file at least this often.
 
     Returns:
@@ -73,12 +76,11 @@ def predict_split(
     mine = [batches[k] for k in todo]
     results = _detections(predictor, split, mine, workers)
     images = sum(map(len, mine))
-    if progress and group.is_main:
-        if done:
-            before = sum(len(batches[k]) for k in done)
-            _say(f"Resuming an interrupted evaluation: {before} of {len(split)} images are done")
-        share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
-        results = track(results, images, f"detect images{share}")
+    if group.is_main and done:
+        before = sum(len(batches[k]) for k in done)
+        _say(f"Resuming an interrupted evaluation: {before} of {len(split)} images are done")
+    if group.is_main and track is not None:
+        results = track(results, images)
     predictions: PredictionTable | None = None
 
     def collect() -> None:

@@ -15,6 +15,9 @@ from codetr.evaluation.comparison.match_table import MatchTable
 from codetr.evaluation.comparison.resampled_metrics import metric_table, resampled_metrics
 from codetr.evaluation.metrics.metric_spec import MetricSpec, metric_name
 
+RESAMPLES, CONFIDENCE = 1000, 0.95
+"""Number of bootstrap samples and confidence of the intervals, unless something else is asked for."""
+
 
 @dataclass(frozen=True)
 class ComparedMetric:
@@ -73,6 +76,11 @@ class EvaluationComparison:
             if row.p is not None and row.p <= (1 - self.confidence) * rank / len(known):
                 last = rank
         return sorted(known[:last], key=lambda row: -abs(row.difference.value or 0.0))
+
+    def most_different(self, count: int) -> list[ComparedMetric]:
+        """Return the `count` classes with the largest differences, in the order of the classes."""
+        ranked = sorted(range(len(self.classes)), key=lambda k: -abs(self.classes[k].difference.value or 0.0))
+        return [self.classes[k] for k in sorted(ranked[:count])]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""

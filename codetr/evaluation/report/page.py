@@ -8,12 +8,20 @@ from pathlib import Path
 from codetr.data.lvis import FREQUENCIES
 from codetr.evaluation.analysis.explain import MAX_PAIRS, Analysis, confused_pairs, errors_record
 from codetr.evaluation.analysis.tide import TYPES
+from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
+from codetr.evaluation.comparison.champion import NOT_COMPARED, ChampionVerdict
 from codetr.evaluation.metrics.summary import Metrics
+from codetr.evaluation.report.champion_section import ChampionSection
+from codetr.evaluation.report.comparison_page import add_comparison_filters
 from codetr.evaluation.report.overlays import Overlay
+from codetr.evaluation.report.training import TrainingHistory
 from codetr.visual.html import data_uri, page_environment
 
 _KINDS = {".png": "png", ".jpg": "jpeg"}
 _MAX_CAPTIONS = 20
+
+MAX_COMPARED_CLASSES = 300
+"""Classes in the table of the comparison with the champion; `champion.json` has all."""
 
 MEANINGS = {
     "classification": "Correct box, wrong class: IoU of 0.50 or more with an object of another class",
@@ -31,7 +39,7 @@ class EvaluationReport:
     """What the page shows.
 
     Attributes:
-        title: headline, such as the name of the recipe.
+        title: the model: the name of its recipe.
         split: name of the split that was evaluated.
         analysis: what explains the metrics of the boxes.
         plots: caption and file of every plot.
@@ -42,6 +50,9 @@ class EvaluationReport:
         lineage: label and value of everything the evaluation was made from.
         masks: the metrics of the masks, None if there are none.
         without_segmentation: objects without a segmentation, if mask metrics are missing because of them.
+        verdict: whether the model is better than the champion.
+        champion: the comparison with the champion, None if there is none.
+        training: the course of the training, None if it is not known.
     """
 
     title: str
@@ -55,6 +66,22 @@ class EvaluationReport:
     lineage: list[tuple[str, str]]
     masks: Metrics | None = None
     without_segmentation: int = 0
+    verdict: ChampionVerdict = NOT_COMPARED
+    champion: ChampionSection | None = None
+    training: TrainingSection | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """What the page shows of the training.
+
+    Attributes:
+        history: its course.
+        plot: file of the curves.
+    """
+
+    history: TrainingHistory
+    plot: Path
 
 
 @dataclass(frozen=True)
@@ -64,18 +91,19 @@ class Column:
     Attributes:
         heading: its name.
         view: the part of the table it belongs to: "all", "metrics", "sizes" or "errors".
-        cells: sort key and text, for every class.
+        cells: the text of every class.
     """
 
     heading: str
     view: str
-    cells: list[tuple[float, str]]
+    cells: list[str]
 
 
 def render_report(report: EvaluationReport) -> str:
     """Return the page as HTML."""
     environment = page_environment("codetr.evaluation.report")
     environment.filters["number"] = number
+    add_comparison_filters(environment)
     environment.filters["data_uri"] = lambda path: data_uri(_KINDS[path.suffix], path.read_bytes())
     return environment.get_template("report.html").render(
         report=report,
@@ -89,6 +117,8 @@ def render_report(report: EvaluationReport) -> str:
         max_pairs=MAX_PAIRS,
         max_captions=_MAX_CAPTIONS,
         frequencies=FREQUENCIES,
+        min_images=MIN_IMAGES,
+        max_compared_classes=MAX_COMPARED_CLASSES,
     )
 
 
@@ -98,21 +128,17 @@ def columns(analysis: Analysis, masks: Metrics | None) -> list[Column]:
     classes = metrics.classes
 
     def ratios(heading: str, view: str, values: list[float | None]) -> Column:
-        return Column(heading, view, [(-1 if value is None else round(value, 5), number(value)) for value in values])
+        return Column(heading, view, [number(value) for value in values])
 
     def counts(heading: str, view: str, values: list[int]) -> Column:
-        return Column(heading, view, [(value, f"{value:,}") for value in values])
+        return Column(heading, view, [f"{value:,}" for value in values])
 
     result = [
         ratios("AP", "all", [entry.AP for entry in classes]),
         counts("Objects", "all", [entry.ground_truths for entry in classes]),
     ]
     if metrics.federated:
-        ranks = {letter: rank for rank, letter in enumerate(FREQUENCIES)}
-        cells = [
-            (float(ranks.get(entry.frequency or "", -1)), FREQUENCIES.get(entry.frequency or "", "\u2013"))
-            for entry in classes
-        ]
+        cells = [FREQUENCIES.get(entry.frequency or "", "\u2013") for entry in classes]
         result.append(Column("Frequency", "all", cells))
     if masks is not None:
         result.append(ratios("Mask AP", "metrics", [entry.AP for entry in masks.classes]))
@@ -135,7 +161,7 @@ def columns(analysis: Analysis, masks: Metrics | None) -> list[Column]:
     errors = analysis.errors.counts(metrics.operating_point.score)
     result += [counts(name.capitalize(), "errors", errors[:, k].tolist()) for k, name in enumerate(TYPES)]
     overconfidence = [
-        (round(value, 5), f"{value:+.3f}") if count else (-2.0, "\u2013")
+        f"{value:+.3f}" if count else "\u2013"
         for value, count in zip(calibration.overconfidence.tolist(), calibration.class_count.tolist(), strict=True)
     ]
     return [*result, Column("Overconfidence", "errors", overconfidence)]

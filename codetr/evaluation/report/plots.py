@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from numpy.typing import NDArray
 
+from codetr.core.text import counted
 from codetr.evaluation.analysis.calibration import BINS, calibrate
 from codetr.evaluation.analysis.explain import Analysis
 from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
@@ -26,7 +28,7 @@ _MAX_CURVES = 10
 
 def plot_precision_recall(metrics: Metrics, path: Path) -> None:
     """Plot precision over recall: the mean over classes at several IoU thresholds, and every class at IoU 0.50."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
     mean_axes, class_axes = figure.subplots(1, 2)
     present = [k for k, entry in enumerate(metrics.classes) if entry.AP is not None]
     if present:
@@ -36,7 +38,7 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
             mean_axes.plot(RECALL_THRESHOLDS, curves[t].mean(axis=-1), color=colour, lw=2, label=label)
         label = f"mean over IoU 0.50 to 0.95: AP {curves.mean():.3f}"
         mean_axes.plot(RECALL_THRESHOLDS, curves.mean(axis=(0, 2)), color=INK, lw=2.5, label=label)
-        mean_axes.legend(loc="lower left", frameon=False, fontsize=9)
+        _legend_below(mean_axes)
     _style(mean_axes, "Mean over classes", "recall", "precision")
 
     many = len(present) > _MAX_CURVES
@@ -51,9 +53,35 @@ def plot_precision_recall(metrics: Metrics, path: Path) -> None:
         curve = metrics.precision[IOU50][:, present].mean(axis=-1)
         class_axes.plot(RECALL_THRESHOLDS, curve, color=_IOU_COLOURS[IOU50], lw=2.5, label="mean over classes")
     if present:
-        legend = class_axes.legend(loc="lower left", frameon=False, fontsize=9)
-        show_literally(legend.get_texts())
-    _style(class_axes, f"Each of {len(present)} classes at IoU 0.50", "recall", "precision")
+        show_literally(_legend_below(class_axes, columns=2).get_texts())
+    _style(class_axes, f"{counted(len(present), 'class')} at IoU 0.50", "recall", "precision")
+    _save(figure, path)
+
+
+def plot_curves_of_both(
+    before: list[dict[str, float | None]], after: list[dict[str, float | None]], names: tuple[str, str], path: Path
+) -> None:
+    """Plot precision over recall of two models, mean over classes.
+
+    Args:
+        before: points of the first, as `pr_curve.json` has them.
+        after: points of the second.
+        names: of the models.
+        path: of the PNG file.
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    panels = (("precision", "Mean over IoU 0.50 to 0.95"), ("precision50", "IoU 0.50"))
+    for axes, (field, title) in zip(figure.subplots(1, 2), panels, strict=True):
+        styles = ((before, names[0], SOFT, "--"), (after, names[1], _IOU_COLOURS[IOU50], "-"))
+        for points, name, colour, line in styles:
+            values = [point.get(field) for point in points]
+            if values and None not in values:
+                mean = sum(value or 0.0 for value in values) / len(values)
+                recall = [point["recall"] or 0.0 for point in points]
+                axes.plot(recall, values, color=colour, lw=2, ls=line, label=f"{name}: AP {mean:.3f}")
+        if axes.lines:
+            _legend_below(axes, columns=2)
+        _style(axes, title, "recall", "precision")
     _save(figure, path)
 
 
@@ -65,32 +93,31 @@ def plot_classes(metrics: Metrics, path: Path) -> None:
     half = MOST_BARS // 2
     left_out = max(0, len(ranked) - 2 * half)
     shown = ranked if not left_out else [*ranked[:half], *ranked[-half:]]
-    figure = Figure(figsize=(11, 1.3 + 0.27 * max(len(shown), 3)), layout="constrained")
+    figure = Figure(figsize=(11, 1.7 + 0.27 * max(len(shown), 3)), layout="constrained")
     axes = figure.subplots()
     # A gap replaces the classes left out.
     rows = [row + (1.5 if left_out and row >= half else 0) for row in range(len(shown))]
     axes.barh(rows, [entry.AP50 or 0 for entry in shown], height=0.72, color="#cfdcf2", label="AP50")
     axes.barh(rows, [entry.AP or 0 for entry in shown], height=0.72, color=_IOU_COLOURS[IOU50], label="AP")
     for row, entry in zip(rows, shown, strict=True):
-        numbers = f"{entry.AP:.3f}   {entry.ground_truths} object{'s' if entry.ground_truths > 1 else ''}"
-        axes.text((entry.AP50 or 0) + 0.008, row, numbers, va="center", fontsize=8, color=INK)
+        numbers = f"AP {entry.AP:.3f}, {counted(entry.ground_truths, 'object')}"
+        axes.text(1.012, row, numbers, va="center", fontsize=8, color=INK)
     if left_out:
         axes.text(0.008, half + 0.25, f"… {left_out} more classes …", va="center", fontsize=8, color=SOFT)
     name_ticks(axes.yaxis, rows, [entry.name for entry in shown], fontsize=8)
     axes.set_ylim(max(rows, default=0) + 0.7, -0.7)
     _style(axes, "AP by class", "", "")
-    axes.set_xlim(0, 1.18)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.grid(False, axis="y")
     if shown:
-        axes.legend(reverse=True, loc="lower right", frameon=False, fontsize=9)
+        axes.legend(reverse=True, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9)
     _save(figure, path)
 
 
 def plot_calibration(metrics: Metrics, path: Path) -> None:
     """Plot precision, recall and F1 over the score threshold, and the reliability diagram: precision by score."""
     matches = metrics.matches
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
     threshold_axes, score_axes = figure.subplots(1, 2)
 
     objects = int(matches.gt_group_count.sum())
@@ -104,7 +131,7 @@ def plot_calibration(metrics: Metrics, path: Path) -> None:
         threshold_axes.plot(levels, 2 * tp / (tp + fp + objects), color=INK, lw=2.5, label="F1")
         point = metrics.operating_point
         threshold_axes.axvline(point.score, color=SOFT, lw=1, ls="--")
-        label = f"best F1 {point.f1:.3f}\nat {point.score:.3f}"
+        label = f"best F1: {point.f1:.3f}\nat score {point.score:.3f}"
         right_side = point.score < 0.75
         threshold_axes.annotate(
             label,
@@ -116,7 +143,7 @@ def plot_calibration(metrics: Metrics, path: Path) -> None:
             color=INK,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
         )
-        threshold_axes.legend(loc="upper right", frameon=False, fontsize=9)
+        _legend_below(threshold_axes, columns=3)
     _style(threshold_axes, "Score threshold (IoU 0.50)", "score threshold", "")
 
     calibration = calibrate(matches)
@@ -130,8 +157,11 @@ def plot_calibration(metrics: Metrics, path: Path) -> None:
     )
     for centre, count in zip(centres, calibration.count[filled], strict=True):
         score_axes.text(centre, 1.015, _short(int(count)), ha="center", fontsize=6.5, color=INK)
-    score_axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=9)
+    _legend_below(score_axes, columns=3)
     _style(score_axes, "Calibration (number of detections above)", "score", "precision")
+    score_axes.set_title(
+        score_axes.get_title(loc="left"), loc="left", fontsize=11, fontweight="bold", color=INK, pad=14
+    )
     _save(figure, path)
 
 
@@ -184,7 +214,16 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
     style_axes(axes, title, x, y)
     axes.set_xlim(0, 1)
     if not axes.yaxis_inverted():
-        axes.set_ylim(0, 1.05)
+        axes.set_ylim(0, 1)
+        for line in axes.lines:
+            line.set_clip_on(False)  # half of a line at 1 would be cut off
+
+
+def _legend_below(axes: Axes, *, columns: int = 1) -> Legend:
+    """Add a legend below the axes, where it covers no curve."""
+    return axes.legend(
+        loc="upper left", bbox_to_anchor=(-0.02, -0.14), ncols=columns, frameon=False, fontsize=9, columnspacing=1.2
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:

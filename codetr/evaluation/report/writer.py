@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from codetr.core.files import write_json, write_text
 from codetr.evaluation.analysis.explain import Analysis, analyse, calibration_record, confusion_record, errors_record
+from codetr.evaluation.comparison.champion import Against, ChampionVerdict, compared_with
 from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
 from codetr.evaluation.evaluate import EvaluationMetrics
 from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
@@ -19,10 +20,12 @@ from codetr.evaluation.metrics.metric_spec import IOU50, IOU75
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.evaluation.metrics.precision_recall import RECALL_THRESHOLDS
 from codetr.evaluation.metrics.summary import Metrics
+from codetr.evaluation.report.champion_section import champion_section
 from codetr.evaluation.report.overlays import OverlayBuilder, within_byte_budget
-from codetr.evaluation.report.page import EvaluationReport, render_report
+from codetr.evaluation.report.page import EvaluationReport, TrainingSection, render_report
 from codetr.evaluation.report.pictures import choose, draw_picture
 from codetr.evaluation.report.plots import plot_calibration, plot_classes, plot_confusion, plot_precision_recall
+from codetr.evaluation.report.training import TrainingHistory, plot_training
 from codetr.evaluation.tables.coco_json import write_predictions
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
@@ -86,8 +89,15 @@ class Evaluated:
 
 
 def write_evaluation(
-    folder: Path, evaluated: Evaluated, *, title: str, lineage: list[tuple[str, str]], count: int
-) -> None:
+    folder: Path,
+    evaluated: Evaluated,
+    *,
+    title: str,
+    lineage: list[tuple[str, str]],
+    count: int,
+    against: Against,
+    training: TrainingHistory | None = None,
+) -> ChampionVerdict:
     """Write every file of an evaluation but its manifest.
 
     Args:
@@ -96,12 +106,22 @@ def write_evaluation(
         title: headline of the report.
         lineage: label and value of everything the evaluation was made from, for the report.
         count: how many of the best and how many of the worst images to draw.
+        against: the champion to compare with, or why there is none.
+        training: the course of the model's training.
+
+    Returns:
+        Whether the model is better than the champion.
     """
     metrics, results, analysis = evaluated.metrics, evaluated.results, evaluated.analysis
     write_predictions(folder / "predictions.json", evaluated.predictions, evaluated.truth)
-    for name, part in ((MATCHES, results.boxes), (MASK_MATCHES, results.masks)):
-        if part is not None:
-            MatchTable.of(part.matching, evaluated.truth).write(folder / name)
+    tables = {
+        name: MatchTable.of(part.matching, evaluated.truth)
+        for name, part in ((MATCHES, results.boxes), (MASK_MATCHES, results.masks))
+        if part is not None
+    }
+    for name, table in tables.items():
+        table.write(folder / name)
+    verdict, comparison = compared_with(against, tables, metrics.images)
     write_json(folder / "metrics.json", results.flat)
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
@@ -131,8 +151,20 @@ def write_evaluation(
         lineage=lineage,
         masks=results.masks,
         without_segmentation=results.without_segmentation,
+        verdict=verdict,
+        champion=None
+        if comparison is None
+        else champion_section(folder, comparison, overlays, curve_points(metrics), count),
+        training=None if training is None else training_section(folder / "plots" / "training.png", training),
     )
     write_text(folder / "report.html", render_report(report))
+    return verdict
+
+
+def training_section(path: Path, history: TrainingHistory) -> TrainingSection:
+    """Plot the course of a training for the report."""
+    plot_training(history, path)
+    return TrainingSection(history, path)
 
 
 def curve_points(metrics: Metrics) -> list[dict[str, float | None]]:

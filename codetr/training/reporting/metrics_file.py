@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+METRICS = "metrics.jsonl"
+"""Name of the file in the folder of checkpoints and in the published model."""
+
 Row = Mapping[str, float | int | None]
 
 

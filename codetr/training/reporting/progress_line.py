@@ -5,24 +5,34 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from codetr.core.text import counted
 from codetr.training.reporting.durations import format_duration
 from codetr.training.reporting.heartbeat import Heartbeat
+
+T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 30.0
 """Seconds without a line after which one says what the run is doing."""
 
 SMOOTHING = 0.9
 """Weight of the previous mean in the running mean of a step's duration."""
+
+
+class TrackValidation(Protocol):
+    """Shows the progress of a validation."""
+
+    def __call__(self, items: Iterable[T], total: int, /) -> Iterator[T]:
+        """Yield what the validation gives for each of `total` images."""
 
 
 class ProgressLine:
@@ -53,10 +63,11 @@ class ProgressLine:
             clock: returns the time in seconds.
         """
         self._epochs, self._steps_per_epoch, self._images_per_step = epochs, steps_per_epoch, images_per_step
-        self._total, self._done = epochs * steps_per_epoch, done
+        self._total, self._done, self._first = epochs * steps_per_epoch, done, done
         self._device, self._quiet, self._every = device, quiet, every
         self._clock = clock
-        self._last_step = self._printed = clock()
+        self._begun = self._last_step = self._printed = clock()
+        self._validation_seconds = 0.0
         self._seconds_per_step: float | None = None
         self._heartbeat = Heartbeat(self.print, every=HEARTBEAT_SECONDS)
         console = Console(stderr=True, emoji=False)
@@ -121,6 +132,35 @@ class ProgressLine:
         elif now - self._printed >= self._every or self._done == self._total:
             self._printed = now
             self.print(f"train  step {self._done}/{self._total}  {description}")
+
+    def track_validation(self, items: Iterable[T], total: int) -> Iterator[T]:
+        """Yield what a validation gives for each image, and show how fast it is and how long it will take."""
+        begun = printed = self._clock()
+        for count, item in enumerate(items, start=1):
+            yield item
+            now = self._clock()
+            speed = count / max(now - begun, 1e-6)
+            text = f"{count}/{total} images  {speed:.1f} img/s  {format_duration((total - count) / speed)} left"
+            if self._bar:
+                self._heartbeat.heard()
+                self._bar.update(self._task, description=f"validating {text}")
+            elif now - printed >= self._every and count < total:
+                printed = now
+                self.print(f"val    {text}")
+        self._validation_seconds += self._clock() - begun
+
+    def totals(self) -> str:
+        """Return how long this start of the run took, and how fast it trained; empty if it did no step."""
+        steps = self._done - self._first
+        if not steps:
+            return ""
+        seconds = self._clock() - self._begun
+        training = max(seconds - self._validation_seconds, 1e-6)
+        return (
+            f"{counted(steps, 'step')} in {format_duration(seconds)}: training {format_duration(training)} "
+            f"({steps * self._images_per_step / training:.1f} img/s), validation "
+            f"{format_duration(self._validation_seconds)}"
+        )
 
     def print(self, line: str) -> None:
         """Print a line above the progress."""

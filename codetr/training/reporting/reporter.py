@@ -69,7 +69,9 @@ class Reporter:
             self.progress.print(f"train  resuming from step {step}")
 
     def finished(self, published: Published, stale: int) -> None:
-        """Print which weights are published and why, and whether training ended early."""
+        """Print how long training took, which weights are published and why, and whether it ended early."""
+        if totals := self.progress.totals():
+            self.progress.print(f"train  {totals}")
         if (epoch := self._state.position.epoch) < self._epochs:
             self.progress.print(
                 f"train  ended after epoch {epoch} of {self._epochs}: the AP has not risen in {stale} validations "

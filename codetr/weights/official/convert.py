@@ -14,13 +14,11 @@ from codetr.core.files import atomic_directory, atomic_file, sha256_file, write_
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.version import __version__
 from codetr.weights.keys import meta_detector, non_persistent_buffers
-from codetr.weights.model_folder import ModelInfo, load_model, save_model
+from codetr.weights.model_folder import SUMMARY, ModelInfo, load_model, save_model
 from codetr.weights.official.checkpoint_file import OfficialCheckpoint, read_checkpoint
 from codetr.weights.official.class_names import ClassNames, resolve_class_names
 from codetr.weights.official.identify import OUR_META, ModelConfiguration, count_classes, find_configuration
 from codetr.weights.official.key_names import official_name, renamed_weights, to_official
-
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)

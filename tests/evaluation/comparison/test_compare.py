@@ -84,6 +84,17 @@ def test_a_metric_counts_the_images_with_objects_it_is_about() -> None:
     assert rows["ARs@300"].images == len(np.unique(first.gt_image[first.gt_counts[1]]))
 
 
+def test_equal_models_have_a_plot_that_shows_it() -> None:
+    """Without intervals the plot was blank, as if something had failed."""
+    same, different = compared(table(0), table(0)), compared(table(0), table(1))
+    sizes = []
+    for comparison in (same, different):
+        picture = Image.open(io.BytesIO(plot_differences(comparison.summary, [], comparison.confidence)))
+        assert np.asarray(picture).std() > 1
+        sizes.append(picture.size)
+    assert sizes[0] == sizes[1], "as many rows"
+
+
 def test_names_are_no_formulas_and_no_markup() -> None:
     """A class called "$5" or "$x" must not stop the plot, nor a very long name fill it."""
     names = ("$x^$", "$5 and $6^$", "x" * 5000, "[b]")
@@ -91,7 +102,7 @@ def test_names_are_no_formulas_and_no_markup() -> None:
     assert any(row.difference.low is not None for row in comparison.classes)
     plot = plot_differences(comparison.summary, comparison.classes, comparison.confidence)
     width, height = Image.open(io.BytesIO(plot)).size
-    assert width < 1200
+    assert width < 1300
     assert height < 1200
 
 

@@ -161,7 +161,7 @@ def test_classes_are_filtered_by_name_and_frequency(browser: Browser) -> None:
 
 def test_classes_are_sorted_and_columns_chosen(browser: Browser) -> None:
     values = (
-        "(n => [...document.querySelector('#classes tbody').rows].map(row => Number(row.cells[n].dataset.value)))"
+        "(n => [...document.querySelector('#classes tbody').rows].map(row => Number(row.cells[n].textContent)))"
         "([...document.querySelectorAll('#classes th')].findIndex(h => h.textContent.trim() === 'Background'))"
     )
     assert (before := browser.evaluate(values)) != sorted(before, reverse=True)

@@ -54,7 +54,7 @@ class Validation:
         self.seen: list[float] = []
         self.aps = aps
 
-    def __call__(self, detector: nn.Module) -> dict[str, float | int | None]:
+    def __call__(self, detector: nn.Module, track: object) -> dict[str, float | int | None]:
         assert isinstance(detector, CoDETR)
         assert detector(images(1)[0]) is not None
         weight = float(detector.get_parameter("encoder.layers.0.feedforward.expand.weight").detach().double().sum())

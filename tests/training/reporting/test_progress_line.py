@@ -82,3 +82,35 @@ def test_memory_is_that_of_this_process() -> None:
 
 def test_durations_are_read_as_clocks() -> None:
     assert format_duration(3 * 3600 + 5 * 60 + 7.4) == "3:05:07"
+
+
+def test_a_validation_shows_speed_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a large split it takes longer than an epoch on a small one, and nothing else is printed meanwhile."""
+    now = 0.0
+
+    def images() -> Iterator[int]:
+        nonlocal now
+        for image in range(4):
+            now += 6
+            yield image
+
+    progress = ProgressLine(**SIZE, clock=lambda: now)
+    assert list(progress.track_validation(images(), 4)) == [0, 1, 2, 3]
+    assert capsys.readouterr().err.splitlines() == ["val    2/4 images  0.2 img/s  0:00:12 left"]
+
+
+def test_the_totals_tell_training_from_validation(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+
+    def images() -> Iterator[int]:
+        nonlocal now
+        now += 30
+        yield 1
+
+    progress = ProgressLine(**SIZE, quiet=True, clock=lambda: now)
+    assert progress.totals() == "", "nothing was trained"
+    for _ in range(2):
+        now += 20
+        progress.advance(epoch=0, loss=1.0, lr=1.0)
+    list(progress.track_validation(images(), 1))
+    assert progress.totals() == "2 steps in 0:01:10: training 0:00:40 (0.2 img/s), validation 0:00:30"
