@@ -35,7 +35,7 @@ DETECTION = ("codetr.evaluation.collect.predict_split", "codetr.inference.load",
 two versions must not be mixed. How the report is drawn has no influence."""
 
 
-def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -> Manifest:
+def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path, *, device: str = "auto") -> Manifest:
     """Evaluate a model on a split of a dataset; under torchrun every process calls this with the same arguments.
 
     The predictions, and with them every file, are the same for any number of processes. An interrupted evaluation
@@ -49,6 +49,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
             `errors.json`, `confusion.json`, `calibration.json`, `pr_curve.json`, `predictions.json` (COCO results),
             `matches.safetensors` (for comparisons), `plots/`, `pictures/`, `report.html` and `manifest.json`. It
             appears, or replaces an earlier one, atomically at the end.
+        device: what to compute on, see `codetr.distributed.devices`.
 
     Returns:
         The manifest of `output`. Its summary holds the metrics and `evaluation_set`, the digest of the ground
@@ -60,7 +61,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, output: Path) -
         RunFailed: another evaluation writes `output`.
     """
     torch.set_num_threads(config.threads)
-    with processes() as group, ExitStack() as locks:
+    with processes(device) as group, ExitStack() as locks:
         # The number of processes that read images does not change the result.
         settings = config.model_dump(mode="json", exclude={"workers"})
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:

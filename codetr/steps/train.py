@@ -35,7 +35,15 @@ class TrainConfig(Settings):
     recipe: Recipe
 
 
-def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *, overwrite: bool = False) -> Manifest:
+def train(
+    config: TrainConfig,
+    dataset: Path,
+    output: Path,
+    checkpoints: Path,
+    *,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> Manifest:
     """Train a detector; under torchrun every process calls this with the same arguments.
 
     An interrupted run is resumed from its newest checkpoint by calling this again with the same arguments, and ends
@@ -49,6 +57,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
             appears when training has ended. If it holds the model of these very arguments, nothing is done.
         checkpoints: folder of this run alone that survives a restart, seen by every process.
         overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
+        device: what to compute on, see `codetr.distributed.devices`.
 
     Returns:
         The manifest of `output`.
@@ -62,7 +71,7 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
     training = config.recipe.training
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
-    with processes() as group, stop_on_signal() as stop, ExitStack() as locks:
+    with processes(device) as group, stop_on_signal() as stop, ExitStack() as locks:
         group.on_main(lambda: require_output(output, "model"))
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from codetr.cli.device_option import DeviceOption
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
@@ -19,6 +20,7 @@ def evaluate(
     dataset: DatasetOption,
     output: OutputOption,
     processes: ProcessesOption = None,
+    device: DeviceOption = "auto",
     force: ForceOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
@@ -39,7 +41,7 @@ def evaluate(
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(model, "model")
     Manifest.read(dataset, "dataset")
-    run_on_processes(processes, context.obj, force=force)
+    run_on_processes(processes, context.obj, device=device, force=force)
     from codetr.steps.evaluate import evaluate as run
 
-    show_step(run(config, model, dataset, output), output)
+    show_step(run(config, model, dataset, output, device=device), output)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from codetr.cli.cluster_option import ClusterOption, run_on_cluster
+from codetr.cli.device_option import DeviceOption
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
@@ -56,6 +57,7 @@ def train(
         ),
     ] = False,
     processes: ProcessesOption = None,
+    device: DeviceOption = "auto",
     force: ForceOption = False,
     on: ClusterOption = None,
     params: ParamsOption = None,
@@ -85,14 +87,16 @@ def train(
     if on is not None:
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
-        arguments = ["train", "--recipe", chosen.model_dump_json(), *(["--overwrite"] if overwrite else [])]
+        flags = ["--overwrite"] if overwrite else []
+        arguments = ["train", "--recipe", chosen.model_dump_json(), "--device", device, *flags]
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
         run_on_cluster(on, output.name, arguments, paths=paths, inputs=inputs)
         return
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(dataset, "dataset")
-    run_on_processes(processes, context.obj, force=force, resumes=True)
+    run_on_processes(processes, context.obj, device=device, force=force, resumes=True)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output)
+    manifest = run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite, device=device)
+    show_step(manifest, output)
