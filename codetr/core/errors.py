@@ -48,6 +48,12 @@ class RunFailed(ReportedError):  # noqa: N818, it names an end of a run, as sche
     exit_code = ExitCode.FAILED
 
 
+class RunStopped(ReportedError):  # noqa: N818, as above
+    """A run that was asked to stop and has saved its state; the same call resumes it."""
+
+    exit_code = ExitCode.PREEMPTED
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "Did you mean 'a' or 'b'? " for the known names that are similar, without regard to case; else "".
 

@@ -39,7 +39,7 @@ def train(
     config: TrainConfig,
     dataset: Path,
     output: Path,
-    checkpoints: Path,
+    checkpoints: Path | None = None,
     *,
     overwrite: bool = False,
     device: str = "auto",
@@ -55,7 +55,8 @@ def train(
         dataset: folder written by `prepare`, seen by every process.
         output: folder for the model: weights and `model.json`, `metrics.jsonl`, `summary.json`, `manifest.json`. It
             appears when training has ended. If it holds the model of these very arguments, nothing is done.
-        checkpoints: folder of this run alone that survives a restart, seen by every process.
+        checkpoints: folder of this run alone that survives a restart, seen by every process; None for the output with
+            the suffix .checkpoints.
         overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
         device: what to compute on, see `codetr.distributed.devices`.
 
@@ -69,6 +70,7 @@ def train(
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training
+    checkpoints = checkpoints or Path(f"{output}.checkpoints")
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
     with processes(device) as group, stop_on_signal() as stop, ExitStack() as locks:
