@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from codetr.core.settings import Settings
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.distributed.signals import stop_on_signal
+from codetr.steps.batch_size import choose_batch_size
 from codetr.steps.initial_detector import initial_detector, state_digest
-from codetr.steps.training_run import TrainingRun
+from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
 from codetr.training.checkpoint_folder import exclusive
 from codetr.training.randomness import make_deterministic
@@ -89,6 +91,9 @@ def train(
         if recipe.init_from is None and recipe.backbone_weights is not None:
             inputs["backbone"] = state_digest(detector.backbone)
         run = TrainingRun(recipe, inputs, dataset, output, checkpoints, group, transfer)
+        if recipe.loader.batch_size == "auto":
+            recipe = recipe.changed([(BATCH_SIZE, choose_batch_size(run, detector, split))])
+            run = replace(run, recipe=recipe)
 
         def claim() -> bool:
             """Return whether there is something to train."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from codetr.core.errors import UserError, listed
+from codetr.core.errors import RunFailed, UserError, first_line, listed
 from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
@@ -26,6 +26,7 @@ from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
+from codetr.training.batch_size import LESS_MEMORY
 from codetr.training.checkpoint_folder import CheckpointFolder, differences
 from codetr.training.reporting.reporter import Log
 from codetr.training.state import MetricValues, Outcome
@@ -35,6 +36,8 @@ from codetr.weights.model_folder import ModelInfo, save_model
 from codetr.zoo.recipe import Recipe
 
 SUMMARY = "summary.json"
+
+BATCH_SIZE = "loader.batch_size"
 
 _RESUMABLE_SETTINGS = (
     "description",
@@ -84,6 +87,21 @@ class TrainingRun:
         """
         return _identity(self.inputs, self.group.world_size, self.recipe.model_dump(mode="json"))
 
+    def recorded_batch_size(self) -> int | None:
+        """Return the batch size of this run, which differs in nothing else, as an earlier start has chosen it (rank 0).
+
+        None if neither `checkpoints` nor `output` is of such a run.
+        """
+        recorded = [self.folder.identity()]
+        if (self.output / MANIFEST).is_file():
+            recorded.append(published_identity(Manifest.read(self.output, "model")))
+        for identity in recorded:
+            recipe = None if identity is None else identity.get("recipe")
+            if isinstance(recipe, dict) and _any_batch_size(identity) == _any_batch_size(self.identity):
+                size = recipe["loader"]["batch_size"]
+                return size if isinstance(size, int) else None
+        return None
+
     def is_published(self, *, overwrite: bool) -> bool:
         """Return whether `output` holds the model of this very run, intact (rank 0).
 
@@ -96,9 +114,7 @@ class TrainingRun:
         if not (self.output / MANIFEST).is_file():
             return False
         earlier = Manifest.read(self.output, "model")
-        config = earlier.config
-        found = _identity(earlier.inputs, config.get("processes"), config.get("recipe") or {})
-        changes = differences(found, self.identity)
+        changes = differences(published_identity(earlier), self.identity)
         if changes and not overwrite:
             raise UserError(
                 f"holds the model of another run ({listed(changes, 5, '; ')})",
@@ -112,7 +128,11 @@ class TrainingRun:
         return not changes
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
-        """Train to the end, from the newest checkpoint if there is one."""
+        """Train to the end, from the newest checkpoint if there is one.
+
+        Raises:
+            RunFailed: the memory of the GPU does not suffice.
+        """
         recipe, training = self.recipe, self.recipe.training
         if detector.federated is not None:
             counts = torch.from_numpy(images_per_class(split))
@@ -132,7 +152,13 @@ class TrainingRun:
             with_masks=recipe.model.needs_masks,
         )
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
-        return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
+        try:
+            return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
+        except torch.OutOfMemoryError as error:
+            problem = (
+                f"memory of the GPU ran out with {recipe.loader.batch_size} images in a batch: {first_line(error)}"
+            )
+            raise RunFailed(problem, where="training stopped", hint=LESS_MEMORY) from None
 
     def _validate(self, split: Split, detector: nn.Module) -> MetricValues | None:
         """Return the metrics of `detector` on `split`, on rank 0."""
@@ -194,6 +220,15 @@ class TrainingRun:
                 summary={"steps": outcome.steps, "published": reason, **outcome.published.validation, **skipped},
             ).write(folder)
         self.folder.finish()
+
+
+def published_identity(manifest: Manifest) -> dict[str, Any]:
+    """Return the identity of the run that published a model, from the model's manifest."""
+    return _identity(manifest.inputs, manifest.config.get("processes"), manifest.config.get("recipe") or {})
+
+
+def _any_batch_size(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return without(dict(identity), [f"recipe.{BATCH_SIZE}"])
 
 
 def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:

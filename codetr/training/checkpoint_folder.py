@@ -47,6 +47,13 @@ class CheckpointFolder:
         self._keep = keep
         self._run: str | None = None
 
+    def identity(self) -> dict[str, Any] | None:
+        """Return the identity of the run that the folder is assigned to; None if there is none."""
+        path = self.folder / RUN
+        run = read_json(path) if path.is_file() else None
+        identity = run.get("identity") if isinstance(run, dict) else None
+        return identity if isinstance(identity, dict) else None
+
     def claim(self, identity: Mapping[str, Any], *, discard: bool = False) -> None:
         """Assign the folder to the run with this identity, or confirm that it is already assigned to it.
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.manifest import Manifest
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
 from codetr.data.dataset.split import Split
@@ -21,6 +21,7 @@ from codetr.data.ingest.config import PrepareConfig
 from codetr.distributed.processes import Processes
 from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector
+from codetr.steps.batch_size import MOST, most_images
 from codetr.steps.prepare import prepare
 from codetr.steps.train import TrainConfig, train
 from codetr.steps.training_run import TrainingRun
@@ -176,6 +177,62 @@ def test_a_run_may_resume_with_other_memory_settings(tmp_path: Path) -> None:
     )
     other = RECIPE.changed([("training.seed", 3)])
     assert TrainingRun(other, {}, *paths, group, None).identity != TrainingRun(RECIPE, {}, *paths, group, None).identity
+
+
+def test_an_automatic_batch_size_is_chosen_once_and_recorded(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is that of the number; on a machine with other memory it would not resume if it chose again."""
+    caplog.set_level("INFO", logger="codetr")
+    one_epoch = [("training.epochs", 1), ("training.accumulate", 1), ("training.validate_every", 0)]
+    recipe = RECIPE.changed([("training.schedule", {}), *one_epoch, ("training.optimizer.reference_batch", 2)])
+    automatic = TrainConfig(recipe=recipe.changed([("loader.batch_size", "auto")]))
+    manifest = train(automatic, dataset, tmp_path / "model")
+    assert manifest.config["recipe"]["loader"]["batch_size"] == 2, "what the learning rate is meant for"
+    assert "loader.batch_size=auto: 2 images in a batch" in caplog.text
+    train(TrainConfig(recipe=recipe.changed([("loader.batch_size", 2)])), dataset, tmp_path / "two")
+    assert weights(tmp_path / "model") == weights(tmp_path / "two")
+    monkeypatch.setattr("codetr.steps.batch_size.MOST", 1)
+    assert train(automatic, dataset, tmp_path / "model") == manifest, "it is already complete"
+    shutil.rmtree(tmp_path / "model")
+    assert train(automatic, dataset, tmp_path / "model") == manifest
+    shutil.rmtree(tmp_path / "model.checkpoints")
+    assert train(automatic, dataset, tmp_path / "model") == manifest
+
+
+def test_memory_of_the_gpu_that_runs_out_is_a_message_with_the_settings(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's message advises to set an environment variable."""
+
+    def full(*_: object, **__: object) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
+
+    monkeypatch.setattr(TrainStep, "__call__", full)
+    with pytest.raises(
+        RunFailed, match=r"ran out with 1 images in a batch: CUDA out of memory.*checkpointing=true.*resumes"
+    ):
+        train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("settings", "images", "processes", "expected"),
+    [
+        ({"reference_batch": 16}, 1000, 1, 16),
+        ({"reference_batch": 16}, 1000, 8, 2),
+        ({"reference_batch": 16}, 1000, 32, 1),
+        ({"reference_batch": 16, "scale_lr": "linear"}, 1000, 8, MOST),
+        ({"reference_batch": 16, "scale_lr": "sqrt"}, 30, 1, 15),
+        ({}, 1000, 1, MOST),
+    ],
+)
+def test_an_automatic_batch_does_not_exceed_what_the_learning_rate_is_meant_for(
+    settings: dict[str, Any], images: int, processes: int, expected: int
+) -> None:
+    """On a GPU of 140 GB a step would have a hundred images, with the learning rate for sixteen."""
+    accumulate = 2 if images == 30 else 1
+    recipe = RECIPE.changed([("training.accumulate", accumulate), ("training.optimizer", settings)])
+    assert most_images(recipe, images=images, processes=processes) == expected
 
 
 def test_the_model_folder_says_what_it_is(dataset: Path, reference: Path) -> None:
