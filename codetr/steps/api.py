@@ -174,6 +174,7 @@ def train(
     recipe: str | Recipe | None = None,
     checkpoints: StrPath | None = None,
     overwrite: bool = False,
+    extend: bool = False,
     device: str = "auto",
     params: StrPath | None = None,
     set: Changes = None,
@@ -188,6 +189,7 @@ def train(
         recipe: the name of a recipe, a YAML file, or a recipe; None takes that of `params`.
         checkpoints: folder of checkpoints; None for the output with the suffix .checkpoints.
         overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
+        extend: continue a run that has finished with more epochs.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         params: a YAML file whose section `train` names a recipe and changes.
         set: settings of the recipe by dotted path, e.g. `{"training.epochs": 24}`.
@@ -206,6 +208,7 @@ def train(
                 folder,
                 _optional(checkpoints),
                 overwrite=overwrite,
+                extend=extend,
                 device=device,
             )
     except PreemptedError:

@@ -44,6 +44,7 @@ def train(
     checkpoints: Path | None = None,
     *,
     overwrite: bool = False,
+    extend: bool = False,
     device: str = "auto",
 ) -> Manifest:
     """Train a detector; under torchrun every process calls this with the same arguments.
@@ -60,6 +61,8 @@ def train(
         checkpoints: folder of this run alone that survives a restart, seen by every process; None for the output with
             the suffix .checkpoints.
         overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
+        extend: continue the run in `checkpoints` with more epochs, and replace its model in `output`. Its schedule and
+            patience may be others too; the learning rate of every epoch is that of the new schedule.
         device: what to compute on, see `codetr.distributed.devices`.
 
     Returns:
@@ -68,7 +71,8 @@ def train(
     Raises:
         UserError: there is no dataset, or it changed, or its objects lack segmentations that the recipe learns; the
             weights to start from do not fit; `output` holds other files or another model; `checkpoints` belongs to
-            another run; training cannot continue, because a loss is not finite, or those of all boxes stay zero.
+            another run, or holds none to extend; training cannot continue, because a loss is not finite, or those of
+            all boxes stay zero.
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training
@@ -98,9 +102,11 @@ def train(
         def claim() -> bool:
             """Return whether there is something to train."""
             locks.enter_context(exclusive(checkpoints))
-            if run.is_published(overwrite=overwrite):
+            if run.is_published(overwrite=overwrite, extend=extend):
                 logger.info("%s is already complete: this run has published its model", output)
                 return False
+            if extend:
+                run.extend()
             run.folder.claim(run.identity, discard=overwrite)
             return True
 

@@ -39,6 +39,10 @@ SUMMARY = "summary.json"
 
 BATCH_SIZE = "loader.batch_size"
 
+EPOCHS = "recipe.training.epochs"
+EXTENDABLE = (EPOCHS, "recipe.training.schedule", "recipe.training.patience")
+"""What may differ in the identity of a run that is extended."""
+
 _RESUMABLE_SETTINGS = (
     "description",
     "training.checkpoint",
@@ -102,11 +106,26 @@ class TrainingRun:
                 return size if isinstance(size, int) else None
         return None
 
-    def is_published(self, *, overwrite: bool) -> bool:
+    def extend(self) -> None:
+        """Continue the run in `checkpoints` with more epochs (rank 0).
+
+        Raises:
+            UserError: see `CheckpointFolder.extend`; or there are not more epochs.
+        """
+        earlier = self.folder.identity()
+        before = 0 if earlier is None else int(earlier["recipe"]["training"]["epochs"])
+        epochs = self.recipe.training.epochs
+        if earlier != self.identity and epochs <= before:
+            hint = f"Set it to more than {before}: --extend trains the same run further."
+            raise UserError(f"{epochs} epochs do not extend a run of {before}", where="training.epochs", hint=hint)
+        self.folder.extend(self.identity, EXTENDABLE)
+
+    def is_published(self, *, overwrite: bool, extend: bool = False) -> bool:
         """Return whether `output` holds the model of this very run, intact (rank 0).
 
         Args:
             overwrite: accept that `output` holds another model.
+            extend: accept that it holds the model of this run with fewer epochs.
 
         Raises:
             UserError: it does, and that is not accepted.
@@ -114,12 +133,15 @@ class TrainingRun:
         if not (self.output / MANIFEST).is_file():
             return False
         earlier = Manifest.read(self.output, "model")
-        changes = differences(published_identity(earlier), self.identity)
-        if changes and not overwrite:
+        found = published_identity(earlier)
+        changes = differences(found, self.identity)
+        extends = without(found, EXTENDABLE) == without(self.identity, EXTENDABLE)
+        if changes and not overwrite and not (extend and extends):
+            further = ", --extend to train its run further" if extends else ""
             raise UserError(
                 f"holds the model of another run ({listed(changes, 5, '; ')})",
                 where=str(self.output),
-                hint="Give another output folder, or --overwrite to replace that model.",
+                hint=f"Give another output folder{further}, or --overwrite to replace that model.",
             )
         try:
             earlier.verify(self.output)
@@ -211,12 +233,15 @@ class TrainingRun:
             if self.transfer is not None:
                 summary["init_from"] = self.transfer.to_json()
             write_json(folder / SUMMARY, summary)
+            config = {"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size}
+            if epochs := [identity["recipe"]["training"]["epochs"] for identity in self.folder.extended()]:
+                config["extended_from_epochs"] = epochs
             Manifest.of(
                 folder,
                 "model",
                 inputs=self.inputs,
                 code=code,
-                config={"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size},
+                config=config,
                 summary={"steps": outcome.steps, "published": reason, **outcome.published.validation, **skipped},
             ).write(folder)
         self.folder.finish()
@@ -228,7 +253,7 @@ def published_identity(manifest: Manifest) -> dict[str, Any]:
 
 
 def _any_batch_size(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return without(dict(identity), [f"recipe.{BATCH_SIZE}"])
+    return without(dict(identity), [f"recipe.{BATCH_SIZE}", *EXTENDABLE])
 
 
 def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:

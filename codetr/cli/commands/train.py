@@ -56,6 +56,14 @@ def train(
             "checkpoints.",
         ),
     ] = False,
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend",
+            help="Continue a run that has finished with more epochs (training.epochs); its schedule and patience may "
+            "change too.",
+        ),
+    ] = False,
     processes: ProcessesOption = None,
     device: DeviceOption = "auto",
     force: ForceOption = False,
@@ -87,8 +95,9 @@ def train(
     if on is not None:
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
-        flags = ["--overwrite"] if overwrite else []
-        arguments = ["train", "--recipe", chosen.model_dump_json(), "--device", device, *flags]
+        flags = {"--overwrite": overwrite, "--extend": extend}
+        arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
+        arguments += [] if device == "auto" else ["--device", device]
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
         run_on_cluster(on, output.name, arguments, paths=paths, inputs=inputs)
         return
@@ -98,5 +107,5 @@ def train(
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    manifest = run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite, device=device)
-    show_step(manifest, output)
+    config = TrainConfig(recipe=chosen)
+    show_step(run(config, dataset, output, work, overwrite=overwrite, extend=extend, device=device), output)
