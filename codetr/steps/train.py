@@ -14,7 +14,7 @@ from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
-from codetr.distributed.signals import stop_on_signal
+from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest, stop_on_signal
 from codetr.steps.batch_size import choose_batch_size
 from codetr.steps.initial_detector import initial_detector, state_digest
 from codetr.steps.training_run import BATCH_SIZE, TrainingRun
@@ -98,19 +98,7 @@ def train(
         if recipe.loader.batch_size == "auto":
             recipe = recipe.changed([(BATCH_SIZE, choose_batch_size(run, detector, split))])
             run = replace(run, recipe=recipe)
-
-        def claim() -> bool:
-            """Return whether there is something to train."""
-            locks.enter_context(exclusive(checkpoints))
-            if run.is_published(overwrite=overwrite, extend=extend):
-                logger.info("%s is already complete: this run has published its model", output)
-                return False
-            if extend:
-                run.extend()
-            run.folder.claim(run.identity, discard=overwrite)
-            return True
-
-        if not group.on_main(claim):
+        if not group.on_main(partial(_claim, run, stop, locks, overwrite=overwrite, extend=extend)):
             return Manifest.read(output, "model")
         settings, identity = recipe.model_dump(mode="json") | {"inputs": inputs}, checkpoints / "wandb.json"
         if transfer is not None:
@@ -127,6 +115,27 @@ def train(
             tracker.summary({**outcome.published.validation, "best": outcome.best, **skipped})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
+
+
+def _claim(run: TrainingRun, stop: StopRequest, locks: ExitStack, *, overwrite: bool, extend: bool) -> bool:
+    """Lock the run's folder of checkpoints, and return whether there is something to train (rank 0).
+
+    Raises:
+        PreemptedError: there was a request to stop while another run had the folder.
+    """
+    try:
+        with stop.interrupts():
+            locks.enter_context(exclusive(run.checkpoints))
+    except StoppedWaitingError:
+        logger.info("stopped while waiting for %s; nothing has changed", run.checkpoints)
+        raise PreemptedError from None
+    if run.is_published(overwrite=overwrite, extend=extend):
+        logger.info("%s is already complete: this run has published its model", run.output)
+        return False
+    if extend:
+        run.extend()
+    run.folder.claim(run.identity, discard=overwrite)
+    return True
 
 
 def require_segmentations(split: Split) -> None:

@@ -143,6 +143,7 @@ class Trainer:
             PreemptedError: asked to stop by a signal; a checkpoint is saved.
             UserError: training cannot continue: a loss is not finite, or those of all boxes stay zero.
         """
+        self._hooks.stop.saves = True
         with self._reporter:
             total = self._config.epochs * self._steps_per_epoch
             self._reporter.start(total, self._schedule.warmup_iterations, finished=self._finished)

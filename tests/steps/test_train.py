@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,12 +24,14 @@ from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.distributed.processes import Processes
+from codetr.distributed.signals import PreemptedError
 from codetr.models.config import FederatedConfig, MaskHeadConfig
 from codetr.models.detector import build_detector
 from codetr.steps.batch_size import MOST, most_images
 from codetr.steps.prepare import prepare
 from codetr.steps.train import TrainConfig, train
 from codetr.steps.training_run import TrainingRun
+from codetr.training.checkpoint_folder import exclusive
 from codetr.training.config import CheckpointConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.step import TrainStep
 from codetr.weights.model_folder import ModelInfo, load_model, save_model
@@ -354,6 +361,43 @@ def test_a_finished_run_started_again_says_that_it_is_complete(
     assert "is already complete" in caplog.text
     assert manifest == Manifest.read(reference, "model")
     assert (reference / "manifest.json").stat() == before
+
+
+def hold(folder: Path, ready: Event) -> None:
+    with exclusive(folder):
+        ready.set()
+        multiprocessing.Event().wait(60)
+
+
+def test_a_run_that_waits_for_another_stops_at_once_and_promises_no_checkpoint(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would wait for a minute, then take a step, although nobody wants it any more."""
+    caplog.set_level("INFO", logger="codetr")
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(tmp_path / "model.checkpoints", ready))
+    other.start()
+    assert ready.wait(30)
+
+    def stop() -> None:
+        deadline = time.monotonic() + 30
+        while "waiting up to 60 s" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    started = time.monotonic()
+    with pytest.raises(PreemptedError):
+        train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model")
+    thread.join()
+    other.kill()
+    other.join()
+    assert time.monotonic() - started < 45
+    assert f"another training run (process {other.pid} on " in caplog.text
+    assert "stopped while waiting" in caplog.text
+    assert "checkpoint" not in capfd.readouterr().err
 
 
 def test_another_runs_model_is_replaced_only_on_request(

@@ -77,7 +77,7 @@ def predict(
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
 
-    Videos need an optional dependency, in the repository of codetr: [bold]pip install ".\\[video]"[/]
+    Videos need an optional dependency; the message for the first one has the command that installs it.
     """
     from codetr.inference.best_threshold import best_threshold
     from codetr.inference.config import TilesConfig, TTAConfig
