@@ -100,10 +100,8 @@ class TrainingRun:
         if (self.output / MANIFEST).is_file():
             recorded.append(published_identity(Manifest.read(self.output, "model")))
         for identity in recorded:
-            recipe = None if identity is None else identity.get("recipe")
-            if isinstance(recipe, dict) and _any_batch_size(identity) == _any_batch_size(self.identity):
-                size = recipe["loader"]["batch_size"]
-                return size if isinstance(size, int) else None
+            if identity is not None and _any_batch_size(identity) == _any_batch_size(self.identity):
+                return int(identity["recipe"]["loader"]["batch_size"])
         return None
 
     def extend(self) -> None:

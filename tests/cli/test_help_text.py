@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codetr.cli.app import app
+from codetr.cli.commands import registry
 from codetr.cli.help_text import WIDTH, help_text
 from tests.support.command import call
 
@@ -47,7 +48,7 @@ def test_examples_fit_the_terminal_and_can_be_copied(
     text = "\n".join(line.rstrip() for line in out.split("╭")[0].splitlines())
     callback = next(
         found
-        for found in [*app.registered_commands, *app.registered_groups[0].typer_instance.registered_commands]  # type: ignore[union-attr]
+        for found in [*app.registered_commands, *registry.app.registered_commands]
         if (found.name or found.callback.__name__.replace("_", "-")) == command[-1]  # type: ignore[union-attr]
     ).callback
     source = TAG.sub(

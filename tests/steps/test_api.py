@@ -99,7 +99,7 @@ def threads() -> Iterator[int]:
 
 
 def random_state() -> tuple[Any, ...]:
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    return random.getstate(), repr(np.random.get_state()), torch.get_rng_state().tolist()
 
 
 def test_a_call_leaves_the_process_as_it_was(
