@@ -90,6 +90,16 @@ def step_settings(
     return kind.parse(values, where=where).override(assignments or [])
 
 
+def checkpoint_folder(output: Path, given: Path | None) -> Path:
+    """Return the folder of checkpoints of a training run: the given one, else the output with the suffix .checkpoints.
+
+    Args:
+        output: folder of the model.
+        given: value of `--checkpoints`.
+    """
+    return given or Path(f"{output}.checkpoints")
+
+
 def read_recipe(name: str) -> Recipe:
     """Return a recipe by its name in the zoo, from a YAML file as `codetr zoo NAME` prints it, or from JSON.
 

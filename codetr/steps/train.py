@@ -17,6 +17,7 @@ from codetr.distributed.processes import processes
 from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest, stop_on_signal
 from codetr.steps.batch_size import choose_batch_size
 from codetr.steps.initial_detector import initial_detector, state_digest
+from codetr.steps.settings import checkpoint_folder
 from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
 from codetr.training.checkpoint_folder import exclusive
@@ -76,7 +77,7 @@ def train(
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training
-    checkpoints = checkpoints or Path(f"{output}.checkpoints")
+    checkpoints = checkpoint_folder(output, checkpoints)
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
     with processes(device) as group, stop_on_signal() as stop, ExitStack() as locks:

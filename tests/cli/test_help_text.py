@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import typer
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codetr.cli.app import app
-from codetr.cli.commands import registry
 from codetr.cli.help_text import WIDTH, help_text
 from tests.support.command import call
 
@@ -24,6 +24,19 @@ def commands() -> Iterator[tuple[str, ...]]:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         below = getattr(command, "commands", None)
         yield from [(name, other) for other in below] if below else [(name,)]
+
+
+def callback(*command: str) -> Callable[..., Any]:
+    groups = {info.name: info.typer_instance for info in app.registered_groups}
+    owner = groups[command[0]] if len(command) > 1 else app
+    assert owner is not None
+    found = {
+        (info.name or getattr(info.callback, "__name__", "")).replace("_", "-"): info
+        for info in owner.registered_commands
+    }
+    function = found[command[-1]].callback
+    assert function is not None
+    return function
 
 
 def examples(text: str) -> list[list[str]]:
@@ -46,14 +59,8 @@ def test_examples_fit_the_terminal_and_can_be_copied(
     monkeypatch.setenv("TERM", "xterm")
     _, out, _ = call(capsys, *command, "--help")
     text = "\n".join(line.rstrip() for line in out.split("╭")[0].splitlines())
-    callback = next(
-        found
-        for found in [*app.registered_commands, *registry.app.registered_commands]
-        if (found.name or found.callback.__name__.replace("_", "-")) == command[-1]  # type: ignore[union-attr]
-    ).callback
-    source = TAG.sub(
-        lambda tag: "    " if tag[0] == "[cyan]" else "", re.sub(r" +(?=\[cyan\])", "", callback.__doc__ or "")
-    )
+    docstring = re.sub(r" +(?=\[cyan\])", "", callback(*command).__doc__ or "")
+    source = TAG.sub(lambda tag: "    " if tag[0] == "[cyan]" else "", docstring)
     assert examples(text) == examples(source) != []
 
 

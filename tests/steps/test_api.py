@@ -30,8 +30,8 @@ SHORT = {
 ONE_EPOCH = RECIPE.changed(SHORT.items())
 OPTIONS = {"assignments": "set"}
 """Parameters of the commands that have another name in Python."""
-COMMAND_LINE = {"context", "processes", "force"}
-"""Those that are about processes, which a Python program starts itself."""
+COMMAND_LINE = {"context", "processes", "force", "on"}
+"""Those that are about where the command runs: a Python program runs where it was started."""
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.core.manifest import Manifest
-from codetr.steps.settings import chosen_recipe
+from codetr.steps.settings import checkpoint_folder, chosen_recipe
 
 
 def train(
@@ -91,7 +91,7 @@ def train(
     needed.
     """
     chosen = chosen_recipe(recipe, params, assignments)
-    work = checkpoints or Path(f"{output}.checkpoints")
+    work = checkpoint_folder(output, checkpoints)
     if on is not None:
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
