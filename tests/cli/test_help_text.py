@@ -31,7 +31,7 @@ def callback(*command: str) -> Callable[..., Any]:
     owner = groups[command[0]] if len(command) > 1 else app
     assert owner is not None
     found = {
-        (info.name or getattr(info.callback, "__name__", "")).replace("_", "-"): info
+        str(info.name or getattr(info.callback, "__name__", "")).replace("_", "-"): info
         for info in owner.registered_commands
     }
     function = found[command[-1]].callback
