@@ -117,8 +117,28 @@ class PipelineOperator(BaseOperator):
             self.process.send_sigterm()
 
 
+DOCUMENTATION = """
+### Retrain the detector
+
+Runs the four steps of codetr: **prepare** the dataset, **train**, **evaluate**, **register**. The registry's gate moves
+the alias `champion` only if the new model is better than the present one on the same evaluation set.
+
+- `run_pipeline` runs the pipeline to its end. Its log is that of the steps.
+- `verdict` returns the metrics and the gate's decision with its reasons (XCom).
+
+**When it fails:** the last line of the log says why. A mistake in the settings or the data fails the task at once;
+other failures are retried twice, and training resumes from its checkpoint. Clearing or failing the task stops training
+after a checkpoint.
+
+**Settings:** the parameters below, of each run; the file that `params` names; and for the installation the Airflow
+Variables `CODETR_PROJECT` (the repository), `CODETR_PYTHON` (its interpreter) and `CODETR_ENGINE` (`local` or
+`kubeflow`). The guide is `docs/how-to/pipelines.md` of the repository.
+"""
+
+
 @dag(
     dag_id="codetr_retrain",
+    description="Prepare, train, evaluate and register a detector, every Sunday at two",
     schedule="0 2 * * 0",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
@@ -126,7 +146,7 @@ class PipelineOperator(BaseOperator):
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["codetr"],
-    doc_md=__doc__,
+    doc_md=DOCUMENTATION,
     params={
         "params": Param("params.yaml", type="string", description="Settings of the steps, relative to the project."),
         "recipe": Param(None, type=["null", "string"], description="Recipe to use instead of the one in the file."),

@@ -14,6 +14,7 @@ from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.reported import reported_error
 from codetr.cli.run_app import run_app
 from codetr.core.errors import ReportedError, UserError
+from codetr.core.extras import install_hint
 from codetr.core.system.parent_watch import watch_parent
 from pipelines.arguments import step_arguments
 from pipelines.options import (
@@ -107,8 +108,7 @@ def main() -> None:
 
 def _reported(error: Exception) -> ReportedError | None:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRA:
-        hint = 'Install it: pip install -c requirements/constraints.txt -e ".[kubeflow]"'
-        return UserError(f"pipelines need {error.name}, which is not installed", hint=hint)
+        return UserError(f"pipelines need {error.name}, which is not installed", hint=install_hint("kubeflow"))
     return reported_error(error)
 
 

@@ -27,6 +27,7 @@ from codetr.cli.commands.sample_data import sample_data
 from codetr.cli.commands.score import score
 from codetr.cli.commands.train import train
 from codetr.cli.commands.zoo import zoo
+from codetr.cli.help_text import lay_out_help
 from codetr.cli.run_app import run_app
 from codetr.cli.streams import discard_stdout
 from codetr.core.errors import ReportedError, RunFailed
@@ -95,6 +96,7 @@ for panel, commands in _COMMANDS.items():
 app.command(rich_help_panel=TOOLS)(zoo)
 app.add_typer(registry.app, name="registry", rich_help_panel=TOOLS)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=TOOLS)
+lay_out_help(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -15,6 +15,7 @@ import typer
 
 from codetr.core.errors import UserError
 from codetr.distributed.capacity import Capacity
+from codetr.distributed.devices import Devices
 from codetr.distributed.nodes import Nodes
 
 ProcessesOption = Annotated[
@@ -47,7 +48,7 @@ def process_count(value: str, gpus: int) -> int:
 
     Args:
         value: a number or 'gpus'.
-        gpus: number of GPUs of this machine.
+        gpus: number of GPUs to compute on.
 
     Raises:
         UserError: neither a positive number nor 'gpus', or 'gpus' where there are none.
@@ -55,7 +56,7 @@ def process_count(value: str, gpus: int) -> int:
     if value == "gpus":
         if gpus == 0:
             raise UserError(
-                "'gpus' asks for one process per GPU, but PyTorch sees none here",
+                "'gpus' asks for one process per GPU, but PyTorch sees none here, or --device is another",
                 where="--nproc",
                 hint="Leave it out to compute on the CPU, or give a number of processes.",
             )
@@ -66,7 +67,7 @@ def process_count(value: str, gpus: int) -> int:
 
 
 def run_on_processes(
-    value: str | None, arguments: Sequence[str], *, force: bool = False, resumes: bool = False
+    value: str | None, arguments: Sequence[str], *, device: str = "auto", force: bool = False, resumes: bool = False
 ) -> None:
     """Run `codetr <arguments>` on several processes and exit as they do, or return to run it in this process alone.
 
@@ -75,23 +76,24 @@ def run_on_processes(
     Args:
         value: of `--nproc`.
         arguments: the command line, without the name of the program.
+        device: value of `--device`.
         force: launch more processes than this machine can hold.
         resumes: whether the command saves its state after Ctrl-C.
 
     Raises:
-        UserError: not a number of processes, or more than this machine can hold.
+        UserError: not a number of processes, more than this machine can hold, or no devices for them.
     """
     if is_worker():
         return
     nodes = Nodes.of_environment()
     if nodes.count == 1 and value in (None, "1"):
         return
-    import torch
-
-    gpus = torch.cuda.device_count()
+    devices = Devices.of_machine()
+    gpus = devices.gpus if device in ("auto", "cuda") else 0
     processes = process_count(value or "1", gpus)
     if nodes.count == processes == 1:
         return
+    devices.select(device, processes=processes * nodes.count)
     Capacity.of_machine(gpus=gpus).require(processes, force=force)
     from codetr.distributed.torchrun import launch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codetr.cli.unknown_option import unknown_option
 from codetr.core.errors import ReportedError, RunFailed, UserError
 from codetr.core.system.os_errors import reported_os_error
 
@@ -18,6 +19,9 @@ def reported_error(error: Exception) -> ReportedError | None:
     # parser of its own since 0.26 and Click's before, with the same attributes.
     if show := getattr(error, "format_message", None):
         context = getattr(error, "ctx", None)
+        if context is not None and (option := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
+            known = [name for parameter in context.command.params for name in parameter.opts]
+            return unknown_option(str(option), context.command_path, known)
         return UserError(
             show().rstrip(".?"), hint=f"`{context.command_path if context else 'codetr'} --help` lists the options."
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import typer
 
 from codetr.cli.option_groups import OptionGroup
-from codetr.core.errors import UserError
+from codetr.steps.sources import sources_by_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,45 +92,5 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
     ] = None
 
     def by_split(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the sources of every split that is given, as settings of the prepare step.
-
-        Raises:
-            UserError: an option without the one it belongs to, or not as many image folders as sources.
-        """
-        given = {
-            "train": (self.train, self.train_images),
-            "val": (self.val, self.val_images),
-            "test": (self.test, self.test_images),
-        }
-        sources = {
-            split: [
-                {
-                    "annotations": path,
-                    "images": folder,
-                    "repo": self.repo,
-                    "rev": self.rev,
-                    "link_targets": tuple(self.link_targets or ()),
-                    "boxes": self.boxes or "xywh",
-                }
-                for path, folder in zip(paths, _folders(split, paths, images or [self.images]), strict=True)
-            ]
-            for split, (paths, images) in given.items()
-            if paths
-        }
-        for split, (_, images) in given.items():
-            if images and split not in sources:
-                raise UserError(f"needs --{split}", where=f"--{split}-images")
-        for option in ("images", "repo", "rev", "link_targets", "boxes"):
-            if getattr(self, option) is not None and not sources:
-                raise UserError("needs --train, --val or --test", where=f"--{option.replace('_', '-')}")
-        return sources
-
-
-def _folders(split: str, paths: Sequence[str], images: Sequence[str | None]) -> Sequence[str | None]:
-    """Return the image folder of each source: one for all of them, or one each."""
-    if len(images) not in (1, len(paths)):
-        problem = f"is given {len(images)} times for {len(paths)} --{split}"
-        raise UserError(
-            problem, where=f"--{split}-images", hint="Give one for all sources, or one for each in the same order."
-        )
-    return [*images] * len(paths) if len(images) == 1 else images
+        """Return the sources of every split that is given, see `sources_by_split`."""
+        return sources_by_split(**{field.name: getattr(self, field.name) for field in fields(self)})

@@ -7,6 +7,7 @@ therefore always means a defect of codetr itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -48,16 +49,49 @@ class RunFailed(ReportedError):  # noqa: N818, it names an end of a run, as sche
     exit_code = ExitCode.FAILED
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "Did you mean 'a' or 'b'? " for the known names that are similar, without regard to case; else "".
+class RunStopped(ReportedError):  # noqa: N818, as above
+    """A run that was asked to stop and has saved its state; the same call resumes it."""
+
+    exit_code = ExitCode.PREEMPTED
+
+
+def similar_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return at most two of the known names that `name` may stand for, the most similar first.
+
+    A name is similar if few letters differ, without regard to case and separators, or if it has all the parts of what
+    was given, as `co_dino_5scale_r50_1x_coco` has those of `co-dino-r50`.
 
     Args:
         name: what was given.
         known: the names that exist.
     """
-    by_lower = {other.lower(): other for other in known}
-    similar = get_close_matches(name.lower(), by_lower, n=2, cutoff=0.7)
-    return f"Did you mean {' or '.join(repr(by_lower[other]) for other in similar)}? " if similar else ""
+    given = _parts(name)
+    by_text = {"_".join(_parts(other)): other for other in known}
+    text = "_".join(given)
+    close = get_close_matches(text, by_text, n=2, cutoff=_SIMILAR)
+    swapped = [other for other in by_text if sorted(other) == sorted(text) and other not in close]
+    longer = [other for other in by_text if len(text) > _SHORT and set(given) <= set(other.split("_"))]
+    # Those with the fewest other parts.
+    longer.sort(key=lambda other: len(other.split("_")))
+    found = [*close, *swapped, *(other for other in longer if other not in close)]
+    return [by_text[other] for other in found[:2]]
+
+
+_SIMILAR = 0.72
+"""Share of equal letters from which two names are similar; below, suggestions are mostly wrong."""
+
+_SHORT = 2
+"""Letters of a name that is too short for names that contain it to be suggested."""
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name.lower().strip("-_ "))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "Did you mean 'a' or 'b'? " for the known names that are similar, see `similar_names`; else ""."""
+    similar = similar_names(name, known)
+    return f"Did you mean {' or '.join(map(repr, similar))}? " if similar else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -260,7 +260,9 @@ class LoaderConfig(Settings):
     """Settings of the loader.
 
     Attributes:
-        batch_size: images per process and forward pass.
+        batch_size: images per process and forward pass. "auto" is the largest number that fits into memory, without
+            exceeding the images per step that the learning rate is meant for, unless `training.optimizer.scale_lr`
+            scales it. The number is chosen once for a run, and recorded with it.
         workers: loader processes per training process; 0 loads in the training process itself.
         prefetch: number of batches that every worker loads ahead.
         sampling: the images of an epoch, and how often each is used.
@@ -269,7 +271,7 @@ class LoaderConfig(Settings):
             Evaluation always fails: without an image, its metrics would be those of another dataset.
     """
 
-    batch_size: Positive = 2
+    batch_size: Positive | Literal["auto"] = 2
     workers: Workers = 2
     prefetch: Positive = 2
     sampling: Sampling = ShuffleConfig()

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.distributed.devices import select_device
 
 T = TypeVar("T")
 
@@ -163,32 +164,29 @@ def join(
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
+def processes(device: str = "auto") -> Iterator[Processes]:
     """Join the process group of the processes that torchrun started, and leave it after the block.
 
     Without torchrun this is one process without a process group.
 
+    Args:
+        device: what to compute on, see `codetr.distributed.devices`; the same for all processes.
+
     Raises:
-        UserError: there are fewer GPUs than processes on this machine.
+        UserError: this machine does not have the device, or fewer GPUs than processes.
         RunFailed: not all processes have started in time, or one has ended while this one was waiting for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     local_rank = environment_int("LOCAL_RANK", 0)
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        if local_rank >= torch.cuda.device_count():
-            raise UserError(
-                f"process {local_rank} of this machine has no GPU: there are {torch.cuda.device_count()}",
-                hint="Start at most as many processes as there are GPUs.",
-            )
-        device = torch.device("cuda", local_rank)
-        torch.cuda.set_device(device)
+    selected = select_device(device, process=local_rank, processes=world_size)
+    if selected.type == "cuda":
+        torch.cuda.set_device(selected)
     if world_size == 1:
-        yield Processes(rank, world_size, device)
+        yield Processes(rank, world_size, selected)
         return
-    join(rank, world_size, device)
+    join(rank, world_size, selected)
     try:
-        yield Processes(rank, world_size, device)
+        yield Processes(rank, world_size, selected)
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

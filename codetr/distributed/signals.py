@@ -40,9 +40,13 @@ class StopRequest:
     """Whether this process was asked to stop by SIGTERM or Ctrl-C.
 
     When the process that started it ends, `codetr.core.system.parent_watch` sends SIGTERM too.
+
+    Attributes:
+        saves: whether the state is saved before the process ends, as soon as there is any; for the message.
     """
 
     def __init__(self) -> None:
+        self.saves = False
         self._requested: float | None = None
         self._waiting: tuple[float, float] | None = None
 
@@ -143,8 +147,9 @@ def _watch(reader: int, request: StopRequest) -> None:
             stops += 1
             interrupts += number == signal.SIGINT
             if stops == 1:
-                again = "; Ctrl-C again stops at once, without saving" if number == signal.SIGINT else ""
-                _say(f"stopping: saving a checkpoint after the current step{again}")
+                again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+                saving = ": saving a checkpoint after the current step" if request.saves else ""
+                _say(f"stopping{saving}{again}")
             elif interrupts == 2 and ends is None:
                 _say("stopping at once; the last checkpoint remains")
                 ends = time.monotonic() + REPEATED_AFTER

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from codetr.core.errors import UserError
+from codetr.core.extras import install_hint
 from codetr.export.program import Runner
 
 METADATA_KEY = "codetr"
@@ -25,7 +26,7 @@ def require_onnx() -> None:
     """Raise `UserError` unless the packages for ONNX are installed."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        hint = 'In the repository of codetr: pip install ".[export]".'
+        hint = install_hint("export")
         raise UserError(f"ONNX files need {', '.join(missing)}, which is not installed", hint=hint)
 
 

@@ -123,20 +123,3 @@ def _as_bytes(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
         problem = f"has values from {values.min():.4g} to {values.max():.4g}, expected 0 to 1"
         raise UserError(problem, where=where, hint=f"{hint} The model normalises images itself.")
     return np.ascontiguousarray((values.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-
-
-def device_named(name: str | torch.device) -> torch.device:
-    """Return the device with a name such as "cpu" or "cuda:1"; "auto" is a GPU if there is one.
-
-    Raises:
-        UserError: this machine has no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"'{name}' cannot be used: {reason}", where="device", hint='Use "auto" or "cpu".') from None
-    return device

@@ -10,8 +10,8 @@ import torch
 
 from codetr import zoo
 from codetr.core.errors import UserError
+from codetr.distributed.devices import select_device
 from codetr.inference.config import TilesConfig, TTAConfig
-from codetr.inference.inputs import device_named
 from codetr.inference.predictor import Model, Predictor
 from codetr.inference.tiling import TiledInference
 from codetr.inference.tta import TestTimeAugmentation
@@ -37,7 +37,7 @@ def load(model: str | os.PathLike[str], *, device: str | torch.device = "auto") 
     Raises:
         UserError: there is no such model or device, or its files are damaged.
     """
-    target_device = device_named(device)
+    target_device = select_device(device)
     address = os.fspath(model)
     if address in zoo.ENTRIES and not Path(address).exists():
         return _untrained(address, target_device)

@@ -18,8 +18,9 @@ from codetr.core.errors import UserError
 from codetr.data.config import MAX_PIXELS
 from codetr.data.loading.collate import collate_views
 from codetr.data.transforms.view import View
+from codetr.distributed.devices import select_device
 from codetr.inference.coco_results import require_finite
-from codetr.inference.inputs import ImageInput, RawImage, as_rgb, device_named, is_single
+from codetr.inference.inputs import ImageInput, RawImage, as_rgb, is_single
 from codetr.inference.result import Result
 from codetr.inference.video import Frame, VideoReader
 from codetr.models.detector import CoDETR
@@ -198,7 +199,7 @@ class Model(Predictor):
         Raises:
             UserError: this machine has no such device.
         """
-        self.detector.to(device_named(device))
+        self.detector.to(select_device(device))
         return self
 
     def passes(self, views: Sequence[View]) -> Iterator[list[View]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codetr.core.errors import UserError
+from codetr.core.extras import install_hint
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         except (av.error.FFmpegError, ValueError):
             self._container.close()
-            hint = 'The wheel of PyAV has one. In the repository of codetr: pip install ".[video]".'
+            hint = f"The wheel of PyAV has one. {install_hint('video')}"
             raise UserError("the installed PyAV has no H.264 encoder", hint=hint) from None
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = _CLOCK
@@ -192,7 +193,7 @@ def import_av() -> Any:
     try:
         import av
     except ImportError:
-        hint = 'In the repository of codetr: pip install ".[video]".'
+        hint = install_hint("video")
         raise UserError("videos need the package av (PyAV)", hint=hint) from None
     return av
 

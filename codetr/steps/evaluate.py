@@ -43,7 +43,13 @@ two versions must not be mixed. How the report is drawn has no influence."""
 
 
 def evaluate(
-    config: EvaluateConfig, model: Path, dataset: Path, output: Path, registry: Path | None = None
+    config: EvaluateConfig,
+    model: Path,
+    dataset: Path,
+    output: Path,
+    registry: Path | None = None,
+    *,
+    device: str = "auto",
 ) -> Manifest:
     """Evaluate a model on a split of a dataset; under torchrun every process calls this with the same arguments.
 
@@ -60,6 +66,7 @@ def evaluate(
             champion to compare with also `champion.json`. It appears, or replaces an earlier one, atomically at the
             end.
         registry: the registry whose champion to compare with; None for no comparison. It need not exist yet.
+        device: what to compute on, see `codetr.distributed.devices`.
 
     Returns:
         The manifest of `output`. Its summary holds the metrics, the `verdict` on the comparison with the champion and
@@ -71,7 +78,7 @@ def evaluate(
         RunFailed: another evaluation writes `output`.
     """
     torch.set_num_threads(config.threads)
-    with processes() as group, ExitStack() as locks:
+    with processes(device) as group, ExitStack() as locks:
         # The number of processes that read images does not change the result.
         settings = config.model_dump(mode="json", exclude={"workers"})
         group.on_main(lambda: require_output(output, "evaluation"))

@@ -90,6 +90,16 @@ def step_settings(
     return kind.parse(values, where=where).override(assignments or [])
 
 
+def checkpoint_folder(output: Path, given: Path | None) -> Path:
+    """Return the folder of checkpoints of a training run: the given one, else the output with the suffix .checkpoints.
+
+    Args:
+        output: folder of the model.
+        given: value of `--checkpoints`.
+    """
+    return given or Path(f"{output}.checkpoints")
+
+
 def read_recipe(name: str) -> Recipe:
     """Return a recipe by its name in the zoo, from a YAML file as `codetr zoo NAME` prints it, or from JSON.
 
@@ -108,14 +118,21 @@ def read_recipe(name: str) -> Recipe:
     return zoo.recipe(name)
 
 
-def chosen_recipe(name: str | None, params: Path | None, assignments: Sequence[str] | None) -> Recipe:
+def chosen_recipe(given: str | Recipe | None, params: Path | None, assignments: Sequence[str] | None) -> Recipe:
     """Return the recipe that `train` runs: `--recipe` or the params file's, changed by the file's `set` and `--set`.
+
+    Args:
+        given: the name of a recipe or a YAML file, as for `read_recipe`; or a recipe; None for that of `params`.
+        params: a params file.
+        assignments: `path.to.field=value`, the values of `--set`.
 
     Raises:
         UserError: no recipe is named, an unknown field, or a value of the wrong type.
     """
+    name = given if isinstance(given, str) else None
     train = step_settings(TrainSection, "train", params, None, {"recipe": name})
-    if not train.recipe:
+    if given is None and not train.recipe:
         raise UserError("no recipe is named", hint="Give --recipe; `codetr zoo` lists them.")
-    recipe = read_recipe(train.recipe).changed(train.changes.items(), where=f"{params}: train.set")
+    recipe = read_recipe(train.recipe or "") if given is None or isinstance(given, str) else given
+    recipe = recipe.changed(train.changes.items(), where=f"{params}: train.set")
     return recipe.override(assignments or [])

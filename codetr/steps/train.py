@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
-from codetr.distributed.signals import stop_on_signal
+from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest, stop_on_signal
+from codetr.steps.batch_size import choose_batch_size
 from codetr.steps.initial_detector import initial_detector, state_digest
-from codetr.steps.training_run import TrainingRun
+from codetr.steps.settings import checkpoint_folder
+from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
 from codetr.training.checkpoint_folder import exclusive
 from codetr.training.randomness import make_deterministic
@@ -35,7 +38,16 @@ class TrainConfig(Settings):
     recipe: Recipe
 
 
-def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *, overwrite: bool = False) -> Manifest:
+def train(
+    config: TrainConfig,
+    dataset: Path,
+    output: Path,
+    checkpoints: Path | None = None,
+    *,
+    overwrite: bool = False,
+    extend: bool = False,
+    device: str = "auto",
+) -> Manifest:
     """Train a detector; under torchrun every process calls this with the same arguments.
 
     An interrupted run is resumed from its newest checkpoint by calling this again with the same arguments, and ends
@@ -47,8 +59,12 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
         dataset: folder written by `prepare`, seen by every process.
         output: folder for the model: weights and `model.json`, `metrics.jsonl`, `summary.json`, `manifest.json`. It
             appears when training has ended. If it holds the model of these very arguments, nothing is done.
-        checkpoints: folder of this run alone that survives a restart, seen by every process.
+        checkpoints: folder of this run alone that survives a restart, seen by every process; None for the output with
+            the suffix .checkpoints.
         overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
+        extend: continue the run in `checkpoints` with more epochs, and replace its model in `output`. Its schedule and
+            patience may be others too; the learning rate of every epoch is that of the new schedule.
+        device: what to compute on, see `codetr.distributed.devices`.
 
     Returns:
         The manifest of `output`.
@@ -56,13 +72,15 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
     Raises:
         UserError: there is no dataset, or it changed, or its objects lack segmentations that the recipe learns; the
             weights to start from do not fit; `output` holds other files or another model; `checkpoints` belongs to
-            another run; training cannot continue, because a loss is not finite, or those of all boxes stay zero.
+            another run, or holds none to extend; training cannot continue, because a loss is not finite, or those of
+            all boxes stay zero.
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training
+    checkpoints = checkpoint_folder(output, checkpoints)
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
-    with processes() as group, stop_on_signal() as stop, ExitStack() as locks:
+    with processes(device) as group, stop_on_signal() as stop, ExitStack() as locks:
         group.on_main(lambda: require_output(output, "model"))
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))
@@ -78,17 +96,10 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
         if recipe.init_from is None and recipe.backbone_weights is not None:
             inputs["backbone"] = state_digest(detector.backbone)
         run = TrainingRun(recipe, inputs, dataset, output, checkpoints, group, transfer)
-
-        def claim() -> bool:
-            """Return whether there is something to train."""
-            locks.enter_context(exclusive(checkpoints))
-            if run.is_published(overwrite=overwrite):
-                logger.info("%s is already complete: this run has published its model", output)
-                return False
-            run.folder.claim(run.identity, discard=overwrite)
-            return True
-
-        if not group.on_main(claim):
+        if recipe.loader.batch_size == "auto":
+            recipe = recipe.changed([(BATCH_SIZE, choose_batch_size(run, detector, split))])
+            run = replace(run, recipe=recipe)
+        if not group.on_main(partial(_claim, run, stop, locks, overwrite=overwrite, extend=extend)):
             return Manifest.read(output, "model")
         settings, identity = recipe.model_dump(mode="json") | {"inputs": inputs}, checkpoints / "wandb.json"
         if transfer is not None:
@@ -105,6 +116,27 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
             tracker.summary({**outcome.published.validation, "best": outcome.best, **skipped})
             tracker.produces(output, "model")
     return Manifest.read(output, "model")
+
+
+def _claim(run: TrainingRun, stop: StopRequest, locks: ExitStack, *, overwrite: bool, extend: bool) -> bool:
+    """Lock the run's folder of checkpoints, and return whether there is something to train (rank 0).
+
+    Raises:
+        PreemptedError: there was a request to stop while another run had the folder.
+    """
+    try:
+        with stop.interrupts():
+            locks.enter_context(exclusive(run.checkpoints))
+    except StoppedWaitingError:
+        logger.info("stopped while waiting for %s; nothing has changed", run.checkpoints)
+        raise PreemptedError from None
+    if run.is_published(overwrite=overwrite, extend=extend):
+        logger.info("%s is already complete: this run has published its model", run.output)
+        return False
+    if extend:
+        run.extend()
+    run.folder.claim(run.identity, discard=overwrite)
+    return True
 
 
 def require_segmentations(split: Split) -> None:

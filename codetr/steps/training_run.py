@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from codetr.core.errors import UserError, listed
+from codetr.core.errors import RunFailed, UserError, first_line, listed
 from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
@@ -26,6 +26,7 @@ from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
+from codetr.training.batch_size import LESS_MEMORY
 from codetr.training.checkpoint_folder import CheckpointFolder, differences
 from codetr.training.reporting.metrics_file import METRICS
 from codetr.training.reporting.progress_line import TrackValidation
@@ -35,6 +36,12 @@ from codetr.training.trainer import Hooks, Trainer
 from codetr.weights.fine_tuning import TransferReport
 from codetr.weights.model_folder import SUMMARY, ModelInfo, save_model
 from codetr.zoo.recipe import Recipe
+
+BATCH_SIZE = "loader.batch_size"
+
+EPOCHS = "recipe.training.epochs"
+EXTENDABLE = (EPOCHS, "recipe.training.schedule", "recipe.training.patience")
+"""What may differ in the identity of a run that is extended."""
 
 _RESUMABLE_SETTINGS = (
     "description",
@@ -84,11 +91,39 @@ class TrainingRun:
         """
         return _identity(self.inputs, self.group.world_size, self.recipe.model_dump(mode="json"))
 
-    def is_published(self, *, overwrite: bool) -> bool:
+    def recorded_batch_size(self) -> int | None:
+        """Return the batch size of this run, which differs in nothing else, as an earlier start has chosen it (rank 0).
+
+        None if neither `checkpoints` nor `output` is of such a run.
+        """
+        recorded = [self.folder.identity()]
+        if (self.output / MANIFEST).is_file():
+            recorded.append(published_identity(Manifest.read(self.output, "model")))
+        for identity in recorded:
+            if identity is not None and _any_batch_size(identity) == _any_batch_size(self.identity):
+                return int(identity["recipe"]["loader"]["batch_size"])
+        return None
+
+    def extend(self) -> None:
+        """Continue the run in `checkpoints` with more epochs (rank 0).
+
+        Raises:
+            UserError: see `CheckpointFolder.extend`; or there are not more epochs.
+        """
+        earlier = self.folder.identity()
+        before = 0 if earlier is None else int(earlier["recipe"]["training"]["epochs"])
+        epochs = self.recipe.training.epochs
+        if earlier != self.identity and epochs <= before:
+            hint = f"Set it to more than {before}: --extend trains the same run further."
+            raise UserError(f"{epochs} epochs do not extend a run of {before}", where="training.epochs", hint=hint)
+        self.folder.extend(self.identity, EXTENDABLE)
+
+    def is_published(self, *, overwrite: bool, extend: bool = False) -> bool:
         """Return whether `output` holds the model of this very run, intact (rank 0).
 
         Args:
             overwrite: accept that `output` holds another model.
+            extend: accept that it holds the model of this run with fewer epochs.
 
         Raises:
             UserError: it does, and that is not accepted.
@@ -96,14 +131,15 @@ class TrainingRun:
         if not (self.output / MANIFEST).is_file():
             return False
         earlier = Manifest.read(self.output, "model")
-        config = earlier.config
-        found = _identity(earlier.inputs, config.get("processes"), config.get("recipe") or {})
+        found = published_identity(earlier)
         changes = differences(found, self.identity)
-        if changes and not overwrite:
+        extends = without(found, EXTENDABLE) == without(self.identity, EXTENDABLE)
+        if changes and not overwrite and not (extend and extends):
+            further = ", --extend to train its run further" if extends else ""
             raise UserError(
                 f"holds the model of another run ({listed(changes, 5, '; ')})",
                 where=str(self.output),
-                hint="Give another output folder, or --overwrite to replace that model.",
+                hint=f"Give another output folder{further}, or --overwrite to replace that model.",
             )
         try:
             earlier.verify(self.output)
@@ -112,7 +148,11 @@ class TrainingRun:
         return not changes
 
     def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
-        """Train to the end, from the newest checkpoint if there is one."""
+        """Train to the end, from the newest checkpoint if there is one.
+
+        Raises:
+            RunFailed: the memory of the GPU does not suffice.
+        """
         recipe, training = self.recipe, self.recipe.training
         if detector.federated is not None:
             counts = torch.from_numpy(images_per_class(split))
@@ -132,7 +172,13 @@ class TrainingRun:
             with_masks=recipe.model.needs_masks,
         )
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
-        return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
+        try:
+            return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
+        except torch.OutOfMemoryError as error:
+            problem = (
+                f"memory of the GPU ran out with {recipe.loader.batch_size} images in a batch: {first_line(error)}"
+            )
+            raise RunFailed(problem, where="training stopped", hint=LESS_MEMORY) from None
 
     def _validate(self, split: Split, detector: nn.Module, track: TrackValidation) -> MetricValues | None:
         """Return the metrics of `detector` on `split`, on rank 0."""
@@ -186,15 +232,27 @@ class TrainingRun:
             if self.transfer is not None:
                 summary["init_from"] = self.transfer.to_json()
             write_json(folder / SUMMARY, summary)
+            config = {"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size}
+            if epochs := [identity["recipe"]["training"]["epochs"] for identity in self.folder.extended()]:
+                config["extended_from_epochs"] = epochs
             Manifest.of(
                 folder,
                 "model",
                 inputs=self.inputs,
                 code=code,
-                config={"recipe": self.recipe.model_dump(mode="json"), "processes": self.group.world_size},
+                config=config,
                 summary={"steps": outcome.steps, "published": reason, **outcome.published.validation, **skipped},
             ).write(folder)
         self.folder.finish()
+
+
+def published_identity(manifest: Manifest) -> dict[str, Any]:
+    """Return the identity of the run that published a model, from the model's manifest."""
+    return _identity(manifest.inputs, manifest.config.get("processes"), manifest.config.get("recipe") or {})
+
+
+def _any_batch_size(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return without(dict(identity), [f"recipe.{BATCH_SIZE}", *EXTENDABLE])
 
 
 def _identity(inputs: Mapping[str, str], processes: int | None, recipe: dict[str, Any]) -> dict[str, Any]:

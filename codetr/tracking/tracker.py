@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from codetr.core.errors import first_line
+from codetr.core.extras import install_hint
 from codetr.core.files import read_json, write_json
 from codetr.tracking.boxed_images import BoxedImage, wandb_image
 from codetr.tracking.settings import TrackingSettings, answers, disk_problem, has_credentials
@@ -93,8 +94,7 @@ class Tracker:
             return tracker
         if importlib.util.find_spec("wandb") is None:
             if mode != "auto":
-                hint = 'in the repository of codetr: pip install ".[wandb]"'
-                tracker._warn(f"wandb is not installed although mode is '{mode}' ({hint})")
+                tracker._warn(f"wandb is not installed although mode is '{mode}'. {install_hint('wandb')}")
             return tracker
         try:
             # Imported here and not on the worker: a data loader that forks during an import inherits the import lock.

@@ -2,7 +2,8 @@
 
 It belongs to one run and holds
 
-    run.json                 identity of the run (dataset, recipe, number of processes); whether it has finished
+    run.json                 identity of the run (dataset, recipe, number of processes), whether it has finished, and
+                             its identities before it was extended
     step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; full tensors
     step-00000120/info.json  the digest of state.pt, its step, and the digest of the run's identity
     metrics.jsonl            the metrics so far
@@ -16,7 +17,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import torch
 
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
+from codetr.core.settings import without
 from codetr.core.system.lock import locked
 
 RUN = "run.json"
@@ -46,6 +48,14 @@ class CheckpointFolder:
         self.folder = folder
         self._keep = keep
         self._run: str | None = None
+        self._earlier: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any] | None:
+        """Return the identity of the run that the folder is assigned to; None if there is none."""
+        path = self.folder / RUN
+        run = read_json(path) if path.is_file() else None
+        identity = run.get("identity") if isinstance(run, dict) else None
+        return identity if isinstance(identity, dict) else None
 
     def claim(self, identity: Mapping[str, Any], *, discard: bool = False) -> None:
         """Assign the folder to the run with this identity, or confirm that it is already assigned to it.
@@ -71,6 +81,7 @@ class CheckpointFolder:
             if not isinstance(run, dict) or not isinstance(run.get("identity"), dict):
                 raise UserError("does not describe a training run", where=str(path))
             if run["identity"] == identity:
+                self._earlier = tuple(map(sha256_json, run.get("extended", ())))
                 self._remove_leftovers()
                 return
             if not run.get("finished") and not discard:
@@ -85,6 +96,36 @@ class CheckpointFolder:
                 if entry.name != LOCK:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         write_json(path, {"identity": dict(identity), "finished": False})
+
+    def extend(self, identity: Mapping[str, Any], settings: Sequence[str]) -> None:
+        """Assign the folder of a run to its extension, which continues from the run's newest checkpoint.
+
+        Args:
+            identity: of the extension.
+            settings: dotted paths of what may differ from the identity of the run.
+
+        Raises:
+            UserError: there is no run with a checkpoint, or it differs in something else.
+        """
+        earlier = self.identity()
+        if earlier is None or not self.steps():
+            hint = "Start the run without --extend; or start another one from the trained weights, with init_from."
+            raise UserError("holds no checkpoint of a run to extend", where=str(self.folder), hint=hint)
+        if earlier == identity:
+            return
+        if changes := differences(without(earlier, settings), without(dict(identity), settings)):
+            raise UserError(
+                f"a run is extended with its other settings unchanged ({'; '.join(changes)})",
+                where=str(self.folder),
+                hint=f"Only these may differ: {', '.join(path.partition('.')[2] for path in settings)}.",
+            )
+        extended = read_json(self.folder / RUN).get("extended", [])
+        write_json(self.folder / RUN, {"identity": dict(identity), "finished": False, "extended": [*extended, earlier]})
+
+    def extended(self) -> list[dict[str, Any]]:
+        """Return the identities of the run before it was extended, the first one first."""
+        path = self.folder / RUN
+        return list(read_json(path).get("extended", ())) if path.is_file() else []
 
     def finish(self) -> None:
         """Record that the run's model is published."""
@@ -180,7 +221,7 @@ class CheckpointFolder:
         if sha256_file(path / STATE) != info.get("digest"):
             return f"{STATE} differs from its digest"
         # Processes that only read have not claimed the folder; the one that did has checked it.
-        if self._run is not None and info.get("run") != self._run:
+        if self._run is not None and info.get("run") not in (self._run, *self._earlier):
             return "belongs to another run"
         return None
 

@@ -18,6 +18,11 @@ class OptimizerConfig(Settings):
 
     Attributes:
         lr: learning rate of parameters that no multiplier names.
+        reference_batch: images per step that `lr` is meant for; None if that is not known.
+        scale_lr: how the learning rate follows the images per step where they are not `reference_batch`: "linear" in
+            proportion (Goyal et al., "Accurate, Large Minibatch SGD", 2017), "sqrt" with the square root of the ratio
+            (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022), "none"
+            not at all.
         weight_decay: applied to every parameter, biases and normalisation layers included.
         lr_multipliers: part of a parameter's name → factor on its learning rate. Where several parts occur in one
             name, only the longest applies.
@@ -27,9 +32,24 @@ class OptimizerConfig(Settings):
     """
 
     lr: PositiveFloat = 2e-4
+    reference_batch: PositiveInt | None = None
+    scale_lr: Literal["none", "linear", "sqrt"] = "none"
     weight_decay: NonNegativeFloat = 1e-4
     lr_multipliers: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"backbone": 0.1})
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _scaling_needs_a_reference(self) -> Self:
+        if self.scale_lr != "none" and self.reference_batch is None:
+            raise ValueError("scale_lr needs reference_batch, the images per step that lr is meant for")
+        return self
+
+    def for_images(self, images_per_step: int) -> OptimizerConfig:
+        """Return these settings with the learning rate for so many images in an optimiser step, over all processes."""
+        if self.scale_lr == "none" or self.reference_batch in (None, images_per_step):
+            return self
+        ratio = images_per_step / self.reference_batch
+        return self.model_copy(update={"lr": self.lr * (ratio if self.scale_lr == "linear" else ratio**0.5)})
 
 
 class ScheduleConfig(Settings):

@@ -21,7 +21,7 @@ from codetr.training.reporting.metrics_file import METRICS
 from codetr.training.reporting.progress_line import ProgressLine, TrackValidation
 from codetr.training.reporting.reporter import Log, Reporter
 from codetr.training.reporting.step_estimate import StepEstimate
-from codetr.training.schedule import set_learning_rate
+from codetr.training.schedule import describe_lr, set_learning_rate
 from codetr.training.state import MetricValues, Outcome, Published
 from codetr.training.step import MicroBatch, TrainStep, use_bf16
 from codetr.training.trained_model import TrainedModel
@@ -104,7 +104,10 @@ class Trainer:
                 f"the training split gives {len(batches)} batches, one step takes {config.accumulate}",
                 hint="Lower training.accumulate or loader.batch_size.",
             )
-        self._batches, self._config, self._processes, self._hooks = batches, config, processes, hooks
+        self._batches, self._processes, self._hooks = batches, processes, hooks
+        optimizer = config.optimizer.for_images(batches.images_per_step)
+        self._lr_note = describe_lr(config.optimizer, optimizer, batches.images_per_step)
+        self._config = config = config.model_copy(update={"optimizer": optimizer})
         self._schedule = config.schedule.resolved(config.epochs)
         self._steps_per_epoch = len(batches) // config.accumulate
         self._model = TrainedModel(detector, config, processes)
@@ -138,9 +141,12 @@ class Trainer:
             PreemptedError: asked to stop by a signal; a checkpoint is saved.
             UserError: training cannot continue: a loss is not finite, or those of all boxes stay zero.
         """
+        self._hooks.stop.saves = True
         with self._reporter:
             total = self._config.epochs * self._steps_per_epoch
             self._reporter.start(total, self._schedule.warmup_iterations, finished=self._finished)
+            if self._lr_note and not self._finished:
+                self._reporter.progress.print(f"train  {self._lr_note}")
             if self._processes.device.type == "cpu":
                 StepEstimate(
                     self._model.detector,

@@ -20,6 +20,8 @@ from codetr.zoo.recipe import Recipe
 
 COCO_CLASSES = 80
 LVIS_CLASSES = 1203
+REFERENCE_BATCH = 16
+"""Images per step that the published learning rates are meant for."""
 
 
 def published(
@@ -65,7 +67,7 @@ def published(
         loader=LoaderConfig(batch_size=batch_size, sampling=RepeatFactorConfig() if lvis else ShuffleConfig()),
         training=TrainingConfig(
             epochs=epochs,
-            optimizer=optimizer or OptimizerConfig(),
+            optimizer=(optimizer or OptimizerConfig()).model_copy(update={"reference_batch": REFERENCE_BATCH}),
             schedule=ScheduleConfig(warmup_iterations=warmup_iterations, milestones=milestones),
             ema=ema,
             # As in the paper, whose numbers are those of the last epoch.

@@ -50,7 +50,7 @@ def tiny() -> Recipe:
         training=TrainingConfig(
             epochs=4,
             clip_norm=1.0,
-            optimizer=OptimizerConfig(lr=1e-3, lr_multipliers={}),
+            optimizer=OptimizerConfig(lr=1e-3, reference_batch=4, lr_multipliers={}),
             schedule=ScheduleConfig(warmup_iterations=50, milestones=(-1,)),
             ema=EmaConfig(momentum=5e-3, warmup_iterations=100),
         ),

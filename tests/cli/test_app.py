@@ -317,4 +317,4 @@ def test_predict_passes_its_options_on_and_says_what_it_found(
         capsys, "predict", *inputs, "-m", tmp_path / "model", "-o", tmp_path / "out", "--device", "tpu9"
     )
     assert code == 2
-    assert "device: 'tpu9' cannot be used" in err
+    assert "device: 'tpu9' is not the name of a device" in err

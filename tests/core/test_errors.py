@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from codetr.core.errors import did_you_mean, listed
+import pytest
+
+from codetr.core.errors import did_you_mean, listed, similar_names
 
 
 def test_lists_in_messages_have_an_end() -> None:
@@ -17,3 +19,26 @@ def test_similar_names_are_suggested_and_others_are_not() -> None:
     assert did_you_mean("person", ["Person", "car"]) == "Did you mean 'Person'? "
     assert did_you_mean("cat", ["house", "tree"]) == ""
     assert did_you_mean("", []) == ""
+
+
+RECIPES = ["co_dino_5scale_r50_1x_coco", "co_dino_5scale_lsj_r50_1x_coco", "co_deformable_detr_r50_1x_coco", "tiny"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("co_dino_r50", RECIPES[:2]),
+        ("CO-DINO-R50", RECIPES[:2]),
+        ("co_deformable", [RECIPES[2]]),
+        ("co_dino_5scale_r50_1x_cocoo", [RECIPES[0], RECIPES[1]]),
+        ("tyni", ["tiny"]),
+        ("tiny.", ["tiny"]),
+        ("yolov8n", []),
+        ("r", []),
+        ("", []),
+        ("___", []),
+    ],
+)
+def test_a_name_of_which_parts_are_left_out_is_recognised(given: str, meant: list[str]) -> None:
+    """Few letters of a long name are equal to those of its short form."""
+    assert similar_names(given, RECIPES) == meant

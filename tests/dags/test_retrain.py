@@ -59,11 +59,12 @@ def test_every_exit_code_retries_or_fails_the_task(airflow: Airflow) -> None:
 
 
 def test_it_loads_with_its_schedule(airflow: Airflow) -> None:
-    result = airflow.run("dags", "list", "--local", "-o", "json", "--columns", "dag_id,timetable_summary")
+    result = airflow.run("dags", "list", "--local", "-o", "json", "--columns", "dag_id,timetable_summary,description")
     [listed] = [line for line in result.stdout.splitlines() if line.startswith("[{")]
     [dag] = json.loads(listed)
     assert dag["dag_id"] == "codetr_retrain"
     assert dag["timetable_summary"] == "0 2 * * 0"
+    assert dag["description"].startswith("Prepare, train, evaluate and register"), "what the list of DAGs shows"
 
 
 def test_parameters_become_the_commands_arguments(airflow: Airflow, tmp_path: Path) -> None:

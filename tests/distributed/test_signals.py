@@ -26,6 +26,7 @@ BUSY = """
 import hashlib
 from codetr.distributed.signals import stop_on_signal
 with stop_on_signal() as stop:
+    stop.saves = True
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # Native code of minutes, as a backward pass
 """
@@ -117,7 +118,7 @@ def test_ctrl_c_in_native_code_is_answered_at_once_and_obeyed_the_second_time() 
             process.stdout.readline()
             time.sleep(0.2)
             process.send_signal(signal.SIGINT)
-            assert "saving a checkpoint after the current step; Ctrl-C again" in process.stderr.readline()
+            assert "stopping: saving a checkpoint after the current step; Ctrl-C again" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
             assert "stopping at once" in process.stderr.readline()
             assert process.wait(20) == 130

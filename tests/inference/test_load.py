@@ -69,9 +69,11 @@ def test_invalid_models_are_named(tmp_path: Path) -> None:
         codetr.load(tmp_path / "official.pth")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_a_device_that_is_not_there_is_named(model: Path, device: str) -> None:
-    with pytest.raises(UserError, match=f"device: '{device}' cannot be used"):
+@pytest.mark.parametrize(
+    ("device", "problem"), [("gpu", "'gpu' is not the name of a device"), ("cuda:99", "there is no 'cuda:99'")]
+)
+def test_a_device_that_is_not_there_is_named(model: Path, device: str, problem: str) -> None:
+    with pytest.raises(UserError, match=f"device: {problem}"):
         codetr.load(model, device=device)
 
 

@@ -92,7 +92,7 @@ def test_damaged_packets_are_skipped_with_a_warning(tmp_path: Path, caplog: pyte
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(UserError, match=r"need the package av.*pip install \"\.\[video\]\""):
+    with pytest.raises(UserError, match=r"need the package av.*pip install .* -e \"\.\[video\]\""):
         VideoReader(tmp_path / "clip.mp4")
 
 

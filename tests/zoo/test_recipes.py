@@ -38,7 +38,8 @@ def test_optimisation_is_the_official_one(name: str) -> None:
     assert training.clip_norm == (expected["clip"] or 0.1)
     assert [training.ema.momentum] * bool(training.ema) == expected["ema"] if training.ema else not expected["ema"]
     assert recipe.loader.batch_size == expected["samples_per_gpu"]
-    assert IMAGES_PER_STEP % recipe.loader.batch_size == 0
+    assert IMAGES_PER_STEP % expected["samples_per_gpu"] == 0
+    assert optimizer.reference_batch == IMAGES_PER_STEP
     threshold = expected["oversample"]
     assert recipe.loader.sampling == (RepeatFactorConfig(threshold=threshold) if threshold else ShuffleConfig())
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from codetr.cli.device_option import DeviceOption
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
@@ -33,6 +34,7 @@ def evaluate(
         ),
     ] = None,
     processes: ProcessesOption = None,
+    device: DeviceOption = "auto",
     force: ForceOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
@@ -59,7 +61,7 @@ def evaluate(
     Manifest.read(dataset, "dataset")
     if registry is not None and Registry.exists(registry):
         Registry.open(registry)
-    run_on_processes(processes, context.obj, force=force)
+    run_on_processes(processes, context.obj, device=device, force=force)
     from codetr.steps.evaluate import evaluate as run
 
-    show_step(run(config, model, dataset, output, registry), output, started=started)
+    show_step(run(config, model, dataset, output, registry, device=device), output, started=started)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
@@ -64,9 +65,7 @@ def predict(
             help="Largest image that is read: about 8 bytes of memory a pixel.",
         ),
     ] = MAX_PIXELS,
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda:1, …; auto selects a GPU if there is one.")
-    ] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Detect objects in images and videos; write predictions.json, and the images and videos with boxes drawn.
 
@@ -78,7 +77,7 @@ def predict(
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
 
-    Videos need an optional dependency, in the repository of codetr: [bold]pip install ".\\[video]"[/]
+    Videos need an optional dependency; the message for the first one has the command that installs it.
     """
     from codetr.inference.best_threshold import best_threshold
     from codetr.inference.config import TilesConfig, TTAConfig

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from codetr.cli.cluster_option import ClusterOption, run_on_cluster
+from codetr.cli.device_option import DeviceOption
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.core.manifest import Manifest
-from codetr.steps.settings import chosen_recipe
+from codetr.steps.settings import checkpoint_folder, chosen_recipe
 
 
 def train(
@@ -56,7 +57,16 @@ def train(
             "checkpoints.",
         ),
     ] = False,
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend",
+            help="Continue a run that has finished with more epochs (training.epochs); its schedule and patience may "
+            "change too.",
+        ),
+    ] = False,
     processes: ProcessesOption = None,
+    device: DeviceOption = "auto",
     force: ForceOption = False,
     on: ClusterOption = None,
     params: ParamsOption = None,
@@ -83,18 +93,22 @@ def train(
     """
     started = time.monotonic()
     chosen = chosen_recipe(recipe, params, assignments)
-    work = checkpoints or Path(f"{output}.checkpoints")
+    work = checkpoint_folder(output, checkpoints)
     if on is not None:
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
-        arguments = ["train", "--recipe", chosen.model_dump_json(), *(["--overwrite"] if overwrite else [])]
+        flags = {"--overwrite": overwrite, "--extend": extend}
+        arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
+        arguments += [] if device == "auto" else ["--device", device]
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
         run_on_cluster(on, output.name, arguments, paths=paths, inputs=inputs)
         return
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(dataset, "dataset")
-    run_on_processes(processes, context.obj, force=force, resumes=True)
+    run_on_processes(processes, context.obj, device=device, force=force, resumes=True)
     from codetr.steps.train import TrainConfig
     from codetr.steps.train import train as run
 
-    show_step(run(TrainConfig(recipe=chosen), dataset, output, work, overwrite=overwrite), output, started=started)
+    config = TrainConfig(recipe=chosen)
+    manifest = run(config, dataset, output, work, overwrite=overwrite, extend=extend, device=device)
+    show_step(manifest, output, started=started)

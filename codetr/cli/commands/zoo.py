@@ -17,9 +17,10 @@ def zoo(
     AP is the value that the authors of Co-DETR report for the configuration of this name, on the val split of its
     dataset.
 
-    [cyan]codetr zoo[/]
+    Print a recipe to change it, and train with the file:
 
-    [cyan]codetr zoo tiny > my.yaml[/], edit it, then [cyan]codetr train --recipe my.yaml …[/]
+    [cyan]codetr zoo tiny > my.yaml[/]
+    [cyan]codetr train --recipe my.yaml -d outputs/dataset -o outputs/model[/]
     """
     from codetr import zoo as recipes
     from codetr.zoo.detectors import backbone_name

@@ -5,14 +5,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from codetr.core.errors import RunFailed
 
 logger = logging.getLogger(__name__)
+
+_HOLDER = re.compile(r"process \d+ on [\w.-]{1,255}")
 
 
 @contextmanager
@@ -47,18 +51,32 @@ def locked(file: Path, *, folder: Path, by: str, timeout: float = 60.0, keep: bo
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 hint = "Wait for it to end, stop it, or give this run another folder."
-                raise RunFailed(f"is in use by {by}", where=str(folder), hint=hint) from None
+                problem = f"is in use by {by}{_holder(file)}, after {timeout:.0f} s too"
+                raise RunFailed(problem, where=str(folder), hint=hint) from None
             if not announced:
-                logger.warning("%s is in use by %s: waiting for it to end", folder, by)
+                who = f"{by}{_holder(file)}"
+                logger.warning("%s is in use by %s: waiting up to %.0f s for it to end", folder, who, timeout)
                 announced = True
             time.sleep(0.2)
         except OSError:
             os.close(descriptor)
             raise
         os.close(descriptor)
+    with suppress(OSError):  # on a full disk
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     try:
         yield
     finally:
         if not keep:
             file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _holder(file: Path) -> str:
+    """Return who holds the lock, as ` (process 17 on node-1)`; empty where the file does not say."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return f" ({text})" if _HOLDER.fullmatch(text) else ""

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from codetr.core.errors import UserError, first_line
+from codetr.core.extras import install_hint
 from codetr.core.files import sha256_file
 from codetr.data.config import BoxFormat, SourceConfig
 from codetr.data.formats import voc, yolo
@@ -188,7 +189,7 @@ def _fetch_from_dvc(config: SourceConfig, repo: str, folder: Path) -> Source:
     try:
         from dvc.repo import Repo
     except ImportError:
-        hint = 'In the repository of codetr: pip install ".[dvc]".'
+        hint = install_hint("dvc")
         raise UserError("a DVC repository is given, but DVC is not installed", where=repo, hint=hint) from None
     where = f"{repo}@{config.rev}" if config.rev else repo
     local = Path(repo).expanduser()

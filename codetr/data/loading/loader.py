@@ -197,6 +197,8 @@ class TrainLoader:
     ) -> None:
         self._sampler = build_sampler(split, loader.sampling, seed=seed)
         self._wide = np.asarray(split.sizes[:, 1] > split.sizes[:, 0])
+        if loader.batch_size == "auto":
+            raise ValueError("loader.batch_size is 'auto': choose the number of images first")
         self.images_per_step = loader.batch_size * world_size * accumulate
         """Images of an optimiser step, over all processes."""
         self._seed, self._rank, self._world_size, self._accumulate = seed, rank, world_size, accumulate

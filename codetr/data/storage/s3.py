@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from codetr.core.errors import RunFailed, UserError, first_line
+from codetr.core.extras import install_hint
 from codetr.data.storage.paths import NoFileError
 
 SCHEME = "s3://"
@@ -229,7 +230,7 @@ def _client() -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
-        hint = 'In the repository of codetr: pip install ".[s3]".'
+        hint = install_hint("s3")
         raise StorageError("reading files on S3 needs boto3, which is not installed", hint=hint) from None
     environment = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     key = (os.getpid(), *environment)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from codetr.core.errors import UserError
+from codetr.core.extras import install_hint
 from codetr.models.backbones.config import TimmConfig
 
 _WHERE = "backbone.name"
@@ -119,7 +120,7 @@ def import_timm() -> ModuleType:
     try:
         import timm
     except ModuleNotFoundError:
-        hint = 'In the repository of codetr: pip install ".[timm]".'
+        hint = install_hint("timm")
         raise UserError("the backbone requires timm, which is not installed", where=_WHERE, hint=hint) from None
     return timm
 

@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 
 _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0"
 URLS = {
@@ -26,7 +26,8 @@ def fetch_published(name: str) -> Path:
     The authors publish no digests; reading the file executes no code.
 
     Raises:
-        UserError: there are no weights with this name, or the download fails.
+        UserError: there are no weights with this name.
+        RunFailed: the download fails.
     """
     if name not in URLS:
         raise UserError(
@@ -41,9 +42,14 @@ def fetch_published(name: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URLS[name], str(path), progress=False)
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"cannot download '{name}' from {URLS[name]}: {error}",
-            where="backbone_weights",
-            hint="Download the file on another machine and give its path.",
-        ) from None
+        raise download_failed(name, URLS[name], error) from None
     return path
+
+
+def download_failed(name: str, address: str, error: Exception) -> RunFailed:
+    """Return the error to report for weights that cannot be downloaded: a retry may succeed, and a file needs none."""
+    return RunFailed(
+        f"cannot download '{name}' from {address}: {str(error).rstrip('.')}",
+        where="backbone_weights",
+        hint="Without a network, download the file on another machine and give its path: --set backbone_weights=FILE.",
+    )

@@ -34,8 +34,9 @@ def load_backbone(backbone: Backbone, source: str) -> None:
             model of timm a tag, such as "d2_in1k", otherwise one of `pretrained.download.URLS`.
 
     Raises:
-        UserError: there is no such file or name, the file cannot be read or contains something else, the download
-            fails, or keys or shapes do not match; the backbone is unchanged then.
+        UserError: there is no such file or name, the file cannot be read or contains something else, or keys or
+            shapes do not match; the backbone is unchanged then.
+        RunFailed: the weights cannot be downloaded.
     """
     path = Path(source)
     is_file = path.suffix in (".safetensors", ".pth", ".pt") or path.exists()

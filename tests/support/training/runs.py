@@ -110,8 +110,8 @@ def finish(folder: Path, dataset: Path, **options: Any) -> tuple[int, str]:
     return code, (folder / "log.txt").read_text()
 
 
-def rows(folder: Path) -> list[str]:
-    path = folder / "checkpoints" / "metrics.jsonl"
+def rows(folder: Path, checkpoints: str = "checkpoints") -> list[str]:
+    path = folder / checkpoints / "metrics.jsonl"
     return [line for line in path.read_text().splitlines() if '"lr"' in line] if path.exists() else []
 
 

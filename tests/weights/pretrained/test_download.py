@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from codetr import zoo
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.swin import Swin
 from codetr.weights.pretrained.download import URLS, fetch_published
@@ -41,7 +41,7 @@ def test_a_failed_download_says_where_it_looked_and_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(URLS, "swin_tiny_patch4_window7_224", "http://127.0.0.1:9/swin.pth")
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*Download the file on another machine"):
+    with pytest.raises(RunFailed, match=r"127\.0\.0\.1:9.*another machine and give its path: --set backbone_weights="):
         fetch_published("swin_tiny_patch4_window7_224")
     assert list(cache.iterdir()) == []
 
