@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from codetr.core.errors import UserError
-from codetr.core.files import atomic_directory, require_replaceable, write_json
+from codetr.core.files import atomic_directory, require_replaceable, safe_name, write_json
 from codetr.core.progress import track
 from codetr.data.config import MAX_PIXELS
 from codetr.data.images import read_image
@@ -243,9 +242,3 @@ def listed_objects(result: Result) -> list[ListedObject]:
         )
         for entry in result.to_coco()
     ]
-
-
-def safe_name(number: int, stem: str) -> str:
-    """Return a file name that is unique by its number and valid on every file system."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
-    return f"{number:05d}_{stem}" if stem else f"{number:05d}"

@@ -101,7 +101,8 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     captions = []
     for k in reversed(range(len(boxes))):
         if boxes[k].caption:
-            text, font = _fitted(drawable(boxes[k].caption, boxes[k].label), letter_height, size[0] - 3 * line)
+            text = drawable(boxes[k].caption, boxes[k].label)
+            text, font = fitted_text(text, BOLD, letter_height, size[0] - 3 * line)
             ascent, descent = font.getmetrics()
             position = layout.place(k, (font.getlength(text) + 3 * line, ascent + descent + line))
             if position is not None:
@@ -126,12 +127,20 @@ def _font(file: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, size)
 
 
-def _fitted(text: str, letter_height: int, width: float) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Return a text of at most this width, cut if need be, and its font."""
-    font = _font(font_file(text) or BOLD, letter_height)
-    length = font.getlength(text)
-    if length > width > 0:
-        text = elide(text, max(1, int(len(text) * width / length)))
+def fitted_text(text: str, file: Path, size: int, width: float) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return a text, cut to this width in pixels, and the font to draw it with.
+
+    Args:
+        text: one line.
+        file: the font that is used if it has all glyphs, else one of the system.
+        size: of the font in pixels.
+        width: at least one letter remains, even if it is wider.
+    """
+    font = _font(font_file(text, file) or file, size)
+    whole = text
+    while len(text) > 1 and (length := font.getlength(text)) > width:
+        kept = max(1, min(len(text) - 1, int(len(text) * width / length)))
+        text = elide(whole, kept)
     return text, font
 
 

@@ -37,6 +37,7 @@ COMMANDS = (
     "score",
     "sample-data",
     "doctor",
+    "show",
     "zoo",
 )
 

@@ -43,6 +43,8 @@ INPUTS = [
     "compare {} folder",
     "doctor {}",
     "doctor --train {}",
+    "show {} -o out",
+    "show dataset -o out --augmented --recipe {}",
     "registry list {}",
     "registry show {}",
     "registry rollback {} --why x",
@@ -55,6 +57,7 @@ OUTPUTS = [
     "predict -m model -o {} folder",
     "convert --to-official model -o {}",
     "export -m model -o {}",
+    "show dataset -o {}",
     "sample-data {} --images 1",
 ]
 

@@ -40,7 +40,9 @@ def test_captions_are_in_the_picture_cover_no_other_and_leave_most_of_it(
     layout = CaptionLayout(SIZE, boxes)
     spots = [position.spot for k in range(len(boxes)) if (position := layout.place(k, caption))]
     assert spots
-    assert all(-0.01 <= x1 and -0.01 <= y1 and x2 <= SIZE[0] + 0.01 and y2 <= SIZE[1] + 0.01 for x1, y1, x2, y2 in spots)
+    assert all(
+        x1 >= -0.01 and y1 >= -0.01 and x2 <= SIZE[0] + 0.01 and y2 <= SIZE[1] + 0.01 for x1, y1, x2, y2 in spots
+    )
     assert all(shared(a, b) <= 0.5 for a, b in combinations(spots, 2))
     assert len(spots) == 1 or sum(shared(spot, spot) for spot in spots) <= SIZE[0] * SIZE[1] / 3
 
