@@ -203,6 +203,28 @@ def test_an_interrupted_video_leaves_nothing_behind(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_ctrl_c_ends_a_stream_and_keeps_its_frames(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream or camera has no end: what was detected for hours would be lost."""
+    stream = write_clip(tmp_path / "in/clip.h264", 6)  # it does not say how long it is
+    written: list[float] = []
+    write = VideoWriter.write
+
+    def interrupt(writer: VideoWriter, picture: Image.Image, time: float) -> None:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(time)
+        write(writer, picture, time)
+
+    monkeypatch.setattr(VideoWriter, "write", interrupt)
+    result = predict(model, [f"file://{stream}"], tmp_path / "out", formats=["csv"], threshold=0.0)
+    (video,) = result.videos
+    assert video.frames == 3
+    with VideoReader(tmp_path / "out" / video.video) as reader:
+        assert len(list(reader)) == 3
+
+
 def test_videos_without_pyav_are_refused_before_anything_is_done(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE|VIDEO|FOLDER...",
-            help="Images, videos, addresses of streams (- for standard input), folders of images.",
+            help="Images, videos, folders of images, patterns such as 'images/**/*.jpg', addresses of streams (- for "
+            "standard input), the index of a camera (0).",
         ),
     ],
     model: ModelOption,
@@ -29,6 +30,16 @@ def predict(
             "--output", "-o", metavar="FOLDER", help="Folder for predictions.json and the drawn images and videos."
         ),
     ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="csv|yolo|yolo-score",
+            help="In addition to predictions.json write detections.csv, or labels/NAME.txt of each image in the format "
+            "of YOLO, without or with scores; repeatable.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -77,7 +88,12 @@ def predict(
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
 
-    Videos need an optional dependency; the message for the first one has the command that installs it.
+        [cyan]codetr predict -m outputs/model -o outputs/predictions --format csv --format yolo 'images/**/*.jpg'[/]
+
+        [cyan]codetr predict -m outputs/model -o outputs/predictions 0[/]
+
+    The last one detects in the pictures of a camera until Ctrl-C. Videos and cameras need optional dependencies; the
+    message for the first one has the command that installs them.
     """
     from codetr.inference.best_threshold import best_threshold
     from codetr.inference.config import TilesConfig, TTAConfig
@@ -101,6 +117,7 @@ def predict(
         tiles=tiles,
         frames=frames,
         max_pixels=max_pixels,
+        formats=formats or (),
         device=device,
     )
     for skipped in result.skipped:

@@ -170,6 +170,9 @@ def _labels(split: Split, options: ImageOptions) -> tuple[Pictures, int]:
 def _batches(split: Split, recipe: Recipe, options: ImageOptions) -> tuple[Pictures, int]:
     from codetr.gallery.batches import batch_pictures
 
+    if not isinstance(recipe.loader.batch_size, int):
+        hint = "Give a number: --set loader.batch_size=2."
+        raise UserError("is chosen when training starts", where="loader.batch_size", hint=hint)
     pictures = partial(
         batch_pictures,
         split,
