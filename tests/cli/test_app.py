@@ -32,6 +32,7 @@ COMMANDS = (
     "evaluate",
     "register",
     "predict",
+    "benchmark",
     "convert",
     "export",
     "score",
