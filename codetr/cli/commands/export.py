@@ -33,6 +33,8 @@ def export(
     [cyan]codetr export -m outputs/model -o outputs/export --image photo.jpg[/]
 
     Both accept batches of any size with images of any size, and contain the class names and the preprocessing.
+
+    ONNX needs optional dependencies; the message without them has the command that installs them.
     """
     from codetr.export.export_model import FORMATS
     from codetr.export.export_model import export as run
