@@ -45,8 +45,10 @@ def choose_images(
         Indices of images, ascending.
 
     Raises:
-        UserError: no image or no class of that name, or no image with these classes.
+        UserError: no image or no class of that name, no image with these classes, or no image at all.
     """
+    if not len(split):
+        raise UserError(f"the split '{split.name}' has no images", where=str(split.dataset))
     chosen = np.arange(len(split))
     if images:
         chosen = _named(split, images)

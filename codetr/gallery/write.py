@@ -59,6 +59,8 @@ def output_kind(output: Path, count: int) -> Literal["page", "sheet", "folder"]:
         return "folder"
     if output.is_dir():
         raise UserError("is a folder, expected a file to write to", where=str(output))
+    if not (parent := next(folder for folder in output.absolute().parents if folder.exists())).is_dir():
+        raise UserError(f"cannot be created: {parent} is not a folder", where=str(output))
     if count > _MOST[kind]:
         hint = f"Give a folder as --output, or --limit {_MOST[kind]}."
         raise UserError(f"{count} pictures are too many for one {kind}", where=str(output), hint=hint)

@@ -164,6 +164,8 @@ def predict(
     if unknown := sorted(set(formats) - set(FORMATS)):
         hint = f"{did_you_mean(unknown[0], FORMATS)}Formats: {', '.join(FORMATS)}."
         raise UserError(f"there is no format '{unknown[0]}'", where="format", hint=hint)
+    if {"yolo", "yolo-score"} <= set(formats):
+        raise UserError("'yolo' and 'yolo-score' write the same files", where="format", hint="Give one of them.")
     output = output.resolve()
     found = find_sources(sources)
     check_output(output, found)
@@ -182,7 +184,8 @@ def predict(
         if not result.images and not result.videos:
             first, count = result.skipped[0], len(result.skipped)
             what = "videos" if not found.images else "images" if not found.videos else "files"
-            raise UserError(f"none of {count} {what} can be read; the first {first.reason}", where=first.file)
+            problem = first.reason if count == 1 else f"none of {count} {what} can be read; the first {first.reason}"
+            raise UserError(problem, where=first.file)
         write_predictions(folder / PREDICTIONS, result)
     return result
 

@@ -14,6 +14,7 @@ from codetr.core.settings import Settings, describe
 from codetr.core.text import (
     MASK,
     SafeFormatter,
+    counted,
     mask_secrets,
     one_line,
     printable,
@@ -128,3 +129,7 @@ def test_log_records_and_errors_pass_through() -> None:
     record = logging.LogRecord("codetr", logging.WARNING, "", 0, "cannot read %s", ("a\nERROR x\x1b[2J",), None)
     assert SafeFormatter("%(levelname)s %(message)s").format(record) == "WARNING cannot read a\n  ERROR x\\x1b[2J"
     assert str(UserError("is\x1b odd", where="a\nb", hint="Rename\x07 it.")) == "a\\nb: is\\x1b odd. Rename\\x07 it."
+
+
+def test_a_number_agrees_with_its_noun() -> None:
+    assert [counted(count, "image") for count in (0, 1, 2)] == ["0 images", "1 image", "2 images"]

@@ -104,6 +104,13 @@ def test_an_image_without_objects_is_shown_and_has_none_of_any_class(changed: Sp
     assert shown == {i for i in range(len(changed)) if len(changed.record(i).labels)}
 
 
+def test_a_split_without_images_is_an_error(changed: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of annotations none of whose images can be read."""
+    monkeypatch.setattr(Split, "__len__", lambda _: 0)
+    with pytest.raises(UserError, match="'train' has no images"):
+        choose_images(changed, limit=9, seed=0)
+
+
 def test_an_image_that_cannot_be_read_is_left_out_and_named(changed: Split, caplog: pytest.LogCaptureFixture) -> None:
     """One damaged file must not hide all others; if there is nothing to show it is an error."""
     path = changed.path(2)

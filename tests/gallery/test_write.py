@@ -74,6 +74,7 @@ def test_a_folder_has_a_picture_of_each_and_a_list_and_is_replaced_as_a_whole(tm
         ("a.png", 101, "too many for one sheet"),
         ("folder.html", 3, "is a folder"),
         ("photos", 3, "is not empty"),
+        ("photos/a.jpg/b.html", 3, "a.jpg is not a folder"),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused_before_drawing(

@@ -159,6 +159,8 @@ def test_the_files_of_a_run_are_listed(tmp_path: Path) -> None:
 def test_an_unknown_format_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no format 'yolov8'. Did you mean 'yolo'\? Formats: csv, yolo, yolo-score"):
         predict(tmp_path, [tmp_path], tmp_path / "out", formats=["csv", "yolov8"])
+    with pytest.raises(UserError, match="'yolo' and 'yolo-score' write the same files"):
+        predict(tmp_path, [tmp_path], tmp_path / "out", formats=["yolo", "yolo-score"])
 
 
 def test_predictions_are_json_with_and_without_images(tmp_path: Path) -> None:

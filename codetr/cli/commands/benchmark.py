@@ -12,7 +12,7 @@ import typer
 from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import existing_model
 from codetr.cli.output import console, plain, print_table
-from codetr.core.errors import UserError
+from codetr.core.errors import UserError, did_you_mean
 from codetr.core.text import one_line
 from codetr.data.config import MAX_PIXELS
 
@@ -28,8 +28,13 @@ def model_or_recipe(address: str) -> str:
     """
     from codetr import zoo
 
-    if address not in zoo.names():
+    if address in zoo.names():
+        return address
+    try:
         existing_model(address)
+    except UserError as error:
+        meant = did_you_mean(address, zoo.names())
+        raise UserError(error.problem, where=error.where, hint=f"{meant}{error.hint or ''}".strip() or None) from None
     return address
 
 

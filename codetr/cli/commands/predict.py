@@ -10,6 +10,7 @@ import typer
 from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain
+from codetr.core.text import counted
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
 
 
@@ -122,9 +123,10 @@ def predict(
     )
     for skipped in result.skipped:
         out.print(f"[yellow]skipped {plain(skipped.file)}: {plain(skipped.reason)}[/]")
-    parts = [f"{len(result.images)} images"] if result.images else []
+    parts = [counted(len(result.images), "image")] if result.images else []
     if result.videos:
-        parts.append(f"{sum(video.frames for video in result.videos)} frames of {len(result.videos)} videos")
-    out.print(f"{result.objects} objects in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
+        frames = sum(video.frames for video in result.videos)
+        parts.append(f"{counted(frames, 'frame')} of {counted(len(result.videos), 'video')}")
+    out.print(f"{counted(result.objects, 'object')} in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
     if not result.objects:
         out.print("No detection reaches the threshold; a lower --score shows more.")

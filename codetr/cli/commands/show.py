@@ -16,6 +16,7 @@ from codetr.cli.output import console, plain
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError
+from codetr.core.text import counted
 from codetr.steps.settings import chosen_recipe
 
 if TYPE_CHECKING:
@@ -153,8 +154,11 @@ def show(
             names=split.names,
             note=LABELS if recipe is None else BATCHES,
         )
-    of = "images of training batches" if recipe else f"of {len(split)} images of the split '{split.name}'"
-    console().print(f"{written} {plain(of)}: {plain(output)}")
+    if recipe is None:
+        what = f"{written} of {counted(len(split), 'image')} of the split '{split.name}'"
+    else:
+        what = f"{counted(written, 'image')} of training batches"
+    console().print(f"{plain(what)}: {plain(output)}")
 
 
 def _labels(split: Split, options: ImageOptions) -> tuple[Pictures, int]:

@@ -81,3 +81,4 @@ def test_a_model_that_does_not_exist_is_said_before_pytorch_is_loaded(capsys: py
     code, _, err = call(capsys, "benchmark", "-m", "nowhere")
     assert code == 2
     assert "there is no such folder" in err
+    assert "Did you mean 'tiny'?" in call(capsys, "benchmark", "-m", "tinny")[2]
