@@ -26,7 +26,7 @@ def require_onnx() -> None:
     """Raise `UserError` unless the packages for ONNX are installed."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        hint = f"{install_hint('export')} Or give --format torch, which needs nothing more."
+        hint = f"Give --format torch, which needs no extra; or: {install_hint('export')}"
         verb = "is" if len(missing) == 1 else "are"
         raise UserError(f"ONNX files need {', '.join(missing)}, which {verb} not installed", hint=hint)
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from codetr.core.errors import UserError
+from codetr.core.extras import install_hint
 from codetr.inference.video import Frame
 
 _log = logging.getLogger(__name__)
@@ -119,6 +120,5 @@ def import_opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        hint = 'In the repository of codetr: pip install ".[camera]".'
-        raise UserError("cameras need the package opencv-python", hint=hint) from None
+        raise UserError("cameras need the package opencv-python", hint=install_hint("camera")) from None
     return cv2

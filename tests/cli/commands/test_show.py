@@ -44,6 +44,7 @@ def test_training_batches(capsys: pytest.CaptureFixture[str], dataset: Path, tmp
         (["--augmented", "--recipe", "tiny", "--split", "val"], "'val' is not augmented"),
         (["--augmented", "--recipe", "tinny"], "Did you mean 'tiny'?"),
         (["--augmented", "--recipe", "tiny", "--set", "augment.mosaik={}"], "augment.mosaic"),
+        (["--augmented", "--recipe", "tiny", "--set", "loader.batch_size=auto"], "is chosen when training starts"),
         (["--recipe", "tiny"], "--recipe: needs --augmented"),
         (["--set", "augment.mosaic={}"], "--set: needs --augmented"),
         (["--split", "trian"], "has no split 'trian'"),
