@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import contourpy
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ def mask_polygon(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     padded = np.pad(mask, 1).astype(np.float64)
     height, width = padded.shape
     # The centre of the first pixel of the padding is at (-0.5, -0.5).
-    lines = contourpy.contour_generator(np.arange(width) - 0.5, np.arange(height) - 0.5, padded).lines(0.5)
+    lines: Any = contourpy.contour_generator(np.arange(width) - 0.5, np.arange(height) - 0.5, padded).lines(0.5)
     rings = sorted((_without_collinear(line[:-1]) for line in lines), key=len, reverse=True)
     polygon: NDArray[np.float64] = np.empty((0, 2)) if not rings else rings[0]
     for ring in rings[1:]:
@@ -34,7 +36,8 @@ def _without_collinear(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a closed line of points without those on the line between their neighbours."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    return points[turns != 0]
+    kept: NDArray[np.float64] = points[turns != 0]
+    return kept
 
 
 def _bridged(polygon: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.float64]:
