@@ -60,7 +60,7 @@ def test_unknown_names_are_answered_with_similar_ones(
     train_split: Split, given: dict[str, list[str]], expected: str
 ) -> None:
     with pytest.raises(UserError) as raised:
-        choose_images(train_split, limit=9, seed=0, **given)  # type: ignore[arg-type]
+        choose_images(train_split, limit=9, seed=0, **given)
     assert expected in str(raised.value)
 
 
