@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from codetr.cli.commands import jobs, registry
+from codetr.cli.commands.benchmark import benchmark
 from codetr.cli.commands.compare import compare
 from codetr.cli.commands.convert import convert
 from codetr.cli.commands.doctor import doctor
@@ -25,6 +26,7 @@ from codetr.cli.commands.prepare import prepare
 from codetr.cli.commands.register import register
 from codetr.cli.commands.sample_data import sample_data
 from codetr.cli.commands.score import score
+from codetr.cli.commands.show import show
 from codetr.cli.commands.train import train
 from codetr.cli.commands.zoo import zoo
 from codetr.cli.help_text import lay_out_help
@@ -88,7 +90,7 @@ TOOLS = "Using a model and looking at data"
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     STEPS: (prepare, train, evaluate, register),
-    TOOLS: (predict, export, convert, score, compare, sample_data, doctor),
+    TOOLS: (predict, benchmark, export, convert, score, compare, sample_data, doctor, show),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -227,6 +228,12 @@ def read_regular_file(path: Path) -> bytes:
         return path.read_bytes()
     with open_regular_file(path) as stream:
         return stream.read()
+
+
+def safe_name(number: int, stem: str) -> str:
+    """Return a file name that is unique by its number and valid on every file system."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
+    return f"{number:05d}_{stem}" if stem else f"{number:05d}"
 
 
 def sha256_file(path: Path) -> str:

@@ -20,7 +20,7 @@ from codetr.export.canvas import CanvasRule
 from codetr.export.onnx import load_onnx, require_onnx, save_onnx
 from codetr.export.program import METADATA, export_program, load_program, output_names, save_program
 from codetr.export.verify import DetectorReference, ExportComparison, batch_of, compare, drawn_batches
-from codetr.weights.model_folder import WEIGHTS, folder_of, load_model
+from codetr.weights.model_folder import WEIGHTS, folder_of, load_model, read_info
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 """File names by format: ONNX for ONNX Runtime, and a torch.export program."""
@@ -76,9 +76,10 @@ def export(
     require_replaceable(output, "output of export", _written_names)
     if "onnx" in formats:
         require_onnx()
+    range_16bit = read_info(folder_of(model)).range_16bit
+    pictures = [read_image(file, range_16bit=range_16bit) for file in images]  # before minutes of loading and tracing
     detector, info = load_model(model)
     rule = CanvasRule.of(info.model)
-    pictures = [read_image(file, range_16bit=info.range_16bit) for file in images]
     given = [batch_of([picture], info.preprocess, rule) for picture in pictures]
     batches = [*drawn_batches(info.preprocess, rule), *given]
     description = ExportInfo(

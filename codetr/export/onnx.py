@@ -26,8 +26,9 @@ def require_onnx() -> None:
     """Raise `UserError` unless the packages for ONNX are installed."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        hint = install_hint("export")
-        raise UserError(f"ONNX files need {', '.join(missing)}, which is not installed", hint=hint)
+        hint = f"Give --format torch, which needs no extra; or: {install_hint('export')}"
+        verb = "is" if len(missing) == 1 else "are"
+        raise UserError(f"ONNX files need {', '.join(missing)}, which {verb} not installed", hint=hint)
 
 
 def save_onnx(exported: ExportedProgram, path: Path, info: str, outputs: Sequence[str]) -> None:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from codetr.core.errors import UserError
-from codetr.core.files import atomic_directory, require_replaceable, write_json
+from codetr.core.errors import UserError, did_you_mean
+from codetr.core.files import atomic_directory, require_replaceable, safe_name
 from codetr.core.progress import track
 from codetr.data.config import MAX_PIXELS
 from codetr.data.images import read_image
+from codetr.inference.camera import CameraReader, camera_index, import_opencv, open_camera
 from codetr.inference.config import TilesConfig, TTAConfig
+from codetr.inference.detection_files import (
+    CSV,
+    FORMATS,
+    LABELS,
+    DetectionFile,
+    LabelNames,
+    ListedObject,
+    listed_objects,
+    open_detection_files,
+)
 from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
-from codetr.inference.result import Result
-from codetr.inference.sources import Sources, find_sources
+from codetr.inference.sources import ImageFile, Sources, find_sources
 from codetr.inference.video import VideoReader, VideoWriter, import_av
+
+logger = logging.getLogger(__name__)
 
 PREDICTIONS, PICTURES, VIDEOS = "predictions.json", "pictures", "videos"
 
@@ -32,29 +44,24 @@ _MIN_LONG_SIDE, _MAX_LONG_SIDE = 960, 1920
 
 
 @dataclass(frozen=True)
-class ListedObject:
-    """One detection: class (label and name), score in [0, 1], box [x, y, width, height] in pixels of the image.
-
-    A model with masks adds a run-length code {size [height, width], counts} over the image and a score of the mask.
-    """
-
-    label: int
-    name: str
-    score: float
-    bbox: tuple[float, float, float, float]
-    segmentation: dict[str, Any] | None = None
-    mask_score: float | None = None
-
-
-@dataclass(frozen=True)
 class PredictedImage:
-    """The detections in one image, best first, and the path of the drawn picture within the output folder."""
+    """The detections in one image, best first, and the paths of its files within the output folder.
+
+    Attributes:
+        file: the image.
+        width: in pixels.
+        height: in pixels.
+        detections: best first.
+        picture: the drawn picture.
+        labels: the label file of YOLO; None if there is none.
+    """
 
     file: str
     width: int
     height: int
     detections: list[ListedObject]
     picture: str
+    labels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class PredictedVideo:
         objects: detections in all frames.
         lines: a JSON Lines file, one object per frame: `frame` (its index), `time` in seconds, `detections`.
         video: the drawn video.
+        labels: the folder with a label file of YOLO for each frame; None if there is none.
     """
 
     file: str
@@ -80,6 +88,7 @@ class PredictedVideo:
     objects: int
     lines: str
     video: str
+    labels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,7 @@ def predict(
     tiles: TilesConfig | None = None,
     frames: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    formats: Collection[str] = (),
     device: str | torch.device = "auto",
 ) -> PredictedFiles:
     """Detect objects in images and videos; write `predictions.json`, drawn `pictures/` and drawn `videos/`.
@@ -140,6 +150,7 @@ def predict(
         tiles: tiled inference for large images.
         frames: stop after so many frames of each video; None reads all.
         max_pixels: pixels of the largest image that is decoded, which takes about 8 bytes a pixel.
+        formats: of `FORMATS` in `codetr.inference.detection_files`, which are written in addition.
         device: see `codetr.load`.
 
     Returns:
@@ -147,27 +158,49 @@ def predict(
 
     Raises:
         UserError: there is no such model or source; the sources hold no image and no video, or none that can be read;
-            the threshold is outside [0, 1]; the output folder holds other files.
+            the threshold is outside [0, 1]; a format is unknown; the output folder holds other files.
     """
     require_arguments(threshold)
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        hint = f"{did_you_mean(unknown[0], FORMATS)}Formats: {', '.join(FORMATS)}."
+        raise UserError(f"there is no format '{unknown[0]}'", where="format", hint=hint)
+    if {"yolo", "yolo-score"} <= set(formats):
+        raise UserError("'yolo' and 'yolo-score' write the same files", where="format", hint="Give one of them.")
     output = output.resolve()
     found = find_sources(sources)
     check_output(output, found)
     if found.videos:
         import_av()
+    if any(camera_index(video) is not None for video in found.videos):
+        import_opencv()
     predictor = build_predictor(load(model, device=device), tta, tiles)
     result = PredictedFiles(predictor.info.recipe, list(predictor.class_names), threshold)
-    with atomic_directory(output) as folder:
+    with atomic_directory(output) as folder, open_detection_files(folder, formats) as files:
+        run = _Run(predictor, folder, result, files, with_labels=bool(set(formats) - {"csv"}))
         if found.images:
-            _predict_images(predictor, found.images, result, folder, max_pixels)
+            run.predict_images(found.images, max_pixels)
         for number, video in enumerate(found.videos, start=1):
-            _predict_video(predictor, video, number, frames, result, folder)
+            run.predict_video(video, number, frames)
         if not result.images and not result.videos:
             first, count = result.skipped[0], len(result.skipped)
             what = "videos" if not found.images else "images" if not found.videos else "files"
-            raise UserError(f"none of {count} {what} can be read; the first {first.reason}", where=first.file)
-        write_json(folder / PREDICTIONS, asdict(result))
+            problem = first.reason if count == 1 else f"none of {count} {what} can be read; the first {first.reason}"
+            raise UserError(problem, where=first.file)
+        write_predictions(folder / PREDICTIONS, result)
     return result
+
+
+def write_predictions(path: Path, result: PredictedFiles) -> None:
+    """Write `predictions.json`, an image at a time: the text of all of them may be larger than the memory."""
+    head = {"recipe": result.recipe, "classes": result.classes, "threshold": result.threshold}
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(head, indent=2, allow_nan=False).removesuffix("\n}"))
+        for name in ("images", "videos", "skipped"):
+            stream.write(f',\n  "{name}": [')
+            for k, entry in enumerate(getattr(result, name)):
+                stream.write(f"{',' if k else ''}\n    {json.dumps(asdict(entry), allow_nan=False)}")
+            stream.write("\n  ]")
+        stream.write("\n}\n")
 
 
 def check_output(output: Path, sources: Sources) -> None:
@@ -178,7 +211,7 @@ def check_output(output: Path, sources: Sources) -> None:
         sources: files to be read, which must not be in the folder.
     """
     require_replaceable(output, "output of predict", _written_names)
-    files = [*map(str, sources.images), *sources.videos]
+    files = [*(str(image.path) for image in sources.images), *sources.videos]
     # Not `Path.resolve`, which raises for a link to itself.
     if any(Path(os.path.realpath(file)).is_relative_to(output) for file in files):
         hint = "Choose another output folder."
@@ -186,66 +219,103 @@ def check_output(output: Path, sources: Sources) -> None:
 
 
 def _written_names(folder: Path) -> tuple[str, ...] | None:
-    return (PREDICTIONS, PICTURES, VIDEOS) if (folder / PREDICTIONS).exists() else None
+    return (PREDICTIONS, PICTURES, VIDEOS, CSV, LABELS) if (folder / PREDICTIONS).exists() else None
 
 
-def _predict_images(
-    predictor: Predictor, files: Sequence[Path], into: PredictedFiles, folder: Path, max_pixels: int
-) -> None:
-    (folder / PICTURES).mkdir()
-    for number, file in enumerate(track(files, len(files), "detect images"), start=1):
+@dataclass
+class _Run:
+    """Detect in images and videos, and write what is found into a folder.
+
+    Attributes:
+        predictor: detects.
+        folder: the output.
+        into: what was read so far.
+        files: further files of the detections.
+        with_labels: whether there is a label file for each image.
+    """
+
+    predictor: Predictor
+    folder: Path
+    into: PredictedFiles
+    files: Sequence[DetectionFile]
+    with_labels: bool
+    names: LabelNames = field(default_factory=LabelNames)
+
+    def predict_images(self, images: Sequence[ImageFile], max_pixels: int) -> None:
+        """Detect in images, and draw a picture of each."""
+        (self.folder / PICTURES).mkdir()
+        range_16bit, threshold = self.predictor.info.range_16bit, self.into.threshold
+        for number, image in enumerate(track(images, len(images), "detect images"), start=1):
+            file = str(image.path)
+            try:
+                pixels = read_image(image.path, range_16bit=range_16bit, max_pixels=max_pixels)
+            except UserError as error:
+                self.into.skipped.append(SkippedFile(file, error.problem))
+                continue
+            result = self.predictor.predict(pixels, threshold=threshold)
+            height, width = result.size
+            picture = f"{PICTURES}/{safe_name(number, image.path.stem)}.jpg"
+            result.save(self.folder / picture, long_side=min(max(height, width, _MIN_LONG_SIDE), _MAX_LONG_SIDE))
+            objects, labels = listed_objects(result), self.names.of_image(image.name, number)
+            for written in self.files:
+                written.add(file, result, objects, labels)
+            label_file = f"{LABELS}/{labels.as_posix()}" if self.with_labels else None
+            self.into.images.append(PredictedImage(file, width, height, objects, picture, label_file))
+
+    def predict_video(self, video: str, number: int, limit: int | None) -> None:
+        """Detect in the frames of a video, stream or camera, and draw them.
+
+        Ctrl-C ends a stream and a camera, which have no end, and keeps the frames until then.
+        """
+        (self.folder / VIDEOS).mkdir(exist_ok=True)
         try:
-            image = read_image(file, range_16bit=predictor.info.range_16bit, max_pixels=max_pixels)
+            reader = open_video(video)
         except UserError as error:
-            into.skipped.append(SkippedFile(str(file), error.problem))
-            continue
-        result = predictor.predict(image, threshold=into.threshold)
-        height, width = result.size
-        picture = f"{PICTURES}/{safe_name(number, file.stem)}.jpg"
-        result.save(folder / picture, long_side=min(max(height, width, _MIN_LONG_SIDE), _MAX_LONG_SIDE))
-        into.images.append(PredictedImage(str(file), width, height, listed_objects(result), picture))
-
-
-def _predict_video(
-    predictor: Predictor, video: str, number: int, limit: int | None, into: PredictedFiles, folder: Path
-) -> None:
-    (folder / VIDEOS).mkdir(exist_ok=True)
-    try:
-        reader = VideoReader(video)
-    except UserError as error:
-        into.skipped.append(SkippedFile(video, error.problem))
-        return
-    name = f"{VIDEOS}/{safe_name(number, Path(video).stem)}"
-    drawn, lines = f"{name}.mp4", f"{name}.jsonl"
-    count = objects = 0
-    with reader, VideoWriter(folder / drawn, reader.rate) as writer, (folder / lines).open("w") as stream:
+            if camera_index(video) is not None:
+                raise
+            self.into.skipped.append(SkippedFile(video, error.problem))
+            return
+        stem = Path(video).stem
+        name, label_folder = f"{VIDEOS}/{safe_name(number, stem)}", self.names.of_video(stem, number)
+        drawn, lines = f"{name}.mp4", f"{name}.jsonl"
+        frames = objects = 0
+        (height, width), rate = reader.size, float(reader.rate)
         total = min(filter(None, (limit, reader.expected)), default=None)
-        frames = islice(reader, limit)
-        for result in track(predictor.predict_frames(frames, threshold=into.threshold), total, f"detect in {video}"):
-            found = [asdict(entry) for entry in listed_objects(result)]
-            stream.write(json.dumps({"frame": result.frame, "time": result.time, "detections": found}) + "\n")
-            writer.write(result.draw(), result.time or 0.0)
-            count, objects = count + 1, objects + len(result)
-        height, width = reader.size
-        into.videos.append(PredictedVideo(video, width, height, float(reader.rate), count, objects, lines, drawn))
+        with (
+            reader,
+            VideoWriter(self.folder / drawn, reader.rate) as writer,
+            (self.folder / lines).open("w") as stream,
+            _ended_by_interrupt(endless=reader.expected is None),
+        ):
+            results = self.predictor.predict_frames(islice(reader, limit), threshold=self.into.threshold)
+            for result in track(results, total, f"detect in {video}"):
+                found = listed_objects(result)
+                line = {"frame": result.frame, "time": result.time, "detections": [asdict(entry) for entry in found]}
+                writer.write(result.draw(), result.time or 0.0)
+                stream.write(json.dumps(line) + "\n")
+                for written in self.files:
+                    written.add(video, result, found, label_folder / f"{result.frame:06d}.txt")
+                frames, objects = frames + 1, objects + len(result)
+        labels = f"{LABELS}/{label_folder}" if self.with_labels else None
+        self.into.videos.append(PredictedVideo(video, width, height, rate, frames, objects, lines, drawn, labels))
 
 
-def listed_objects(result: Result) -> list[ListedObject]:
-    """Convert the objects of a result to what is written to files."""
-    return [
-        ListedObject(
-            entry["category_id"],
-            result.class_names[entry["category_id"]],
-            entry["score"],
-            tuple(entry["bbox"]),
-            entry.get("segmentation"),
-            entry.get("mask_score"),
-        )
-        for entry in result.to_coco()
-    ]
+@contextmanager
+def _ended_by_interrupt(*, endless: bool) -> Iterator[None]:
+    """End the body at Ctrl-C without an error if it would not end otherwise."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not endless:
+            raise
+        logger.info("stopped; writing the frames until here")
 
 
-def safe_name(number: int, stem: str) -> str:
-    """Return a file name that is unique by its number and valid on every file system."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
-    return f"{number:05d}_{stem}" if stem else f"{number:05d}"
+def open_video(source: str) -> VideoReader | CameraReader:
+    """Open a video, a stream, or a camera such as "camera:0".
+
+    Raises:
+        UserError: see `VideoReader` and `open_camera`.
+    """
+    camera = camera_index(source)
+    return VideoReader(source) if camera is None else open_camera(camera)

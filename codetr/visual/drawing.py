@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from codetr.visual.captions import CaptionLayout, Rectangle
 from codetr.visual.fonts import BOLD, drawable, font_file
 
 Colour = tuple[int, int, int]
-Rectangle = tuple[float, float, float, float]
 
 # Ten colours with distinct hues, bright enough for photographs; further classes get computed ones.
 _PALETTE: tuple[Colour, ...] = (
@@ -35,6 +35,9 @@ GREY: Colour = (170, 176, 184)
 _TINT = 110
 """Opacity of a mask's colour, of 255."""
 
+_FEW = 12
+"""Boxes whose lines and captions have their full size; those of a picture with more are smaller."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -43,7 +46,8 @@ class Box:
     Attributes:
         xyxy: corners in pixels of the image.
         label: class index, which selects the colour; None draws it grey.
-        caption: text beside the box; empty for none. Letters that no font has are replaced by the class index.
+        caption: text beside the box; empty for none. Letters that no font has are replaced by the class index, and a
+            caption wider than the picture is cut.
         dashed: draw a dashed outline.
         mask: (height, width) bool over the image, tinted in the colour of the box.
     """
@@ -69,7 +73,8 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     """Draw boxes on a copy of an image, scaled so that lines and labels are readable.
 
     Small images are enlarged (at most eight times) and large ones reduced, so that the longer side has `long_side`
-    pixels. Masks are drawn first, then boxes from large to small, then captions where they hide the least.
+    pixels. Masks are drawn first, then boxes from large to small, then captions where they hide the least. Among many
+    boxes they are smaller, may be apart from their box with a line to it, and where there is no room, are left out.
 
     Args:
         image: (height, width, 3) RGB.
@@ -85,26 +90,29 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
         if box.mask is not None:
             _tint(canvas, box.mask, _colour(box))
     draw = ImageDraw.Draw(canvas)
-    line = max(2, round(max(size) / 240))
-    letter_height = max(11, round(max(size) / 58))
+    shrunk = max(size) * min(1.0, (_FEW / max(len(boxes), 1)) ** 0.3)
+    line, letter_height = max(2, round(shrunk / 240)), max(11, round(shrunk / 58))
 
     scaled = [(box, _scale(box.xyxy, (width, height), size)) for box in boxes]
     for box, corners in sorted(scaled, key=lambda item: -_area(item[1])):
         _outline(draw, corners, _colour(box), line, dashed=box.dashed)
-    taken: list[Rectangle] = []
+    layout = CaptionLayout(size, [corners for _, corners in scaled])
     # The most important caption is positioned first and drawn last.
     captions = []
-    for box, corners in reversed(scaled):
-        if box.caption:
-            text = drawable(box.caption, box.label)
-            font = _font(font_file(text) or BOLD, letter_height)
+    for k in reversed(range(len(boxes))):
+        if boxes[k].caption:
+            text = drawable(boxes[k].caption, boxes[k].label)
+            text, font = fitted_text(text, BOLD, letter_height, size[0] - 3 * line)
             ascent, descent = font.getmetrics()
-            caption = font.getlength(text) + 3 * line, ascent + descent + line
-            spot = _caption_position(corners, caption, size, taken)
-            taken.append(spot)
-            captions.append((text, _colour(box), spot, font))
-    for text, colour, spot, font in reversed(captions):
-        _caption(draw, text, colour, spot, font)
+            position = layout.place(k, (font.getlength(text) + 3 * line, ascent + descent + line))
+            if position is not None:
+                captions.append((text, _colour(boxes[k]), position, font))
+    for _, colour, position, _ in captions:
+        if position.leader is not None:
+            draw.line(position.leader, fill=(0, 0, 0), width=max(1, line // 2) + 2)
+            draw.line(position.leader, fill=colour, width=max(1, line // 2))
+    for text, colour, position, font in reversed(captions):
+        _caption(draw, text, colour, position.spot, font)
     return canvas
 
 
@@ -117,6 +125,23 @@ def elide(text: str, length: int) -> str:
 @lru_cache(maxsize=16)
 def _font(file: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, size)
+
+
+def fitted_text(text: str, file: Path, size: int, width: float) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return a text, cut to this width in pixels, and the font to draw it with.
+
+    Args:
+        text: one line.
+        file: the font that is used if it has all glyphs, else one of the system.
+        size: of the font in pixels.
+        width: at least one letter remains, even if it is wider.
+    """
+    font = _font(font_file(text, file) or file, size)
+    whole = text
+    while len(text) > 1 and (length := font.getlength(text)) > width:
+        kept = max(1, min(len(text) - 1, int(len(text) * width / length)))
+        text = elide(whole, kept)
+    return text, font
 
 
 def _colour(box: Box) -> Colour:
@@ -143,6 +168,8 @@ def _scale(box: Rectangle, image: tuple[int, int], canvas: tuple[int, int]) -> R
 
 def _outline(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int, *, dashed: bool) -> None:
     x1, y1, x2, y2 = box
+    # A thick line would cover a small object.
+    line = max(1, min(line, int(min(x2 - x1, y2 - y1) / 8)))
     if not dashed:
         # A thin dark edge keeps the outline visible on a background of the same colour.
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0), width=line + 2)
@@ -159,34 +186,6 @@ def _outline(draw: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: in
         for x in (x1, x2):
             draw.line((x, start, x, end), fill=(0, 0, 0), width=line + 2)
             draw.line((x, start, x, end), fill=colour, width=line)
-
-
-def _caption_position(
-    corners: Rectangle, caption: tuple[float, float], size: tuple[int, int], taken: list[Rectangle]
-) -> Rectangle:
-    """Return the rectangle of a caption (width, height): the first free position, or the one that hides the least."""
-    width, height = caption
-    x1, y1, x2, y2 = corners
-    corners_of_caption = [
-        (x1, y1 - height),
-        (x1, y1),
-        (x2 - width, y1 - height),
-        (x1, y2),
-        (x1, y2 - height),
-        (x2 - width, y2),
-    ]
-    spots = []
-    for left, top in corners_of_caption:
-        x = min(max(left, 0), max(size[0] - width, 0))
-        y = min(max(top, 0), max(size[1] - height, 0))
-        spots.append((x, y, x + width, y + height))
-    return min(spots, key=lambda spot: sum(_overlap(spot, other) for other in taken))
-
-
-def _overlap(a: Rectangle, b: Rectangle) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return width * height if width > 0 and height > 0 else 0.0
 
 
 def _caption(

@@ -47,13 +47,20 @@ def drawable(text: str, label: int | None = None, default: Path = BOLD, fonts: S
     """
     if font_file(text, default, fonts) is not None:
         return text
-    missing = "".join(letter for letter in dict.fromkeys(text) if font_file(letter, default, ()) is None)
+    missing = "".join(letter for letter in dict.fromkeys(text) if not _has_glyph(letter, default))
     if label is None:
         return "".join(
             letter.encode("ascii", "backslashreplace").decode() if letter in missing else letter for letter in text
         )
     letters = f"[{re.escape(missing)}]"
     return re.sub(rf"{letters}(?:\s*{letters})*", f"#{label}", text)
+
+
+def _has_glyph(letter: str, font: Path) -> bool:
+    """Return whether a font has a letter; marks count, which belong to a letter that it has not."""
+    return font_file(letter, font, ()) is not None and (
+        unicodedata.category(letter)[0] != "M" or ord(letter) in _glyphs(font)
+    )
 
 
 @lru_cache(maxsize=4096)

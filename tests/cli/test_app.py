@@ -32,11 +32,13 @@ COMMANDS = (
     "evaluate",
     "register",
     "predict",
+    "benchmark",
     "convert",
     "export",
     "score",
     "sample-data",
     "doctor",
+    "show",
     "zoo",
 )
 
@@ -306,7 +308,7 @@ def test_predict_passes_its_options_on_and_says_what_it_found(
     options = ["-m", f"{registry}@champion", "-o", tmp_path / "out", "--score", 0, "--tta", "--tile", 32, "--frames", 3]
     code, out, _ = call(capsys, "predict", *inputs, *options, "--device", "cpu")
     assert code == 0
-    assert "objects in 2 images and 3 frames of 1 videos" in out
+    assert "objects in 2 images and 3 frames of 1 video" in out
     written = json.loads((tmp_path / "out/predictions.json").read_text())
     # Tiles of images this small give more objects than the model by itself ever does.
     assert all(len(image["detections"]) > 20 for image in written["images"])

@@ -35,6 +35,8 @@ INPUTS = [
     "register -m {} -e folder -r registry -o out",
     "register -m model -e {} -r registry -o out",
     "predict -m {} -o out folder",
+    "benchmark -m {}",
+    "benchmark -m model --image {}",
     "convert {} -o out",
     "convert a.json --config {} -o out",
     "convert a.json --classes {} -o out",
@@ -43,6 +45,8 @@ INPUTS = [
     "compare {} folder",
     "doctor {}",
     "doctor --train {}",
+    "show {} -o out",
+    "show dataset -o out --augmented --recipe {}",
     "registry list {}",
     "registry show {}",
     "registry rollback {} --why x",
@@ -53,8 +57,10 @@ OUTPUTS = [
     "train --recipe tiny -d dataset -o {}",
     "evaluate -m model -d dataset -o {}",
     "predict -m model -o {} folder",
+    "benchmark -m model --size 9x9 --repeat 1 --warmup 0 -o {}",
     "convert --to-official model -o {}",
     "export -m model -o {}",
+    "show dataset -o {}",
     "sample-data {} --images 1",
 ]
 
@@ -104,8 +110,8 @@ def test_an_output(capsys: pytest.CaptureFixture[str], here: Path, kind: str) ->
         "device": "/dev/full",
     }
     for command in OUTPUTS:
-        if (command.startswith("convert") and kind in ("device", "file")) or kind == "below proc":
-            continue  # a checkpoint is a file; what /proc answers depends on the system
+        if (command.startswith(("convert", "benchmark")) and kind in ("device", "file")) or kind == "below proc":
+            continue  # these write a file; what /proc answers depends on the system
         check(capsys, command, ({"device": "/dev/full"} | BAD | others)[kind])
 
 

@@ -85,7 +85,7 @@ def test_an_unreadable_image_is_reported_and_the_others_go_on(model: Path, tmp_p
 
 def test_nothing_readable_is_an_error_and_writes_nothing(model: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r"broken\.jpg: none of 1 images can be read; the first is empty"):
+    with pytest.raises(UserError, match=r"broken\.jpg: is empty"):
         predict(model, [tmp_path / "broken.jpg"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -179,7 +179,7 @@ def test_a_video_comes_from_standard_input_too(model: Path, tmp_path: Path) -> N
 
 def test_a_broken_video_is_an_error_and_among_others_skipped(model: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"")
-    with pytest.raises(UserError, match=r"broken\.mp4: none of 1 videos can be read; the first cannot be read as a v"):
+    with pytest.raises(UserError, match=r"broken\.mp4: cannot be read as a video"):
         predict(model, [tmp_path / "broken.mp4"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     clip = write_clip(tmp_path / "clip.mp4", 2)
@@ -201,6 +201,28 @@ def test_an_interrupted_video_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         predict(model, [clip], tmp_path / "out/here")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ctrl_c_ends_a_stream_and_keeps_its_frames(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream or camera has no end: what was detected for hours would be lost."""
+    stream = write_clip(tmp_path / "in/clip.h264", 6)  # it does not say how long it is
+    written: list[float] = []
+    write = VideoWriter.write
+
+    def interrupt(writer: VideoWriter, picture: Image.Image, time: float) -> None:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(time)
+        write(writer, picture, time)
+
+    monkeypatch.setattr(VideoWriter, "write", interrupt)
+    result = predict(model, [f"file://{stream}"], tmp_path / "out", formats=["csv"], threshold=0.0)
+    (video,) = result.videos
+    assert video.frames == 3
+    with VideoReader(tmp_path / "out" / video.video) as reader:
+        assert len(list(reader)) == 3
 
 
 def test_videos_without_pyav_are_refused_before_anything_is_done(

@@ -77,7 +77,7 @@ def test_every_part_lists_the_same_images(tmp_path: Path, capitals: bool) -> Non
             path.write_text(text)
     assert prepared_names(tmp_path / "yolo" / "data.yaml", tmp_path / "from_yolo") == names
     assert prepared_names(voc, tmp_path / "from_voc") == names
-    assert [path.name for path in find_sources([voc / "JPEGImages"]).images] == names
+    assert [str(image.name) for image in find_sources([voc / "JPEGImages"]).images] == names
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)

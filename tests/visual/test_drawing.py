@@ -76,3 +76,17 @@ def test_a_mask_is_tinted_in_the_colour_of_its_class_and_nowhere_else() -> None:
     target_colour = np.array(class_colour(3))
     assert (np.abs(inside - target_colour) < np.abs(outside - target_colour))[target_colour != 90].all()
     assert tuple(inside) != tuple(target_colour)
+
+
+def test_the_outline_of_a_tiny_object_does_not_cover_it() -> None:
+    """In a picture of a large image an object may be a few pixels wide."""
+    picture = np.asarray(draw_boxes(grey(400, 400), [Box((100, 100, 110, 110), 0)], long_side=960))
+    assert (picture[244:260, 244:260] == 90).all(axis=-1).mean() > 0.9
+
+
+def test_a_caption_wider_than_the_picture_is_cut_at_its_end() -> None:
+    """Centred on the picture, both its ends would be missing, the score included."""
+    wide = np.asarray(draw_boxes(grey(300, 100), [Box((0, 100, 50, 200), 0, "m" * 60)], long_side=300))
+    short = np.asarray(draw_boxes(grey(300, 100), [Box((0, 100, 50, 200), 0, "m" * 4)], long_side=300))
+    row = slice(80, 99)
+    assert (wide[row, :20] == short[row, :20]).all()

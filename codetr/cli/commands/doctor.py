@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources
 from codetr.cli.option_groups import OptionGroup, expand_option_groups
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings_options import ParamsOption
 from codetr.cli.source_options import SourceOptions
-from codetr.core.errors import UserError, listed
+from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
-from codetr.steps.settings import read_recipe, step_settings
+from codetr.steps.settings import read_recipe
 
 if TYPE_CHECKING:
     from codetr.data.formats.open_source import Source
-    from codetr.data.ingest.config import PrepareConfig
     from codetr.doctor.changes import Changes
     from codetr.doctor.examination import Examination
     from codetr.doctor.repair import RepairableFile
@@ -81,14 +81,7 @@ class DoctorOutputs(OptionGroup, panel="Reports and repair"):
 @expand_option_groups
 def doctor(
     *,
-    dataset: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DATASET|FILE",
-            help="A dataset written by [bold]codetr prepare[/]; or annotations: a COCO-format file, with --images, "
-            "a Pascal VOC folder, or a YOLO data.yaml.",
-        ),
-    ] = None,
+    dataset: DatasetArgument = None,
     sources: SourceOptions,
     params: ParamsOption = None,
     recipe: Annotated[
@@ -128,7 +121,10 @@ def doctor(
     from codetr.doctor.repair import repairable
     from codetr.doctor.terminal import print_report
 
-    dataset, settings = _what_to_examine(dataset, sources, params, fix=outputs.fix is not None)
+    dataset, settings = dataset_or_sources(dataset, sources, params, command="doctor")
+    if outputs.fix is not None and settings is None:
+        hint = "A dataset does not contain its annotation files: name them with --train, --val and --images."
+        raise UserError("needs annotation files", where="--fix", hint=hint)
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
     with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as temporary:
         folder, fetched, files = dataset or Path(temporary), {}, {}
@@ -153,65 +149,6 @@ def doctor(
         print_report(examination.report, examination.findings, console())
         outputs.write(examination, files, _title(dataset, fetched))
     raise typer.Exit(ExitCode.FINDINGS if fails(examination, outputs.fail_on) else ExitCode.OK)
-
-
-def _what_to_examine(
-    dataset: Path | None, sources: SourceOptions, params: Path | None, *, fix: bool
-) -> tuple[Path | None, PrepareConfig | None]:
-    """Return the folder of a prepared dataset, or the settings that name annotations; the other one is None.
-
-    Raises:
-        UserError: both or neither is named, the dataset is not one, or it is to be repaired.
-    """
-    from codetr.data.ingest.config import PrepareConfig
-
-    if dataset is not None and not dataset.exists():
-        raise UserError("there is no such file or folder", where=str(dataset))
-    if dataset is not None and (dataset.is_file() or _has_xml(dataset)):
-        if sources.train:
-            hint = "Name every source with --train."
-            raise UserError("is given in addition to --train", where=str(dataset), hint=hint)
-        sources, dataset = replace(sources, train=[str(dataset)]), None
-    splits = sources.by_split()
-    if (dataset is None) == (not splits and params is None):
-        hint = "Name a dataset folder, or annotations: `codetr doctor train.json --images images`."
-        problem = "both a dataset and annotation files are named" if splits else "nothing to examine is named"
-        raise UserError(problem, hint=hint)
-    if dataset is None:
-        if splits and "train" not in splits and params is None:
-            hint = "Name it with --train: a single file can be given as --train whatever it is used for."
-            raise UserError("no annotations to train on are named", hint=hint)
-        return None, step_settings(PrepareConfig, "prepare", params, None, splits)
-    if fix:
-        hint = "A dataset does not contain its annotation files: name them with --train, --val and --images."
-        raise UserError("needs annotation files", where="--fix", hint=hint)
-    _require_dataset(dataset)
-    return dataset, None
-
-
-def _has_xml(folder: Path) -> bool:
-    """Return whether a folder has the annotations of Pascal VOC: a folder Annotations, or XML files."""
-    from codetr.data.formats.voc_files import ANNOTATIONS
-    from codetr.data.ingest.summary import REPORT
-
-    if (folder / REPORT).is_file():
-        return False
-    return (folder / ANNOTATIONS).is_dir() or any(next(folder.glob(pattern), None) for pattern in ("*.xml", "*/*.xml"))
-
-
-def _require_dataset(folder: Path) -> None:
-    """Raise `UserError`, with what to name instead, unless `prepare` wrote the folder."""
-    from codetr.data.ingest.summary import REPORT
-
-    if (folder / REPORT).is_file():
-        return
-    files = sorted(path for pattern in ("*.yaml", "*.yml", "*.json", "*/*.json") for path in folder.glob(pattern))
-    hint = "A dataset folder is made by `codetr prepare`."
-    if files:
-        others = f" (there are {listed([str(path) for path in files], 5)})" if len(files) > 1 else ""
-        images = " --images FOLDER" if files[0].suffix == ".json" else ""
-        hint = f"To examine annotations, name the file: `codetr doctor {files[0]}{images}`{others}."
-    raise UserError(f"is not a prepared dataset: it has no {REPORT}", where=str(folder), hint=hint)
 
 
 def _title(dataset: Path | None, sources: Mapping[str, Sequence[Source]]) -> str:

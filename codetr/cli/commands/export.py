@@ -9,7 +9,7 @@ import typer
 
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain, print_table
-from codetr.core.errors import UserError
+from codetr.core.errors import UserError, did_you_mean
 
 
 def export(
@@ -33,15 +33,16 @@ def export(
     [cyan]codetr export -m outputs/model -o outputs/export --image photo.jpg[/]
 
     Both accept batches of any size with images of any size, and contain the class names and the preprocessing.
+
+    ONNX needs optional dependencies; the message without them has the command that installs them.
     """
     from codetr.export.export_model import FORMATS
     from codetr.export.export_model import export as run
 
     unknown = sorted(set(formats or ()) - set(FORMATS))
     if unknown:
-        raise UserError(
-            f"unknown format {', '.join(unknown)}", where="--format", hint=f"Formats: {', '.join(FORMATS)}."
-        )
+        hint = f"{did_you_mean(unknown[0], FORMATS)}Formats: {', '.join(FORMATS)}."
+        raise UserError(f"unknown format {', '.join(unknown)}", where="--format", hint=hint)
     exported = run(
         model, output, formats=[kind for kind in FORMATS if kind in (formats or FORMATS)], images=images or ()
     )

@@ -10,6 +10,7 @@ import typer
 from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain
+from codetr.core.text import counted
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
 
 
@@ -19,7 +20,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE|VIDEO|FOLDER...",
-            help="Images, videos, addresses of streams (- for standard input), folders of images.",
+            help="Images, videos, folders of images, patterns such as 'images/**/*.jpg', addresses of streams (- for "
+            "standard input), the index of a camera (0).",
         ),
     ],
     model: ModelOption,
@@ -29,6 +31,16 @@ def predict(
             "--output", "-o", metavar="FOLDER", help="Folder for predictions.json and the drawn images and videos."
         ),
     ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="csv|yolo|yolo-score",
+            help="In addition to predictions.json write detections.csv, or labels/NAME.txt of each image in the format "
+            "of YOLO, without or with scores; repeatable.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -77,7 +89,12 @@ def predict(
 
         [cyan]codetr predict -m outputs/model -o outputs/predictions --frames 500 rtsp://camera/stream[/]
 
-    Videos need an optional dependency; the message for the first one has the command that installs it.
+        [cyan]codetr predict -m outputs/model -o outputs/predictions --format csv --format yolo 'images/**/*.jpg'[/]
+
+        [cyan]codetr predict -m outputs/model -o outputs/predictions 0[/]
+
+    The last one detects in the pictures of a camera until Ctrl-C. Videos and cameras need optional dependencies; the
+    message for the first one has the command that installs them.
     """
     from codetr.inference.best_threshold import best_threshold
     from codetr.inference.config import TilesConfig, TTAConfig
@@ -101,13 +118,15 @@ def predict(
         tiles=tiles,
         frames=frames,
         max_pixels=max_pixels,
+        formats=formats or (),
         device=device,
     )
     for skipped in result.skipped:
         out.print(f"[yellow]skipped {plain(skipped.file)}: {plain(skipped.reason)}[/]")
-    parts = [f"{len(result.images)} images"] if result.images else []
+    parts = [counted(len(result.images), "image")] if result.images else []
     if result.videos:
-        parts.append(f"{sum(video.frames for video in result.videos)} frames of {len(result.videos)} videos")
-    out.print(f"{result.objects} objects in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
+        frames = sum(video.frames for video in result.videos)
+        parts.append(f"{counted(frames, 'frame')} of {counted(len(result.videos), 'video')}")
+    out.print(f"{counted(result.objects, 'object')} in {' and '.join(parts)}: {plain(output / PREDICTIONS)}")
     if not result.objects:
         out.print("No detection reaches the threshold; a lower --score shows more.")

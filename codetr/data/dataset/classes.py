@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetr.core.errors import UserError
+from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.files import read_json, write_json
 from codetr.data.lvis import FREQUENCIES, Frequency
 
@@ -70,6 +70,24 @@ def read_classes(dataset: Path) -> Classes:
         fields_needed = "'names' and 'category_ids', two lists of one length, and of LVIS 'frequency' and 'image_count'"
         raise UserError(f"needs {fields_needed}", where=str(path))
     return Classes(names, ids, [Frequency(*entry) for entry in zip(groups, counts, strict=True)])
+
+
+def labels_of_classes(names: Sequence[str], given: Sequence[str]) -> list[int]:
+    """Return the labels of classes by their names.
+
+    Args:
+        names: of all classes, by label.
+        given: names to look up.
+
+    Raises:
+        UserError: there is no class of one of these names; with similar names that exist.
+    """
+    labels = {name: label for label, name in enumerate(names)}
+    for name in given:
+        if name not in labels:
+            hint = f"{did_you_mean(name, names)}Classes: {listed(list(names), 20)}."
+            raise UserError(f"there is no class '{name}'", hint=hint)
+    return [labels[name] for name in given]
 
 
 def as_list(value: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from codetr.core.manifest import Manifest
+from codetr.data.ingest.summary import REPORT
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from codetr.doctor.changes import CHANGES
 from tests.support.command import call
@@ -239,7 +240,7 @@ def test_a_recipe_decides_what_counts_as_small(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fail-on", "error"], "nothing to examine is named"),
+        (["--fail-on", "error"], "no dataset is named"),
         (["DATASET", "--train", "FILE"], "both a dataset and annotation files are named"),
         (["FILE", "--train", "FILE"], "is given in addition to --train"),
         (["DATASET", "--fix", "copy"], "needs annotation files"),
@@ -258,6 +259,7 @@ def test_what_cannot_be_examined_is_refused(
     dataset = tmp_path / "dataset"
     dataset.mkdir()
     Manifest(kind="dataset", files={}).write(dataset)
+    (dataset / REPORT).write_text("{}")
     paths = {"DATASET": dataset, "FILE": shapes / "train" / ANNOTATIONS, "nowhere": tmp_path / "nowhere"}
     given = [paths.get(option, option) for option in options]
     code, _, err = call(capsys, "doctor", *given)

@@ -1,0 +1,1 @@
+"""Pictures of a dataset: its labels, and what augmentation makes of them."""

@@ -1,0 +1,61 @@
+"""The command show: what it draws, from datasets and annotation files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from codetr.data.synthetic import ANNOTATIONS
+from tests.support.command import call
+
+
+def test_labels_of_a_dataset_and_of_an_annotation_file(
+    capsys: pytest.CaptureFixture[str], dataset: Path, drawn: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call(capsys, "show", dataset, "-o", tmp_path / "a.html", "--split", "val", "--limit", 3)
+    assert code == 0
+    assert "3 of 5 images of the split 'val'" in out
+    assert (tmp_path / "a.html").read_text().count("<figure>") == 3
+    file = drawn / "train" / ANNOTATIONS
+    code, _, err = call(
+        capsys, "show", file, "--images", drawn / "train/images", "-o", tmp_path / "b", "--class", "star", "--limit", 2
+    )
+    assert code == 0, err
+    assert len(list((tmp_path / "b").glob("*.jpg"))) == 2
+
+
+def test_training_batches(capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path) -> None:
+    code, out, err = call(
+        capsys, "show", dataset, "-o", tmp_path / "a.png", "--augmented", "--recipe", "tiny", "--limit", 4
+    )
+    assert code == 0, err
+    assert "4 images of training batches" in out
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.width > 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--augmented"], "no recipe is named"),
+        (["--augmented", "--recipe", "tiny", "--class", "star"], "--class: cannot be combined with --augmented"),
+        (["--augmented", "--recipe", "tiny", "--split", "val"], "'val' is not augmented"),
+        (["--augmented", "--recipe", "tinny"], "Did you mean 'tiny'?"),
+        (["--augmented", "--recipe", "tiny", "--set", "augment.mosaik={}"], "augment.mosaic"),
+        (["--augmented", "--recipe", "tiny", "--set", "loader.batch_size=auto"], "is chosen when training starts"),
+        (["--recipe", "tiny"], "--recipe: needs --augmented"),
+        (["--set", "augment.mosaic={}"], "--set: needs --augmented"),
+        (["--split", "trian"], "has no split 'trian'"),
+        (["--class", "Star"], "Did you mean 'star'?"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_mistakes_say_what_to_do_and_write_nothing(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path, options: list[str], problem: str
+) -> None:
+    code, _, err = call(capsys, "show", dataset, "-o", tmp_path / "a.html", *options)
+    assert code == 2
+    assert problem in err
+    assert not list(tmp_path.iterdir())
