@@ -33,7 +33,6 @@ from tests.support.training.runs import (
     RECIPE,
     drawn_dataset,
     finish,
-    kill,
     rows,
     started,
     wait_for_step,
@@ -59,7 +58,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset: Path, refere
     """SIGKILL at a step without a checkpoint; then to the end with another number of loader processes."""
     with started(tmp_path, dataset) as process:
         wait_for_step(tmp_path, 5, process)
-        kill(process)
+        process.kill()
     assert not (tmp_path / "model").exists(), "nothing half done is published"
     assert len(rows(tmp_path)) < 3 * IMAGES // 2, "the run was killed before its end"
     fewer = RECIPE.loader.model_copy(update={"workers": 0})
@@ -78,7 +77,7 @@ def test_two_processes_stopped_and_killed_end_with_the_same_bits(
     code, log = finish(whole, dataset, processes=2)
     assert code == 0, log
 
-    with started(broken, dataset, processes=2) as process:
+    with started(broken, dataset, processes=2, launcher=True) as process:
         wait_for_step(broken, 2, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 75, (broken / "log.txt").read_text()
@@ -89,7 +88,7 @@ def test_two_processes_stopped_and_killed_end_with_the_same_bits(
 
     with started(broken, dataset, processes=2) as process:
         wait_for_step(broken, 4, process)
-        kill(process)
+        process.kill()
     code, log = finish(broken, dataset, processes=2)
     assert code == 0, log
     assert weights(broken / "model") == weights(whole / "model")
@@ -111,7 +110,7 @@ def test_two_sharded_processes_killed_in_mid_epoch_end_with_the_same_bits(
     training = training.model_copy(update={"checkpoint": CheckpointConfig(every_steps=2)})
     with started(broken, dataset, processes=2, training=training) as process:
         wait_for_step(broken, 3, process)
-        kill(process)
+        process.kill()
     assert not (broken / "model").exists()
     code, log = finish(broken, dataset, processes=2, training=training)
     assert code == 0, log
@@ -132,7 +131,7 @@ def test_a_long_tailed_run_killed_in_mid_epoch_ends_with_the_same_bits(dataset: 
     train(TrainConfig(recipe=recipe), dataset, tmp_path / "whole", tmp_path / "undisturbed")
     with started(tmp_path, dataset, **settings) as process:
         wait_for_step(tmp_path, IMAGES + 3, process)
-        kill(process)
+        process.kill()
     assert not (tmp_path / "model").exists()
     train(TrainConfig(recipe=recipe), dataset, tmp_path / "model", tmp_path / "checkpoints")
     assert weights(tmp_path / "model") == weights(tmp_path / "whole")
@@ -348,7 +347,7 @@ def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the
     train(config, dataset, tmp_path / "whole", tmp_path / "undisturbed")
     with started(tmp_path, dataset, **update) as process:
         wait_for_step(tmp_path, 5, process)
-        kill(process)
+        process.kill()
     shutil.move(tmp_path / "other", tmp_path / "away")
     other_model(tmp_path / "other", ("yak", names[0]))
     with pytest.raises(UserError, match=r"unfinished run of another configuration \(inputs\.init_from: 'sha256"):
