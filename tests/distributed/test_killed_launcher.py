@@ -48,7 +48,7 @@ def test_torchrun(tmp_path: Path) -> None:
 
 def test_many_workers(dataset: Path, tmp_path: Path) -> None:
     """The more there are, the longer they start, and the more memory is held by those that stay."""
-    count = 16
+    count = 8
     command = [*CODETR, *train_arguments(tmp_path, dataset, processes=count)]
     tree = ProcessTree.of_command(command, log=tmp_path / "log.txt", environment=ENVIRONMENT)
     try:

@@ -124,7 +124,7 @@ def left_after_kills(
     ready: Callable[[Path], object],
     folder: Path,
     *,
-    moments: int = 20,
+    moments: int = 8,
     at_once: int = 3,
 ) -> list[str]:
     """Kill the root of a tree at `moments` moments from its start on, and return what was left behind, if anything.
