@@ -13,12 +13,7 @@ from codetr.core.manifest import Manifest
 from codetr.data.config import LoaderConfig
 from codetr.data.dataset.split import Split
 from codetr.steps.train import TrainConfig, train
-from tests.support.training.runs import RECIPE, SHORT, drawn_dataset, finish, started, wait_for_step
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn_dataset(tmp_path_factory.mktemp("data"))
+from tests.support.training.runs import RECIPE, SHORT, finish, started, wait_for_step
 
 
 @pytest.fixture
