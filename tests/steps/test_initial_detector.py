@@ -17,7 +17,7 @@ from codetr.models.detector import build_detector
 from codetr.steps.train import TrainConfig, train
 from codetr.training.config import OptimizerConfig, TrainingConfig
 from codetr.weights.model_folder import ModelInfo, save_model
-from tests.support.training.runs import RECIPE, started, wait_for_step, weights
+from tests.support.training.runs import RECIPE, SHORT, started, wait_for_step, weights
 from tests.support.training.tiny_training import tiny_config
 
 
@@ -83,7 +83,10 @@ def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits_and_only_from_the
 ) -> None:
     """The weights it starts from are part of what the run is."""
     names = json.loads((dataset / "classes.json").read_text())["names"]
-    update: dict[str, Any] = {"init_from": str(other_model(tmp_path / "other", (names[0], "yak")))}
+    update: dict[str, Any] = {
+        "init_from": str(other_model(tmp_path / "other", (names[0], "yak"))),
+        "training": RECIPE.training.model_copy(update={**SHORT, "epochs": 2}),
+    }
     config = TrainConfig(recipe=RECIPE.model_copy(update=update))
     train(config, dataset, tmp_path / "whole", tmp_path / "undisturbed")
     with started(tmp_path, dataset, **update) as process:
