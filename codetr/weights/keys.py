@@ -98,8 +98,10 @@ class _WithoutValues(TorchFunctionMode):
         return func(*args, **given)
 
 
-_MAKING = frozenset((torch.empty, torch.zeros, torch.ones))
-_DRAWING = frozenset((Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_))
+_MAKING: frozenset[Callable[..., Any]] = frozenset((torch.empty, torch.zeros, torch.ones))
+_DRAWING: frozenset[Callable[..., Any]] = frozenset(
+    (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_)
+)
 
 
 def non_persistent_buffers(module: nn.Module) -> dict[str, Tensor]:

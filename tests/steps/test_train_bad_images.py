@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images: Pa
     ]
     assert counts[-1] == found["replaced"]
 
-    divided = {"training": short["training"].model_copy(update={"accumulate": 1}), "loader": skip}
+    divided: dict[str, Any] = {"training": short["training"].model_copy(update={"accumulate": 1}), "loader": skip}
     with started(tmp_path, with_bad_images, processes=2, **divided) as process:
         wait_for_step(tmp_path, 3, process)
         process.kill()

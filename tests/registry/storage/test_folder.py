@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import UserDict
 from collections.abc import ItemsView
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_a_file_instead_of_a_folder_of_records_is_no_empty_folder(storage: Folde
     assert storage.names("content") == []
 
 
-class Overtaken(dict[str, Path]):
+class Overtaken(UserDict[str, Path]):
     """Files of a folder that another process adds while this one copies them."""
 
     def __init__(self, storage: FolderStorage, key: str, files: dict[str, Path]) -> None:

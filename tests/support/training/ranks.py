@@ -18,7 +18,7 @@ def run_on_ranks(script: str, count: int, path: Path) -> None:
         left = {process.sentinel: process for process in ranks}
         while left:
             for sentinel in wait(list(left)):
-                assert left.pop(int(sentinel)).wait() == 0, log.read_text()  # type: ignore[call-overload]
+                assert left.pop(int(sentinel)).wait() == 0, log.read_text()  # type: ignore[arg-type]
     finally:
         for process in ranks:
             process.kill()
