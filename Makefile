@@ -36,8 +36,14 @@ test: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## install what the tests need, then
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15 $(PYTEST_ARGS)
 
-coverage: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## branch coverage of core, registry, pipelines and DAGs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --cov tests/core tests/registry tests/pipelines tests/dags
+coverage: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## branch coverage of core, launch, registry, pipelines and dags: 95 % of each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --cov --cov-report= \
+		tests/core tests/launch tests/registry tests/pipelines tests/dags
+	@low=; for package in codetr/core codetr/launch codetr/registry pipelines dags; do \
+		printf '\n%s\n' $$package; \
+		$(BIN)/python -m coverage report --include "$$package/*" --fail-under 95 || low="$$low $$package"; \
+	done; \
+	if [ -n "$$low" ]; then printf '\nLess than 95 %% of branches are covered:%s\n' "$$low" >&2; exit 1; fi
 
 fast: $(BIN)/.dev ## the tests marked `fast`: under a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m fast $(PYTEST_ARGS)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou
 
+from codetr.models.boxes import iou_matrix
 from codetr.models.masks import RegionMasks
 from codetr.models.structures import Detections
 from codetr.ops.nms import batched_nms
@@ -111,7 +111,7 @@ def _overlapping(detections: Detections, views_of: Tensor, iou_threshold: float)
     for label in detections.labels.unique():
         members = (detections.labels == label).nonzero().squeeze(1)
         for rows in members.split(_CHUNK):
-            overlaps = box_iou(detections.boxes[rows], detections.boxes[members])
+            overlaps = iou_matrix(detections.boxes[rows], detections.boxes[members])
             pairs = (
                 (overlaps >= iou_threshold) & (members < rows[:, None]) & (views_of[members] != views_of[rows][:, None])
             )

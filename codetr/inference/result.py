@@ -19,7 +19,6 @@ from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.images import read_image
 from codetr.inference.coco_results import coco_results
 from codetr.models.structures import Detections
-from codetr.visual.drawing import Box, draw_boxes, elide
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,9 @@ class Result:
         Args:
             long_side: longer side of the picture in pixels; by default that of the image.
         """
+        # matplotlib, whose fonts it uses, takes long to import.
+        from codetr.visual.drawing import Box, draw_boxes, elide
+
         boxes = [
             Box(found.box, found.label, f"{elide(found.name, 32)} {found.score:.2f}", mask=found.mask) for found in self
         ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import roi_align
+
+from codetr.ops.torchvision_operators import roi_align
 
 _THRESHOLD = 0.5
 CHUNK = 2**25
@@ -111,7 +112,7 @@ def crop_masks(masks: Tensor, boxes: Tensor, object_indices: Tensor, size: int, 
         part = masks[start : start + step]
         regions = ((object_indices >= start) & (object_indices < start + len(part))).nonzero().squeeze(1)
         rois = torch.cat(((object_indices[regions] - start).to(boxes)[:, None], clipped[regions]), dim=1)
-        sampled = roi_align(part[:, None].to(boxes), rois, size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
+        sampled = roi_align(part[:, None].to(boxes), rois, size, 1.0)
         cropped[regions] = sampled[:, 0] >= _THRESHOLD
     return cropped
 

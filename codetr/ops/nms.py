@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from codetr.ops.soft_nms import soft_nms
+from codetr.ops.torchvision_operators import nms
 
 SuppressionMethod = Literal["nms", "soft_nms"]
 

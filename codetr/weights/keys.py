@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from codetr.core.errors import UserError
 from codetr.models.config import DetectorConfig
@@ -69,9 +71,37 @@ class KeyReport:
 
 
 def meta_detector(config: DetectorConfig) -> CoDETR:
-    """Build a detector on PyTorch's meta device: names and shapes of its tensors without values or memory."""
-    with torch.device("meta"):
+    """Build a detector for the names and shapes of its tensors: those that could be large are on the meta device."""
+    with _WithoutValues():
         return CoDETR(config)
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Make tensors on the meta device, without memory, and leave out the drawing of their values.
+
+    Unlike under `torch.device("meta")`, what is computed from numbers, such as indices, stays on the CPU: most
+    operations on the meta device import the machinery of `torch.compile`, which takes as long as importing PyTorch.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in _DRAWING:
+            return args[0] if args else given["tensor"]
+        if func in _MAKING:
+            given["device"] = "meta"
+        return func(*args, **given)
+
+
+_MAKING: frozenset[Callable[..., Any]] = frozenset((torch.empty, torch.zeros, torch.ones))
+_DRAWING: frozenset[Callable[..., Any]] = frozenset(
+    (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_)
+)
 
 
 def non_persistent_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -15,8 +15,8 @@ from codetr.models.config import (
     ProposalConfig,
     RoIHeadConfig,
     RPNConfig,
-    TransformerConfig,
 )
+from codetr.models.transformer.config import TransformerConfig
 
 _AFTER_OBJECTS365 = (("query.denoising.queries", 500), ("query.denoising.box_noise", 0.4))
 """Denoising settings for training from a detector pretrained on Objects365."""

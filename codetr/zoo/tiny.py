@@ -12,8 +12,8 @@ from codetr.models.config import (
     ProposalConfig,
     RoIHeadConfig,
     RPNConfig,
-    TransformerConfig,
 )
+from codetr.models.transformer.config import TransformerConfig
 from codetr.training.config import EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.zoo.recipe import Recipe
 

@@ -58,6 +58,35 @@ def test_every_exit_code_retries_or_fails_the_task(airflow: Airflow) -> None:
     assert json.loads(result.stdout.splitlines()[-1]) == {str(code): end for code, end in AIRFLOW_ENDS.items()}
 
 
+WRONG_SETTINGS = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+from retrain import PipelineOperator
+os.environ |= {f"AIRFLOW_VAR_CODETR_{name}": value for name, value in json.loads(sys.argv[2]).items()}
+for engine in ("spark", "local"):
+    os.environ["AIRFLOW_VAR_CODETR_ENGINE"] = engine
+    task = PipelineOperator(task_id="run_pipeline")
+    task.on_kill()
+    try:
+        params = {"params": "p", "processes": 1, "recipe": None, "overrides": [], "output": "o", "registry": "r"}
+        task.execute({"run_id": "test", "params": params})
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_wrong_installation_fails_the_task_without_a_retry(airflow: Airflow, tmp_path: Path) -> None:
+    """Retries would fail in the same way, every five minutes. A task that is cleared early has no process to stop."""
+    settings = json.dumps({"PYTHON": str(tmp_path / "python"), "PROJECT": str(tmp_path)})
+    command = [str(airflow.program.with_name("python")), "-c", WRONG_SETTINGS, str(DAG.parent), settings]
+    result = subprocess.run(command, env=airflow.environment(), capture_output=True, text=True, check=True)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("Airflow")]
+    assert lines == [
+        "AirflowFailException CODETR_ENGINE is 'spark', expected 'local' or 'kubeflow'",
+        f"AirflowFailException CODETR_PYTHON: there is no interpreter {tmp_path}/python",
+    ]
+
+
 def test_it_loads_with_its_schedule(airflow: Airflow) -> None:
     result = airflow.run("dags", "list", "--local", "-o", "json", "--columns", "dag_id,timetable_summary,description")
     [listed] = [line for line in result.stdout.splitlines() if line.startswith("[{")]

@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.process_trees import ProcessTree, left_after_kills, wait_for
-from tests.support.training.runs import drawn_dataset, rows, train_command
+from tests.support.training.runs import drawn_dataset, rows, train_arguments
 
 pytestmark = pytest.mark.process
 
+CODETR = [sys.executable, "-m", "codetr"]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -25,7 +26,7 @@ def test_nproc(dataset: Path, tmp_path: Path) -> None:
     """Workers would wait an hour for the launcher's store, and hold their memory meanwhile."""
 
     def start(folder: Path) -> ProcessTree:
-        command = train_command(folder, dataset, processes=2)
+        command = [*CODETR, *train_arguments(folder, dataset, processes=2)]
         return ProcessTree.of_command(command, log=folder / "log.txt", environment=ENVIRONMENT)
 
     assert left_after_kills(start, rows, tmp_path) == []
@@ -47,8 +48,8 @@ def test_torchrun(tmp_path: Path) -> None:
 
 def test_many_workers(dataset: Path, tmp_path: Path) -> None:
     """The more there are, the longer they start, and the more memory is held by those that stay."""
-    count = 16
-    command = train_command(tmp_path, dataset, processes=count)
+    count = 8
+    command = [*CODETR, *train_arguments(tmp_path, dataset, processes=count)]
     tree = ProcessTree.of_command(command, log=tmp_path / "log.txt", environment=ENVIRONMENT)
     try:
         wait_for(lambda: len(tree.pids()) > count, tree)

@@ -185,3 +185,25 @@ def test_importing_the_package_is_light() -> None:
         "assert not hasattr(codetr, 'Modle')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+STARTS_FAST = """
+import sys
+import numpy, torch
+import codetr
+def require_absent(*names):
+    loaded = [name for name in names if name in sys.modules]
+    assert not loaded, loaded
+model = codetr.load(sys.argv[1], device="cpu")
+assert len(model.predict(numpy.zeros((50, 80, 3), numpy.uint8), threshold=0)) > 5
+import codetr.inference.predict_files, codetr.steps.train
+require_absent("matplotlib")
+import codetr.steps.evaluate
+require_absent("torch._dynamo", "torchvision", "scipy.optimize", "pandas", "wandb", "onnx", "timm", "av", "boto3")
+"""
+
+
+def test_predictions_and_steps_do_not_wait_for_libraries_that_they_do_not_need(tmp_path: Path) -> None:
+    """Importing `torch.compile`'s machinery, which torchvision does, takes as long as importing PyTorch."""
+    model = write_model(tmp_path / "model")
+    subprocess.run([sys.executable, "-c", STARTS_FAST, str(model)], check=True)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import sha256_json
 from codetr.core.manifest import Manifest
 from codetr.registry.promotion import promote_if_better
-from codetr.registry.store import AliasesMovedError, Registry
+from codetr.registry.storage.folder import FolderStorage
+from codetr.registry.store import Registry
 from tests.support.registry.registry_folders import Candidate, MakeCandidate
 
 
@@ -149,61 +151,54 @@ def test_a_record_under_a_wrong_number_is_noticed(registry: Registry, make_candi
         registry.versions()
 
 
-def test_rollback_goes_back_and_forth_and_is_in_the_journal(registry: Registry, make_candidate: MakeCandidate) -> None:
-    for weights, ap in (("a", 0.4), ("b", 0.5)):
-        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
-    entry = registry.rollback(why="blind at night")
-    assert registry.aliases().model_dump() == {"champion": "v1", "previous": "v2"}
-    assert (entry.action, entry.before.champion, entry.after.champion) == ("rollback", "v2", "v1")
-    assert entry.why == "blind at night"
-    assert "@" in entry.by
-    assert entry.at.endswith("+00:00")
-    registry.rollback(why="it was the camera")
-    assert registry.aliases().model_dump() == {"champion": "v2", "previous": "v1"}
-    assert [entry.serial for entry in registry.journal()] == [1, 2, 3, 4]
+class Replaced(FolderStorage):
+    """A storage that copies other files than those that were checked."""
+
+    other: Path
+
+    def add_folder(self, key: str, files: Mapping[str, Path]) -> None:
+        model = {name: path for name, path in files.items() if not name.startswith("evaluation/")}
+        super().add_folder(key, {**files, **{name: self.other / Path(name).name for name in model}})
 
 
-def test_rollback_to_any_version(registry: Registry, make_candidate: MakeCandidate) -> None:
-    for weights, ap in (("a", 0.4), ("b", 0.5), ("c", 0.6)):
-        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
-    registry.rollback("v1", why="checked by hand")
-    assert registry.aliases().model_dump() == {"champion": "v1", "previous": "v3"}
-    with pytest.raises(UserError, match="v1 is already the champion"):
-        registry.rollback("v1", why="again")
+def test_a_model_that_is_replaced_while_it_is_copied_is_not_registered(
+    registry: Registry, make_candidate: MakeCandidate
+) -> None:
+    """Another training may publish to the same folder: the evaluation would be that of other weights."""
+    storage = Replaced(registry.storage.root)
+    storage.other = make_candidate("other").model
+    with pytest.raises(UserError, match="model: does not match its digest"):
+        Registry(storage).add(*make_candidate())
+    assert registry.versions() == []
 
 
-def test_rollback_needs_something_to_go_back_to(registry: Registry, make_candidate: MakeCandidate) -> None:
-    with pytest.raises(UserError, match="no previous champion"):
-        registry.rollback(why="?")
-    promote_if_better(registry, registry.add(*make_candidate()))
-    with pytest.raises(UserError, match="no previous champion"):
-        registry.rollback(why="?")
+def test_content_of_another_version_is_noticed(registry: Registry, make_candidate: MakeCandidate) -> None:
+    """Each folder is sound, so that digests of files do not show it."""
+    first, second = (registry.add(*make_candidate(weights)) for weights in "ab")
+    folders = [registry.folder(version, "model").parent for version in (first, second)]
+    shutil.rmtree(folders[0])
+    shutil.copytree(folders[1], folders[0])
+    with pytest.raises(UserError, match="is not the model that was registered as v1"):
+        registry.folder(first, "model")
 
 
-def test_rollback_to_damaged_content_is_refused(registry: Registry, make_candidate: MakeCandidate) -> None:
-    for weights, ap in (("a", 0.4), ("b", 0.5)):
-        promote_if_better(registry, registry.add(*make_candidate(weights, ap)))
-    file = registry.folder(registry.version("v1"), "model") / "model.safetensors"
-    file.unlink()
-    with pytest.raises(UserError, match="missing"):
-        registry.rollback(why="?")
-    assert registry.aliases().champion == "v2"
+def test_a_user_without_a_name_is_known_by_number(
+    registry: Registry, make_candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in containers that run as any user; the pipeline would fail at its last step."""
 
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found")
 
-def test_moving_an_alias_that_another_process_moved_fails(registry: Registry, make_candidate: MakeCandidate) -> None:
-    """Compare-and-swap: a decision on an old state must be repeated, not overwrite the newer one."""
-    first, second = registry.add(*make_candidate("a")), registry.add(*make_candidate("b"))
-    seen = registry.latest()
-    registry.record("promote", first, "one", seen=seen)
-    with pytest.raises(AliasesMovedError):
-        registry.record("promote", second, "two", seen=seen)
-    assert registry.aliases().champion == "v1"
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert registry.add(*make_candidate()).by.startswith(f"{os.getuid()}@")
 
 
 PROCESS = """
 import sys, time
 from pathlib import Path
 from codetr.registry.promotion import promote_if_better
+from codetr.registry.storage.folder import FolderStorage
 from codetr.registry.store import Registry
 
 root, start, *candidates = sys.argv[1:]

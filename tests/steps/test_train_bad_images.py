@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,7 @@ from codetr.core.manifest import Manifest
 from codetr.data.config import LoaderConfig
 from codetr.data.dataset.split import Split
 from codetr.steps.train import TrainConfig, train
-from tests.support.training.runs import RECIPE, SHORT, drawn_dataset, finish, kill, started, wait_for_step
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn_dataset(tmp_path_factory.mktemp("data"))
+from tests.support.training.runs import RECIPE, SHORT, finish, started, wait_for_step
 
 
 @pytest.fixture
@@ -59,10 +55,10 @@ def test_bad_images_are_counted_once_over_ranks_and_restarts(with_bad_images: Pa
     ]
     assert counts[-1] == found["replaced"]
 
-    divided = {"training": short["training"].model_copy(update={"accumulate": 1}), "loader": skip}
+    divided: dict[str, Any] = {"training": short["training"].model_copy(update={"accumulate": 1}), "loader": skip}
     with started(tmp_path, with_bad_images, processes=2, **divided) as process:
         wait_for_step(tmp_path, 3, process)
-        kill(process)
+        process.kill()
     code, log = finish(tmp_path, with_bad_images, processes=2, **divided)
     assert code == 0, log
     assert json.loads((tmp_path / "model" / "summary.json").read_text())["bad_images"] == found

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from codetr.models.boxes import cxcywh_to_xyxy, giou_matrix, xyxy_to_cxcywh
@@ -64,6 +63,9 @@ def hungarian_assignment(costs: Sequence[Tensor]) -> list[Tensor]:
     """
     if not costs:
         return []
+    # Half a second to import, and only training needs it.
+    from scipy.optimize import linear_sum_assignment
+
     device = costs[0].device
     flat = torch.cat([cost.reshape(-1) for cost in costs])
     host = torch.nan_to_num(flat, nan=1e8, posinf=1e8, neginf=-1e8).cpu().numpy()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetr.models.config import TransformerConfig
 from codetr.models.layers.checkpointing import run_layer
 from codetr.models.layers.initialisation import xavier_init
+from codetr.models.transformer.config import TransformerConfig
 from codetr.models.transformer.layers import DecoderLayer
 from codetr.models.transformer.levels import EncoderOutput
 from codetr.models.transformer.positions import sine_embedding

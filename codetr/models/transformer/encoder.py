@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from codetr.models.config import TransformerConfig
 from codetr.models.layers.checkpointing import run_layer
+from codetr.models.transformer.config import TransformerConfig
 from codetr.models.transformer.layers import EncoderLayer
 from codetr.models.transformer.levels import EncoderOutput, FeatureLevels, flatten_maps
 from codetr.models.transformer.positions import sine_positions

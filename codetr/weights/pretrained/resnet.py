@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.resnet import ResNet
@@ -36,6 +35,9 @@ def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
             where="backbone_weights",
             hint=f"Choose a depth of {', '.join(map(str, _TORCHVISION_DEPTHS))}, or give a file.",
         )
+    # torchvision takes two seconds to import; weights are usually read from a file.
+    from torchvision.models import get_model_weights
+
     known = get_model_weights(f"resnet{backbone.depth}")
     if name not in known.__members__:
         raise UserError(

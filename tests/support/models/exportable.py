@@ -15,9 +15,9 @@ from codetr.models.config import (
     ProposalConfig,
     RoIHeadConfig,
     RPNConfig,
-    TransformerConfig,
 )
 from codetr.models.detector import CoDETR, build_detector
+from codetr.models.transformer.config import TransformerConfig
 
 TRANSFORMER = TransformerConfig(
     encoder_layers=1, decoder_layers=1, attention_heads=2, sampling_points=2, feedforward_channels=16

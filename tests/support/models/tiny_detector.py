@@ -18,9 +18,9 @@ from codetr.models.config import (
     ProposalConfig,
     RoIHeadConfig,
     RPNConfig,
-    TransformerConfig,
 )
 from codetr.models.structures import ImageBatch, Target
+from codetr.models.transformer.config import TransformerConfig
 
 KINDS: tuple[DetectorKind, ...] = ("co_deformable", "co_dino")
 

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import runpy
-import socket
-import sys
 from multiprocessing.connection import wait
 from pathlib import Path
 
-# Forked from a process that has imported everything: PyTorch takes five seconds to import, in every process.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["codetr.steps.train", "codetr.steps.evaluate"])
+from tests.support.forked import ForkedProcess, rank_environments
 
 
 def run_on_ranks(script: str, count: int, path: Path) -> None:
-    """Write `script` to `path` and run it on `count` processes; fail with what they print on stderr."""
+    """Write `script` to `path` and run it on `count` processes; fail with what they print, as soon as one fails."""
     path.write_text(script)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     log = path.with_suffix(".log")
-    ranks = [_CONTEXT.Process(target=_run, args=(path, rank, count, port, log)) for rank in range(count)]
-    for process in ranks:
-        process.start()
+    ranks = [ForkedProcess(_run, path, log=log, environment=environment) for environment in rank_environments(count)]
     try:
         left = {process.sentinel: process for process in ranks}
         while left:
             for sentinel in wait(list(left)):
-                process = left.pop(int(sentinel))  # type: ignore[arg-type]
-                process.join()
-                assert process.exitcode == 0, log.read_text()
+                assert left.pop(int(sentinel)).wait() == 0, log.read_text()  # type: ignore[arg-type]
     finally:
         for process in ranks:
             process.kill()
-            process.join()
+            process.wait()
 
 
-def _run(path: Path, rank: int, count: int, port: int, log: Path) -> None:
-    """Run the script as one of the processes."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in names.items()})
-    with log.open("a") as file:
-        os.dup2(file.fileno(), sys.stderr.fileno())
+def _run(path: Path) -> None:
     runpy.run_path(str(path), run_name="__main__")

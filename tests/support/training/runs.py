@@ -2,10 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from codetr.data.synthetic import draw_sample_data
 from codetr.steps.prepare import prepare
 from codetr.training.config import CheckpointConfig, EmaConfig, ScheduleConfig, TrainingConfig
 from codetr.zoo.recipe import Recipe
+from tests.support.forked import ForkedProcess, forked_codetr, rank_environments
 from tests.support.paths import ROOT
 from tests.support.training.tiny_training import tiny_config
 
@@ -61,36 +60,66 @@ def drawn_dataset(folder: Path) -> Path:
     return folder / "dataset"
 
 
-def train_command(folder: Path, dataset: Path, *, processes: int = 1, **settings: Any) -> list[str]:
-    """Return the command that trains `RECIPE`, changed by `settings`, with everything it writes in `folder`."""
+def train_arguments(folder: Path, dataset: Path, *, processes: int = 1, **settings: Any) -> list[str]:
+    """Return the arguments of `codetr` that train `RECIPE`, changed by `settings`, writing to `folder` only."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE.model_copy(update=settings).model_dump(mode="json")))
-    command = [sys.executable, "-m", "codetr", "train", "--recipe", str(recipe), "-d", str(dataset)]
-    command += ["-o", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")]
+    arguments = ["train", "--recipe", str(recipe), "-d", str(dataset)]
+    arguments += ["-o", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")]
     # Tests run on machines with one core too.
-    return [*command, "--nproc", str(processes), "--force"]
+    return [*arguments, "--nproc", str(processes), "--force"]
+
+
+class Run:
+    """`codetr train` on one process or several, in sessions of their own."""
+
+    def __init__(self, processes: Sequence[ForkedProcess]) -> None:
+        self.processes = processes
+
+    def poll(self) -> int | None:
+        """Return the exit code once all have ended: the first that is not 0."""
+        codes = [process.poll() for process in self.processes]
+        return None if None in codes else next(filter(None, codes), 0)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end of each, and return the exit code as `poll` does."""
+        return next(filter(None, [process.wait(timeout) for process in self.processes]), 0)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send each a signal."""
+        for process in self.processes:
+            process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL them and every process they started; torchrun starts each worker in a session."""
+        for pid in [pid for process in self.processes for pid in [process.pid, *descendants(process.pid)]]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
 
 
 @contextmanager
-def started(folder: Path, dataset: Path, *, processes: int = 1, **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `codetr train` in a session; kill whatever is left of it at the end."""
-    command = train_command(folder, dataset, processes=processes, **settings)
-    log = (folder / "log.txt").open("a")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=log, stdout=log, start_new_session=True)
+def started(
+    folder: Path, dataset: Path, *, processes: int = 1, launcher: bool = False, **settings: Any
+) -> Iterator[Run]:
+    """Start `codetr train`; kill whatever is left of it at the end.
+
+    Args:
+        folder: for everything that it writes, and its output, `log.txt`.
+        dataset: to train on.
+        processes: how many it is trained on.
+        launcher: start these by `--nproc`, which takes them long, not as ranks that find each other.
+        settings: that differ from `RECIPE`.
+    """
+    arguments = train_arguments(folder, dataset, processes=processes if launcher else 1, **settings)
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ranks = [{}] if launcher or processes == 1 else rank_environments(processes)
+    run = Run([forked_codetr(arguments, log=folder / "log.txt", **environment, **rank) for rank in ranks])
     try:
-        yield process
+        yield run
     finally:
-        kill(process)
-        log.close()
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the command and every process it started; torchrun starts each worker in a session."""
-    for pid in [process.pid, *descendants(process.pid)]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
+        run.kill()
 
 
 def descendants(pid: int) -> list[int]:
@@ -115,7 +144,7 @@ def rows(folder: Path, checkpoints: str = "checkpoints") -> list[str]:
     return [line for line in path.read_text().splitlines() if '"lr"' in line] if path.exists() else []
 
 
-def wait_for_step(folder: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_step(folder: Path, step: int, process: Run) -> None:
     """Wait until the run has done `step` steps."""
     end = time.monotonic() + 120
     while len(rows(folder)) < step:

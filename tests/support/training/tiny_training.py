@@ -15,12 +15,12 @@ from codetr.models.config import (
     ProposalConfig,
     RoIHeadConfig,
     RPNConfig,
-    TransformerConfig,
 )
 from codetr.models.detector import CoDETR
 from codetr.models.losses.normalizer import Normalizer
 from codetr.models.random_draws import DenoisingNoise, RandomDraws
 from codetr.models.structures import ImageBatch, Target
+from codetr.models.transformer.config import TransformerConfig
 
 SIZE = 64
 CLASSES = 3

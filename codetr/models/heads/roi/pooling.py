@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from codetr.models.boxes import box_area
+from codetr.ops.torchvision_operators import roi_align
 
 
 def pooling_levels(boxes_xyxy: Tensor, levels: int, finest_scale: float) -> Tensor:
@@ -51,7 +51,7 @@ def pool_regions(
     order = levels.argsort(stable=True)
     counts = torch.bincount(levels, minlength=len(features)).tolist()
     pooled = [
-        roi_align(feature, part, size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
+        roi_align(feature, part, size, 1 / stride)
         for feature, stride, part in zip(features, strides, rois[order].split(counts), strict=True)
     ]
     return torch.cat(pooled)[order.argsort()]
@@ -68,6 +68,6 @@ def _pool_from_all_levels(
     for level, (feature, stride) in enumerate(zip(features, strides, strict=True)):
         on_level = (levels == level)[:, None]
         part = torch.where(on_level, rois, 0.0)
-        sampled = roi_align(feature, part, size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
+        sampled = roi_align(feature, part, size, 1 / stride)
         pooled = torch.where(on_level[..., None, None], sampled, pooled)
     return pooled
