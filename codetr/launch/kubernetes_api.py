@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import urllib3
+import yaml
 from kubernetes import client, config
+from kubernetes.config.incluster_config import InClusterConfigLoader
 
 from codetr.core.errors import ReportedError, RunFailed, UserError, first_line
 from codetr.core.text import shorten
@@ -23,8 +25,13 @@ REQUEST_TIMEOUT = (10, 60)
 LOG_LINES = 50
 _MAX_LOG = 1 << 20
 
+_OF_A_DAMAGED_FILE = (ValueError, TypeError, AttributeError)
+"""What the library raises where the file has another structure."""
+
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod has the credentials of its service account."""
+
 _ANSWERS_OF_A_BUSY_SERVER = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
@@ -49,27 +56,29 @@ class KubernetesApi:
         self._core = client.CoreV1Api(api)
 
     @classmethod
-    def connect(cls, namespace: str | None = None) -> KubernetesApi:
+    def connect(cls, namespace: str | None = None, *, service_account: Path = SERVICE_ACCOUNT) -> KubernetesApi:
         """Return the cluster of the pod this process runs in, else of the current context of kubectl.
 
         Args:
             namespace: None for that of the pod or the context.
+            service_account: folder with the credentials of a pod, if this is one.
 
         Raises:
             UserError: there is neither, or the configuration is damaged.
         """
         settings = client.Configuration()
         try:
-            if _NAMESPACE_FILE.is_file():
-                config.load_incluster_config(client_configuration=settings)
-                default = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+            if (service_account / "namespace").is_file():
+                files = (str(service_account / name) for name in ("token", "ca.crt"))
+                InClusterConfigLoader(*files).load_and_set(settings)
+                default = (service_account / "namespace").read_text(encoding="utf-8").strip()
             else:
                 # The library reads the variable when it is imported.
                 file = os.environ.get("KUBECONFIG")
                 config.load_kube_config(file, client_configuration=settings)
                 _, context = config.list_kube_config_contexts(file)
                 default = (context.get("context") or {}).get("namespace", "default")
-        except (config.ConfigException, OSError, ValueError, KeyError, AttributeError) as error:
+        except (config.ConfigException, yaml.YAMLError, OSError, LookupError, *_OF_A_DAMAGED_FILE) as error:
             hint = "Set KUBECONFIG to a working configuration of kubectl, or run this in a pod."
             raise UserError(f"no cluster is configured ({first_line(error)})", where="Kubernetes", hint=hint) from None
         return cls(client.ApiClient(settings), namespace or default)

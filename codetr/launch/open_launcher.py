@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from codetr.core.errors import UserError
+from codetr.core.extras import install_hint
 from codetr.launch.launcher import Launcher
 from codetr.launch.spec import LaunchSpec
 
@@ -38,6 +39,6 @@ def open_kubernetes(namespace: str | None) -> KubernetesApi:
     try:
         from codetr.launch.kubernetes_api import KubernetesApi
     except ModuleNotFoundError as error:
-        hint = 'Install it: pip install -c requirements/constraints.txt -e ".[kubeflow]"'
-        raise UserError(f"training on Kubernetes needs {error.name}, which is not installed", hint=hint) from None
+        problem = f"training on Kubernetes needs {error.name}, which is not installed"
+        raise UserError(problem, hint=install_hint("kubeflow")) from None
     return KubernetesApi.connect(namespace)

@@ -15,6 +15,7 @@ from codetr.launch.job import Job
 from codetr.launch.local_launcher import LocalLauncher
 from codetr.launch.spec import LaunchSpec
 from codetr.launch.supervise import Pace, supervise
+from codetr.launch.trainjob import HEARTBEAT
 from codetr.launch.trainjob_launcher import TrainJobLauncher
 from tests.support.launch.kubernetes_server import KubernetesServer, ended, kubernetes_server
 from tests.support.launch.specs import cluster, job
@@ -95,6 +96,7 @@ class Cluster:
     def __init__(self, server: KubernetesServer, codes: list[int]) -> None:
         self.server, self.codes = server, codes
         self.time = 0.0
+        self.steps = 0
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
@@ -105,6 +107,8 @@ class Cluster:
                 continue
             if not pods:
                 self.server.set_pod(name, 0, "Running")
+            elif self.steps > 0:
+                self.steps -= 1
             elif self.codes[attempt] == 0:
                 self.server.set_condition(name, "Complete")
             else:
@@ -153,6 +157,32 @@ def test_retries_of_an_earlier_launcher_count(server: KubernetesServer) -> None:
         with pytest.raises(RunFailed, match="started again 1 times"):
             supervise(TrainJobLauncher(server.api(), environment={}), small, show=lambda _: None, pace=fake.pace())
     assert len(server.jobs) == 2
+
+
+def test_a_long_attempt_is_shown_to_be_watched(server: KubernetesServer) -> None:
+    """Else the sweeper deletes it."""
+    fake = Cluster(server, [0])
+    fake.steps = 30
+    before = "2020-01-01T00:00:00Z"
+    launcher = TrainJobLauncher(server.api(), environment={})
+    launcher.start(job(), 0)
+    [one] = server.jobs.values()
+    one["metadata"]["annotations"][HEARTBEAT] = before
+    supervise(Adopted(launcher), job(), show=lambda _: None, pace=fake.pace())  # type: ignore[arg-type]
+    assert one["metadata"]["annotations"][HEARTBEAT] > before
+
+
+class Adopted:
+    """A launcher that has started the attempt already, so that only watching writes the time."""
+
+    def __init__(self, launcher: TrainJobLauncher) -> None:
+        self._launcher = launcher
+
+    def start(self, _job: Job, _attempt: int) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._launcher, name)
 
 
 def test_a_cluster_that_is_away_for_a_while_is_waited_for(server: KubernetesServer) -> None:
