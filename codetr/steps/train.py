@@ -11,13 +11,14 @@ from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
+from codetr.core.system.lock import locked
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.distributed.signals import stop_on_signal
 from codetr.steps.initial_detector import initial_detector, state_digest
 from codetr.steps.training_run import TrainingRun
 from codetr.tracking import Tracker
-from codetr.training.checkpoint_folder import exclusive
+from codetr.training.checkpoint_folder import LOCK
 from codetr.training.randomness import make_deterministic
 from codetr.weights.fine_tuning import source_digest, source_model_folder
 from codetr.zoo.recipe import Recipe
@@ -81,7 +82,8 @@ def train(config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, *
 
         def claim() -> bool:
             """Return whether there is something to train."""
-            locks.enter_context(exclusive(checkpoints))
+            lock = locked(checkpoints / LOCK, folder=checkpoints, by="another training run", keep=True)
+            locks.enter_context(lock)
             if run.is_published(overwrite=overwrite):
                 logger.info("%s is already complete: this run has published its model", output)
                 return False

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 
 from codetr.core.errors import RunFailed, first_line
-from codetr.core.system.exhaustion import DESCRIPTORS_HINT, out_of_resources
+from codetr.core.system.os_errors import DESCRIPTORS_HINT, loading_error
 
 logger = logging.getLogger(__name__)
 
@@ -136,4 +136,4 @@ def _receive(take: Callable[[], T]) -> T:
         hint = "Start the command again; training resumes from its checkpoint."
         raise RunFailed(f"a process that loads images has ended ({first_line(error)})", hint=hint) from None
     except OSError as error:
-        raise out_of_resources(error, "receiving a batch of images") from None
+        raise loading_error(error, "receiving a batch of images") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from codetr.core.errors import UserError
+from codetr.core.system.os_errors import unreadable
 from codetr.data.dataset.classes import CLASSES, read_classes
 from codetr.data.formats.coco import read_coco_json
 from codetr.data.validation.ids import ListedIds
@@ -40,8 +41,10 @@ def read_names(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() not in (".json", ".gz"):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot be read: {error}", where=str(path)) from None
+        except OSError as error:
+            raise unreadable(error, path) from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
         return _checked([line.strip() for line in lines if line.strip()], path)
     content = read_coco_json(path)
     categories = content.get("categories", content.get("names")) if isinstance(content, dict) else content
