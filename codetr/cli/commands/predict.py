@@ -9,6 +9,7 @@ import typer
 
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain
+from codetr.core.bounds import MAX_SIDE
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
 
 
@@ -48,6 +49,7 @@ def predict(
             "--tile",
             metavar="PIXELS",
             min=32,
+            max=MAX_SIDE,
             help="Also detect in tiles of this side, for large images with small objects.",
         ),
     ] = None,
