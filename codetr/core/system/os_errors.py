@@ -235,7 +235,7 @@ def _meaning(error: OSError) -> _Meaning | None:
 
 
 def _reason(error: OSError) -> str:
-    reason = os.strerror(error.errno) if error.errno in errno.errorcode else str(error)
+    reason = error.strerror or str(error)
     return reason[:1].lower() + reason[1:]
 
 
