@@ -151,8 +151,14 @@ def require_replaceable(path: Path, what: str, names: Callable[[Path], Collectio
             raise UserError(problem, where=str(path), hint="Move it elsewhere, or give another output folder.")
     elif path.exists():
         raise UserError("is a file, expected a folder to write to", where=str(path), hint=hint)
+    require_creatable(path)
+
+
+def require_creatable(path: Path) -> None:
+    """Raise `UserError` unless a file or folder can be created at `path`, with the folders above it."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        hint = "Give another path, or change the permissions of the folder."
         raise UserError(f"cannot be created: {parent} is not a writable folder", where=str(path), hint=hint)
 
 

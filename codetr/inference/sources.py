@@ -11,6 +11,7 @@ from pathlib import Path
 from codetr.core.errors import UserError
 from codetr.core.files import refuse_unreadable
 from codetr.data.images import IMAGE_SUFFIXES
+from codetr.data.storage.paths import exists
 from codetr.inference.inputs import image_address_error
 
 VIDEO_SUFFIXES = frozenset(
@@ -50,7 +51,7 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
             if Path(re.split("[?#]", source)[0]).suffix.lower() in IMAGE_SUFFIXES:
                 raise image_address_error(source)
             videos["pipe:0" if source == "-" else source] = None
-        elif not os.path.exists(path):  # also False for what cannot be a name
+        elif not exists(path):  # also False for what cannot be a name
             raise UserError("no such file or folder", where=source)
         elif path.is_dir():
             for file in _walk(path):

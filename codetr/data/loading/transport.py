@@ -9,6 +9,7 @@ the batch goes through the pipe as bytes, which takes longer. Both happen where 
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import mmap
@@ -118,7 +119,8 @@ _warned = threading.Event()
 def _warn_once(error: Exception) -> None:
     if isinstance(error, OSError) and not _warned.is_set():
         _warned.set()
-        logger.warning("batches are copied through a pipe, which is slower: %s. %s", error.strerror, DESCRIPTORS_HINT)
+        hint = f" {DESCRIPTORS_HINT}" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+        logger.warning("batches are copied through a pipe, which is slower: %s.%s", error.strerror, hint)
 
 
 def _mapped(shared: _SharedDescriptor, size: int) -> mmap.mmap:

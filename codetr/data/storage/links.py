@@ -131,13 +131,20 @@ def _refuse_failed(error: OSError) -> None:
         refuse_unreadable(error)
 
 
+def _has_dvc(folder: Path) -> bool:
+    try:
+        return (folder / ".dvc").is_dir()
+    except PermissionError:  # reading the folder itself reports this
+        return False
+
+
 def _dvc_caches(folder: Path) -> list[Path]:
     """Return the cache folders of the DVC repository that contains a folder, in any of its configuration files.
 
     See https://doc.dvc.org/user-guide/project-structure/configuration; `cache.dir` is relative to the folder of `.dvc`.
     """
     folder = folder.absolute()
-    repository = next((parent for parent in (folder, *folder.parents) if (parent / ".dvc").is_dir()), None)
+    repository = next((parent for parent in (folder, *folder.parents) if _has_dvc(parent)), None)
     if repository is None:
         return []
     settings = repository / ".dvc"

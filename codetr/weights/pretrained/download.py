@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlparse
 
 import torch
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.system.os_errors import reported_os_error
 
 _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0"
 URLS = {
@@ -26,7 +28,8 @@ def fetch_published(name: str) -> Path:
     The authors publish no digests; reading the file executes no code.
 
     Raises:
-        UserError: there are no weights with this name, or the download fails.
+        UserError: there are no weights with this name, or they may not be downloaded.
+        RunFailed: the download fails.
     """
     if name not in URLS:
         raise UserError(
@@ -41,9 +44,21 @@ def fetch_published(name: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URLS[name], str(path), progress=False)
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"cannot download '{name}' from {URLS[name]}: {error}",
-            where="backbone_weights",
-            hint="Download the file on another machine and give its path.",
-        ) from None
+        raise download_error(error, f"'{name}' from {URLS[name]}") from None
     return path
+
+
+def download_error(
+    error: Exception, what: str, hint: str = "Download the file on another machine and give its path."
+) -> ReportedError:
+    """Return the error for weights that cannot be downloaded; a retry may help unless the server or a folder refuses.
+
+    Args:
+        error: as urllib, Hugging Face or the system raised it.
+        what: is downloaded.
+        hint: what to do.
+    """
+    refused = isinstance(error, HTTPError) and error.code in range(400, 500) and error.code not in (408, 429)
+    of_system = reported_os_error(error) if isinstance(error, OSError) else None
+    kind = UserError if refused or isinstance(of_system, UserError) else RunFailed
+    return kind(f"cannot download {what}: {str(error).rstrip('.')}", where="backbone_weights", hint=hint)

@@ -9,6 +9,7 @@ from torchvision.models import get_model_weights
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.resnet import ResNet
+from codetr.weights.pretrained.download import download_error
 
 _TORCHVISION_DEPTHS = (50, 101, 152)
 
@@ -26,7 +27,8 @@ def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
     """Download torchvision's weights called `name` to torch's cache, and verify their hash.
 
     Raises:
-        UserError: there are no weights for this depth or with this name, or the download fails.
+        UserError: there are no weights for this depth or with this name, or they may not be downloaded.
+        RunFailed: the download fails.
     """
     if backbone.depth not in _TORCHVISION_DEPTHS:
         raise UserError(
@@ -44,8 +46,4 @@ def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
     try:
         return dict(known[name].get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"cannot download torchvision's '{name}': {error}",
-            where="backbone_weights",
-            hint="Download the file on another machine and give its path.",
-        ) from None
+        raise download_error(error, f"torchvision's '{name}'") from None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.timm_backbone import TimmBackbone, import_timm
+from codetr.weights.pretrained.download import download_error
 
 
 def timm_weights(backbone: TimmBackbone, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -19,7 +20,8 @@ def fetch_timm(model: str, tag: str) -> dict[str, Tensor]:
     """Download timm's weights with the tag `tag` of the model called `model` to the cache of Hugging Face.
 
     Raises:
-        UserError: there are no weights with this tag, or the download fails.
+        UserError: there are no weights with this tag, or they may not be downloaded.
+        RunFailed: the download fails.
     """
     timm = import_timm()
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
@@ -34,8 +36,5 @@ def fetch_timm(model: str, tag: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         source = timm.get_pretrained_cfg(f"{model}.{tag}")
         file = f"model.safetensors of https://huggingface.co/{source.hf_hub_id}" if source.hf_hub_id else source.url
-        raise UserError(
-            f"cannot download timm's '{model}.{tag}': {str(error).rstrip('.')}",
-            where="backbone_weights",
-            hint=f"Download {file} on another machine and give its path.",
-        ) from None
+        hint = f"Download {file} on another machine and give its path."
+        raise download_error(error, f"timm's '{model}.{tag}'", hint) from None

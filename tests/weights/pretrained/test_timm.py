@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.data.config import PreprocessConfig
 from codetr.models.backbones.config import TimmConfig
 from codetr.models.backbones.timm_backbone import TimmBackbone
@@ -76,7 +76,7 @@ def test_a_download_that_fails_names_the_file_to_fetch(monkeypatch: pytest.Monke
     backbone = TimmBackbone(CONFIG)
     monkeypatch.setattr(timm, "create_model", no_network)
     file = r"model\.safetensors of https://huggingface\.co/timm/test_efficientnet\.r160_in1k"
-    with pytest.raises(UserError, match=f"no connection.*{file}"):
+    with pytest.raises(RunFailed, match=f"no connection.*{file}"):
         load_backbone(backbone, "r160_in1k")
 
 
