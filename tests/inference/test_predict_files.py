@@ -241,7 +241,7 @@ def test_pipes_are_skipped_in_folders_and_refused_by_name(model: Path, tmp_path:
     assert len(result.images) == 1
     assert {Path(entry.file).name: entry.reason for entry in result.skipped} == {
         "a.jpg": "is not a regular file",
-        "loop.jpg": "cannot be read: Too many levels of symbolic links",
+        "loop.jpg": "cannot be read: too many levels of symbolic links",
     }
     for name in ("a.jpg", "a.mp4"):
         with pytest.raises(UserError, match="is neither a folder nor a regular file"):
