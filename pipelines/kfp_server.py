@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.settings import describe
+from codetr.core.system.os_errors import unreadable
 from codetr.core.text import register_secret
 from pipelines.http_json import NOT_THE_SERVER, JsonServer, NotJsonError
 from pipelines.options import Server
@@ -208,7 +209,7 @@ def read_token(server: Server) -> str | None:
         try:
             token = Path(name).read_text(encoding="utf-8")
         except OSError as error:
-            raise UserError(f"cannot be read: {error.strerror}", where=where) from None
+            raise unreadable(error, where) from None
         except UnicodeDecodeError:
             raise UserError("is not a token: it is not UTF-8 text", where=where) from None
     if token is None:

@@ -10,7 +10,7 @@ import typer
 
 from codetr.cli.arguments import checked_arguments
 from codetr.cli.reported import reported_error
-from codetr.cli.streams import discard_stdout, keep_running_without_log
+from codetr.cli.streams import discard_stdout, keep_running_without_log, open_closed_streams
 from codetr.core.errors import ReportedError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.text import show_safely
@@ -33,6 +33,7 @@ def run_app(
         reported: returns an exception as an error to report; None for a defect.
         name: of the program in its help; None for that of the process.
     """
+    open_closed_streams()
     keep_running_without_log()
     show_safely()
     try:

@@ -1,4 +1,4 @@
-"""Standard streams that cannot be written: a full disk below a log, a pipe that nothing reads."""
+"""Standard streams that are closed or cannot be written: a full disk below a log, a pipe that nothing reads."""
 
 from __future__ import annotations
 
@@ -28,6 +28,26 @@ class _Lossy(io.RawIOBase):
         with suppress(OSError):
             return os.write(self._descriptor, content)
         return memoryview(content).nbytes
+
+
+def open_closed_streams() -> None:
+    """Open standard streams that were closed when this process started, as the null device.
+
+    Otherwise the next file that is opened has the number of standard error, and what libraries write to that number
+    goes into the file: a checkpoint, for example. Python has None for such a stream, and would print errors to another.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It takes the lowest number that is free.
+            os.set_inheritable(descriptor, True)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def keep_running_without_log() -> None:

@@ -2,7 +2,7 @@
 
 Archives are safetensors: a file cannot claim more than it holds, is never unpacked and holds numbers alone. A checksum
 in it finds bits that changed on disk or in transit. Single arrays of an index are `.npy`, mapped into memory. Whatever
-is wrong raises `UserError`.
+is wrong with a file raises `UserError`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from numpy.typing import DTypeLike, NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, UserError
 from codetr.core.files import atomic_file
-from codetr.core.system.exhaustion import concerns_machine, out_of_resources
+from codetr.core.system.os_errors import underlying_error, unreadable
 
 _CHECKSUM = "sha256"
 
@@ -43,7 +43,7 @@ class ArraySpec:
 
 @contextmanager
 def as_user_error(path: Path, hint: str) -> Iterator[None]:
-    """Raise any exception of the block as a `UserError` that names the file.
+    """Raise any exception of the block as an error to report that names the file.
 
     Args:
         path: the file that is read.
@@ -51,15 +51,12 @@ def as_user_error(path: Path, hint: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except ReportedError:
         raise
-    except FileNotFoundError:
-        raise UserError("no such file", where=str(path), hint=hint) from None
-    except OSError as error:
-        if concerns_machine(error):
-            raise out_of_resources(error, f"reading {path}") from None
-        raise UserError(f"cannot be read: {error.strerror or error}", where=str(path), hint=hint) from None
     except Exception as error:  # Libraries do not document what damaged bytes raise; a list of errors has gaps.
+        cause = underlying_error(error)
+        if isinstance(cause, OSError):
+            raise unreadable(cause, path, hint=hint) from None
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
         raise UserError(f"cannot be read: {reason}", where=str(path), hint=hint) from None
 

@@ -24,11 +24,24 @@ Workers = Annotated[int, Field(ge=0, le=1024)]
 Cells = Annotated[int, Field(gt=0, le=1024)]
 """A side in cells of a map."""
 
-Pixels = Annotated[int, Field(gt=0, le=2**14)]
+MAX_SIDE = 2**14
+
+Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 """A side in pixels of an image as the detector gets it."""
 
 Count = Annotated[int, Field(gt=0, le=10**6)]
 """A number of queries, boxes, classes or images."""
+
+MAX_STEPS = 10**9
+
+Steps = Annotated[int, Field(gt=0, le=MAX_STEPS)]
+StepsOrZero = Annotated[int, Field(ge=0, le=MAX_STEPS)]
+"""A number of optimiser steps or epochs, far more than any machine does in its lifetime."""
+
+MAX_SEED = 2**62
+"""Generators of random numbers take 64 bits, and numbers are added to a seed."""
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]

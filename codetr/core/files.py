@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from codetr.core.errors import ReportedError, UserError
-from codetr.core.system.os_errors import underlying_os_error
+from codetr.core.system.os_errors import underlying_error, unreadable
 from codetr.core.system.temporaries import (
     RETIRED,
     exchange,
@@ -55,7 +55,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, target)
         return
     remove_leftovers_once(path)
-    with _named(path), temporary_file(path) as temporary:
+    with temporary_file(path) as temporary, _named(path, temporary):
         yield temporary
         # Temporary files are private; a result has the mode of any other file.
         umask = os.umask(0)
@@ -76,7 +76,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     remove_leftovers(path)
-    with _named(path), temporary_directory(path) as temporary:
+    with temporary_directory(path) as temporary, _named(path, temporary):
         temporary.chmod(0o755)
         yield temporary
         for entry in (temporary, *temporary.rglob("*")):
@@ -90,7 +90,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: Path, temporary: Path) -> Iterator[None]:
     """Name the result in errors of writing, which do not know the name of the file that they wrote to.
 
     Errors of libraries because the system did not let them write become errors of the system.
@@ -100,10 +100,8 @@ def _named(path: Path) -> Iterator[None]:
     except ReportedError:
         raise
     except Exception as error:
-        cause = underlying_os_error(error)
-        if cause is None:
-            raise
-        if cause.errno is not None and cause.filename is None:
+        cause = underlying_error(error, temporary)
+        if isinstance(cause, OSError) and cause.errno is not None and cause.filename is None:
             cause.filename = str(path)
         if cause is error:
             raise
@@ -111,8 +109,8 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def refuse_unreadable(error: OSError) -> None:
-    """Raise an error that `os.walk` passes to `onerror` as a `UserError`; without it, folders are left out silently."""
-    raise UserError(f"cannot be read: {error.strerror}", where=str(error.filename))
+    """Raise an error that `os.walk` passes to `onerror` as a message; without it, folders are left out silently."""
+    raise unreadable(error, error.filename)
 
 
 def _replace_by_two_renames(new: Path, path: Path) -> None:
@@ -154,8 +152,14 @@ def require_replaceable(path: Path, what: str, names: Callable[[Path], Collectio
             raise UserError(problem, where=str(path), hint="Move it elsewhere, or give another output folder.")
     elif path.exists():
         raise UserError("is a file, expected a folder to write to", where=str(path), hint=hint)
+    require_creatable(path)
+
+
+def require_creatable(path: Path) -> None:
+    """Raise `UserError` unless a file or folder can be created at `path`, with the folders above it."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        hint = "Give another path, or change the permissions of the folder."
         raise UserError(f"cannot be created: {parent} is not a writable folder", where=str(path), hint=hint)
 
 
@@ -175,17 +179,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         UserError: the file cannot be read, is not UTF-8 or not JSON; the message names the line and column.
+        RunFailed: the disk or the server of the file fails.
     """
     try:
         text = read_regular_file(path).decode("utf-8")
-    except FileNotFoundError:
-        raise UserError("no such file", where=str(path)) from None
-    except IsADirectoryError:
-        raise UserError("is a folder, not a file", where=str(path)) from None
     except UnicodeDecodeError as error:
         raise UserError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise unreadable(error, path) from None
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from codetr.core.errors import UserError
+from codetr.core.system.os_errors import unreadable
 from codetr.core.text import shorten
 
 MAX_BYTES = 1 << 20
@@ -137,10 +138,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         text = content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
-    except FileNotFoundError:
-        raise UserError("no such file", where=where) from None
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=where) from None
+        raise unreadable(error, where) from None
     except UnicodeDecodeError as error:
         problem = f"is not valid YAML: it is not {error.encoding} text (byte {error.start})"
         raise UserError(problem.replace("utf-8", "UTF-8"), where=where) from None

@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from codetr.core.errors import UserError
 from codetr.core.files import open_regular_file
+from codetr.core.system.os_errors import is_system_failure, unreadable
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.pixel_limit import pillow_limit
 from codetr.data.png_chunks import with_metadata_first
@@ -211,6 +212,7 @@ def decode_image(
         raise UserError(f"does not fit into memory ({image.width}x{image.height})", where=where) from None
     # Decoders of broken data raise almost anything: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
+        _raise_if_of_system(error, where)
         raise UserError(f"is damaged: {_reason(error)}", where=where) from None
 
 
@@ -219,12 +221,8 @@ def _open_file(path: Path, where: str) -> BinaryIO:
         return open_regular_file(path)
     except IsADirectoryError:
         raise UserError("is a folder, not an image", where=where) from None
-    except FileNotFoundError:
-        raise UserError("no such file", where=where) from None
-    except PermissionError:
-        raise UserError("may not be read", where=where, hint="Check the file's permissions.") from None
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=where) from None
+        raise unreadable(error, where) from None
     except ValueError:  # a NUL in the name
         raise UserError("is not a file name", where=where) from None
 
@@ -235,6 +233,7 @@ def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(where, max_pixels) from None
     except Exception as error:
+        _raise_if_of_system(error, where)
         if _is_empty(stream):
             raise UserError("is empty", where=where) from None
         hint = f"Formats that can be read: {', '.join(FORMATS)}."
@@ -249,6 +248,12 @@ def _identify(stream: BinaryIO, where: str, max_pixels: int) -> Image.Image:
         hint = "Convert it to TIFF, PNG or JPEG with a program for raw images."
         raise UserError("is a raw file of a camera, of which only a small preview can be read", where=where, hint=hint)
     return image
+
+
+def _raise_if_of_system(error: Exception, where: str) -> None:
+    """Raise what a disk or a server has reported while a decoder was reading: it is no fault of the image."""
+    if isinstance(error, OSError) and is_system_failure(error):
+        raise unreadable(error, where) from None
 
 
 def _is_preview(image: Image.Image) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.system.os_errors import reported_os_error
 from codetr.distributed.devices import select_device
 
 T = TypeVar("T")
@@ -81,8 +82,8 @@ class Processes:
         """Call `work` on rank 0 while the others wait, and return its result on every rank.
 
         Raises:
-            ReportedError: on rank 0, what `work` raised. The other processes end with the same exit code and print
-                nothing, so that the message appears once.
+            ReportedError: on rank 0, what `work` raised, also if that was an error of the operating system. The other
+                processes end with the same exit code and print nothing, so that the message appears once.
         """
         result: T | None = None
         error: ReportedError | None = None
@@ -91,6 +92,9 @@ class Processes:
                 result = work()
             except ReportedError as caught:
                 error = caught
+            except OSError as caught:
+                if (error := reported_os_error(caught)) is None:
+                    raise
         code, result = self.broadcast((error.exit_code if error else None, result))
         if code is not None:
             raise error if error else SystemExit(code)

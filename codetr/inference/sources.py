@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from codetr.core.errors import UserError
 from codetr.core.files import refuse_unreadable
 from codetr.data.images import IMAGE_SUFFIXES
+from codetr.data.storage.paths import exists
 from codetr.inference.inputs import image_address_error
 
 VIDEO_SUFFIXES = frozenset(
@@ -68,7 +69,7 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
             if Path(re.split("[?#]", source)[0]).suffix.lower() in IMAGE_SUFFIXES:
                 raise image_address_error(source)
             videos["pipe:0" if source == "-" else source] = None
-        elif os.path.exists(path):  # also False for what cannot be a name
+        elif exists(path):  # also False for what cannot be a name
             found = _in_folder(path) if path.is_dir() else [_named_file(path, source)]
             _add(found, images, videos)
         elif _CAMERA.fullmatch(source):

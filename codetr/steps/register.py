@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
+from codetr.core.bounds import NonNegativeFloat
 from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, sync, write_json
@@ -32,8 +30,8 @@ class RegisterConfig(Settings):
     """
 
     metric: str = "AP"
-    min_improvement: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    floor: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    min_improvement: NonNegativeFloat = 0.0
+    floor: NonNegativeFloat | None = None
 
 
 def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Path, output: Path) -> Manifest:

@@ -12,6 +12,7 @@ from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
+from codetr.core.system.lock import locked
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest, stop_on_signal
@@ -20,7 +21,7 @@ from codetr.steps.initial_detector import initial_detector, state_digest
 from codetr.steps.settings import checkpoint_folder
 from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
-from codetr.training.checkpoint_folder import exclusive
+from codetr.training.checkpoint_folder import LOCK
 from codetr.training.randomness import make_deterministic
 from codetr.weights.fine_tuning import source_digest, source_model_folder
 from codetr.zoo.recipe import Recipe
@@ -126,7 +127,8 @@ def _claim(run: TrainingRun, stop: StopRequest, locks: ExitStack, *, overwrite: 
     """
     try:
         with stop.interrupts():
-            locks.enter_context(exclusive(run.checkpoints))
+            lock = locked(run.checkpoints / LOCK, folder=run.checkpoints, by="another training run", keep=True)
+            locks.enter_context(lock)
     except StoppedWaitingError:
         logger.info("stopped while waiting for %s; nothing has changed", run.checkpoints)
         raise PreemptedError from None

@@ -17,23 +17,23 @@ from __future__ import annotations
 import pickle
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from codetr.core.errors import RunFailed, UserError
+from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
 from codetr.core.settings import without
-from codetr.core.system.lock import locked
+from codetr.core.system.temporaries import remove_all_leftovers
 
 RUN = "run.json"
 STATE = "state.pt"
 INFO = "info.json"
 PREFIX = "step-"
 LOCK = ".lock"
+"""The file that a run locks while it uses the folder."""
 
 
 class CheckpointFolder:
@@ -82,7 +82,7 @@ class CheckpointFolder:
                 raise UserError("does not describe a training run", where=str(path))
             if run["identity"] == identity:
                 self._earlier = tuple(map(sha256_json, run.get("extended", ())))
-                self._remove_leftovers()
+                remove_all_leftovers(self.folder, sole_writer=True)
                 return
             if not run.get("finished") and not discard:
                 changes = "; ".join(differences(run["identity"], identity))
@@ -141,17 +141,15 @@ class CheckpointFolder:
             best_step: step of the checkpoint with the best validation so far, which is kept.
 
         Raises:
-            RunFailed: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
+            OSError: it cannot be written, because the disk is full for instance. Earlier checkpoints are unchanged.
         """
         path = self._path(step)
-        try:
-            with atomic_directory(path) as temporary:
-                torch.save(dict(state), temporary / STATE)
-                info = {"step": step, "digest": sha256_file(temporary / STATE), "run": self._run}
-                write_json(temporary / INFO, info)
-        except OSError as error:
-            hint = "Free disk space and run the same command again: it resumes from the previous checkpoint."
-            raise RunFailed(f"cannot be written ({error.strerror})", where=str(path), hint=hint) from None
+        with atomic_directory(path) as temporary:
+            # A stream: of a file that it opens itself PyTorch does not say why it could not write.
+            with (temporary / STATE).open("wb") as stream:
+                torch.save(dict(state), stream)
+            info = {"step": step, "digest": sha256_file(temporary / STATE), "run": self._run}
+            write_json(temporary / INFO, info)
         for old in self.steps()[: -self._keep]:
             if old != best_step:
                 shutil.rmtree(self._path(old))
@@ -224,33 +222,6 @@ class CheckpointFolder:
         if self._run is not None and info.get("run") not in (self._run, *self._earlier):
             return "belongs to another run"
         return None
-
-    def _remove_leftovers(self) -> None:
-        """Remove the temporary files of a run that was killed while writing.
-
-        If it was killed while it replaced a checkpoint by another of the same step, the old one is restored.
-        """
-        for entry in self.folder.glob(".*"):
-            for replaced in self.folder.glob(f"{entry.name}/{PREFIX}*") if entry.name.endswith(".old") else ():
-                if not (self.folder / replaced.name).exists():
-                    replaced.rename(self.folder / replaced.name)
-            if entry.name.endswith((".tmp", ".old")):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-@contextmanager
-def exclusive(folder: Path, *, timeout: float = 60.0) -> Iterator[None]:
-    """Lock `folder` against other runs inside the block; the lock ends with the process, however it ends.
-
-    Args:
-        folder: created if it does not exist.
-        timeout: seconds to keep trying.
-
-    Raises:
-        RunFailed: another run holds the lock.
-    """
-    with locked(folder / LOCK, folder=folder, by="another training run", timeout=timeout, keep=True):
-        yield
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

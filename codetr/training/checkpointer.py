@@ -59,7 +59,7 @@ class Checkpointer:
             metrics: the metrics file, on rank 0; it is flushed to the disk first.
 
         Raises:
-            UserError: it cannot be written; on every rank.
+            ReportedError: it cannot be written.
         """
         tensors = self._model.state(keep=self._processes.is_main)
 

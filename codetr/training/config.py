@@ -6,11 +6,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from codetr.core.bounds import NonNegativeFloat, PositiveFloat, SmallCount
+from codetr.core.bounds import (
+    MAX_STEPS,
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    Seed,
+    SmallCount,
+    Steps,
+    StepsOrZero,
+)
 from codetr.core.settings import Settings
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+Milestone = Annotated[int, Field(ge=-MAX_STEPS, le=MAX_STEPS)]
 
 
 class OptimizerConfig(Settings):
@@ -64,9 +72,9 @@ class ScheduleConfig(Settings):
         gamma: the factor at every milestone.
     """
 
-    warmup_iterations: NonNegativeInt = 0
+    warmup_iterations: StepsOrZero = 0
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     @field_validator("milestones")
@@ -91,7 +99,7 @@ class EmaConfig(Settings):
     """
 
     momentum: Annotated[float, Field(gt=0, le=1)] = 1e-4
-    warmup_iterations: PositiveInt = 2000
+    warmup_iterations: Steps = 2000
 
 
 class CheckpointConfig(Settings):
@@ -102,8 +110,8 @@ class CheckpointConfig(Settings):
         keep: how many of the newest checkpoints are kept, in addition to the one with the best validation.
     """
 
-    every_steps: PositiveInt | None = None
-    keep: PositiveInt = 2
+    every_steps: Steps | None = None
+    keep: Steps = 2
 
 
 class TrainingConfig(Settings):
@@ -135,9 +143,9 @@ class TrainingConfig(Settings):
         log_every: optimiser steps between rows of metrics.
     """
 
-    epochs: PositiveInt = 12
-    seed: NonNegativeInt = 0
-    accumulate: PositiveInt = 1
+    epochs: Steps = 12
+    seed: Seed = 0
+    accumulate: Count = 1
     clip_norm: PositiveFloat | None = 0.1
     distribution: Literal["ddp", "fsdp"] = "ddp"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -147,10 +155,10 @@ class TrainingConfig(Settings):
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
-    validate_every: NonNegativeInt = 1
+    validate_every: StepsOrZero = 1
     publish: Literal["last", "best"] = "best"
-    patience: PositiveInt | None = None
-    log_every: PositiveInt = 10
+    patience: Steps | None = None
+    log_every: Steps = 10
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:

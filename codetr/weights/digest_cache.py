@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError
 from codetr.core.files import read_json, sha256_file, write_json
 from codetr.core.system.user_folders import user_folder
 
@@ -47,7 +47,7 @@ def cached_digest(path: Path, *, cache: Path | None = None, smallest: int = SMAL
     digest = sha256_file(path)
     if _identity(path) == identity and time.time_ns() - max(identity[-2:]) > _SETTLED_NS:
         entries = {name: entry for name, entry in _read(cache).items() if name != key} | {key: [*identity, digest]}
-        with suppress(OSError, UserError):
+        with suppress(OSError, ReportedError):
             write_json(cache, dict(list(entries.items())[-_MOST_ENTRIES:]))
     return digest
 
@@ -61,6 +61,6 @@ def _read(cache: Path) -> dict[str, Any]:
     """Return the remembered entries, none if the file is missing or damaged."""
     try:
         entries = read_json(cache) if cache.is_file() else {}
-    except (UserError, OSError):
+    except (ReportedError, OSError):
         return {}
     return entries if isinstance(entries, dict) else {}

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from codetr.core.errors import UserError, listed
+from codetr.core.system.os_errors import is_system_failure, underlying_error, unreadable
 
 _PROTOCOLS = (0, 1, 2)
 """Protocols of pickle that PyTorch's unpickler for weights reads; `torch.save` writes 2."""
@@ -74,6 +75,8 @@ def read_foreign(path: Path) -> Mapping[Any, Any]:
     except UserError:
         raise
     except Exception as error:
+        if isinstance(cause := underlying_error(error), OSError) and is_system_failure(cause):
+            raise unreadable(cause, path) from None
         raise _as_user_error(error, path) from None
     if not isinstance(content, Mapping):
         raise UserError(

@@ -20,6 +20,7 @@ from codetr.core.files import atomic_file, read_json, sha256_file, write_json
 from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
 from codetr.core.settings import Settings
+from codetr.core.system.os_errors import underlying_error, unreadable
 from codetr.data.config import FULL_RANGE, PreprocessConfig, Range16Bit
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
@@ -136,6 +137,8 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CoDETR, 
         state = load_file(file)
     except (SafetensorError, OSError) as error:
         hint = "The file is damaged or incomplete: download or train the model again."
+        if isinstance(cause := underlying_error(error), OSError):
+            raise unreadable(cause, file, hint=hint) from None
         raise UserError(f"cannot be read ({error})", where=str(file), hint=hint) from None
     require_finite(state, str(file))
     detector = build_detector(info.model)

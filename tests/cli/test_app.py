@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from codetr import zoo
+from codetr.__main__ import require_posix
 from codetr.cli import main
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
@@ -130,6 +131,13 @@ def test_a_defect_is_a_traceback(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(Registry, "open", lambda root: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["registry", "list", "x"])
+
+
+def test_windows_is_named_instead_of_a_missing_module(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        require_posix("nt")
+    assert ended.value.code == 2
+    assert "WSL" in capsys.readouterr().err
 
 
 def test_an_unknown_option_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,16 +9,21 @@ import errno
 import os
 import resource
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
+from codetr.data.config import LoaderConfig
 from codetr.data.synthetic import draw_sample_data
 from codetr.registry.store import Registry
+from codetr.training.config import TrainingConfig
 from tests.support.command import call
 from tests.support.failing_files import failing_files
-from tests.support.models.small_models import write_images, write_model
+from tests.support.models.small_models import write_dataset, write_images, write_model
 from tests.support.registry.registry_folders import MakeCandidate
+from tests.support.training.runs import RECIPE
 
 THOROUGH = bool(os.environ.get("CODETR_TEST_THOROUGH"))
 TRIED = 10**9 if THOROUGH else 2
@@ -38,16 +43,30 @@ def walk(
     root: Path,
     command: list[object],
     output: Path,
+    *,
+    anew: Sequence[Path] = (),
+    calls: int = 2,
 ) -> None:
-    """Run a command with failing writes until it succeeds; `output` is what it was before, or what it becomes."""
-    for _ in range(2):  # the second time an earlier result is replaced
+    """Run a command with failing writes until it succeeds; `output` is what it was before, or what it becomes.
+
+    Args:
+        capsys: reads what is printed.
+        root: the disk that fails.
+        command: the arguments of `codetr`.
+        output: a folder with a result, which appears complete or not at all.
+        anew: folders that are removed before each call, for a command that does nothing where it has been finished.
+        calls: how often the command succeeds first; the second time, it replaces an earlier result.
+    """
+    for _ in range(calls):
         with failing_files(root, 10**9) as counted:
             code, _, err = call(capsys, *command)
         assert code == 0, err
     finished = snapshot(output) if output.is_dir() else {}
-    step = max(1, counted.writes // TRIED)
+    step = max(1, -(-counted.writes // TRIED))
     for number, expected in ERRORS.items():
         for first in range(0, counted.writes, step):
+            for folder in anew:
+                shutil.rmtree(folder, ignore_errors=True)
             with failing_files(root, first, number) as files:
                 code, _, err = call(capsys, *command)
             where = f"write {first} of {counted.writes} fails with {errno.errorcode[number]}: {err}"
@@ -56,7 +75,7 @@ def walk(
             assert "Traceback" not in err, where
             assert err.splitlines()[-1].startswith("Error: "), where
             assert ".tmp" not in err, where
-            leftovers = [path for path in root.rglob(".*") if path.name.endswith((".tmp", ".old", ".lock"))]
+            leftovers = [path for path in root.rglob(".?*.*") if path.name.endswith((".tmp", ".old", ".lock"))]
             assert not leftovers, where
             if output.is_dir() and finished:
                 assert snapshot(output).keys() == finished.keys(), where
@@ -115,6 +134,52 @@ def test_predict(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path)
     write_images(tmp_path / "images", 2)
     model = write_model(tmp_path / "model")
     walk(capsys, disk, ["predict", "-m", model, "-o", disk / "out", tmp_path / "images"], disk / "out")
+
+
+def train_command(folder: Path, disk: Path, workers: int) -> list[object]:
+    """Return the command for one epoch of a very small detector, whose outputs are on the disk."""
+    dataset, recipe = write_dataset(folder / "source", 2), folder / "recipe.yaml"
+    settings = {
+        "loader": LoaderConfig(batch_size=1, workers=workers),
+        "training": TrainingConfig(epochs=1, accumulate=2, validate_every=0),
+    }
+    recipe.write_text(yaml.safe_dump(RECIPE.model_copy(update=settings).model_dump(mode="json")))
+    outputs = ["-o", disk / "model", "--checkpoints", disk / "checkpoints"]
+    return ["train", "--recipe", recipe, "-d", dataset, *outputs]
+
+
+def test_train(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:
+    outputs = [disk / "model", disk / "checkpoints"]
+    walk(capsys, disk, train_command(tmp_path, disk, 0), outputs[0], anew=outputs, calls=1)
+
+
+def test_train_with_a_limit_of_file_sizes(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:
+    """Neither a batch nor a checkpoint fits into a file then: `ulimit -f 40` was seen to hang."""
+    command = train_command(tmp_path, disk, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 << 10, limits[1]))
+    try:
+        code, _, err = call(capsys, *command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 70
+    assert "ulimit -f" in err.splitlines()[-1]
+    assert f"{disk / 'checkpoints' / 'step-00000001'}: " in err
+
+
+def test_evaluate_and_compare(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:
+    dataset, model = write_dataset(tmp_path / "source", 2), write_model(tmp_path / "model")
+    given = ["-m", model, "-d", dataset, "--set", "workers=0", "--set", "pictures=1"]
+    evaluation = disk / "evaluation"
+    walk(capsys, disk, ["evaluate", *given, "-o", evaluation], evaluation, calls=1)
+    command = ["compare", evaluation, evaluation, "--resamples", 10, "-o", disk / "out"]
+    walk(capsys, disk, command, disk / "out", calls=1)
+
+
+@pytest.mark.skipif(not THOROUGH, reason="every try exports the detector anew, which takes many seconds")
+def test_export(capsys: pytest.CaptureFixture[str], disk: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    walk(capsys, disk, ["export", "-m", model, "-o", disk / "out", "--format", "torch"], disk / "out")
 
 
 def test_register_moves_the_champion_last(

@@ -22,6 +22,19 @@ def test_a_log_that_cannot_be_written_does_not_end_a_command(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
+def test_streams_that_are_closed_take_no_file(tmp_path: Path) -> None:
+    """What a library wrote to standard error went into the first file that was opened, which had its number."""
+    script = (
+        "import os, sys\nfrom codetr.cli.streams import open_closed_streams\nopen_closed_streams()\n"
+        "file = open(sys.argv[1], 'w')\nos.write(2, b'a warning')\nprint('an error', file=sys.stderr)\nprint('x')\n"
+        "sys.exit(7 if file.fileno() > 2 and sys.stdin.read() == '' else 8)"
+    )
+    path = tmp_path / "file"
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script, str(path)]
+    assert subprocess.run(command, check=False).returncode == 7
+    assert path.read_text() == ""
+
+
 def test_results_that_cannot_be_printed_are_a_failure() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(

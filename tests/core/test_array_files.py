@@ -163,7 +163,7 @@ def test_files_that_are_not_archives_of_arrays_are_refused(tmp_path: Path, sound
         with pytest.raises(UserError, match=rf"{name}\.safetensors: cannot be read"):
             read(path)
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(UserError, match=r"folder\.safetensors: cannot be read"):
+    with pytest.raises(UserError, match=r"folder\.safetensors: is a folder"):
         read(tmp_path / "folder.safetensors")
     with pytest.raises(UserError, match=r"none\.safetensors: no such file"):
         read(tmp_path / "none.safetensors")

@@ -39,7 +39,7 @@ def test_unreadable_yaml(tmp_path: Path, text: str, message: str) -> None:
 
 def test_a_folder_instead_of_a_yaml_file(tmp_path: Path) -> None:
     """`--params some-folder` is easily typed; it must not end in a traceback."""
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder, not a file"):
         read_yaml(tmp_path)
 
 

@@ -201,7 +201,7 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_file_names_are_user_errors(tmp_path: Path) -> None:
-    for name, message in [("a\0b.jpg", "is not a file name"), ("x" * 300, "cannot be read: File name too long")]:
+    for name, message in [("a\0b.jpg", "is not a file name"), ("x" * 300, "cannot be read: file name too long")]:
         with pytest.raises(UserError, match=message):
             read_image(tmp_path / name)
 

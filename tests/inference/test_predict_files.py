@@ -15,10 +15,12 @@ from codetr.core.errors import UserError
 from codetr.data.segmentation import decode
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.predict_files import predict
+from codetr.inference.sources import find_sources
 from codetr.inference.video import VideoReader, VideoWriter
 from tests.support.data.clips import write_clip
 from tests.support.models.small_models import NAMES, masked, write_images, write_model
 from tests.support.registry.registries import write_registry
+from tests.support.unprivileged import unprivileged_folder
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +263,7 @@ def test_pipes_are_skipped_in_folders_and_refused_by_name(model: Path, tmp_path:
     assert len(result.images) == 1
     assert {Path(entry.file).name: entry.reason for entry in result.skipped} == {
         "a.jpg": "is not a regular file",
-        "loop.jpg": "cannot be read: Too many levels of symbolic links",
+        "loop.jpg": "cannot be read: too many levels of symbolic links",
     }
     for name in ("a.jpg", "a.mp4"):
         with pytest.raises(UserError, match="is neither a folder nor a regular file"):
@@ -287,3 +289,13 @@ def test_the_limit_of_pixels_is_an_argument(model: Path, tmp_path: Path) -> None
     assert predict(model, [tmp_path / "in"], tmp_path / "a", max_pixels=height * width).images
     with pytest.raises(UserError, match=f"has more than {height * width - 1:,} pixels"):
         predict(model, [tmp_path / "in"], tmp_path / "b", max_pixels=height * width - 1)
+
+
+def test_an_image_in_a_folder_that_may_not_be_entered_is_not_missing() -> None:
+    with unprivileged_folder() as folder:
+        (folder / "private").mkdir()
+        (folder / "private" / "a.jpg").touch()
+        (folder / "private").chmod(0)
+        with pytest.raises(PermissionError, match=r"private/a\.jpg"):
+            find_sources([folder / "private" / "a.jpg"])
+        (folder / "private").chmod(0o700)

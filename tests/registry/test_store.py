@@ -18,6 +18,7 @@ import pytest
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import sha256_json
 from codetr.core.manifest import Manifest
+from codetr.core.system.temporaries import machine
 from codetr.registry.promotion import promote_if_better
 from codetr.registry.storage.folder import FolderStorage
 from codetr.registry.store import Registry
@@ -324,7 +325,7 @@ def test_what_killed_writers_left_is_removed(registry: Registry, make_candidate:
     """It has the size of the weights."""
     registry.add(*make_candidate("a"))
     for folder in ("versions", "content"):
-        (registry.storage.root / folder / ".x.abcdefgh.tmp").mkdir()
-        (registry.storage.root / folder / ".x.abcdefgh.tmp" / "weights").write_text("w")
+        (registry.storage.root / folder / f".x.{machine()}-abcdefgh.tmp").mkdir()
+        (registry.storage.root / folder / f".x.{machine()}-abcdefgh.tmp" / "weights").write_text("w")
     registry.add(*make_candidate("b"))
     assert not list(registry.storage.root.rglob("*.tmp"))

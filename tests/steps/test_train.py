@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.manifest import Manifest
+from codetr.core.system.lock import locked
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
@@ -30,7 +31,7 @@ from codetr.steps.batch_size import MOST, most_images
 from codetr.steps.prepare import prepare
 from codetr.steps.train import TrainConfig, train
 from codetr.steps.training_run import TrainingRun
-from codetr.training.checkpoint_folder import exclusive
+from codetr.training.checkpoint_folder import LOCK
 from codetr.training.config import CheckpointConfig, ScheduleConfig, TrainingConfig
 from codetr.training.step import TrainStep
 from codetr.weights.model_folder import load_model
@@ -355,7 +356,7 @@ def test_a_finished_run_started_again_says_that_it_is_complete(
 
 
 def hold(folder: Path, ready: Event) -> None:
-    with exclusive(folder):
+    with locked(folder / LOCK, folder=folder, by="another training run"):
         ready.set()
         multiprocessing.Event().wait(60)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codetr.cli.output import console, plain, print_table
+from codetr.core.bounds import MAX_SEED
 from codetr.core.errors import UserError
 from codetr.core.text import counted
 
@@ -30,7 +31,7 @@ def compare(
     masks: Annotated[bool, typer.Option("--masks", help="Compare masks instead of boxes.")] = False,
     resamples: Annotated[int, typer.Option(min=10, max=10_000, help="Number of bootstrap samples.")] = 1000,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed of the bootstrap.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder for compare.json, a plot and an HTML page."),

@@ -17,6 +17,7 @@ from codetr.cli.settings_options import ParamsOption
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
+from codetr.core.files import require_creatable
 from codetr.steps.settings import read_recipe
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class DoctorOutputs(OptionGroup, panel="Reports and repair"):
                 raise UserError("is a folder, expected a file to write to", where=str(report))
             if report.resolve() in examined:
                 raise UserError("is examined, and the report would replace it", where=str(report))
+            if not report.exists():  # else it may be a device
+                require_creatable(report)
 
     def write(self, examination: Examination, files: Mapping[str, RepairableFile], title: str) -> None:
         """Write the reports and the repaired files that were asked for, and print their paths."""

@@ -10,6 +10,7 @@ import typer
 from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import ModelOption
 from codetr.cli.output import console, plain
+from codetr.core.bounds import MAX_SIDE
 from codetr.core.text import counted
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
 
@@ -61,6 +62,7 @@ def predict(
             "--tile",
             metavar="PIXELS",
             min=32,
+            max=MAX_SIDE,
             help="Also detect in tiles of this side, for large images with small objects.",
         ),
     ] = None,

@@ -23,6 +23,9 @@ _HOLDER = re.compile(r"process \d+ on [\w.-]{1,255}")
 def locked(file: Path, *, folder: Path, by: str, timeout: float = 60.0, keep: bool = False) -> Iterator[None]:
     """Hold a lock on `file` inside the block; the lock ends with the process, however it ends.
 
+    On NFS it holds for all machines, unless the file system is mounted with `nolock` or `local_lock`: then, as on other
+    file systems without shared locks, it is known to this machine only.
+
     Processes of a run that was just killed may take some seconds to exit, so locking is tried repeatedly. It is a POSIX
     lock: unlike that of flock it is not inherited by data-loader processes, which outlive a killed run for a moment.
 

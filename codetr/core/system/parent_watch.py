@@ -114,18 +114,24 @@ def torchrun_id() -> int:
     This is the nearest ancestor that runs Python; without /proc it is the parent, whatever that runs.
     """
     ancestor = os.getppid()
-    while sys.platform == "linux" and ancestor and not _runs_python(ancestor):
+    while Path("/proc/self").exists() and ancestor and not _runs_python(ancestor):
         ancestor = parent_of(ancestor)
     return ancestor
 
 
 def parent_of(pid: int) -> int:
-    """Return the id of the process that started the process `pid`, 0 if there is none or `pid` does not run."""
+    """Return the id of the process that started the process `pid`, 0 if there is none or `pid` does not run.
+
+    Raises:
+        OSError: this cannot be found out, e.g. because /proc is not mounted.
+    """
     if sys.platform != "linux":
         return parent_by_ps(pid)
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
+        if not Path("/proc/self").exists():
+            raise
         return 0
     # The name of the program comes before it, in parentheses, and may hold any character.
     return int(stat.rpartition(")")[2].split()[1])
@@ -149,5 +155,5 @@ def _runs_python(pid: int) -> bool:
 def _is_ancestor_or_unknown(pid: int) -> bool:
     try:
         return is_ancestor(pid)
-    except OSError:  # E.g. no file can be opened at the moment: the next check decides.
+    except OSError:  # E.g. no file can be opened at the moment: the next check decides. Or there is no /proc.
         return True

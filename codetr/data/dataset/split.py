@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json
-from codetr.core.system.exhaustion import concerns_machine, out_of_resources
+from codetr.core.system.os_errors import is_system_failure, loading_error, unreadable
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.dataset.classes import as_list, read_classes
 from codetr.data.dataset.image_settings import read_image_settings
@@ -116,11 +116,10 @@ class ImageRecord:
         except UserError as error:
             raise BadImageError(error.problem, where=where, hint=error.hint) from None
         except OSError as error:
-            if concerns_machine(error):
-                raise out_of_resources(error, "reading images") from None
-            missing = isinstance(error, FileNotFoundError)
-            problem = "no such file" if missing else f"cannot be read: {error.strerror or error}"
-            raise BadImageError(problem, where=where) from None
+            if is_system_failure(error):
+                raise loading_error(error, "reading images", where=where) from None
+            reported = unreadable(error, where)
+            raise BadImageError(reported.problem, where=where, hint=reported.hint) from None
         if image.shape[:2] != (self.height, self.width):
             problem = f"is {image.shape[1]}x{image.shape[0]}, was {self.width}x{self.height} when prepared"
             raise BadImageError(problem, where=where, hint=PREPARE_AGAIN)

@@ -21,6 +21,7 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.system.gc_pause import paused_gc
+from codetr.core.system.os_errors import unreadable
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.foreign import hint_for_content, hint_for_value
 from codetr.data.validation.findings import Findings
@@ -102,12 +103,10 @@ def _read(path: Path) -> bytes:
                 if content.tell() > MAX_BYTES:
                     problem = "decompresses to more than" if compressed else "is larger than"
                     raise UserError(f"{problem} {MAX_BYTES >> 30} GiB", where=where)
-    except FileNotFoundError:
-        raise UserError("no such file", where=where) from None
     except IsADirectoryError:
         raise UserError("is a folder, expected a COCO file", where=where) from None
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}", where=where) from None
+        raise unreadable(error, where) from None
     text = content.getvalue()
     if not re.search(rb"\S", text):
         raise UserError("is empty", where=where)

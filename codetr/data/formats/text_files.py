@@ -8,6 +8,7 @@ from pathlib import Path
 
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_json
+from codetr.core.system.os_errors import is_system_failure, unreadable
 from codetr.data.storage.links import NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file
 
@@ -48,6 +49,9 @@ class TextFiles:
         """Return the content of the file `name` relative to the root; None if it is missing or cannot be used.
 
         A file that cannot be used is added to `problems`.
+
+        Raises:
+            ReportedError: the disk or the server fails, or this process may open no more files.
         """
         try:
             path = self._root / resolve_file(self._root, name, self._links)
@@ -59,7 +63,10 @@ class TextFiles:
             self.reject(name, str(error))
             return None
         except OSError as error:
-            self.reject(name, f"cannot be read: {error.strerror or error}")
+            reported = unreadable(error, self._root / name)
+            if is_system_failure(error):
+                raise reported from None
+            self.reject(name, reported.problem)
             return None
         if len(content) > limit:
             self.reject(name, f"is larger than {limit >> 20} MiB")

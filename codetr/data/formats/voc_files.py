@@ -12,7 +12,7 @@ from codetr.core.errors import UserError
 from codetr.data.formats.passed_over import report_passed_over
 from codetr.data.images import IMAGE_SUFFIXES
 from codetr.data.storage.links import LinkTargets, list_files
-from codetr.data.storage.paths import NoFileError, UnsafePathError, file_exists, resolve_file
+from codetr.data.storage.paths import NoFileError, UnsafePathError, file_exists, is_file, resolve_file
 from codetr.data.validation.findings import Findings
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
@@ -95,11 +95,8 @@ class VocFiles:
         names = [f"{path}{suffix}" for path in paths for suffix in suffixes]
         names += [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]  # a.jpg.xml belongs to a.jpg
         for name in names:
-            try:
-                if (self.images / name).is_file():
-                    return name
-            except (OSError, ValueError):  # too long a name; a NUL
-                continue
+            if is_file(self.images / name):
+                return name
         for name in (written, PureWindowsPath(written).name):
             with suppress(NoFileError, UnsafePathError):
                 return resolve_file(self.images.resolve(), name, self._links)

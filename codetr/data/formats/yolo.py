@@ -20,6 +20,7 @@ from typing import Any
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.progress import track
+from codetr.core.text import shorten
 from codetr.core.yaml_text import read_yaml
 from codetr.data.config import HIGHEST_MAX_PIXELS
 from codetr.data.formats.coco import CocoFile
@@ -33,12 +34,22 @@ from codetr.data.formats.yolo_labels import (
     report_unused_labels,
     unused_label_examples,
 )
-from codetr.data.formats.yolo_rows import BOX_COLUMNS, are_triangles, end_with_track_ids, to_annotation
+from codetr.data.formats.yolo_rows import BOX_COLUMNS, are_triangles, end_with_track_ids, keypoints_in, to_annotation
 from codetr.data.images import IMAGE_SUFFIXES, read_header
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets, list_files
-from codetr.data.storage.paths import NoFileError, UnsafePathError, resolve_file, spelling_variants
+from codetr.data.storage.paths import (
+    NoFileError,
+    UnsafePathError,
+    exists,
+    resolve_file,
+    resolved,
+    spelling_variants,
+)
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import as_integer
+
+_NO_POSE = "labels of pose datasets, which have other columns, are not supported"
+_POSE_HINT = "Remove the keypoints: a row is a class and a box (cx cy w h), or a class and a polygon."
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,7 @@ def read_yolo(
     values = read_yaml(path)
     where = str(path)
     if "kpt_shape" in values:
-        raise UserError(
-            "has kpt_shape: labels of pose datasets, which have other columns, are not supported", where=where
-        )
+        raise UserError(f"has kpt_shape: {_NO_POSE}", where=where, hint=_POSE_HINT)
     classes = _classes(values, where)
     root = _root(path, values, images)
     listing = _list_images(values, split, root, where, links, findings)
@@ -117,6 +126,10 @@ def read_yolo(
     with ThreadPoolExecutor(workers) as pool:
         found = list(track(pool.map(read, [name for name, _ in counted]), len(counted), f"reading {split} annotations"))
     files.require_no_problems(path)
+    keypoints, certain = keypoints_in(row for labels in found for row in labels.lines or [])
+    if certain:
+        problem = f"rows have a box and {keypoints} keypoints with their visibility: {_NO_POSE}"
+        raise UserError(problem, where=f"{where}: {split}", hint=_POSE_HINT)
     if all(labels.lines is None for labels in found):
         raise _no_labels([name for name, _ in counted], split, root, where, links)
     label_of = {name: labels.file for (name, _), labels in zip(counted, found, strict=True)}
@@ -145,6 +158,9 @@ def _to_records(
     rows = [row for labels in found for row in labels.lines or []]
     tracked = end_with_track_ids(rows)
     triangles = not tracked and are_triangles(rows)
+    odd = "annotation_tracked" if tracked else "annotation_triangle" if triangles else None
+    if odd is None and keypoints_in(rows)[0]:
+        odd = "annotation_keypoints"
     images: list[Any] = []
     annotations: list[Any] = []
     image_lines: list[str] = []
@@ -166,9 +182,8 @@ def _to_records(
                 annotations.append(MalformedRow(row.strip(), number))
             else:
                 annotations.append({**annotation, "id": len(annotations) + 1, "image_id": number})
-                if (tracked or triangles) and len(row.split()) > BOX_COLUMNS:
-                    kind = "annotation_tracked" if tracked else "annotation_triangle"
-                    findings.add(kind, f"{source_line}: {short(row.strip())}")
+                if odd is not None and len(row.split()) > BOX_COLUMNS:
+                    findings.add(odd, f"{source_line}: {short(row.strip())}")
             annotation_lines.append(source_line)
     findings.source_lines = {"images": image_lines, "annotations": annotation_lines}
     return images, annotations
@@ -218,17 +233,17 @@ def _classes(values: dict[str, Any], where: str) -> dict[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         hint = "`names` is a list of class names, or a mapping of class numbers to names."
-        raise UserError(f"names: {names!r:.40} has no class", where=where, hint=hint)
+        raise UserError(f"names: {shorten(repr(names), 40)} has no class", where=where, hint=hint)
     names = {int(key) if isinstance(key, str) and key.isdecimal() else key: name for key, name in names.items()}
     for number, name in names.items():
         if type(number) is not int or number < 0 or name is None or isinstance(name, list | dict):
             raise UserError(f"names: '{number}' is not a class number (0, 1, …), or has no name", where=where)
         if not isinstance(name, str) and type(name) is not int:
-            problem = f"names: {number}: YAML parses this name as {name!r:.40}"
+            problem = f"names: {number}: YAML parses this name as {shorten(repr(name), 40)}"
             raise UserError(problem, where=where, hint="Put it in quotes.")
     count = as_integer(values.get("nc", len(names)))
     if count != len(names):
-        raise UserError(f"nc is {values['nc']!r:.40}, but there are {len(names)} names", where=where)
+        raise UserError(f"nc is {shorten(repr(values['nc']), 40)}, but there are {len(names)} names", where=where)
     return {number: str(name) for number, name in sorted(names.items())}
 
 
@@ -237,7 +252,7 @@ def _root(path: Path, values: dict[str, Any], images: Path | None) -> Path:
         return images
     given = values.get("path") or "."
     if not isinstance(given, str):
-        raise UserError(f"path: {given!r:.40} is not a string", where=str(path))
+        raise UserError(f"path: {shorten(repr(given), 40)} is not a string", where=str(path))
     folder = path.parent
     given = next((name for name in spelling_variants(given) if (folder / name).is_dir()), given)
     root = (folder / given).resolve()
@@ -305,16 +320,15 @@ def _is_hidden(name: str) -> bool:
 def _inside(root: Path, base: Path, name: str, links: LinkTargets) -> str | None:
     """Return the path `name`, relative to `base`, as a path relative to the root; None if missing or outside."""
     for spelling in spelling_variants(name):
-        try:
-            named = Path(os.path.normpath(base / spelling))
-            target = named.resolve()
-            # A link keeps its name.
-            if named.is_relative_to(root) and links.allow(root, target) and target.exists():
-                return named.relative_to(root).as_posix()
-            if target.is_relative_to(root) and target.exists():
-                return target.relative_to(root).as_posix()
-        except (OSError, RuntimeError, ValueError):  # too long a name; a loop of links; a NUL
+        if "\0" in spelling:
             continue
+        named = Path(os.path.normpath(base / spelling))
+        target = resolved(named)
+        # A link keeps its name.
+        if named.is_relative_to(root) and links.allow(root, target) and exists(target):
+            return named.relative_to(root).as_posix()
+        if target.is_relative_to(root) and exists(target):
+            return target.relative_to(root).as_posix()
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 BOX_COLUMNS = 5
@@ -12,8 +12,8 @@ BOX_COLUMNS = 5
 
 _BOX, _SHORTEST_POLYGON = 4, 6
 
-_MANY = 3
-"""So many triangles are no coincidence."""
+_MANY, _MANY_FLAGS = 3, 6
+"""So many triangles, or visibilities, are no coincidence."""
 
 _SEPARATORS = re.compile(r"[\s,;]+")
 
@@ -53,6 +53,55 @@ def are_triangles(rows: Iterable[str]) -> bool:
     """Return whether all polygons of a dataset, and there are some, have three points: rows of seven columns."""
     lengths = [len(values[1]) for values in map(_values, rows) if values is not None and len(values[1]) > _BOX]
     return len(lengths) >= _MANY and set(lengths) == {_SHORTEST_POLYGON}
+
+
+def keypoints_in(rows: Iterable[str]) -> tuple[int, bool]:
+    """Return how many keypoints the rows of a dataset have after their boxes, 0 if they are something else.
+
+    Pose datasets have them as x y visibility or x y. Visibilities of 0, 1 or 2 at every third place are no coincidence.
+    Without them, rows are taken for keypoints if all have the same length and all points lie in the boxes, while w h,
+    the second point of a polygon, lies far from the others in most rows. That is likely, but not certain.
+
+    Returns:
+        The number of keypoints, and whether they are certain.
+    """
+    found = [values[1] for values in map(_values, rows) if values is not None and len(values[1]) > _BOX]
+    lengths = {len(values) for values in found}
+    if len(lengths) != 1:
+        return 0, False
+    columns = lengths.pop() - _BOX
+    if columns % 3 == 0:
+        triples = [[values[k : k + 3] for k in range(_BOX, len(values), 3)] for values in found]
+        seen = [[(x, y) for x, y, visibility in row if visibility] for row in triples]
+        flags = [visibility for row in triples for _, _, visibility in row]
+        if len(flags) >= _MANY_FLAGS and {0, 1, 2}.issuperset(flags) and all(map(_in_box, found, seen)):
+            return columns // 3, True
+    if columns % 2 == 0 and columns > 2 and len(found) >= _MANY:
+        points = [list(zip(values[_BOX::2], values[_BOX + 1 :: 2], strict=True)) for values in found]
+        apart = sum(map(_is_apart, found, points))
+        if 2 * apart > len(found) and all(map(_in_box, found, points)):
+            return columns // 2, False
+    return 0, False
+
+
+def _in_box(values: Sequence[float], points: Sequence[tuple[float, float]]) -> bool:
+    """Return whether the first four numbers are a box in the image that contains the points; (0, 0) is not seen."""
+    x, y, width, height = values[:_BOX]
+    slack = 0.1 * max(width, height)
+    inside = abs(x - 0.5) + width / 2 <= 0.51 and abs(y - 0.5) + height / 2 <= 0.51
+    return (inside and width > 0 and height > 0) and all(
+        (abs(px - x) <= width / 2 + slack and abs(py - y) <= height / 2 + slack) or px == py == 0 for px, py in points
+    )
+
+
+def _is_apart(values: Sequence[float], points: Sequence[tuple[float, float]]) -> bool:
+    """Return whether the width and height of a box, as a point, are farther from the others than these from another."""
+    for k, value in enumerate(values[2:_BOX]):
+        others = [values[k], *(point[k] for point in points if point != (0, 0))]
+        extent = max(others) - min(others)
+        if not min(others) - extent <= value <= max(others) + extent:
+            return True
+    return False
 
 
 def to_annotation(row: str, height: int, width: int, *, tracked: bool = False) -> dict[str, Any] | None:

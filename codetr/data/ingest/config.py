@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from codetr.core.bounds import Fraction
+from codetr.core.bounds import Fraction, Seed
 from codetr.core.settings import Settings
 from codetr.data.config import FULL_RANGE, HIGHEST_MAX_PIXELS, MAX_PIXELS, Range16Bit, SourceConfigs
 from codetr.data.dataset.image_settings import ImageSettings
@@ -46,7 +46,7 @@ class PrepareConfig(Settings):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     stratify: bool = True
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     max_lost_images: Fraction = 0.5
     max_lost_annotations: Fraction = 0.5
     max_leaked_images: Fraction = 0.5

@@ -15,7 +15,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
-from codetr.core.system.exhaustion import concerns_machine, out_of_resources
+from codetr.core.system.os_errors import is_system_failure, loading_error, unreadable
 from codetr.data.config import FULL_RANGE, MAX_PIXELS, Range16Bit
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.images import ImageHeader, decode_image, header_of, open_image
@@ -303,10 +303,7 @@ def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, exam
         except StorageError:
             raise
         except (UserError, OSError) as error:
-            if isinstance(error, OSError) and concerns_machine(error):
-                raise out_of_resources(error, "reading images") from None
-            reason = error.problem if isinstance(error, UserError) else error.strerror
-            check.findings.append(("image_unreadable", f"{example} '{name}': {reason}"))
+            check.findings.append(("image_unreadable", f"{example} '{name}': {_reason(error, name)}"))
             return None
         if entry.named_by_url:
             check.findings.append(("image_name_from_url", f"{example}: '{found.path}'"))
@@ -324,8 +321,12 @@ def _read_similar(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, e
     if len(similar) == 1:
         try:
             found = storage.read(similar[0])
-        except (UnsafePathError, NoFileError, UserError, OSError):
+        except (UnsafePathError, NoFileError):
             similar = []
+        except (UserError, OSError) as error:
+            problem = f"'{entry.names[0]}' may be '{similar[0]}': {_reason(error, similar[0])}"
+            check.findings.append(("image_unreadable", f"{example} {problem}"))
+            return None
         else:
             check.findings.append(("image_name_similar", f"{example}: '{entry.names[0]}' may be '{found.path}'"))
             check.corrected["file_name"] = found.path
@@ -333,6 +334,19 @@ def _read_similar(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, e
     several = f"; it may be any of {len(similar)} files, e.g. '{similar[0]}'" if similar else ""
     check.findings.append(("image_missing", f"{example} '{entry.names[0]}'{several}"))
     return None
+
+
+def _reason(error: UserError | OSError, name: str) -> str:
+    """Return why an image cannot be read.
+
+    Raises:
+        ReportedError: the reason says nothing about the image.
+    """
+    if isinstance(error, UserError):
+        return error.problem
+    if is_system_failure(error):
+        raise loading_error(error, "reading images", where=None if error.filename else name) from None
+    return unreadable(error, name).problem
 
 
 def _note_repetitions(images: Iterable[CheckedImage], findings: Findings) -> None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from codetr.core.errors import ReportedError
-from codetr.core.system.exhaustion import out_of_resources
 from codetr.core.system.heap import release_free_memory
+from codetr.core.system.os_errors import loading_error
 from codetr.data.config import Augmentation, JitterConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.loading.batching import effective_batch_count, effective_batches, rank_batches
@@ -146,7 +146,7 @@ class _InWorker(Dataset[Packed | WorkerFailure]):
         except ReportedError as error:
             return WorkerFailure.of(error)
         except OSError as error:
-            return WorkerFailure.of(out_of_resources(error, "reading images"))
+            return WorkerFailure.of(loading_error(error, "reading images"))
 
 
 class _Schedule(torch.utils.data.Sampler[tuple[int, list[int]]]):
@@ -303,7 +303,7 @@ def _unpacked(batches: Iterable[Any]) -> Iterator[Any]:
         try:
             started = iter(batches)
         except OSError as error:
-            raise out_of_resources(error, "starting the processes that read images") from None
+            raise loading_error(error, "starting the processes that read images") from None
     for batch in started:
         if isinstance(batch, WorkerFailure):
             raise batch.error()

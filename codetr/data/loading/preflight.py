@@ -11,7 +11,7 @@ import resource
 from pathlib import Path
 
 from codetr.core.errors import UserError
-from codetr.core.system.exhaustion import DESCRIPTORS_HINT, SHARED_MEMORY_HINT
+from codetr.core.system.os_errors import DESCRIPTORS_HINT, SHARED_MEMORY_HINT
 
 DESCRIPTORS = 4
 """Descriptors that each loader process takes here: two of its queue, two to notice its end."""

@@ -9,6 +9,7 @@ the batch goes through the pipe as bytes, which takes longer. Both happen where 
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import mmap
@@ -24,7 +25,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 
 from codetr.core.errors import RunFailed, first_line
-from codetr.core.system.exhaustion import DESCRIPTORS_HINT, out_of_resources
+from codetr.core.system.os_errors import DESCRIPTORS_HINT, loading_error
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,8 @@ _warned = threading.Event()
 def _warn_once(error: Exception) -> None:
     if isinstance(error, OSError) and not _warned.is_set():
         _warned.set()
-        logger.warning("batches are copied through a pipe, which is slower: %s. %s", error.strerror, DESCRIPTORS_HINT)
+        hint = f" {DESCRIPTORS_HINT}" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+        logger.warning("batches are copied through a pipe, which is slower: %s.%s", error.strerror, hint)
 
 
 def _mapped(shared: _SharedDescriptor, size: int) -> mmap.mmap:
@@ -136,4 +138,4 @@ def _receive(take: Callable[[], T]) -> T:
         hint = "Start the command again; training resumes from its checkpoint."
         raise RunFailed(f"a process that loads images has ended ({first_line(error)})", hint=hint) from None
     except OSError as error:
-        raise out_of_resources(error, "receiving a batch of images") from None
+        raise loading_error(error, "receiving a batch of images") from None

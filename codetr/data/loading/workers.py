@@ -59,6 +59,8 @@ def kill_workers_at_exit() -> None:
 
 
 def _kill_workers() -> None:
+    # PyTorch's handler would raise an error because a worker was killed, wherever the main thread is.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Self
 
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_bytes
+from codetr.core.system.temporaries import remove_all_leftovers, temporary_file
 from codetr.core.system.user_folders import user_folder
 
 FOLDER_VARIABLE = "CODETR_IMAGE_CACHE"
@@ -26,7 +26,6 @@ LIMIT_VARIABLE = "CODETR_IMAGE_CACHE_GB"
 DEFAULT_GB = 50.0
 
 _FOLDERS = 256
-_ABANDONED_SECONDS = 3600
 
 logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
@@ -83,14 +82,11 @@ class ImageCache:
         """Store an image whose digest was verified. A cache that cannot be written to is logged once, and no error."""
         path = self._path(digest)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(content)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            # It is not flushed to the disk, which takes long for many files: what is incomplete is not read.
+            with temporary_file(path) as temporary:
+                temporary.write_bytes(content)
+                temporary.replace(path)
+            remove_all_leftovers(path.parent)
             self._trim(path)
         except OSError as error:
             if self.folder not in _warned:
@@ -104,16 +100,15 @@ class ImageCache:
 
     def _trim(self, newest: Path) -> None:
         """Evict the least recently used files from the folder of `newest` until it is within its share of the limit."""
-        files, total, now = [], 0, time.time()
+        files, total = [], 0
         with os.scandir(newest.parent) as entries:
             for entry in entries:
+                if entry.name.startswith("."):  # being written
+                    continue
                 with suppress(FileNotFoundError):  # another process may evict it first
                     status = entry.stat()
-                    if not entry.name.startswith("."):
-                        files.append((status.st_mtime, status.st_size, entry.path))
-                        total += status.st_size
-                    elif now - status.st_mtime > _ABANDONED_SECONDS:  # left by a killed process
-                        Path(entry.path).unlink(missing_ok=True)
+                    files.append((status.st_mtime, status.st_size, entry.path))
+                    total += status.st_size
         for _, size, path in sorted(files):
             if total <= self.limit / _FOLDERS:
                 break

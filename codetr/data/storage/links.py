@@ -19,6 +19,7 @@ from typing import Self
 
 from codetr.core.errors import UserError
 from codetr.core.files import refuse_unreadable
+from codetr.core.system.os_errors import is_system_failure
 from codetr.core.system.user_folders import user_folder
 
 LINK_HINT = "To follow links to another folder, allow it with --link-targets FOLDER, or `link_targets` in params.yaml."
@@ -97,6 +98,7 @@ def list_files(
 
     Raises:
         UserError: a folder cannot be read, unless those are skipped.
+        RunFailed: the disk or the server fails.
     """
     found = FolderFiles([], [])
     visited: set[Path] = set()
@@ -105,7 +107,9 @@ def list_files(
     while pending:
         linked: list[Path] = []
         for start in pending:
-            for parent, folders, files in os.walk(start, onerror=None if skip_unreadable else refuse_unreadable):
+            for parent, folders, files in os.walk(
+                start, onerror=_refuse_failed if skip_unreadable else refuse_unreadable
+            ):
                 real = Path(parent).resolve()
                 if real in visited:
                     folders.clear()
@@ -121,13 +125,26 @@ def list_files(
     return found
 
 
+def _refuse_failed(error: OSError) -> None:
+    """Raise an error that `os.walk` passes to `onerror`, unless it concerns the one folder only."""
+    if is_system_failure(error):
+        refuse_unreadable(error)
+
+
+def _has_dvc(folder: Path) -> bool:
+    try:
+        return (folder / ".dvc").is_dir()
+    except PermissionError:  # reading the folder itself reports this
+        return False
+
+
 def _dvc_caches(folder: Path) -> list[Path]:
     """Return the cache folders of the DVC repository that contains a folder, in any of its configuration files.
 
     See https://doc.dvc.org/user-guide/project-structure/configuration; `cache.dir` is relative to the folder of `.dvc`.
     """
     folder = folder.absolute()
-    repository = next((parent for parent in (folder, *folder.parents) if (parent / ".dvc").is_dir()), None)
+    repository = next((parent for parent in (folder, *folder.parents) if _has_dvc(parent)), None)
     if repository is None:
         return []
     settings = repository / ".dvc"

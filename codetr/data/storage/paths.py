@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import quote, unquote, unquote_plus
@@ -11,6 +14,8 @@ from codetr.data.storage.links import NO_TARGETS, LinkTargets
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""No file can have a name that is too long."""
 
 
 class UnsafePathError(ValueError):
@@ -38,6 +43,7 @@ def resolve_file(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> str:
     Raises:
         UnsafePathError: absolute, a URL, with control characters, or leading out of the folder.
         NoFileError: there is no such file, or it is a folder.
+        OSError: this cannot be found out: permission is denied, links form a circle, the disk or the server fails.
     """
     require_safe_name(name)
     for spelling in spelling_variants(name):
@@ -48,7 +54,7 @@ def resolve_file(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> str:
 
 
 def file_exists(root: Path, name: str, links: LinkTargets = NO_TARGETS) -> bool:
-    """Return whether `resolve_file` finds a file that may be read."""
+    """Return whether `resolve_file` finds a file, with its `OSError`."""
     try:
         resolve_file(root, name, links)
     except (NoFileError, UnsafePathError):
@@ -90,6 +96,44 @@ def spelling_variants(name: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def resolved(path: Path) -> Path:
+    """Return the absolute path without symbolic links, also if there is no such file.
+
+    Raises:
+        OSError: the links form a circle.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:  # before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file; unlike `Path.is_file`, with an error if that cannot be found out.
+
+    Raises:
+        OSError: a folder may not be entered, or the disk or the server fails.
+    """
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file or a folder; see `is_file`."""
+    return _mode(path) is not None
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except ValueError:  # a NUL
+        return None
+    except OSError as error:
+        if error.errno in _NO_SUCH_FILE:
+            return None
+        raise
+
+
 def _decoded(name: str) -> list[str]:
     """Return a name decoded once, twice, with `+` for blanks, and without blanks at its ends, where that is safe."""
     found = []
@@ -113,16 +157,13 @@ def _is_encodable(name: str) -> bool:
 
 def _inside(root: Path, name: str, links: LinkTargets) -> str | None:
     upwards = ".." in PurePosixPath(name).parts
-    try:
-        target = (root / name).resolve()
-        if not target.is_relative_to(root):
-            if upwards:
-                raise UnsafePathError("leads out of the image folder")
-            if not links.allow(root, target):
-                raise UnsafePathError("leads out of the image folder, by a link that --link-targets could allow")
-        if not target.is_file():
-            return None
-    except (OSError, RuntimeError):  # a name or path too long for the file system; a loop of links
+    target = resolved(root / name)
+    if not target.is_relative_to(root):
+        if upwards:
+            raise UnsafePathError("leads out of the image folder")
+        if not links.allow(root, target):
+            raise UnsafePathError("leads out of the image folder, by a link that --link-targets could allow")
+    if not is_file(target):
         return None
     # A link keeps its name; `..` needs the real path, since links come before it.
     return target.relative_to(root).as_posix() if upwards else PurePosixPath(name).as_posix()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codetr.core.errors import UserError
+from codetr.core.system.os_errors import unreadable
 from codetr.data.images import IMAGE_SUFFIXES
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, spelling_variants
@@ -246,7 +247,7 @@ def _members(file: Path, shard: str) -> Iterator[Member]:
         hint = "Images are read from complete tar files without compression (create them with `tar -cf`)."
         raise UserError(f"is not a readable tar file: {error}", where=where, hint=hint) from None
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}", where=where) from None
+        raise unreadable(error, where) from None
 
 
 def _is_safe_name(name: str) -> bool:

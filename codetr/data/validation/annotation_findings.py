@@ -125,6 +125,13 @@ ANNOTATION_FINDINGS = {
         "",
         "Check what the columns are: a class, a box and two other numbers, such as a confidence, have the same form.",
     ),
+    "annotation_keypoints": FindingKind(
+        "kept",
+        "error",
+        "YOLO: row that looks like a box and keypoints, read as a polygon",
+        "",
+        "If these are labels of a pose dataset, remove the keypoints: a row is a class and a box (cx cy w h).",
+    ),
     "annotation_crowd": FindingKind(
         "kept", "note", "crowd, a region of several objects; ignored in evaluation, not trained on"
     ),

@@ -69,9 +69,10 @@ IMAGE_FINDINGS = {
     "image_unreadable": FindingKind(
         "dropped",
         "error",
-        "not an image, damaged, truncated, or too large to decode safely",
+        "no permission, not an image, damaged, truncated, or too large to decode safely",
         "removed",
-        "Download the file again, or convert it. Read an image of too many pixels with a higher max_pixels.",
+        "Check its permissions, download the file again, or convert it. Read an image of too many pixels with a higher "
+        "max_pixels.",
     ),
     "image_size_missing": FindingKind("repaired", "note", "no width or height; read from the file", "corrected"),
     "image_size_wrong": FindingKind(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from codetr.core.array_files import ArraySpec, read_arrays, write_arrays
 from codetr.core.errors import UserError, listed
 from codetr.core.files import read_json, write_json
+from codetr.core.system.temporaries import remove_all_leftovers
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.evaluation.tables.rle import RunLengths
 from codetr.inference.coco_results import ExportedDetections
@@ -63,19 +64,16 @@ def begin(folder: Path, key: str | None, batches: int, say: Callable[[str], None
         The batches that an earlier run with this key has finished.
 
     Raises:
-        UserError: the folder cannot be created or emptied.
+        OSError: the folder cannot be created or emptied.
     """
-    try:
-        if key is not None and _key(folder) == key:
-            return _finished(folder, batches, say)
-        if key is not None and any(folder.glob(PART_FILES)):
-            say("weights, data, settings or code differ from those of the interrupted run: starting from the beginning")
-        if folder.exists():
-            _remove(folder)
-        folder.mkdir(parents=True)
-        write_json(folder / _RUN, {"key": key})
-    except OSError as error:
-        raise UserError(f"cannot be created or emptied: {error}", where=str(folder)) from None
+    if key is not None and _key(folder) == key:
+        return _finished(folder, batches, say)
+    if key is not None and any(folder.glob(PART_FILES)):
+        say("weights, data, settings or code differ from those of the interrupted run: starting from the beginning")
+    if folder.exists():
+        _remove(folder)
+    folder.mkdir(parents=True)
+    write_json(folder / _RUN, {"key": key})
     return set()
 
 
@@ -90,8 +88,7 @@ def _key(folder: Path) -> Any:
 
 def _finished(folder: Path, batches: int, say: Callable[[str], None]) -> set[int]:
     """Return the finished batches; remove files that are invalid or repeat the batches of another."""
-    for unfinished in folder.glob(".batch-*"):
-        _remove(unfinished)
+    remove_all_leftovers(folder, sole_writer=True)
     done: set[int] = set()
     for path in sorted(folder.glob(PART_FILES)):
         try:
@@ -146,17 +143,15 @@ class PartWriter:
         """Write what was added since the last time.
 
         Raises:
-            UserError: the folder does not exist, or cannot be written to.
+            UserError: the folder does not exist.
+            OSError: it cannot be written to.
         """
         if self._batches:
             # Created again here, it would remain: the process that removes it has already done so.
             if not self._folder.is_dir():
                 raise UserError("the folder does not exist any more", where=str(self._folder), hint=_SHARED)
             arrays = {"batches": np.array(self._batches, np.int64)} | _arrays(self._images)
-            try:
-                write_arrays(self._folder / _name(self._batches[0]), arrays)
-            except OSError as error:
-                raise UserError(f"cannot be written to: {error.strerror or error}", where=str(self._folder)) from None
+            write_arrays(self._folder / _name(self._batches[0]), arrays)
         self._batches, self._images, self._since = [], [], time.monotonic()
 
 

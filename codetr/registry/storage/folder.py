@@ -16,7 +16,7 @@ from pathlib import Path
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_regular_file, sync
-from codetr.core.system.os_errors import reported_os_error
+from codetr.core.system.os_errors import reported_os_error, unreadable
 from codetr.core.system.temporaries import remove_all_leftovers, temporary_directory, temporary_file
 
 
@@ -72,7 +72,7 @@ class FolderStorage:
         try:
             return read_regular_file(self.root / key)
         except OSError as error:
-            raise UserError(f"cannot be read: {error.strerror}", where=str(self.root / key)) from None
+            raise unreadable(error, self.root / key) from None
 
     def names(self, prefix: str) -> list[str]:
         """Return the sorted names of the records and folders directly below `prefix`, without those being written."""
@@ -81,7 +81,7 @@ class FolderStorage:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UserError(f"cannot be read: {error.strerror}", where=str(self.root / prefix)) from None
+            raise unreadable(error, self.root / prefix) from None
         return sorted(name for name in found if not name.startswith("."))
 
     def add_folder(self, key: str, files: Mapping[str, Path]) -> None:

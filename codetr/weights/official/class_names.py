@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from codetr.core.errors import UserError
+from codetr.core.system.os_errors import unreadable
 from codetr.data.dataset.classes import CLASSES, read_classes
 from codetr.data.formats.coco import read_coco_json
 from codetr.data.validation.ids import ListedIds
 from codetr.weights.coco_classes import COCO_NAMES
+from codetr.weights.official.config_text import parse_config_text
+
+_NAMES = ("CLASSES", "classes")
+"""Keys of class names, of MMCV and of MMEngine."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,10 @@ def read_names(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() not in (".json", ".gz"):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot be read: {error}", where=str(path)) from None
+        except OSError as error:
+            raise unreadable(error, path) from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
         return _checked([line.strip() for line in lines if line.strip()], path)
     content = read_coco_json(path)
     categories = content.get("categories", content.get("names")) if isinstance(content, dict) else content
@@ -94,11 +101,26 @@ def resolve_class_names(meta: Mapping[str, Any], num_classes: int, *, given: Seq
 
 
 def stored_class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names in the metadata of a checkpoint, of MMCV or of MMEngine, None if there are none."""
-    dataset = meta.get("dataset_meta")
-    sources = [meta, dataset] if isinstance(dataset, Mapping) else [meta]
-    for source in sources:
-        for key in ("CLASSES", "classes"):
-            if _are_names(names := source.get(key)):
-                return tuple(names)
-    return None
+    """Return the class names in the metadata of a checkpoint, None if there are none.
+
+    MMDetection 2 stores them as `CLASSES`, MMDetection 3 in `dataset_meta`. Both have them in the configuration, as
+    `config` and as `cfg`, if it defines classes that are not those of the dataset's type.
+    """
+    found = [meta, meta.get("dataset_meta")]
+    listed = [source.get(key) for source in found if isinstance(source, Mapping) for key in _NAMES]
+    for key in ("cfg", "config"):
+        text = meta.get(key)
+        listed += _configured(parse_config_text(text)) if isinstance(text, str) else ()
+    return next((tuple(names) for names in listed if _are_names(names)), None)
+
+
+def _configured(config: Any) -> Iterator[Any]:
+    """Yield what a configuration of MMDetection has in the places of class names, the training set's first."""
+    if isinstance(config, list | tuple):
+        for part in config:
+            yield from _configured(part)
+    if isinstance(config, Mapping):
+        info = config.get("metainfo")
+        yield from (source.get(key) for source in (info, config) if isinstance(source, Mapping) for key in _NAMES)
+        for key in ("train_dataloader", "data", "train", "dataset", "datasets"):
+            yield from _configured(config.get(key))

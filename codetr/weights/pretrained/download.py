@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlparse
 
 import torch
 
-from codetr.core.errors import RunFailed, UserError
+from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.system.os_errors import reported_os_error
 
 _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0"
 URLS = {
@@ -26,7 +28,7 @@ def fetch_published(name: str) -> Path:
     The authors publish no digests; reading the file executes no code.
 
     Raises:
-        UserError: there are no weights with this name.
+        UserError: there are no weights with this name, or they may not be downloaded.
         RunFailed: the download fails.
     """
     if name not in URLS:
@@ -42,13 +44,22 @@ def fetch_published(name: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URLS[name], str(path), progress=False)
     except (OSError, RuntimeError) as error:
-        raise download_failed(name, URLS[name], error) from None
+        raise download_error(error, name, URLS[name]) from None
     return path
 
 
-def download_failed(name: str, address: str, error: Exception) -> RunFailed:
-    """Return the error to report for weights that cannot be downloaded: a retry may succeed, and a file needs none."""
-    return RunFailed(
+def download_error(error: Exception, name: str, address: str) -> ReportedError:
+    """Return the error for weights that cannot be downloaded; a retry may help unless the server or a folder refuses.
+
+    Args:
+        error: as urllib, Hugging Face or the system raised it.
+        name: of the weights.
+        address: where they are.
+    """
+    refused = isinstance(error, HTTPError) and error.code in range(400, 500) and error.code not in (408, 429)
+    of_system = reported_os_error(error) if isinstance(error, OSError) else None
+    kind = UserError if refused or isinstance(of_system, UserError) else RunFailed
+    return kind(
         f"cannot download '{name}' from {address}: {str(error).rstrip('.')}",
         where="backbone_weights",
         hint="Without a network, download the file on another machine and give its path: --set backbone_weights=FILE.",

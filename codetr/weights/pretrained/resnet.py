@@ -8,7 +8,7 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.resnet import ResNet
-from codetr.weights.pretrained.download import download_failed
+from codetr.weights.pretrained.download import download_error
 
 _TORCHVISION_DEPTHS = (50, 101, 152)
 
@@ -26,7 +26,7 @@ def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
     """Download torchvision's weights called `name` to torch's cache, and verify their hash.
 
     Raises:
-        UserError: there are no weights for this depth or with this name.
+        UserError: there are no weights for this depth or with this name, or they may not be downloaded.
         RunFailed: the download fails.
     """
     if backbone.depth not in _TORCHVISION_DEPTHS:
@@ -48,4 +48,4 @@ def fetch_torchvision(backbone: ResNet, name: str) -> dict[str, Tensor]:
     try:
         return dict(known[name].get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:
-        raise download_failed(name, known[name].url, error) from None
+        raise download_error(error, name, known[name].url) from None

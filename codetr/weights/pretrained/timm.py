@@ -8,7 +8,7 @@ from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.models.backbones.timm_backbone import TimmBackbone, import_timm
-from codetr.weights.pretrained.download import download_failed
+from codetr.weights.pretrained.download import download_error
 
 
 def timm_weights(backbone: TimmBackbone, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -20,7 +20,7 @@ def fetch_timm(model: str, tag: str) -> dict[str, Tensor]:
     """Download timm's weights with the tag `tag` of the model called `model` to the cache of Hugging Face.
 
     Raises:
-        UserError: there are no weights with this tag.
+        UserError: there are no weights with this tag, or they may not be downloaded.
         RunFailed: the download fails.
     """
     timm = import_timm()
@@ -36,4 +36,4 @@ def fetch_timm(model: str, tag: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         source = timm.get_pretrained_cfg(f"{model}.{tag}")
         file = f"model.safetensors of https://huggingface.co/{source.hf_hub_id}" if source.hf_hub_id else source.url
-        raise download_failed(f"{model}.{tag}", str(file), error) from None
+        raise download_error(error, f"{model}.{tag}", str(file)) from None

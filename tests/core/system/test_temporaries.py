@@ -6,13 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from codetr.core.files import atomic_directory, atomic_file, write_text
 from codetr.core.system import temporaries
-from codetr.core.system.temporaries import exchange, remove_leftovers, temporary_directory
+from codetr.core.system.temporaries import (
+    exchange,
+    machine,
+    remove_all_leftovers,
+    remove_leftovers,
+    temporary_directory,
+    temporary_file,
+)
 
 WRITER = """
 import sys, time
@@ -47,7 +55,7 @@ def test_a_killed_writers_temporary_is_removed_by_the_next_and_a_living_ones_is_
 
 
 def test_temporaries_of_other_results_stay(tmp_path: Path) -> None:
-    other = tmp_path / ".other.abcdefgh.tmp"
+    other = tmp_path / f".other.{machine()}-abcdefgh.tmp"
     other.mkdir()
     with atomic_directory(tmp_path / "model"):
         pass
@@ -82,10 +90,10 @@ def test_exchange_swaps_files_and_folders_and_reports_errors(tmp_path: Path) -> 
 
 def test_a_kill_between_two_renames_is_undone_by_the_next_writer(tmp_path: Path) -> None:
     """Where folders cannot be exchanged there is a moment without a result."""
-    retired = tmp_path / ".model.abcdefgh.old"
+    retired = tmp_path / f".model.{machine()}-abcdefgh.old"
     (retired / "model").mkdir(parents=True)
     (retired / "model" / "old").touch()
-    new = tmp_path / ".model.bcdefghi.tmp"
+    new = tmp_path / f".model.{machine()}-bcdefghi.tmp"
     new.mkdir()
     remove_leftovers(tmp_path / "model")
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
@@ -115,3 +123,42 @@ def test_a_temporary_that_was_renamed_is_kept(tmp_path: Path) -> None:
     with temporary_directory(tmp_path / "x") as temporary:
         temporary.rename(tmp_path / "x")
     assert (tmp_path / "x").is_dir()
+
+
+def leftover(folder: Path, name: str, hours: float) -> Path:
+    path = folder / name
+    path.mkdir(parents=True)
+    os.utime(path, (time.time() - hours * 3600,) * 2)
+    return path
+
+
+def test_what_another_machine_may_be_writing_is_kept(tmp_path: Path) -> None:
+    """On NFS a lock of a folder is known to its machine only; the sweep took what another one was writing."""
+    writing = leftover(tmp_path, ".model.00000000-abcdefgh.tmp", hours=1)
+    abandoned = leftover(tmp_path, ".model.00000000-bcdefghi.tmp", hours=30)
+    remove_leftovers(tmp_path / "model")
+    assert writing.exists()
+    assert not abandoned.exists()
+    remove_all_leftovers(tmp_path, sole_writer=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_earlier_result_comes_back_also_from_another_machine(tmp_path: Path) -> None:
+    """A container that was killed comes back under another name."""
+    retired = leftover(tmp_path, ".model.00000000-abcdefgh.old/model", hours=1).parent
+    os.utime(retired, (time.time() - 3600,) * 2)
+    remove_leftovers(tmp_path / "model")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_is_locked_as_nfs_requires_it(tmp_path: Path) -> None:
+    """NFS refuses an exclusive lock of a file that is open for reading only."""
+    with temporary_file(tmp_path / "a") as temporary:
+        flags = [
+            int(line.split()[1], 8)
+            for entry in Path("/proc/self/fd").iterdir()
+            if entry.is_symlink() and os.readlink(entry) == str(temporary)
+            for line in Path(f"/proc/self/fdinfo/{entry.name}").read_text().splitlines()
+            if line.startswith("flags")
+        ]
+        assert [value & os.O_ACCMODE for value in flags] == [os.O_RDWR]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import sha256_bytes
 from codetr.core.progress import track
 from codetr.data.config import SourceConfig
@@ -219,3 +219,11 @@ def test_progress_is_shown_and_changes_nothing(terminal: bool, monkeypatch: pyte
         assert "reading: 1/3, " in text
         assert "s left" in text
         assert "\x1b" not in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails")
+def test_a_disk_that_fails_is_no_bad_image(dataset: Path) -> None:
+    """Training that skips bad images replaced sound ones while their disk was failing."""
+    record = replace(Split.open(dataset, "val").record(0), path=Path("/proc/self/mem"), file_size=0)
+    with pytest.raises(RunFailed, match="/proc/self/mem: reading images failed: input/output error"):
+        record.read()

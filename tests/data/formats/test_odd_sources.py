@@ -103,6 +103,12 @@ def foreign(content: bytes) -> Build:
     return build
 
 
+def pose(keypoints: str) -> Callable[[Path], object]:
+    boxes = ("0.5 0.45 0.2 0.3", "0.5 0.4 0.2 0.2")
+    rows = "".join(f"0 {box} {keypoints}\n" for box in boxes)
+    return lambda folder: [write(folder / f"labels/{name}.txt", rows) for name in "ab"]
+
+
 def voc(change: Callable[[Path], object]) -> Build:
     def build(folder: Path) -> dict[str, Any]:
         for name in ("a", "b"):
@@ -217,6 +223,8 @@ SOURCES: list[list[Build]] = [
     [yolo(lambda folder: None, names="{'0': cat}\nvalid: images", encoding="utf-16")],
     [yolo(lambda folder: draw(folder / "images/c.unknown"))],
     [yolo(lambda folder: [write(folder / f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5 0.9 3\n") for name in "ab"])],
+    [yolo(pose("0.45 0.4 2 0 0 0"))],
+    [yolo(pose("0.45 0.4 0.5 0.45"))],
     [voc(move("Annotations/a.xml", "Annotations/more/a.xml"))],
     [voc(lambda folder: write(folder / "JPEGImages/c.xml", XML.format("cat")))],
     [voc(lambda folder: draw(folder / "JPEGImages/c.png"))],

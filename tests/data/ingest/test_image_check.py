@@ -30,6 +30,7 @@ from codetr.data.ingest.summary import read_report
 from codetr.data.loading.samples import training_sample
 from codetr.data.pixel_limit import PixelBudget, pillow_limit
 from codetr.data.storage.image_store import ImageFile
+from codetr.data.storage.paths import NoFileError
 from codetr.data.validation.ids import ListedIds
 from codetr.steps.prepare import prepare
 
@@ -252,16 +253,28 @@ class _Failing:
         self.number = number
 
     def read(self, name: str) -> ImageFile:
+        if name == "missing.jpg":
+            raise NoFileError("no such file")
         raise OSError(self.number, os.strerror(self.number), name)
 
     def find_similar(self, name: str) -> list[str]:
-        return []
+        return ["sub/missing.png"]
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "missing.jpg"], ids=["named", "similar"])
 @pytest.mark.parametrize(
-    ("number", "kind"), [(errno.EMFILE, UserError), (errno.ENOMEM, RunFailed), (errno.ESTALE, RunFailed)]
+    ("number", "kind"),
+    [(errno.EMFILE, UserError), (errno.ENOMEM, RunFailed), (errno.ESTALE, RunFailed), (errno.EIO, RunFailed)],
 )
-def test_images_are_not_dropped_because_of_the_machine(number: int, kind: type[Exception]) -> None:
+def test_images_are_not_dropped_because_of_the_machine(number: int, kind: type[Exception], name: str) -> None:
     """A dataset would lose images that are fine, up to half of them, for the limits of the machine that prepares it."""
-    with pytest.raises(kind, match=os.strerror(number)):
-        ImageChecker(_Failing(number)).check(ImageEntry(1, ("a.jpg",), None))
+    with pytest.raises(kind, match=f"(?i){os.strerror(number)}"):
+        ImageChecker(_Failing(number)).check(ImageEntry(1, (name,), None))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "missing.jpg"], ids=["named", "similar"])
+def test_an_image_that_may_not_be_read_is_not_missing(name: str) -> None:
+    check = ImageChecker(_Failing(errno.EACCES)).check(ImageEntry(1, (name,), None))
+    ((kind, example),) = check.findings
+    assert kind == "image_unreadable"
+    assert "permission denied" in example

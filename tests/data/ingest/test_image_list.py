@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from pathlib import Path
@@ -259,10 +260,31 @@ def test_never_outside(root: Path, name: str) -> None:
         "",
         "x" * 5000,
         "b.jpg/c.jpg",
-        "loop.jpg",
         "pipe.jpg",
     ],
 )
 def test_nothing_there(root: Path, name: str) -> None:
     with pytest.raises(NoFileError):
         resolve_file(root, name)
+
+
+def test_links_in_a_circle_are_no_missing_file(root: Path) -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        resolve_file(root, "loop.jpg")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+def test_a_file_that_cannot_be_looked_for_is_not_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Permission denied, and a server that was away, were reported as images that do not exist."""
+    real = os.stat
+
+    def failing(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if str(path).endswith("b.jpg"):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        resolve_file(root, "b.jpg")

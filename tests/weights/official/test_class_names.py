@@ -73,6 +73,32 @@ def test_files_without_names_are_refused(tmp_path: Path, content: str) -> None:
         read_names(tmp_path / "y.txt")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metainfo = dict(classes=('early', 'late'), palette=[(220, 20, 60)])\ntrain_dataloader = dict(dataset=dict())",
+        "train_dataloader = dict(batch_size=2, dataset=dict(metainfo=dict(classes=('early', 'late'))))",
+        "train_dataloader = dict(dataset=dict(dataset=dict(metainfo={'classes': ['early', 'late']})))",
+        "train_dataloader = dict(dataset=dict(datasets=[dict(), dict(metainfo=dict(CLASSES=('early', 'late')))]))",
+        "data = dict(train=dict(classes=('early', 'late')))",
+        "classes = ('early', 'late')",
+    ],
+)
+def test_names_in_a_configuration_are_read(text: str) -> None:
+    """Classes were numbered although the checkpoint has the configuration that names them."""
+    for key in ("cfg", "config"):
+        found = resolve_class_names({key: text, "dataset_meta": {"palette": None}}, 2)
+        assert (found.names, found.origin) == (("early", "late"), "the checkpoint")
+    other = {"dataset_meta": {"classes": ("a", "b")}, "cfg": text}
+    assert resolve_class_names(other, 2).names == ("a", "b"), "what was trained precedes what was configured"
+
+
+@pytest.mark.parametrize("text", ["classes = 'classes.txt'", "import os", "(", "", "metainfo = dict(classes=names)"])
+def test_a_configuration_without_names_is_no_source(text: str) -> None:
+    assert not resolve_class_names({"cfg": text}, 2).known
+    assert not resolve_class_names({"cfg": {"classes": ("a", "b")}}, 2).known
+
+
 def test_names_of_mmengine_are_read() -> None:
     """With 80 classes, COCO's names would be given to those of another dataset."""
     names = tuple(f"part {label}" for label in range(80))

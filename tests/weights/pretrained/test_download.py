@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from codetr import zoo
 from codetr.core.errors import RunFailed, UserError
 from codetr.models.backbones.config import SwinConfig
 from codetr.models.backbones.swin import Swin
-from codetr.weights.pretrained.download import URLS, fetch_published
+from codetr.weights.pretrained.download import URLS, download_error, fetch_published
 from codetr.weights.pretrained.load import load_backbone
 
 
@@ -44,6 +47,24 @@ def test_a_failed_download_says_where_it_looked_and_leaves_nothing(
     with pytest.raises(RunFailed, match=r"127\.0\.0\.1:9.*another machine and give its path: --set backbone_weights="):
         fetch_published("swin_tiny_patch4_window7_224")
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (HTTPError("https://x", 404, "Not Found", Message(), None), UserError),
+        (HTTPError("https://x", 503, "Unavailable", Message(), None), RunFailed),
+        (HTTPError("https://x", 429, "Too Many Requests", Message(), None), RunFailed),
+        (URLError("timed out"), RunFailed),
+        (PermissionError(errno.EACCES, "Permission denied", "/cache"), UserError),
+        (OSError(errno.ENOSPC, "No space left on device"), RunFailed),
+        (RuntimeError("invalid hash value"), RunFailed),
+    ],
+    ids=str,
+)
+def test_a_server_that_is_away_is_no_mistake(error: Exception, kind: type) -> None:
+    """A scheduler never repeats a mistake, so one lost connection ended a pipeline."""
+    assert type(download_error(error, "'x'")) is kind
 
 
 def test_unknown_names_list_the_known_ones(cache: Path) -> None:
