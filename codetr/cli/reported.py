@@ -18,17 +18,24 @@ def reported_error(error: Exception) -> ReportedError | None:
         return reported_os_error(error)
     if isinstance(error, ValueError | RuntimeError) and (reported := _of_a_library(str(error))):
         return reported
-    # Of the command-line parser, which would print an option as it was given, with control characters. Typer has a
-    # parser of its own since 0.26 and Click's before, with the same attributes.
-    if show := getattr(error, "format_message", None):
-        context = getattr(error, "ctx", None)
-        if context is not None and (option := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
-            known = [name for parameter in context.command.params for name in parameter.opts]
-            return unknown_option(str(option), context.command_path, known)
-        return UserError(
-            show().rstrip(".?"), hint=f"`{context.command_path if context else 'codetr'} --help` lists the options."
-        )
-    return None
+    return _of_the_parser(error)
+
+
+def _of_the_parser(error: Exception) -> ReportedError | None:
+    """Return the error to report for a wrong command line; None if it is something else.
+
+    The parser would print an option as it was given, with control characters. Typer has a parser of its own since 0.26
+    and Click's before, with the same attributes.
+    """
+    show = getattr(error, "format_message", None)
+    if show is None:
+        return None
+    context = getattr(error, "ctx", None)
+    if context is not None and (option := getattr(error, "option_name", None)) and hasattr(error, "possibilities"):
+        known = [name for parameter in context.command.params for name in parameter.opts]
+        return unknown_option(str(option), context.command_path, known)
+    command = context.command_path if context else "codetr"
+    return UserError(show().rstrip(".?"), hint=f"`{command} --help` lists the options.")
 
 
 def _of_a_library(message: str) -> ReportedError | None:

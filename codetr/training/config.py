@@ -40,7 +40,7 @@ class OptimizerConfig(Settings):
     """
 
     lr: PositiveFloat = 2e-4
-    reference_batch: PositiveInt | None = None
+    reference_batch: Count | None = None
     scale_lr: Literal["none", "linear", "sqrt"] = "none"
     weight_decay: NonNegativeFloat = 1e-4
     lr_multipliers: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"backbone": 0.1})

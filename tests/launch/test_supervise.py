@@ -168,7 +168,7 @@ def test_a_long_attempt_is_shown_to_be_watched(server: KubernetesServer) -> None
     launcher.start(job(), 0)
     [one] = server.jobs.values()
     one["metadata"]["annotations"][HEARTBEAT] = before
-    supervise(Adopted(launcher), job(), show=lambda _: None, pace=fake.pace())  # type: ignore[arg-type]
+    supervise(Adopted(launcher), job(), show=lambda _: None, pace=fake.pace())
     assert one["metadata"]["annotations"][HEARTBEAT] > before
 
 

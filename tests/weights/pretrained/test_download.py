@@ -64,7 +64,7 @@ def test_a_failed_download_says_where_it_looked_and_leaves_nothing(
 )
 def test_a_server_that_is_away_is_no_mistake(error: Exception, kind: type) -> None:
     """A scheduler never repeats a mistake, so one lost connection ended a pipeline."""
-    assert type(download_error(error, "'x'")) is kind
+    assert type(download_error(error, "x", "https://x")) is kind
 
 
 def test_unknown_names_list_the_known_ones(cache: Path) -> None:
