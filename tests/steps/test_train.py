@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from codetr.core.errors import RunFailed, UserError
+from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.core.system.lock import locked
 from codetr.data.config import ClassBalancedConfig, LoaderConfig, SourceConfig
@@ -27,7 +27,6 @@ from codetr.data.ingest.config import PrepareConfig
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PreemptedError
 from codetr.models.config import FederatedConfig, MaskHeadConfig
-from codetr.steps.batch_size import MOST, most_images
 from codetr.steps.prepare import prepare
 from codetr.steps.train import TrainConfig, train
 from codetr.steps.training_run import TrainingRun
@@ -176,113 +175,6 @@ def test_a_run_may_resume_with_other_memory_settings(tmp_path: Path) -> None:
     )
     other = RECIPE.changed([("training.seed", 3)])
     assert TrainingRun(other, {}, *paths, group, None).identity != TrainingRun(RECIPE, {}, *paths, group, None).identity
-
-
-def test_an_automatic_batch_size_is_chosen_once_and_recorded(
-    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run is that of the number; on a machine with other memory it would not resume if it chose again."""
-    caplog.set_level("INFO", logger="codetr")
-    one_epoch = [("training.epochs", 1), ("training.accumulate", 1), ("training.validate_every", 0)]
-    recipe = RECIPE.changed([("training.schedule", {}), *one_epoch, ("training.optimizer.reference_batch", 2)])
-    automatic = TrainConfig(recipe=recipe.changed([("loader.batch_size", "auto")]))
-    manifest = train(automatic, dataset, tmp_path / "model")
-    assert manifest.config["recipe"]["loader"]["batch_size"] == 2, "what the learning rate is meant for"
-    assert "loader.batch_size=auto: 2 images in a batch" in caplog.text
-    train(TrainConfig(recipe=recipe.changed([("loader.batch_size", 2)])), dataset, tmp_path / "two")
-    assert weights(tmp_path / "model") == weights(tmp_path / "two")
-    monkeypatch.setattr("codetr.steps.batch_size.MOST", 1)
-    assert train(automatic, dataset, tmp_path / "model") == manifest, "it is already complete"
-    shutil.rmtree(tmp_path / "model")
-    assert train(automatic, dataset, tmp_path / "model") == manifest
-    shutil.rmtree(tmp_path / "model.checkpoints")
-    assert train(automatic, dataset, tmp_path / "model") == manifest
-
-
-def test_memory_of_the_gpu_that_runs_out_is_a_message_with_the_settings(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PyTorch's message advises to set an environment variable."""
-
-    def full(*_: object, **__: object) -> NoReturn:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
-
-    monkeypatch.setattr(TrainStep, "__call__", full)
-    with pytest.raises(
-        RunFailed, match=r"ran out with 1 images in a batch: CUDA out of memory.*checkpointing=true.*resumes"
-    ):
-        train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model")
-
-
-@pytest.mark.parametrize(
-    ("settings", "images", "processes", "expected"),
-    [
-        ({"reference_batch": 16}, 1000, 1, 16),
-        ({"reference_batch": 16}, 1000, 8, 2),
-        ({"reference_batch": 16}, 1000, 32, 1),
-        ({"reference_batch": 16, "scale_lr": "linear"}, 1000, 8, MOST),
-        ({"reference_batch": 16, "scale_lr": "sqrt"}, 30, 1, 15),
-        ({}, 1000, 1, MOST),
-    ],
-)
-def test_an_automatic_batch_does_not_exceed_what_the_learning_rate_is_meant_for(
-    settings: dict[str, Any], images: int, processes: int, expected: int
-) -> None:
-    """On a GPU of 140 GB a step would have a hundred images, with the learning rate for sixteen."""
-    accumulate = 2 if images == 30 else 1
-    recipe = RECIPE.changed([("training.accumulate", accumulate), ("training.optimizer", settings)])
-    assert most_images(recipe, images=images, processes=processes) == expected
-
-
-DROP_AT_THE_END = RECIPE.changed(
-    [
-        ("loader.batch_size", 2),
-        ("training.schedule", {"milestones": [-1]}),
-        ("training.accumulate", 1),
-        ("training.validate_every", 0),
-        ("training.checkpoint", {}),
-    ]
-)
-
-
-def epochs(count: int, *changes: tuple[str, Any]) -> TrainConfig:
-    return TrainConfig(recipe=DROP_AT_THE_END.changed([("training.epochs", count), *changes]))
-
-
-def test_a_finished_run_is_extended_only_on_request_and_ends_as_a_longer_one(dataset: Path, tmp_path: Path) -> None:
-    """One epoch and a second are two: optimiser, average, order of images and random draws continue.
-
-    The only epoch of a run keeps its learning rate, so both runs drop it before the second.
-    """
-    model = tmp_path / "model"
-    train(epochs(1), dataset, model)
-    with pytest.raises(
-        UserError, match=r"recipe\.training\.epochs: 1 there, 2 here\).*--extend to train its run further"
-    ):
-        train(epochs(2), dataset, model)
-    with pytest.raises(UserError, match=r"another run.*recipe\.training\.seed: 0 there, 1 here"):
-        train(epochs(2, ("training.seed", 1)), dataset, model, extend=True)
-    with pytest.raises(UserError, match=r"other settings unchanged \(recipe\.training\.seed.*Only these may differ"):
-        train(epochs(2, ("training.seed", 1)), dataset, model, extend=True, overwrite=True)
-    before = weights(model)
-    manifest = train(epochs(2), dataset, model, extend=True)
-    assert manifest.config["extended_from_epochs"] == [1]
-    assert manifest.config["recipe"]["training"]["epochs"] == 2
-    assert train(epochs(2), dataset, model, extend=True) == manifest, "it is already complete"
-    assert train(epochs(2), dataset, model) == manifest
-    with pytest.raises(UserError, match=r"training\.epochs: 1 epochs do not extend a run of 2"):
-        train(epochs(1), dataset, model, extend=True)
-    train(epochs(2), dataset, tmp_path / "straight")
-    assert weights(model) == weights(tmp_path / "straight") != before
-    assert (model / "metrics.jsonl").read_text() == (tmp_path / "straight" / "metrics.jsonl").read_text()
-    rates = {row["epoch"]: row["lr"] for row in map(json.loads, rows(tmp_path, "model.checkpoints"))}
-    assert rates[2] == pytest.approx(rates[1] / 10), "that of the new schedule"
-
-
-def test_without_checkpoints_there_is_nothing_to_extend(dataset: Path, tmp_path: Path) -> None:
-    """A run from the beginning would look like an extension."""
-    with pytest.raises(UserError, match=r"model\.checkpoints: holds no checkpoint of a run to extend.*init_from"):
-        train(epochs(3), dataset, tmp_path / "model", extend=True)
 
 
 def test_the_model_folder_says_what_it_is(dataset: Path, reference: Path) -> None:
