@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a variable twice": (
         {**ON_CLUSTER, "environment": {"KEY": "a"}, "secrets": {"KEY": {"secret": "s", "key": "k"}}},
-        "KEY is also in secrets",
+        "KEY is also in",
     ),
     "an unknown field": ({**ON_CLUSTER, "gpus": 8}, "gpus"),
     "no restart at all, and less": ({**ON_CLUSTER, "budget": {"restarts": -1}}, "budget.restarts"),

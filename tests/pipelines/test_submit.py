@@ -149,7 +149,7 @@ def test_tokens_are_sent_from_the_option_and_from_the_service_accounts_file(
     start(server, run_name="from the file")
     assert [run["display_name"] for run in server.runs] == ["night", "from the file"]
     file.unlink()
-    with pytest.raises(UserError, match=r"KF_PIPELINES_SA_TOKEN_PATH=.*No such file"):
+    with pytest.raises(UserError, match=r"KF_PIPELINES_SA_TOKEN_PATH=.*no such file"):
         start(server)
 
 

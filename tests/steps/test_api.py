@@ -35,13 +35,13 @@ COMMAND_LINE = {"context", "processes", "force", "on"}
 
 
 @pytest.fixture(scope="module")
-def prepared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> codetr.PrepareResult:
+def prepared(drawn_once: Path, tmp_path_factory: pytest.TempPathFactory) -> codetr.PrepareResult:
     return codetr.prepare(
         tmp_path_factory.mktemp("api") / "dataset",
-        train=drawn / "train" / "annotations.json",
-        train_images=drawn / "train" / "images",
-        val=[str(drawn / "val" / "annotations.json")],
-        val_images=drawn / "val" / "images",
+        train=drawn_once / "train" / "annotations.json",
+        train_images=drawn_once / "train" / "images",
+        val=[str(drawn_once / "val" / "annotations.json")],
+        val_images=drawn_once / "val" / "images",
         set={"max_lost_images": 0.25},
     )
 
@@ -55,7 +55,7 @@ def test_the_four_steps_pass_their_results_on(
     prepared: codetr.PrepareResult, trained: codetr.TrainResult, tmp_path: Path
 ) -> None:
     """A notebook would have to read the figures from files whose names it does not know."""
-    assert prepared.summary["train"]["images"] == prepared.report.splits["train"].images == 20
+    assert prepared.summary["train"]["images"] == prepared.report.splits["train"].images == 24
     assert Manifest.read(prepared.folder, "dataset").config["max_lost_images"] == 0.25
     manifest = Manifest.read(trained.folder, "model", verify=True)
     assert manifest.inputs == {"dataset": prepared.digest}

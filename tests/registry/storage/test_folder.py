@@ -70,7 +70,7 @@ def test_a_link_that_fails_is_explained_and_leaves_nothing(
 def test_a_file_instead_of_a_folder_of_records_is_no_empty_folder(storage: FolderStorage) -> None:
     """The next record would be taken for the first."""
     (storage.root / "versions").write_text("")
-    with pytest.raises(UserError, match=r"registry/versions: cannot be read: Not a directory"):
+    with pytest.raises(UserError, match=r"registry/versions: cannot be read: not a directory"):
         storage.names("versions")
     assert storage.names("content") == []
 

@@ -42,7 +42,9 @@ class MemoryUse:
     def now(cls) -> MemoryUse:
         """Measure it, after a garbage collection."""
         gc.collect()
-        tensors = [value for value in gc.get_objects() if type(value) in (torch.Tensor, torch.nn.Parameter)]
+        found = [value for value in gc.get_objects() if type(value) in (torch.Tensor, torch.nn.Parameter)]
+        # Sparse ones, e.g. of other tests, have no storage.
+        tensors = [value for value in found if value.layout is torch.strided]
         storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in tensors}
         info = _mallinfo2()()
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
