@@ -31,23 +31,31 @@ class _Stopped(BaseException):
 
 
 def run_on_cluster(
-    cluster: str, run: str, arguments: Sequence[str], *, paths: Mapping[str, Path], inputs: Mapping[str, str]
+    cluster: str,
+    run: str,
+    arguments: Sequence[str],
+    *,
+    paths: Mapping[str, Path],
+    read: Mapping[str, Path],
+    inputs: Mapping[str, str],
 ) -> None:
     """Run `codetr <arguments> <paths>` on a cluster and return when it has succeeded.
 
-    Ctrl-C ends the job. SIGTERM leaves it to the next process that runs the same command, unless it runs here.
+    Ctrl-C ends the job. SIGTERM leaves it to the next process that runs the same command. A job that runs here saves a
+    checkpoint in both cases.
 
     Args:
         cluster: the name of its file, or the path of one.
         run: the name of the run; it is part of the name of the job.
         arguments: without `--on`, `--nproc` and the paths.
-        paths: by option.
+        paths: by option; `--output` is the folder that is written.
+        read: further paths that the command reads, by the setting that names them.
         inputs: digests of what the command reads.
 
     Raises:
         UserError: wrong settings, here or in the job.
         RunFailed: the job failed, or the cluster is away.
-        SystemExit: this process was stopped by SIGTERM.
+        SystemExit: this process was stopped.
     """
     from codetr.launch.job import Job
     from codetr.launch.open_launcher import open_launcher
@@ -55,29 +63,45 @@ def run_on_cluster(
     from codetr.launch.supervise import supervise
 
     spec = read_spec(cluster)
-    relative = [option for option, path in paths.items() if not path.is_absolute()]
-    if relative and spec.launcher != "local":
-        option = relative[0]
-        hint = "Give the path of a volume of the cluster, such as /data/model."
-        raise UserError(
-            f"'{paths[option]}' is relative: the cluster does not know this folder", where=option, hint=hint
-        )
+    if spec.launcher != "local":
+        require_absolute({**paths, **read})
     words = [*arguments, *(word for option, path in paths.items() for word in (option, str(path)))]
-    job = Job(run, tuple(words), spec, tuple(sorted(inputs.items())))
+    job = Job(run, tuple(words), str(paths["--output"]), spec, tuple(sorted(inputs.items())))
     launcher = open_launcher(spec)
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         supervise(launcher, job, show=_show)
-    except KeyboardInterrupt:
-        print(f"{job.name}: deleting it", file=sys.stderr, flush=True)
-        launcher.cancel(job)
-        raise
-    except _Stopped:
+    except (KeyboardInterrupt, _Stopped) as stopped:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if spec.launcher == "local":
             launcher.cancel(job)
-        sys.exit(ExitCode.PREEMPTED)
+            for attempt in range(launcher.attempts(job)):
+                for line in launcher.log(job, attempt):
+                    _show(line)
+            sys.exit(ExitCode.PREEMPTED)
+        if isinstance(stopped, _Stopped):
+            sys.exit(ExitCode.PREEMPTED)
+        print(f"{job.name}: deleting it", file=sys.stderr, flush=True)
+        launcher.cancel(job)
+        sys.exit(ExitCode.INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def require_absolute(paths: Mapping[str, Path]) -> None:
+    """Require paths that mean the same on every machine.
+
+    Args:
+        paths: by the option or setting that has them.
+
+    Raises:
+        UserError: one is relative.
+    """
+    for name, path in paths.items():
+        if not path.is_absolute():
+            hint = "Give the path of a volume of the cluster, such as /data/model."
+            raise UserError(f"'{path}' is relative: the cluster does not know this folder", where=name, hint=hint)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -36,10 +36,8 @@ class Cause(StrEnum):
     HUNG = "hung"
     GPU = "a GPU failed"
     IMAGE = "the image cannot be started"
-    QUOTA = "the quota does not allow it"
     DEADLINE = "out of time"
     USER_ERROR = "wrong settings or input"
-    DATA = "data cannot be read"
     NOT_FINITE = "the loss is not finite"
     DISK_FULL = "no space left"
     UNKNOWN = "unknown"
@@ -56,17 +54,28 @@ _REACTIONS = {
     Cause.HUNG: Reaction.RETRY,
     Cause.GPU: Reaction.RETRY,
     Cause.IMAGE: Reaction.GIVE_UP,
-    Cause.QUOTA: Reaction.GIVE_UP,
     Cause.DEADLINE: Reaction.GIVE_UP,
     Cause.USER_ERROR: Reaction.GIVE_UP,
-    Cause.DATA: Reaction.GIVE_UP,
     # Training is deterministic: the same step would come again.
     Cause.NOT_FINITE: Reaction.GIVE_UP,
     Cause.DISK_FULL: Reaction.GIVE_UP,
     Cause.UNKNOWN: Reaction.RETRY,
 }
 
+REASONS_OF_IMAGES = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+"""Why Kubernetes cannot start a container; it goes on trying."""
+
 _BY_REASON = {
+    **dict.fromkeys(REASONS_OF_IMAGES, Cause.IMAGE),
     "OOMKilled": Cause.HOST_MEMORY,
     "Evicted": Cause.PREEMPTED,
     "Preempted": Cause.PREEMPTED,
@@ -78,14 +87,7 @@ _BY_REASON = {
     "DeletionByPodGC": Cause.NODE_LOST,
     "NodeLost": Cause.NODE_LOST,
     "DeadlineExceeded": Cause.DEADLINE,
-    "ErrImagePull": Cause.IMAGE,
-    "ImagePullBackOff": Cause.IMAGE,
-    "InvalidImageName": Cause.IMAGE,
-    "CreateContainerConfigError": Cause.IMAGE,
-    "CreateContainerError": Cause.IMAGE,
-    "RunContainerError": Cause.IMAGE,
     "TrainingRuntimeNotSupported": Cause.USER_ERROR,
-    "FailedQuota": Cause.QUOTA,
 }
 
 _SIGKILL = 137
@@ -102,9 +104,12 @@ _BY_LOG = tuple(
         (Cause.GPU, r"CUDA error: (unspecified|an illegal)"),
         (Cause.NCCL, r"\bNCCL\b.*(error|failure|abort)|ncclSystemError|ncclRemoteError"),
         (Cause.NCCL, r"Connection (reset|closed) by (peer|remote)"),
-        (Cause.DATA, r"images? (cannot|could not) be (read|decoded)"),
     )
 )
+
+
+_ERROR = re.compile(r"Error(?: in process \d+)?: ")
+"""How the last line of codetr begins when it fails; see `codetr.cli.app.fail`."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +159,8 @@ def _of_exit_code(end: ProcessEnd) -> Cause | None:
     match end.exit_code:
         case ExitCode.MISTAKE:
             # The error of codetr says more than its code.
-            cause = _of_log(line for line in end.log if line.startswith("Error: "))
-            return cause if cause in (Cause.NOT_FINITE, Cause.DATA, Cause.DISK_FULL) else Cause.USER_ERROR
+            cause = _of_log(filter(_ERROR.match, end.log))
+            return cause if cause in (Cause.NOT_FINITE, Cause.DISK_FULL) else Cause.USER_ERROR
         case ExitCode.PREEMPTED | 143:  # 128 + SIGTERM: it was stopped before it could handle signals
             return Cause.PREEMPTED
         case _:
@@ -185,5 +190,5 @@ def _message(process: ProcessEnd | None, cause: Cause) -> str:
             for line in process.log:
                 if pattern.search(line):
                     return line.strip()
-    errors = [line for line in process.log if line.startswith("Error: ")]
-    return (errors or list(process.log))[-1].removeprefix("Error: ").strip()
+    lines = list(filter(_ERROR.match, process.log)) or process.log
+    return _ERROR.sub("", lines[-1]).strip()

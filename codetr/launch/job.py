@@ -23,12 +23,14 @@ class Job:
     Attributes:
         run: the name of the run it belongs to.
         arguments: of `codetr`, e.g. `("train", "--recipe", "tiny", …)`; paths are those of the cluster's volumes.
+        output: the folder that it writes, there.
         spec: where and with what.
         inputs: digests of what it reads, by name; the same paths with other contents are another job.
     """
 
     run: str
     arguments: tuple[str, ...]
+    output: str
     spec: LaunchSpec
     inputs: tuple[tuple[str, str], ...] = ()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,9 @@ import yaml
 from kubernetes import client, config
 from kubernetes.config.incluster_config import InClusterConfigLoader
 
-from codetr.core.errors import ReportedError, RunFailed, UserError, first_line
+from codetr.core.errors import RunFailed, UserError, first_line
 from codetr.core.text import shorten
-from codetr.launch.trainjob import JOB_LABEL
+from codetr.launch.trainjob import API_VERSION, JOB_LABEL, parse_time
 
 T = TypeVar("T")
 
@@ -23,12 +24,17 @@ REQUEST_TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for an answer."""
 
 LOG_LINES = 50
-_MAX_LOG = 1 << 20
+"""How many of the last lines are read at first, and of a pod that has failed."""
+_MAX_LOG = 64 << 20
+"""Bytes of a log that are read at a time."""
+_CLOCK_DIFFERENCE = 60
+"""Seconds by which the clocks of this machine and of a node may differ."""
 
 _OF_A_DAMAGED_FILE = (ValueError, TypeError, AttributeError)
 """What the library raises where the file has another structure."""
 
-_GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+_PLURAL = "trainjobs"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has the credentials of its service account."""
 
@@ -128,15 +134,20 @@ class KubernetesApi:
             missing=None,
         )
 
-    def delete_job(self, name: str) -> None:
+    def delete_job(self, job: Mapping[str, Any]) -> None:
         """Delete a TrainJob and its pods; one that is gone already is what was asked for.
+
+        Args:
+            job: as it was listed; another one that has its name now stays.
 
         Raises:
             UserError, RunFailed: see `create_job`.
         """
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        options = client.V1DeleteOptions(propagation_policy="Background", preconditions=client.V1Preconditions(uid=uid))
         self._call(
             lambda: self._jobs.delete_namespaced_custom_object(
-                *self._kind, name, propagation_policy="Background", _request_timeout=REQUEST_TIMEOUT
+                *self._kind, name, body=options, _request_timeout=REQUEST_TIMEOUT
             ),
             f"delete TrainJob {name}",
             missing=None,
@@ -159,26 +170,33 @@ class KubernetesApi:
         )
         return list(json.loads(answer.data)["items"])
 
-    def log(self, pod: str, *, since: str | None = None, lines: int | None = LOG_LINES) -> tuple[str, ...]:
-        """Return lines of a pod's log; empty where there is none (yet, or any more).
+    def log(self, pod: str, *, after: str | None = None) -> Iterator[tuple[str, str]]:
+        """Yield times and lines of a pod's log; none where it cannot be read (yet, or any more).
 
         Args:
             pod: its name.
-            since: the time of the last line that is known; None for all.
-            lines: how many of the last ones at most.
+            after: yield the lines after this time; None for the last `LOG_LINES`.
         """
-        arguments: dict[str, Any] = {"timestamps": True, "limit_bytes": _MAX_LOG}
-        if lines is not None:
-            arguments["tail_lines"] = lines
+        arguments: dict[str, Any] = {"tail_lines": LOG_LINES}
+        if after is not None:
+            # Whole seconds of the server's clock; what is known already is left out below.
+            age = (datetime.now(UTC) - parse_time(after)).total_seconds()
+            arguments = {"since_seconds": max(int(age), 0) + _CLOCK_DIFFERENCE, "limit_bytes": _MAX_LOG}
         try:
             answer = self._core.read_namespaced_pod_log(
-                pod, self.namespace, _preload_content=False, _request_timeout=REQUEST_TIMEOUT, **arguments
+                pod,
+                self.namespace,
+                timestamps=True,
+                _preload_content=False,
+                _request_timeout=REQUEST_TIMEOUT,
+                **arguments,
             )
         except (client.ApiException, urllib3.exceptions.HTTPError):
-            return ()
-        text = answer.data.decode("utf-8", errors="replace")
-        stamped = [line.partition(" ") for line in text.splitlines()]
-        return tuple(line for time, _, line in stamped if since is None or time > since)
+            return
+        for text in answer.data.decode("utf-8", errors="replace").splitlines():
+            time, _, line = text.partition(" ")
+            if after is None or time > after:
+                yield time, line
 
     @property
     def _kind(self) -> tuple[str, str, str, str]:
@@ -206,8 +224,7 @@ class KubernetesApi:
             403: "The service account needs the permissions of infra/kubernetes/trainer/rbac.yaml.",
             404: "Is Kubeflow Trainer v2 installed, and does the namespace exist?",
         }.get(error.status)
-        kind: type[ReportedError] = UserError
-        return kind(f"cannot {what}: {message}", where=where, hint=hint)
+        return UserError(f"cannot {what}: {message}", where=where, hint=hint)
 
 
 def _message(error: client.ApiException) -> str:

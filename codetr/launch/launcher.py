@@ -20,8 +20,13 @@ class Launcher(Protocol):
             RunFailed: the cluster does not answer.
         """
 
-    def start(self, job: Job, attempt: int) -> None:
+    def start(self, job: Job, attempt: int, *, seconds: int) -> None:
         """Start an attempt; one that exists already is found again.
+
+        Args:
+            job: what to run.
+            attempt: its number.
+            seconds: that it may take, until the cluster ends it.
 
         Raises:
             UserError: the cluster refuses it, or something else has its name.

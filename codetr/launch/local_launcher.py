@@ -37,8 +37,8 @@ class LocalLauncher:
         """Return how many attempts this launcher has started."""
         return sum(name.rpartition("-")[0] == job.name for name in self._attempts)
 
-    def start(self, job: Job, attempt: int) -> None:
-        """Start the command of the job, on all its processes."""
+    def start(self, job: Job, attempt: int, *, seconds: int) -> None:
+        """Start the command of the job, on all its processes; `seconds` are watched by who calls this."""
         name = job.attempt_name(attempt)
         if name not in self._attempts:
             command = [*self._program, *job.arguments, "--nproc", str(job.spec.processes)]
@@ -78,6 +78,8 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                # Ctrl-C in the terminal reaches the launcher alone, which stops the command.
+                start_new_session=True,
             )
         assert self._process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
@@ -86,13 +88,14 @@ class _Process:
     def state(self, name: str) -> AttemptState:
         code = self._process.poll()
         if code is None:
-            return AttemptState(Phase.RUNNING, seconds=time.monotonic() - self._started)
+            return AttemptState(Phase.RUNNING, age=time.monotonic() - self._started)
         # What the process printed last is the reason of its end. A child of it may still hold the pipe.
         self._reader.join(timeout=5)
         if code == ExitCode.OK:
             return AttemptState(Phase.SUCCEEDED)
         code = code if code > 0 else 128 - code
-        return AttemptState(Phase.FAILED, ends=(ProcessEnd(name, code, log=tuple(self._last)),))
+        end = ProcessEnd(name, code, log=tuple(self._last))
+        return AttemptState(Phase.FAILED, age=time.monotonic() - self._started, ends=(end,))
 
     def new_lines(self) -> Iterator[str]:
         while True:

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from codetr.launch.endings import REASONS_OF_IMAGES
 from codetr.launch.state import AttemptState, Phase, ProcessEnd, Progress
-from codetr.launch.trainjob import NODE
+from codetr.launch.trainjob import NODE, parse_time
 
 Object = Mapping[str, Any]
 """An object of Kubernetes as JSON."""
 
-_WAITING_IN_VAIN = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
-)
 IMAGE_PATIENCE = 300.0
 """Seconds for which a registry may refuse an image before the attempt counts as failed."""
 
@@ -33,27 +31,24 @@ def observe(
     now = now or datetime.now(UTC)
     status = job.get("status") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
-    restarts = max((_restart(pod) for pod in pods), default=0)
     progress = _progress(status.get("trainerStatus"))
-    if _true(conditions.get("Complete")):
-        return AttemptState(Phase.SUCCEEDED, restarts=restarts, progress=progress)
-    failed = conditions.get("Failed")
-    if _true(failed):
-        ends = tuple(_ends(pods, log))
+    ended = next((conditions[kind] for kind in ("Complete", "Failed") if _true(conditions.get(kind))), None)
+    until = parse_time(ended["lastTransitionTime"]) if ended and "lastTransitionTime" in ended else now
+    age = max((until - _created(job)).total_seconds(), 0.0)
+    if ended is not None and ended["type"] == "Complete":
+        return AttemptState(Phase.SUCCEEDED, "", age, progress)
+    if ended is not None:
         # JobSet's reason says that a job failed; its pods say why.
-        reason = failed.get("reason", "") if failed else ""
-        message = failed.get("message", "") if failed else ""
+        reason, message = ended.get("reason", ""), ended.get("message", "")
         known = reason in ("DeadlineExceeded", "TrainingRuntimeNotSupported")
-        return AttemptState(
-            Phase.FAILED, reason if known or not message else message, restarts=restarts, progress=progress, ends=ends
-        )
+        ends = tuple(_ends(pods, log))
+        return AttemptState(Phase.FAILED, reason if known or not message else message, age, progress, ends)
     if waiting := _waits_in_vain(pods, now):
-        return AttemptState(Phase.FAILED, waiting.reason, restarts=restarts, ends=(waiting,))
-    running = [pod for pod in pods if _phase(pod) == "Running"]
-    if running:
-        since = min(map(_started, running), default=now)
-        return AttemptState(Phase.RUNNING, seconds=_age(since, now), restarts=restarts, progress=progress)
-    return AttemptState(Phase.QUEUED, _why_queued(conditions, pods), _age(_created(job), now), restarts)
+        return AttemptState(Phase.FAILED, waiting.reason, age, progress, (waiting,), stuck=True)
+    # Between the end of the last pod and the condition of the job nothing runs, and nothing waits.
+    if any(_phase(pod) in ("Running", "Succeeded", "Failed") for pod in pods):
+        return AttemptState(Phase.RUNNING, "", age, progress)
+    return AttemptState(Phase.QUEUED, _why_queued(conditions, pods), age, progress)
 
 
 def _true(condition: Object | None) -> bool:
@@ -62,11 +57,6 @@ def _true(condition: Object | None) -> bool:
 
 def _phase(pod: Object) -> str:
     return str((pod.get("status") or {}).get("phase", ""))
-
-
-def _restart(pod: Object) -> int:
-    label = (pod["metadata"].get("labels") or {}).get("jobset.sigs.k8s.io/restart-attempt", "0")
-    return int(label) if str(label).isdecimal() else 0
 
 
 def _container(pod: Object) -> Object:
@@ -99,7 +89,8 @@ def _disruption(pod: Object) -> str:
 def _waits_in_vain(pods: Sequence[Object], now: datetime) -> ProcessEnd | None:
     for pod in pods:
         waiting = (_container(pod).get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _WAITING_IN_VAIN and _age(_created(pod), now) > IMAGE_PATIENCE:
+        since = (now - _created(pod)).total_seconds()
+        if waiting.get("reason") in REASONS_OF_IMAGES and since > IMAGE_PATIENCE:
             message = str(waiting.get("message") or waiting["reason"])
             return ProcessEnd(pod["metadata"]["name"], None, waiting["reason"], (message,))
     return None
@@ -121,26 +112,8 @@ def _why_queued(conditions: Mapping[str, Object], pods: Sequence[Object]) -> str
 def _progress(status: Object | None) -> Progress | None:
     if not status:
         return None
-    metrics = {str(one["name"]): str(one["value"]) for one in status.get("metrics") or []}
-    return Progress(status.get("progressPercentage"), status.get("estimatedRemainingSeconds"), metrics)
+    return Progress(status.get("progressPercentage"), status.get("estimatedRemainingSeconds"))
 
 
 def _created(item: Object) -> datetime:
     return parse_time(item["metadata"].get("creationTimestamp"))
-
-
-def _started(pod: Object) -> datetime:
-    return parse_time((pod.get("status") or {}).get("startTime") or pod["metadata"].get("creationTimestamp"))
-
-
-def parse_time(text: str | None) -> datetime:
-    """Return a time as Kubernetes writes it; the present for one that is missing or damaged."""
-    try:
-        parsed = datetime.fromisoformat(text or "")
-    except ValueError:
-        return datetime.now(UTC)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def _age(since: datetime, now: datetime) -> float:
-    return max((now - since).total_seconds(), 0.0)

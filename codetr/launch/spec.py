@@ -122,7 +122,7 @@ class Budget(Settings):
 
     Attributes:
         restarts: after failures; preemptions do not count.
-        hours: of running, over all restarts.
+        hours: of all attempts together, from the creation of each to its end.
         queue_hours: of waiting for machines, before each start.
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -40,12 +41,14 @@ class Progress:
     Attributes:
         percent: of all steps.
         remaining: seconds.
-        metrics: by name.
     """
 
     percent: int | None = None
     remaining: int | None = None
-    metrics: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        left = "" if self.remaining is None else f"{timedelta(seconds=self.remaining)} left"
+        return ", ".join(filter(None, ["" if self.percent is None else f"{self.percent} %", left]))
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,18 @@ class AttemptState:
     Attributes:
         phase: how far it is.
         reason: why, in the cluster's words; "" if it does not say.
-        seconds: in this phase.
-        restarts: how often the cluster has restarted it by itself.
+        age: seconds from its creation to its end, or to now.
         progress: None where the cluster does not report it.
         ends: of processes that failed, the first one first.
+        stuck: it has failed, but the cluster has not ended it: it waits for what will not come.
     """
 
     phase: Phase
     reason: str = ""
-    seconds: float = 0.0
-    restarts: int = 0
+    age: float = 0.0
     progress: Progress | None = None
     ends: tuple[ProcessEnd, ...] = ()
+    stuck: bool = False
 
     @property
     def over(self) -> bool:

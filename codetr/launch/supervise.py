@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from codetr.core.errors import RunFailed, UserError
+from codetr.core.text import counted
 from codetr.launch.endings import Cause, Ending, Reaction, classify
 from codetr.launch.job import Job
 from codetr.launch.launcher import Launcher
@@ -28,8 +29,10 @@ BACKOFF = (30.0, 60.0, 120.0, 300.0)
 """Seconds to wait before the first, second, … retry; the last one from then on."""
 ABSENCE = 1800.0
 """Seconds for which the cluster may not answer."""
+SHORT = 300.0
+"""Seconds. An attempt that was preempted sooner has hardly got on: the next one waits, as after a failure."""
 
-_MISTAKES = frozenset({Cause.USER_ERROR, Cause.DATA, Cause.NOT_FINITE, Cause.IMAGE, Cause.QUOTA})
+_MISTAKES = frozenset({Cause.USER_ERROR, Cause.NOT_FINITE, Cause.IMAGE})
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Pace:
 def supervise(launcher: Launcher, job: Job, *, show: Callable[[str], None], pace: Pace | None = None) -> int:
     """Run a job to its successful end.
 
+    A job that runs is adopted, and one that has succeeded is reported. If its last attempt had failed before, this
+    starts the next one: whoever calls it again has removed the cause.
+
     Args:
         launcher: runs it.
         job: what to run.
@@ -64,84 +70,133 @@ def supervise(launcher: Launcher, job: Job, *, show: Callable[[str], None], pace
         The number of attempts.
 
     Raises:
-        UserError: the job ended with a mistake that the same input makes again.
-        RunFailed: it failed otherwise and its budget is used up, or the cluster is away.
+        UserError: the job ended with a mistake that the same input makes again, or somebody deleted it.
+        RunFailed: it failed otherwise and may not be started again, or the cluster is away.
     """
-    pace = pace or Pace()
-    watch = _Watch(launcher, job, show, pace)
-    attempt = max(watch.patiently(lambda: launcher.attempts(job)) - 1, 0)
-    retries = sum(
-        watch.ending(earlier).reaction is Reaction.RETRY for earlier in range(attempt) if watch.has_failed(earlier)
-    )
-    while True:
-        watch.patiently(lambda number=attempt: launcher.start(job, number))  # type: ignore[misc]
-        state = watch.until_over(attempt)
-        if state.phase is Phase.SUCCEEDED:
-            show(f"{job.attempt_name(attempt)}: succeeded")
-            return attempt + 1
-        ending = classify(state)
-        where = ending.process.name if ending.process else job.attempt_name(attempt)
-        if ending.reaction is Reaction.GIVE_UP:
-            raise _failure(ending, where)
-        show(f"{where}: {ending.cause} ({ending.message}); {ending.reaction}")
-        if ending.reaction is Reaction.RETRY:
-            retries += 1
-            if retries > job.spec.budget.restarts:
-                hint = "Raise budget.restarts of the cluster's file, or look for the cause in the logs above."
-                problem = f"{ending.cause}: {ending.message}; it was started again {job.spec.budget.restarts} times"
-                raise RunFailed(problem, where=where, hint=hint)
-            pace.sleep(pace.backoff[min(retries, len(pace.backoff)) - 1])
-        attempt += 1
+    return _Supervisor(launcher, job, show, pace or Pace()).run()
 
 
-class _Watch:
+class _Supervisor:
     """Follows attempts, and bears with a cluster that does not answer for a while."""
 
     def __init__(self, launcher: Launcher, job: Job, show: Callable[[str], None], pace: Pace) -> None:
         self._launcher, self._job, self._show, self._pace = launcher, job, show, pace
+        self._retries = self._quick = 0
+        self._spent = 0.0
 
-    def until_over(self, attempt: int) -> AttemptState:
-        """Show what an attempt prints and how it gets on, until it has ended.
+    def run(self) -> int:
+        """See `supervise`."""
+        attempt, done = self._resumed()
+        while not done:
+            state = self._follow(attempt)
+            done = state.phase is Phase.SUCCEEDED
+            if state.stuck:
+                self._patiently(lambda: self._launcher.cancel(self._job))
+            if not done:
+                self._decide(classify(state), state, attempt)
+                attempt += 1
+        self._show(f"{self._name(attempt)}: succeeded")
+        return attempt + 1
+
+    def _resumed(self) -> tuple[int, bool]:
+        """Return the attempt to start or adopt, after those that have failed, and whether it has succeeded."""
+        count = self._patiently(lambda: self._launcher.attempts(self._job))
+        for attempt in range(count):
+            state = self._patiently(lambda number=attempt: self._launcher.state(self._job, number))  # type: ignore[misc]
+            if state is not None and state.phase is Phase.SUCCEEDED:
+                self._show(f"`codetr jobs cancel {self._name(attempt)}` and the same command would run it again")
+                return attempt, True
+            if state is not None and (state.stuck or not state.over):
+                return attempt, False
+            if state is not None:
+                self._count(classify(state), state)
+        return count, False
+
+    def _decide(self, ending: Ending, state: AttemptState, attempt: int) -> None:
+        """Return when the next attempt may start.
 
         Raises:
-            RunFailed: somebody deleted it, it waited too long for machines, or the cluster is away.
+            UserError, RunFailed: it may not.
         """
-        job, budget = self._job, self._job.spec.budget
+        where = ending.process.name if ending.process else self._name(attempt)
+        if ending.reaction is Reaction.GIVE_UP:
+            hint = "The same command starts it again, from its newest checkpoint, when the cause is removed."
+            kind = UserError if ending.cause in _MISTAKES else RunFailed
+            raise kind(f"{ending.cause}: {ending.message}", where=where, hint=hint)
+        self._show(f"{where}: {ending.cause} ({ending.message}); {ending.reaction}")
+        self._count(ending, state)
+        restarts = self._job.spec.budget.restarts
+        if self._retries > restarts:
+            hint = "Raise budget.restarts of the cluster's file, or look for the cause in the logs above."
+            raise RunFailed(
+                f"{ending.cause}: {ending.message}; it was started again {counted(restarts, 'time')}",
+                where=where,
+                hint=hint,
+            )
+        waits = self._retries if ending.reaction is Reaction.RETRY else self._quick
+        if waits:
+            self._pace.sleep(self._pace.backoff[min(waits, len(self._pace.backoff)) - 1])
+
+    def _count(self, ending: Ending, state: AttemptState) -> None:
+        """Take an attempt that has failed from the budget."""
+        self._spent += state.age
+        self._retries += ending.reaction is not Reaction.RESUME
+        self._quick = self._quick + 1 if state.age < SHORT else 0
+
+    def _follow(self, attempt: int) -> AttemptState:
+        """Start or adopt an attempt, and show what it prints and how it gets on, until it has ended.
+
+        Raises:
+            UserError: somebody deleted it.
+            RunFailed: the budget is used up, it waited too long for machines, or the cluster is away.
+        """
+        job, name = self._job, self._name(attempt)
+        left = job.spec.budget.hours * 3600 - self._spent
+        if left < 1:
+            raise self._out_of_hours(name)
+        self._patiently(lambda: self._launcher.start(job, attempt, seconds=int(left)))
         shown: tuple[Phase, str] | None = None
-        beat = self._pace.clock()
+        beat = since = self._pace.clock()
         while True:
-            state = self.patiently(lambda: self._launcher.state(job, attempt))
+            state = self._patiently(lambda: self._launcher.state(job, attempt))
             if state is None:
                 hint = "Run the same command to start it again from its newest checkpoint."
-                raise RunFailed("it was deleted while it ran", where=job.attempt_name(attempt), hint=hint)
+                raise UserError("it was deleted while it ran", where=name, hint=hint)
             for line in self._launcher.log(job, attempt):
                 self._show(line)
-            if (state.phase, state.reason) != shown and not state.over:
-                shown = (state.phase, state.reason)
-                self._show(f"{job.attempt_name(attempt)}: {state.phase}{f' ({state.reason})' if state.reason else ''}")
             if state.over:
                 return state
-            if state.phase is Phase.QUEUED and state.seconds > budget.queue_hours * 3600:
-                self.patiently(lambda: self._launcher.cancel(job))
-                problem = f"it waited more than {budget.queue_hours:g} hours ({state.reason or 'no reason given'})"
-                hint = "Raise budget.queue_hours, or ask for fewer nodes."
-                raise RunFailed(problem, where=job.attempt_name(attempt), hint=hint)
+            about = state.reason or (str(state.progress) if state.progress else "")
+            if (state.phase, about) != shown:
+                if shown is None or shown[0] is not state.phase:
+                    since = self._pace.clock()
+                shown = (state.phase, about)
+                self._show(f"{name}: {state.phase}{f' ({about})' if about else ''}")
+            self._require_budget(state, name, self._pace.clock() - since)
             if self._pace.clock() - beat >= HEARTBEAT:
-                self.patiently(lambda: self._launcher.heartbeat(job, attempt))
+                self._patiently(lambda: self._launcher.heartbeat(job, attempt))
                 beat = self._pace.clock()
             self._pace.sleep(self._pace.poll)
 
-    def has_failed(self, attempt: int) -> bool:
-        """Return whether an earlier attempt is still known to have failed."""
-        state = self.patiently(lambda: self._launcher.state(self._job, attempt))
-        return state is not None and state.phase is Phase.FAILED
+    def _require_budget(self, state: AttemptState, name: str, in_phase: float) -> None:
+        """Cancel a job that waits or runs too long, and raise `RunFailed`."""
+        budget = self._job.spec.budget
+        if self._spent + state.age > budget.hours * 3600:
+            self._patiently(lambda: self._launcher.cancel(self._job))
+            raise self._out_of_hours(name)
+        if state.phase is Phase.QUEUED and in_phase > budget.queue_hours * 3600:
+            self._patiently(lambda: self._launcher.cancel(self._job))
+            problem = f"it waited more than {budget.queue_hours:g} h for machines ({state.reason or 'no reason given'})"
+            raise RunFailed(problem, where=name, hint="Raise budget.queue_hours, or ask for fewer nodes.")
 
-    def ending(self, attempt: int) -> Ending:
-        """Return how an earlier attempt failed."""
-        state = self.patiently(lambda: self._launcher.state(self._job, attempt))
-        return classify(state or AttemptState(Phase.FAILED))
+    def _out_of_hours(self, name: str) -> RunFailed:
+        problem = f"{Cause.DEADLINE}: all attempts together took {self._job.spec.budget.hours:g} h"
+        return RunFailed(problem, where=name, hint="Raise budget.hours; the next attempt resumes.")
 
-    def patiently(self, request: Callable[[], T]) -> T:
+    def _name(self, attempt: int) -> str:
+        return self._job.attempt_name(attempt)
+
+    def _patiently(self, request: Callable[[], T]) -> T:
         """Return the answer to a request, and ask again while the cluster is away."""
         deadline = self._pace.clock() + self._pace.absence
         while True:
@@ -152,8 +207,3 @@ class _Watch:
                     raise
                 logger.warning("%s; asking again", error)
                 self._pace.sleep(self._pace.poll)
-
-
-def _failure(ending: Ending, where: str) -> UserError | RunFailed:
-    kind = UserError if ending.cause in _MISTAKES else RunFailed
-    return kind(f"{ending.cause}: {ending.message}", where=where)

@@ -8,14 +8,15 @@ its job while it watches, and a CronJob runs this (`infra/kubernetes/trainer/swe
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from codetr.launch.kubernetes_api import KubernetesApi
-from codetr.launch.observe import parse_time
-from codetr.launch.trainjob import HEARTBEAT
+from codetr.launch.trainjob import HEARTBEAT, parse_time
 
-UNWATCHED = timedelta(minutes=30)
-"""Longer than a launcher takes to start again after its pod was lost."""
+if TYPE_CHECKING:
+    from codetr.launch.kubernetes_api import KubernetesApi
+
+UNWATCHED = timedelta(hours=2)
+"""Longer than a launcher takes to start again after its pod was lost, or bears with a server that is away."""
 KEPT = timedelta(days=7)
 """For which an ended job can be looked at."""
 
@@ -44,9 +45,8 @@ def sweep(
         ended = _ended(job)
         since, limit = (ended, kept) if ended else (_watched(job), unwatched)
         if now - since > limit:
-            name = job["metadata"]["name"]
-            api.delete_job(name)
-            deleted.append(name)
+            api.delete_job(job)
+            deleted.append(str(job["metadata"]["name"]))
     return deleted
 
 

@@ -1,11 +1,12 @@
 """A job as a TrainJob of Kubeflow Trainer v2.
 
 The runtime (`infra/kubernetes/trainer/`) says how pods fail and restart together; the TrainJob adds what differs
-between clusters and runs. `docs/how-to/train-on-a-cluster.md` shows both.
+between clusters and runs. `docs/how-to/train/clusters.md` shows both.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,8 @@ MANAGER = "codetr.dev/launch"
 JOB_LABEL = "codetr.dev/job"
 """Label of all attempts of a job: its name."""
 ATTEMPT_LABEL = "codetr.dev/attempt"
+OUTPUT_LABEL = "codetr.dev/output"
+"""Label: digest of the path that the job writes."""
 DIGEST = "codetr.dev/digest"
 """Annotation: the digest of the job; a TrainJob without it, or with another one, is not the launcher's."""
 RUN = "codetr.dev/run"
@@ -32,18 +35,24 @@ NODE = "node"
 _FABRICS = {"efa": "vpc.amazonaws.com/efa", "infiniband": "rdma/rdma_shared_device_a"}
 
 
-def trainjob(job: Job, attempt: int, *, owner: Mapping[str, str] | None = None) -> dict[str, Any]:
+def trainjob(job: Job, attempt: int, *, seconds: int, owner: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the TrainJob of an attempt.
 
     Args:
         job: what to run.
         attempt: its number, from 0.
+        seconds: that it may take.
         owner: name and uid of the pod that starts it; the cluster deletes the job with that pod. None for no pod.
     """
     spec = job.spec
     metadata: dict[str, Any] = {
         "name": job.attempt_name(attempt),
-        "labels": {JOB_LABEL: job.name, ATTEMPT_LABEL: str(attempt), **_queue_labels(spec)},
+        "labels": {
+            JOB_LABEL: job.name,
+            ATTEMPT_LABEL: str(attempt),
+            OUTPUT_LABEL: output_label(job),
+            **_queue_labels(spec),
+        },
         "annotations": {DIGEST: job.digest, RUN: job.run, HEARTBEAT: timestamp()},
     }
     if owner is not None:
@@ -59,7 +68,7 @@ def trainjob(job: Job, attempt: int, *, owner: Mapping[str, str] | None = None) 
                 "name": spec.runtime,
             },
             # The cluster ends the job even if nothing else does.
-            "activeDeadlineSeconds": int(spec.budget.hours * 3600),
+            "activeDeadlineSeconds": seconds,
             "trainer": {
                 "image": spec.image,
                 "numNodes": spec.nodes,
@@ -74,6 +83,11 @@ def trainjob(job: Job, attempt: int, *, owner: Mapping[str, str] | None = None) 
     }
 
 
+def output_label(job: Job) -> str:
+    """Return the label of all jobs that write the same folder."""
+    return hashlib.sha256(job.output.encode()).hexdigest()[:16]
+
+
 def owner_reference(owner: Mapping[str, str]) -> dict[str, Any]:
     """Return the reference that ties a job to the pod that watches it, without delaying the pod's own end."""
     return {"apiVersion": "v1", "kind": "Pod", "name": owner["name"], "uid": owner["uid"], "blockOwnerDeletion": False}
@@ -82,6 +96,15 @@ def owner_reference(owner: Mapping[str, str]) -> dict[str, Any]:
 def timestamp() -> str:
     """Return the time as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str | None) -> datetime:
+    """Return a time as Kubernetes writes it; the present for one that is missing or damaged."""
+    try:
+        parsed = datetime.fromisoformat(text or "")
+    except ValueError:
+        return datetime.now(UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _queue_labels(spec: LaunchSpec) -> dict[str, str]:

@@ -11,7 +11,17 @@ from codetr.launch.job import Job
 from codetr.launch.kubernetes_api import AlreadyExistsError, KubernetesApi
 from codetr.launch.observe import observe
 from codetr.launch.state import AttemptState
-from codetr.launch.trainjob import ATTEMPT_LABEL, DIGEST, HEARTBEAT, owner_reference, timestamp, trainjob
+from codetr.launch.trainjob import (
+    ATTEMPT_LABEL,
+    DIGEST,
+    HEARTBEAT,
+    JOB_LABEL,
+    OUTPUT_LABEL,
+    output_label,
+    owner_reference,
+    timestamp,
+    trainjob,
+)
 
 POD_VARIABLES = ("CODETR_POD_NAME", "CODETR_POD_UID")
 """Environment variables that tell a pod its own name and uid (the downward API)."""
@@ -24,7 +34,7 @@ class TrainJobLauncher:
         self._api = api
         name, uid = (environment.get(variable) for variable in POD_VARIABLES)
         self._owner = {"name": name, "uid": uid} if name and uid else None
-        self._seen: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
 
     def attempts(self, job: Job) -> int:
         """Return how many attempts the cluster has."""
@@ -33,10 +43,11 @@ class TrainJobLauncher:
             self._require_ours(one, job)
         return max((int(one["metadata"]["labels"][ATTEMPT_LABEL]) + 1 for one in found), default=0)
 
-    def start(self, job: Job, attempt: int) -> None:
-        """Create the TrainJob of an attempt, or adopt it."""
+    def start(self, job: Job, attempt: int, *, seconds: int) -> None:
+        """Create the TrainJob of an attempt, or adopt it; a folder that another job writes is refused."""
+        self._require_free_output(job)
         try:
-            self._api.create_job(trainjob(job, attempt, owner=self._owner))
+            self._api.create_job(trainjob(job, attempt, seconds=seconds, owner=self._owner))
         except AlreadyExistsError:
             self._adopt(job, attempt)
 
@@ -45,16 +56,16 @@ class TrainJobLauncher:
         found = self._find(job, attempt)
         if found is None or found["metadata"].get("deletionTimestamp"):
             return None
-        return observe(found, self._api.pods(job.attempt_name(attempt)), self._api.log)
+        return observe(found, self._api.pods(job.attempt_name(attempt)), self._last_lines)
 
     def log(self, job: Job, attempt: int) -> Iterator[str]:
         """Yield new lines of all pods, each with the end of the pod's name if there are several."""
         pods = [pod["metadata"]["name"] for pod in self._api.pods(job.attempt_name(attempt))]
         for pod in sorted(pods):
-            lines = self._api.log(pod, lines=None)
             prefix = f"{pod.removeprefix(job.attempt_name(attempt) + '-')}: " if len(pods) > 1 else ""
-            yield from (f"{prefix}{line}" for line in lines[self._seen.get(pod, 0) :])
-            self._seen[pod] = len(lines)
+            for time, line in self._api.log(pod, after=self._shown.get(pod)):
+                self._shown[pod] = time
+                yield f"{prefix}{line}"
 
     def heartbeat(self, job: Job, attempt: int) -> None:
         """Write the time into the TrainJob."""
@@ -64,7 +75,20 @@ class TrainJobLauncher:
         """Delete the TrainJobs of all attempts."""
         for found in self._api.jobs(job.name):
             self._require_ours(found, job)
-            self._api.delete_job(found["metadata"]["name"])
+            self._api.delete_job(found)
+
+    def _last_lines(self, pod: str) -> tuple[str, ...]:
+        return tuple(line for _, line in self._api.log(pod))
+
+    def _require_free_output(self, job: Job) -> None:
+        """Refuse a job that would write the folder of one that runs: each would take the other's checkpoints away."""
+        for found in self._api.jobs():
+            labels = found["metadata"]["labels"]
+            other = labels.get(OUTPUT_LABEL) == output_label(job) and labels[JOB_LABEL] != job.name
+            if other and not observe(found, (), lambda _: ()).over:
+                name = found["metadata"]["name"]
+                hint = f"Wait for it, `codetr jobs cancel {name}`, or give another output."
+                raise UserError(f"the job {name}, which runs, writes it", where=job.output, hint=hint)
 
     def _adopt(self, job: Job, attempt: int) -> None:
         """Tie a TrainJob that another process has created to this one."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from codetr.core.exit_codes import ExitCode
 from codetr.steps.settings import read_recipe
 from tests.support.command import call
-from tests.support.launch.kubernetes_server import NAMESPACE, KubernetesServer, ended, kubernetes_server
+from tests.support.launch.kubernetes_server import NAMESPACE, KubernetesServer, ended, kubernetes_server, stamped
 from tests.support.launch.specs import IMAGE
+from tests.support.paths import ROOT
+from tests.support.training.runs import RECIPE, drawn_dataset, train_arguments
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def play(server: KubernetesServer, exit_code: int) -> threading.Thread:
             time.sleep(0.01)
         [name] = server.jobs
         pod = server.set_pod(name, 0, "Running")
-        server.logs[pod] = ["2026-01-01T00:00:00Z epoch 1", "2026-01-01T00:00:01Z Error: as the test asked"]
+        server.logs[pod] = [stamped("epoch 1"), stamped("Error: as the test asked")]
         if exit_code:
             server.set_pod(name, 0, "Failed", **ended(exit_code))
             server.set_condition(name, "Failed", "FailedJobs")
@@ -112,3 +119,45 @@ def test_jobs_are_listed_cancelled_and_swept(
     assert call(capsys, "jobs", "sweep")[1].splitlines()[-1] == "0 deleted"
     assert call(capsys, "jobs", "cancel", name)[0] == 0
     assert server.jobs == {}
+
+
+@pytest.mark.process
+def test_a_job_on_this_machine_saves_when_its_command_is_stopped(tmp_path: Path) -> None:
+    """Else a day of training ends with the terminal."""
+    dataset = drawn_dataset(tmp_path)
+    long = RECIPE.training.model_copy(update={"epochs": 200, "validate_every": 0})
+    arguments = train_arguments(tmp_path, dataset, training=long)
+    (tmp_path / "local.yaml").write_text("launcher: local\n")
+    # --nproc and --force are options of a run without a cluster.
+    arguments = arguments[: arguments.index("--nproc")]
+    command = [sys.executable, "-m", "codetr", *arguments, "--on", str(tmp_path / "local.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "train  step " in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+        assert process.wait(60) == ExitCode.PREEMPTED, rest
+    assert "checkpoint" in rest, "the last lines of the command are shown"
+    assert list((tmp_path / "checkpoints").glob("step-*"))
+
+
+def test_options_of_this_machine_are_refused(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would be ignored."""
+    for option in (("--nproc", "2"), ("--force",)):
+        code, _, err = call(capsys, *TRAIN, "--on", cluster, *option)
+        assert code == 2
+        assert f"{option[0]}: cannot be combined with --on" in err
+
+
+def test_files_of_this_machine_that_the_recipe_names_are_refused(
+    cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be missing after hours in the queue."""
+    code, _, err = call(capsys, *TRAIN, "--set", "init_from=outputs/model", "--on", cluster)
+    assert code == 2
+    assert "init_from: 'outputs/model' is relative" in err

@@ -92,8 +92,8 @@ def test_the_role_allows_what_a_launcher_does() -> None:
     """A missing permission shows when a run of hours is to be cleaned up."""
     with kubernetes_server() as server:
         launcher = TrainJobLauncher(server.api(), environment={})
-        launcher.start(job(), 0)
-        launcher.start(job(), 0)
+        launcher.start(job(), 0, seconds=3600)
+        launcher.start(job(), 0, seconds=3600)
         launcher.heartbeat(job(), 0)
         pod = server.set_pod(job().attempt_name(0), 0, "Running")
         list(launcher.log(job(), 0))

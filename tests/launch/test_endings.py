@@ -60,6 +60,11 @@ CASES: dict[str, tuple[AttemptState, Cause, Reaction]] = {
         Cause.NOT_FINITE,
         Reaction.GIVE_UP,
     ),
+    "the loss, as another rank reports it": (
+        failed(end(2, "epoch 1", "Error in process 3: loss.bbox is not finite", "bye")),
+        Cause.NOT_FINITE,
+        Reaction.GIVE_UP,
+    ),
     "the disk": (failed(end(70, "Error: /data/model: No space left on device")), Cause.DISK_FULL, Reaction.GIVE_UP),
     "no such image": (failed(end(None, "not found", reason="ImagePullBackOff")), Cause.IMAGE, Reaction.GIVE_UP),
     "out of time": (failed(reason="DeadlineExceeded"), Cause.DEADLINE, Reaction.GIVE_UP),
@@ -83,13 +88,14 @@ def test_class_and_reaction(case: str) -> None:
 
 def test_every_class_has_a_case() -> None:
     """A class that no test reaches may have the wrong reaction for years."""
-    assert {cause for _, cause, _ in CASES.values()} | {Cause.QUOTA, Cause.DATA} == set(Cause)
+    assert {cause for _, cause, _ in CASES.values()} == set(Cause)
 
 
 def test_the_message_is_the_line_that_says_why() -> None:
     log = ("epoch 1", "torch.OutOfMemoryError: CUDA out of memory", "Traceback ends")
     assert classify(failed(end(1, *log))).message == log[1]
-    assert classify(failed(end(2, "epoch 1", "Error: wrong", "bye"))).message == "wrong"
+    for prefix in ("Error: ", "Error in process 12: "):
+        assert classify(failed(end(2, "epoch 1", f"{prefix}wrong", "bye"))).message == "wrong"
 
 
 def test_a_word_of_the_log_does_not_outweigh_the_exit_code() -> None:

@@ -15,7 +15,7 @@ from tests.support.launch.specs import cluster, job
 def test_the_same_job_has_the_same_name_in_another_process() -> None:
     """The digest is written down here: it must not depend on the hashes of a process."""
     assert job().name == job().name
-    assert job().digest == Job("Nightly run 7", ("train",), cluster(nodes=2)).digest
+    assert job().digest == Job("Nightly run 7", ("train",), "/data/model", cluster(nodes=2)).digest
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_the_same_job_has_the_same_name_in_another_process() -> None:
         job(run="Nightly run 8"),
         job(arguments=("train", "--overwrite")),
         job(cluster(nodes=3)),
-        Job("Nightly run 7", ("train",), cluster(), inputs=(("dataset", "sha256:1"),)),
+        Job("Nightly run 7", ("train",), "/data/model", cluster(), inputs=(("dataset", "sha256:1"),)),
     ],
     ids=["run", "arguments", "nodes", "inputs"],
 )

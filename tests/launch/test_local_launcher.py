@@ -21,7 +21,7 @@ time.sleep(60)
 
 
 def job(*arguments: str, **environment: str) -> Job:
-    return Job("test", arguments, LaunchSpec.parse({"launcher": "local", "environment": environment}))
+    return Job("test", arguments, "model", LaunchSpec.parse({"launcher": "local", "environment": environment}))
 
 
 def ended(launcher: LocalLauncher, one: Job) -> AttemptState:
@@ -35,7 +35,7 @@ def ended(launcher: LocalLauncher, one: Job) -> AttemptState:
 
 def test_cancel_lets_the_command_save_and_waits_for_it() -> None:
     launcher, one = LocalLauncher((sys.executable, "-c", SAVES)), job()
-    launcher.start(one, 0)
+    launcher.start(one, 0, seconds=3600)
     while "ready" not in list(launcher.log(one, 0)):
         time.sleep(0.01)
     launcher.heartbeat(one, 0)
@@ -49,7 +49,7 @@ def test_cancel_lets_the_command_save_and_waits_for_it() -> None:
 def test_a_second_start_of_an_attempt_finds_it(tmp_path: Path) -> None:
     launcher, one = LocalLauncher(("/bin/sh", "-c", f"echo started >> {tmp_path}/log")), job()
     for _ in range(2):
-        launcher.start(one, 0)
+        launcher.start(one, 0, seconds=3600)
     assert ended(launcher, one).phase is Phase.SUCCEEDED
     assert (tmp_path / "log").read_text() == "started\n"
     assert launcher.attempts(one) == 1
@@ -58,6 +58,6 @@ def test_a_second_start_of_an_attempt_finds_it(tmp_path: Path) -> None:
 
 def test_the_environment_of_the_spec_and_the_last_lines() -> None:
     launcher, one = LocalLauncher(("/bin/sh", "-c", 'echo "value $VALUE"; kill -9 $$')), job(VALUE="seven")
-    launcher.start(one, 0)
+    launcher.start(one, 0, seconds=3600)
     state = ended(launcher, one)
     assert (state.ends[0].exit_code, state.ends[0].log) == (137, ("value seven",))

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from codetr.launch.endings import Cause, classify
-from codetr.launch.observe import IMAGE_PATIENCE, observe, parse_time
+from codetr.launch.observe import IMAGE_PATIENCE, observe
 from codetr.launch.state import AttemptState, Phase
+from codetr.launch.trainjob import parse_time
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,7 +40,7 @@ def ended(index: int, code: int, at: float, reason: str = "Error") -> dict[str, 
 def test_a_new_job_is_queued() -> None:
     """Before the controller has seen it there is no status at all."""
     state = observe({"metadata": {"creationTimestamp": text(0)}}, [], lambda _: (), now=START + timedelta(seconds=5))
-    assert (state.phase, state.seconds) == (Phase.QUEUED, 5.0)
+    assert (state.phase, state.age) == (Phase.QUEUED, 5.0)
 
 
 def test_why_it_is_queued() -> None:
@@ -49,12 +50,11 @@ def test_why_it_is_queued() -> None:
     assert seen([pod(0, "Pending", waiting={"reason": "ContainerCreating"})]).reason == "ContainerCreating"
 
 
-def test_running_counts_from_the_start_of_the_pods_and_shows_progress() -> None:
+def test_running_shows_progress() -> None:
     status = {"progressPercentage": 40, "estimatedRemainingSeconds": 90, "metrics": [{"name": "AP", "value": "0.3"}]}
     state = seen([pod(0, "Running"), pod(1, "Pending")], trainerStatus=status)
-    assert (state.phase, state.seconds) == (Phase.RUNNING, 50.0)
-    assert state.progress is not None
-    assert (state.progress.percent, state.progress.remaining, state.progress.metrics) == (40, 90, {"AP": "0.3"})
+    assert (state.phase, state.age) == (Phase.RUNNING, 60.0)
+    assert str(state.progress) == "40 %, 0:01:30 left"
 
 
 def test_complete() -> None:
@@ -88,15 +88,21 @@ def test_an_image_that_cannot_be_pulled_fails_after_a_while() -> None:
     waiting = pod(0, "Pending", waiting={"reason": "ImagePullBackOff", "message": "codetr:9: not found"})
     assert seen([waiting]).phase is Phase.QUEUED
     state = seen([waiting], after=IMAGE_PATIENCE + 1)
-    assert state.phase is Phase.FAILED
+    assert (state.phase, state.stuck) == (Phase.FAILED, True)
     assert classify(state).cause is Cause.IMAGE
     assert classify(state).message == "codetr:9: not found"
 
 
-def test_restarts_of_the_cluster_are_counted() -> None:
-    again = pod(0, "Running")
-    again["metadata"]["labels"] = {"jobset.sigs.k8s.io/restart-attempt": "2"}
-    assert seen([again]).restarts == 2
+def test_an_ended_pod_is_not_a_queue() -> None:
+    """Between the end of the last pod and the condition of the job nothing runs; a job of 30 hours is not waiting."""
+    for phase in ("Succeeded", "Failed"):
+        assert seen([pod(0, phase)], after=30 * 3600).phase is Phase.RUNNING
+
+
+def test_the_age_ends_with_the_attempt() -> None:
+    """An attempt that failed yesterday must not use up the budget of today."""
+    failed = {**condition("Failed", "FailedJobs"), "lastTransitionTime": text(100)}
+    assert seen([ended(0, 1, 90)], failed, after=86400).age == 100
 
 
 def test_a_damaged_time_is_the_present() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ sys.exit(code)
 def run_local(folder: Path, codes: str, **budget: Any) -> tuple[int, list[str], list[float]]:
     """Run a job whose attempts end with these codes; returns the attempts, what was shown, and the waits."""
     spec = LaunchSpec.parse({"launcher": "local", "budget": budget})
-    local = Job("test", (str(folder / "starts"), codes), spec)
+    local = Job("test", (str(folder / "starts"), codes), str(folder), spec)
     shown: list[str] = []
     waits: list[float] = []
     pace = Pace(poll=0.01, sleep=lambda seconds: _sleep(seconds, waits))
@@ -60,9 +61,11 @@ def test_success_shows_the_log(tmp_path: Path) -> None:
     assert "epoch 0" in shown
 
 
-def test_a_preempted_job_resumes_at_once_and_it_does_not_count(tmp_path: Path) -> None:
+def test_a_preempted_job_resumes_and_it_does_not_count(tmp_path: Path) -> None:
+    """One that is preempted as soon as it starts, e.g. by a taint, waits longer each time."""
     attempts, _, waits = run_local(tmp_path, "75,75,75,0", restarts=0)
-    assert (attempts, waits) == (4, [])
+    assert attempts == 4
+    assert waits == sorted(waits) == [30, 60, 120]
 
 
 def test_a_failed_job_is_retried_with_growing_waits(tmp_path: Path) -> None:
@@ -73,9 +76,14 @@ def test_a_failed_job_is_retried_with_growing_waits(tmp_path: Path) -> None:
 
 
 def test_the_budget_ends_it(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="started again 1 times"):
+    with pytest.raises(RunFailed, match="started again 1 time"):
         run_local(tmp_path, "1", restarts=1)
     assert len((tmp_path / "starts").read_text().splitlines()) == 2
+
+
+def test_the_hours_are_those_of_all_attempts_together(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="out of time: all attempts together took"):
+        run_local(tmp_path, "75", hours=1e-4)
 
 
 def test_a_mistake_ends_it_at_once(tmp_path: Path) -> None:
@@ -154,9 +162,31 @@ def test_retries_of_an_earlier_launcher_count(server: KubernetesServer) -> None:
     small = job(cluster(budget={"restarts": 1}))
     fake = Cluster(server, [1, 1, 1, 1])
     for _ in range(2):
-        with pytest.raises(RunFailed, match="started again 1 times"):
+        with pytest.raises(RunFailed, match="started again 1 time"):
             supervise(TrainJobLauncher(server.api(), environment={}), small, show=lambda _: None, pace=fake.pace())
-    assert len(server.jobs) == 2
+    # The second call starts one attempt, as it was asked to, and none by itself.
+    assert len(server.jobs) == 3
+
+
+def test_a_job_that_gave_up_is_started_again_by_the_same_command(server: KubernetesServer) -> None:
+    """Its cause was removed: a full disk, a missing image, too few hours."""
+    fake = Cluster(server, [2, 0])
+    launcher = TrainJobLauncher(server.api(), environment={})
+    with pytest.raises(UserError, match="The same command starts it again"):
+        supervise(launcher, job(), show=lambda _: None, pace=fake.pace())
+    assert supervise(launcher, job(), show=lambda _: None, pace=fake.pace()) == 2
+
+
+def test_an_attempt_that_never_starts_is_deleted(server: KubernetesServer) -> None:
+    """Kubernetes would try to pull a missing image for ever."""
+    launcher, name = TrainJobLauncher(server.api(), environment={}), job().attempt_name(0)
+    launcher.start(job(), 0, seconds=3600)
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+    server.set_pod(name, 0, "Pending", containerStatuses=[{"name": "node", "state": waiting}])
+    server.pods[f"{name}-node-0-0"]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    with pytest.raises(UserError, match="the image cannot be started: not found"):
+        supervise(launcher, job(), show=lambda _: None, pace=Pace(sleep=lambda _: None))
+    assert server.jobs == {}
 
 
 def test_a_long_attempt_is_shown_to_be_watched(server: KubernetesServer) -> None:
@@ -165,7 +195,7 @@ def test_a_long_attempt_is_shown_to_be_watched(server: KubernetesServer) -> None
     fake.steps = 30
     before = "2020-01-01T00:00:00Z"
     launcher = TrainJobLauncher(server.api(), environment={})
-    launcher.start(job(), 0)
+    launcher.start(job(), 0, seconds=3600)
     [one] = server.jobs.values()
     one["metadata"]["annotations"][HEARTBEAT] = before
     supervise(Adopted(launcher), job(), show=lambda _: None, pace=fake.pace())
@@ -178,8 +208,8 @@ class Adopted:
     def __init__(self, launcher: TrainJobLauncher) -> None:
         self._launcher = launcher
 
-    def start(self, _job: Job, _attempt: int) -> None:
-        pass
+    def start(self, job: Job, attempt: int, *, seconds: int) -> None:
+        """Do nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._launcher, name)
@@ -207,7 +237,7 @@ def test_a_job_that_somebody_deleted_is_not_started_again(server: KubernetesServ
         fake.sleep(seconds)
         server.jobs.clear()
 
-    with pytest.raises(RunFailed, match="deleted while it ran"):
+    with pytest.raises(UserError, match="deleted while it ran"):
         supervise(
             TrainJobLauncher(server.api(), environment={}),
             job(),
@@ -219,9 +249,25 @@ def test_a_job_that_somebody_deleted_is_not_started_again(server: KubernetesServ
 
 def test_waiting_for_machines_has_an_end_and_leaves_nothing_behind(server: KubernetesServer) -> None:
     impatient = job(cluster(budget={"queue_hours": 1}))
+    time = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal time
+        time += seconds
+
     launcher = TrainJobLauncher(server.api(), environment={})
-    launcher.start(impatient, 0)
-    server.jobs[impatient.attempt_name(0)]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
-    with pytest.raises(RunFailed, match="waited more than 1 hours"):
-        supervise(launcher, impatient, show=lambda _: None, pace=Pace(sleep=lambda _: None))
+    with pytest.raises(RunFailed, match="waited more than 1 h"):
+        supervise(launcher, impatient, show=lambda _: None, pace=Pace(poll=60, sleep=sleep, clock=lambda: time))
     assert server.jobs == {}
+    assert time > 3600
+
+
+def test_a_job_that_ran_for_a_day_may_wait_again(server: KubernetesServer) -> None:
+    """All its pods are started again after one was lost: it has not waited since its creation."""
+    impatient = job(cluster(budget={"queue_hours": 1}))
+    launcher, name = TrainJobLauncher(server.api(), environment={}), impatient.attempt_name(0)
+    launcher.start(impatient, 0, seconds=3600)
+    server.jobs[name]["metadata"]["creationTimestamp"] = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    steps = iter([None, lambda: server.set_condition(name, "Complete")])
+    pace = Pace(sleep=lambda _: (next(steps) or (lambda: None))())
+    assert supervise(launcher, impatient, show=lambda _: None, pace=pace) == 1

@@ -33,6 +33,7 @@ def add(server: KubernetesServer, name: str, heartbeat: str | None, *, ended: ti
             "labels": {JOB_LABEL: name},
             "annotations": {} if heartbeat is None else {HEARTBEAT: heartbeat},
             "creationTimestamp": text(timedelta(days=30)),
+            "uid": name,
         }
     }
     if ended is not None:

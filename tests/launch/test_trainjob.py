@@ -38,7 +38,7 @@ def pod(document: dict[str, Any]) -> dict[str, Any]:
 def test_only_fields_of_the_trainer_api() -> None:
     """The models ignore fields that they don't know, so what they give back must be what they were given."""
     for settings in ({}, EVERYTHING):
-        document = trainjob(job(cluster(**settings)), 0, owner={"name": "launcher", "uid": "1"})
+        document = trainjob(job(cluster(**settings)), 0, seconds=7200, owner={"name": "launcher", "uid": "1"})
         parsed = TrainerV1alpha1TrainJob.from_dict(document)
         assert parsed is not None
         assert parsed.to_dict() == document
@@ -46,7 +46,7 @@ def test_only_fields_of_the_trainer_api() -> None:
 
 def test_every_setting_of_the_spec_is_in_the_job() -> None:
     """A setting that is read and not passed on costs a night on the wrong machines."""
-    document = trainjob(job(cluster(**EVERYTHING)), 3)
+    document = trainjob(job(cluster(**EVERYTHING)), 3, seconds=7200)
     trainer = document["spec"]["trainer"]
     assert document["spec"]["activeDeadlineSeconds"] == 7200
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
@@ -80,7 +80,7 @@ def test_every_setting_of_the_spec_is_in_the_job() -> None:
 
 
 def test_the_cluster_deletes_the_job_with_the_pod_that_watches_it() -> None:
-    document = trainjob(job(), 0, owner={"name": "launcher", "uid": "u-1"})
+    document = trainjob(job(), 0, seconds=7200, owner={"name": "launcher", "uid": "u-1"})
     [owner] = document["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "launcher", "u-1")
-    assert "ownerReferences" not in trainjob(job(), 0)["metadata"]
+    assert "ownerReferences" not in trainjob(job(), 0, seconds=7200)["metadata"]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from codetr.cli.output import print_table
+from codetr.launch.sweep import KEPT, UNWATCHED, sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,9 +31,9 @@ def list_jobs(namespace: NamespaceOption = None) -> None:
 
     [cyan]codetr jobs list -n team[/]
     """
-    from codetr.launch.observe import observe, parse_time
+    from codetr.launch.observe import observe
     from codetr.launch.open_launcher import open_kubernetes
-    from codetr.launch.trainjob import RUN
+    from codetr.launch.trainjob import RUN, parse_time
 
     api = open_kubernetes(namespace)
     rows = []
@@ -40,8 +41,7 @@ def list_jobs(namespace: NamespaceOption = None) -> None:
         name = job["metadata"]["name"]
         state = observe(job, api.pods(name), lambda _: ())
         age = datetime.now(UTC) - parse_time(job["metadata"].get("creationTimestamp"))
-        percent = state.progress.percent if state.progress else None
-        progress = "" if percent is None else f"{percent} %"
+        progress = str(state.progress) if state.progress else ""
         run = (job["metadata"].get("annotations") or {}).get(RUN, "")
         rows.append((name, run, state.phase, progress, _duration(age), state.reason))
     print_table(("job", "run", "state", "progress", "age", "reason"), rows)
@@ -60,11 +60,11 @@ def cancel(
     from codetr.launch.open_launcher import open_kubernetes
 
     api = open_kubernetes(namespace)
-    names = [one["metadata"]["name"] for one in api.jobs()]
-    if job not in names:
-        hint = f"{did_you_mean(job, names)}`codetr jobs list` lists the jobs of codetr."
+    jobs = {one["metadata"]["name"]: one for one in api.jobs()}
+    if job not in jobs:
+        hint = f"{did_you_mean(job, jobs)}`codetr jobs list` lists the jobs of codetr."
         raise UserError(f"there is no job '{job}' of codetr in namespace {api.namespace}", hint=hint)
-    api.delete_job(job)
+    api.delete_job(jobs[job])
     print(f"deleted {job}")
 
 
@@ -72,11 +72,11 @@ def cancel(
 def sweep_jobs(
     namespace: NamespaceOption = None,
     unwatched: Annotated[
-        float, typer.Option("--unwatched", min=1, metavar="MINUTES", help="Delete running jobs nobody watches so long.")
-    ] = 30,
+        float, typer.Option("--unwatched", min=0.1, metavar="HOURS", help="Delete running jobs unwatched so long.")
+    ] = UNWATCHED / timedelta(hours=1),
     kept: Annotated[
         float, typer.Option("--kept", min=0, metavar="DAYS", help="Delete jobs that ended so long ago.")
-    ] = 7,
+    ] = KEPT / timedelta(days=1),
 ) -> None:
     """Delete jobs that no launcher watches any more, and those that ended long ago.
 
@@ -85,9 +85,8 @@ def sweep_jobs(
         [cyan]codetr jobs sweep -n team[/]
     """
     from codetr.launch.open_launcher import open_kubernetes
-    from codetr.launch.sweep import sweep
 
-    deleted = sweep(open_kubernetes(namespace), unwatched=timedelta(minutes=unwatched), kept=timedelta(days=kept))
+    deleted = sweep(open_kubernetes(namespace), unwatched=timedelta(hours=unwatched), kept=timedelta(days=kept))
     for name in deleted:
         print(f"deleted {name}")
     print(f"{len(deleted)} deleted")

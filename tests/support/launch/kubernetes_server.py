@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -51,7 +52,7 @@ class KubernetesServer(ThreadingHTTPServer):
 
     def set_condition(self, name: str, kind: str, reason: str = "", message: str = "") -> None:
         """Set a condition of a TrainJob, as the Trainer's controller does."""
-        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now()}
         self.jobs[name].setdefault("status", {})["conditions"] = [condition]
 
     def set_pod(self, job: str, index: int, phase: str, **status: Any) -> str:
@@ -71,6 +72,11 @@ class KubernetesServer(ThreadingHTTPServer):
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamped(line: str) -> str:
+    """Return a line of a log with the present time in front."""
+    return f"{datetime.now(UTC).isoformat(timespec='microseconds')} {line}"
 
 
 def ended(exit_code: int, reason: str = "Error") -> dict[str, Any]:
@@ -98,7 +104,11 @@ class Handler(BaseHTTPRequestHandler):
             if lines is None:
                 self.refuse(404, "pods not found")
             else:
-                self.send("\n".join(lines[-int(query.get("tailLines", "1000000")) :]).encode())
+                lines = lines[-int(query.get("tailLines", "1000000")) :]
+                if "sinceSeconds" in query:
+                    since = datetime.now(UTC) - timedelta(seconds=int(query["sinceSeconds"]))
+                    lines = [line for line in lines if datetime.fromisoformat(line.partition(" ")[0]) >= since]
+                self.send("\n".join(lines).encode()[: int(query.get("limitBytes", "1000000000"))])
         else:
             self.refuse(404, "the server could not find the requested resource")
 
@@ -115,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
         if parsed is None or parsed.to_dict() != body or "fieldValidation=Strict" not in self.path:
             self.refuse(422, "TrainJob is invalid: unknown field")
             return
-        body["metadata"]["creationTimestamp"] = now()
+        body["metadata"].update(creationTimestamp=now(), uid=str(uuid.uuid4()))
         self.server.jobs[name] = body
         self.answer(body)
 
@@ -131,13 +141,18 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(job)
 
     def do_DELETE(self) -> None:
-        self.body()
+        options = self.body()
         if self.refused():
             return
         name = urlparse(self.path).path.rpartition("/")[2]
-        if self.server.jobs.pop(name, None) is None:
+        job = self.server.jobs.get(name)
+        if job is None:
             self.refuse(404, "not found")
             return
+        if options["preconditions"]["uid"] != job["metadata"]["uid"]:
+            self.refuse(409, "the UID in the precondition does not match the UID in record")
+            return
+        del self.server.jobs[name]
         self.server.pods = {pod: value for pod, value in self.server.pods.items() if not pod.startswith(f"{name}-node")}
         self.answer({"status": "Success"})
 

@@ -15,4 +15,4 @@ def cluster(**settings: Any) -> LaunchSpec:
 
 def job(spec: LaunchSpec | None = None, run: str = "Nightly run 7", arguments: tuple[str, ...] = ("train",)) -> Job:
     """Return a job on a cluster."""
-    return Job(run=run, arguments=arguments, spec=spec or cluster())
+    return Job(run=run, arguments=arguments, output="/data/model", spec=spec or cluster())
