@@ -18,7 +18,7 @@ LOCK := requirements/constraints.txt
 SAMPLE := data/sample
 export WANDB_DIR ?= $(CURDIR)/outputs
 
-.PHONY: help demo test coverage fast lint format docs build dvc-dependencies clean
+.PHONY: help demo test test-cluster coverage fast lint format docs build dvc-dependencies clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ coverage: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## branch coverage of core, laun
 		$(BIN)/python -m coverage report --include "$$package/*" --fail-under 95 || low="$$low $$package"; \
 	done; \
 	if [ -n "$$low" ]; then printf '\nLess than 95 %% of branches are covered:%s\n' "$$low" >&2; exit 1; fi
+
+test-cluster: $(BIN)/.dev ## tests on a real Kubernetes API server, named by CODETR_APISERVER, CODETR_ETCD and CODETR_CRDS
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/cluster $(PYTEST_ARGS)
 
 fast: $(BIN)/.dev ## the tests marked `fast`: under a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q -m fast $(PYTEST_ARGS)

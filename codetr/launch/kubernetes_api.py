@@ -49,6 +49,7 @@ class KubernetesApi:
     """A namespace of a cluster.
 
     Attributes:
+        client: of the server.
         namespace: its name.
         address: of the server, for messages.
     """
@@ -56,6 +57,7 @@ class KubernetesApi:
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
         # A retry within the client would repeat requests for minutes without a word.
         api.rest_client.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(0)
+        self.client = api
         self.namespace = namespace
         self.address = api.configuration.host
         self._jobs = client.CustomObjectsApi(api)
@@ -151,6 +153,7 @@ class KubernetesApi:
             ),
             f"delete TrainJob {name}",
             missing=None,
+            gone=(404, 409),
         )
 
     def pods(self, name: str) -> list[dict[str, Any]]:
@@ -202,11 +205,14 @@ class KubernetesApi:
     def _kind(self) -> tuple[str, str, str, str]:
         return _GROUP, _VERSION, self.namespace, _PLURAL
 
-    def _call(self, request: Callable[[], Any], what: str, *, missing: Any = ...) -> Any:
+    def _call(
+        self, request: Callable[[], Any], what: str, *, missing: Any = ..., gone: tuple[int, ...] = (404,)
+    ) -> Any:
+        """Return the answer to a request; `missing`, if it is given, where the answer is that there is no object."""
         try:
             return request()
         except client.ApiException as error:
-            if error.status == 404 and missing is not ...:
+            if error.status in gone and missing is not ...:
                 return missing
             raise self._refused(error, what) from None
         except urllib3.exceptions.HTTPError as error:

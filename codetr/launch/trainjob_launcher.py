@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from codetr.core.errors import UserError
@@ -45,11 +46,12 @@ class TrainJobLauncher:
 
     def start(self, job: Job, attempt: int, *, seconds: int) -> None:
         """Create the TrainJob of an attempt, or adopt it; a folder that another job writes is refused."""
-        self._require_free_output(job)
-        try:
-            self._api.create_job(trainjob(job, attempt, seconds=seconds, owner=self._owner))
-        except AlreadyExistsError:
-            self._adopt(job, attempt)
+        if self._find(job, attempt) is None:
+            self._require_free_output(job)
+            with suppress(AlreadyExistsError):
+                self._api.create_job(trainjob(job, attempt, seconds=seconds, owner=self._owner))
+                return
+        self._adopt(job, attempt)
 
     def state(self, job: Job, attempt: int) -> AttemptState | None:
         """Return the state of the TrainJob and its pods."""

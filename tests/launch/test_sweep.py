@@ -56,6 +56,16 @@ def test_what_is_deleted(server: KubernetesServer) -> None:
     assert sorted(server.jobs) == ["ended", "foreign", "watched"]
 
 
+def test_a_job_that_was_created_again_stays(server: KubernetesServer) -> None:
+    """Its launcher may have started it between the list and the deletion."""
+    add(server, "one", None)
+    api = server.api()
+    [listed] = api.jobs()
+    server.jobs["one"]["metadata"] = {**server.jobs["one"]["metadata"], "uid": "another"}
+    api.delete_job({"metadata": {**listed["metadata"], "uid": "one"}})
+    assert list(server.jobs) == ["one"]
+
+
 def test_a_job_that_was_just_created_is_not_deleted(server: KubernetesServer) -> None:
     """Its heartbeat may be damaged by whoever adopts it; its creation counts as well."""
     add(server, "new", text(timedelta(days=9)))
