@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +22,7 @@ from codetr.core.system.lock import locked
 from codetr.data.dataset.split import Split
 from codetr.distributed.processes import processes
 from codetr.evaluation.collect.predict_split import predict_split
-from codetr.evaluation.comparison.champion import NO_CHAMPION, NOT_COMPARED
+from codetr.evaluation.comparison.champion import NO_CHAMPION, NOT_COMPARED, Against
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.evaluate import evaluate_predictions
 from codetr.evaluation.evaluation_set import evaluation_set_digest
@@ -27,13 +30,14 @@ from codetr.evaluation.report.tracking import log_evaluation
 from codetr.evaluation.report.training import read_history
 from codetr.evaluation.report.writer import Evaluated, write_evaluation
 from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.load import build_predictor
 from codetr.inference.predictor import Model
 from codetr.registry.gate import EvaluatedModel
 from codetr.registry.promotion import conditions
 from codetr.steps.champion import stored_champion
 from codetr.tracking import Tracker
-from codetr.weights.model_folder import WEIGHTS, load_model, read_info
+from codetr.weights.model_folder import WEIGHTS, ModelInfo, load_model, read_info
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +89,9 @@ def evaluate(
         lock = locked(output.parent / f".{output.name}.lock", folder=output, by="another evaluation")
         group.on_main(lambda: locks.enter_context(lock))
         group.on_main(lambda: check_inputs(model, dataset, config.split))
+        made = Manifest.read(model, "model")
         # A folder that is no registry is reported before hours of detection. The champion may move until the end.
-        group.on_main(lambda: stored_champion(registry, Manifest.read(model, "model").digest))
+        group.on_main(lambda: stored_champion(registry, made.digest))
         # Only now: mistakes in the paths are no runs.
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
             split = Split.open(dataset, config.split)
@@ -94,19 +99,14 @@ def evaluate(
             if info.range_16bit != split.range_16bit:
                 ranges = f"{list(info.range_16bit)}, the dataset says {list(split.range_16bit)}"
                 logger.warning("the model was trained with range_16bit %s: 16-bit images look different to it", ranges)
-            predictor = build_predictor(Model(detector, info), config.tta, config.tiles)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
-            made = Manifest.read(model, "model")
-            inputs = {
-                "model": made.digest,
-                "dataset": Manifest.read(dataset, "dataset").digest,
-            }
+            inputs = {"model": made.digest, "dataset": Manifest.read(dataset, "dataset").digest}
             decisive = {name: value for name, value in settings.items() if name != "pictures"}
             work = output.parent / f".{output.name}.unfinished"
             share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
             predictions = predict_split(
-                predictor,
+                build_predictor(Model(detector, info), config.tta, config.tiles),
                 split,
                 group=group,
                 batch_size=config.batch_size,
@@ -115,65 +115,100 @@ def evaluate(
                 track=partial(track, label=f"detect images{share}"),
                 key=sha256_json([inputs, decisive, code_version(*DETECTION), library_versions(), group.device.type]),
             )
+            detected = _Detected(split, info, made, model, inputs, settings, predictions)
 
             def publish() -> None:
-                assert predictions is not None  # rank 0 has them, and publishes
-                truth = GroundTruth.of_split(split)
-                results = evaluate_predictions(truth, predictions, masks=info.model.gives_masks)
-                evaluated = Evaluated(split, truth, predictions, results)
-                evaluation_set = evaluation_set_digest(split, truth)
-                stored = stored_champion(registry, inputs["model"])
-                new = EvaluatedModel(
-                    metrics=results.flat,
-                    evaluation_set=evaluation_set,
-                    class_names=info.class_names,
-                    model=inputs["model"],
-                    conditions=conditions(settings),
-                )
-                against = NOT_COMPARED if registry is None else NO_CHAMPION if stored is None else stored.against(new)
-                made_from = inputs if stored is None else inputs | {"champion": stored.version.evaluation}
-                lineage = [
-                    ("model", inputs["model"]),
-                    ("weights", made.files[WEIGHTS]),
-                    *((("published", str(reason)),) if (reason := made.summary.get("published")) else ()),
-                    ("recipe", info.recipe),
-                    ("dataset", inputs["dataset"]),
-                    ("evaluation set", evaluation_set),
-                    *((("champion", made_from["champion"]),) if stored else ()),
-                    *((f"setting {name}", str(value)) for name, value in settings.items()),
-                    *code_version(__name__).items(),
-                ]
-                with atomic_directory(output) as folder:
-                    verdict = write_evaluation(
-                        folder,
-                        evaluated,
-                        title=info.recipe,
-                        lineage=lineage,
-                        count=config.pictures,
-                        against=against,
-                        training=read_history(model),
-                    )
-                    summary = {
-                        **results.flat,
-                        "split": config.split,
-                        "evaluation_set": evaluation_set,
-                        "verdict": verdict.headline,
-                    }
-                    manifest = Manifest.of(
-                        folder,
-                        "evaluation",
-                        code=code_version(__name__),
-                        inputs=made_from,
-                        config=settings,
-                        summary=summary,
-                    )
-                    manifest.write(folder)
+                evaluated, verdict = detected.write(output, registry)
                 shutil.rmtree(work, ignore_errors=True)
-                tracker.summary({"verdict": verdict.headline})
+                tracker.summary({"verdict": verdict})
                 log_evaluation(tracker, evaluated, output, config.pictures)
 
             group.on_main(publish)
     return Manifest.read(output, "evaluation")
+
+
+@dataclass(frozen=True)
+class _Detected:
+    """The detections on a split, and what they were made from.
+
+    Attributes:
+        split: the images.
+        info: description of the model.
+        made: manifest of the model.
+        model: folder of the model.
+        inputs: digests of model and dataset.
+        settings: those of the evaluation that change its result, by name.
+        predictions: the detections; None on other processes than rank 0, which writes the evaluation.
+    """
+
+    split: Split
+    info: ModelInfo
+    made: Manifest
+    model: Path
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    predictions: PredictionTable | None
+
+    def write(self, output: Path, registry: Path | None) -> tuple[Evaluated, str]:
+        """Measure the detections, compare them with the champion of the registry, and write the evaluation (rank 0).
+
+        Returns:
+            What was measured, and the headline of the verdict.
+        """
+        assert self.predictions is not None
+        truth = GroundTruth.of_split(self.split)
+        results = evaluate_predictions(truth, self.predictions, masks=self.info.model.gives_masks)
+        evaluated = Evaluated(self.split, truth, self.predictions, results)
+        evaluation_set = evaluation_set_digest(self.split, truth)
+        champion = stored_champion(registry, self.made.digest)
+        if champion is not None:
+            new = EvaluatedModel(
+                results.flat, evaluation_set, self.info.class_names, self.made.digest, conditions(self.settings)
+            )
+            against: Against = champion.against(new)
+            inputs = {**self.inputs, "champion": champion.version.evaluation}
+        else:
+            against = NOT_COMPARED if registry is None else NO_CHAMPION
+            inputs = dict(self.inputs)
+        with atomic_directory(output) as folder:
+            verdict = write_evaluation(
+                folder,
+                evaluated,
+                title=self.info.recipe,
+                lineage=self._lineage(inputs, evaluation_set),
+                count=self.settings["pictures"],
+                against=against,
+                training=read_history(self.model),
+            )
+            Manifest.of(
+                folder,
+                "evaluation",
+                code=code_version(__name__),
+                inputs=inputs,
+                config=dict(self.settings),
+                summary={
+                    **results.flat,
+                    "split": self.split.name,
+                    "evaluation_set": evaluation_set,
+                    "verdict": verdict.headline,
+                },
+            ).write(folder)
+        return evaluated, verdict.headline
+
+    def _lineage(self, inputs: Mapping[str, str], evaluation_set: str) -> list[tuple[str, str]]:
+        """Return label and value of everything that the evaluation is made from."""
+        published = self.made.summary.get("published")
+        return [
+            ("model", inputs["model"]),
+            ("weights", self.made.files[WEIGHTS]),
+            *([("published", str(published))] if published else []),
+            ("recipe", self.info.recipe),
+            ("dataset", inputs["dataset"]),
+            ("evaluation set", evaluation_set),
+            *([("champion", inputs["champion"])] if "champion" in inputs else []),
+            *((f"setting {name}", str(value)) for name, value in self.settings.items()),
+            *code_version(__name__).items(),
+        ]
 
 
 def check_inputs(model: Path, dataset: Path, split: str) -> None:
