@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetr.evaluation.comparison.champion import Champion
-from codetr.registry.gate import EvaluatedModel, incomparable
+from codetr.registry.gate import EvaluatedModel, evaluate_gate, incomparable
 from codetr.registry.promotion import champion_to_beat, read_evaluated_model
 from codetr.registry.store import Registry
 from codetr.registry.versions_and_journal import Version
@@ -31,6 +31,7 @@ class StoredChampion:
             version=self.version.name,
             registered=self.version.at,
             evaluation=self.registry.folder(self.version, "evaluation", verify=False),
+            gate=evaluate_gate(new, champion, self.version.name),
             incomparable=tuple(incomparable(new, champion, "the champion")),
         )
 

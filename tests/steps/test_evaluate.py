@@ -23,6 +23,7 @@ from codetr.evaluation.report.pictures import draw_picture
 from codetr.evaluation.tables.ground_truth import GroundTruth
 from codetr.evaluation.tables.predictions import PredictionTable
 from codetr.inference.config import TilesConfig, TTAConfig
+from codetr.registry.store import Registry
 from codetr.steps import evaluate as step
 from codetr.steps.evaluate import EvaluateConfig, evaluate
 from codetr.steps.prepare import prepare
@@ -94,7 +95,10 @@ def test_the_folder_is_complete_and_its_files_agree(evaluation: Path, model: Pat
 def test_the_champion_of_a_registry_is_compared_with(
     evaluation: Path, dataset: Path, model: Path, tmp_path: Path
 ) -> None:
-    """The report says whether the model is better, and the manifest which evaluation it was compared with."""
+    """The report says whether the model is better, what the gate will decide, and how old the champion is.
+
+    The manifest says which evaluation it was compared with.
+    """
     registry, other = tmp_path / "registry", write_model(tmp_path / "other", **masked())
     first = evaluate(CONFIG, model, dataset, tmp_path / "first", registry)
     assert first.summary["verdict"] == "No champion yet"
@@ -117,6 +121,11 @@ def test_the_champion_of_a_registry_is_compared_with(
     assert elsewhere.summary["verdict"] == "Not comparable with the champion v1"
     assert "other images or objects" in (tmp_path / "third" / "report.html").read_text()
     assert not (tmp_path / "third" / "champion.json").exists()
+
+    page = " ".join((tmp_path / "second" / "report.html").read_text().split())
+    decision = register(RegisterConfig(), other, tmp_path / "second", registry, tmp_path / "decision").summary
+    assert f"this model {'passes' if decision['promoted'] else 'is refused'}: {decision['reasons']}." in page
+    assert f"v1 was registered on {Registry.open(registry).version('v1').at[:10]} at" in page
 
 
 def test_a_folder_that_is_no_registry_is_refused_before_anything_is_detected(

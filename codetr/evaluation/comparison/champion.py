@@ -14,6 +14,7 @@ from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
 from codetr.evaluation.comparison.compare import CONFIDENCE, RESAMPLES, EvaluationComparison, compare_evaluations
 from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
 from codetr.evaluation.metrics.operating_point import ImageMetrics
+from codetr.registry.gate import Verdict
 
 SEED = 0
 """Seed of the bootstrap, as the default of `codetr compare`."""
@@ -29,13 +30,20 @@ class Champion:
         version: its name, e.g. "v3".
         registered: when it was registered; UTC, ISO 8601.
         evaluation: folder of its evaluation.
+        gate: what the promotion gate decides on the new model with its default settings.
         incomparable: why its metrics cannot be compared with those of the new model; empty if they can.
     """
 
     version: str
     registered: str
     evaluation: Path
+    gate: Verdict
     incomparable: tuple[str, ...] = ()
+
+    @property
+    def registered_on(self) -> str:
+        """When it was registered, to the minute."""
+        return f"{self.registered[:16].replace('T', ' at ')} UTC"
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,18 @@ from codetr.evaluation.metrics.coco import evaluate_coco
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.evaluation.metrics.summary import Metrics
 from codetr.evaluation.tables.ground_truth import GroundTruth
+from codetr.registry.gate import EvaluatedModel, evaluate_gate
 from tests.support.evaluation.evaluation_sets import random_set
+
+GATE = evaluate_gate(EvaluatedModel({}, None, (), ""), None)
+"""A decision of the gate that these tests do not look at."""
 
 
 def comparison(value: float | None, low: float | None, high: float | None) -> ChampionComparison:
     """A comparison whose difference in AP is as given."""
     ap = ComparedMetric("AP", 50, Estimate(0.4, 0.3, 0.5), Estimate(0.41, 0.3, 0.5), Estimate(value, low, high), 0.1)
     boxes = EvaluationComparison(("champion v3", "new model"), 50, 100, 0.95, 0, [ap], [])
-    return ChampionComparison(Champion("v3", "2026-01-01", Path()), boxes, None, [], [], 0.5)
+    return ChampionComparison(Champion("v3", "2026-01-01", Path(), GATE), boxes, None, [], [], 0.5)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def stored(folder: Path, metrics: Metrics, truth: GroundTruth) -> Champion:
     (folder / "per_image.json").write_text(json.dumps([asdict(image) for image in metrics.images]))
     (folder / "pr_curve.json").write_text('[{"recall": 0.0, "precision": 1.0, "precision50": 1.0}]')
     (folder / "metrics.json").write_text(json.dumps(metrics.flat))
-    return Champion("v1", "2026-01-01T00:00:00+00:00", folder)
+    return Champion("v1", "2026-01-01T00:00:00+00:00", folder, GATE)
 
 
 def test_the_images_that_changed_most_come_first(tmp_path: Path) -> None:
@@ -124,7 +128,7 @@ def test_a_champion_of_another_version_is_no_error_after_hours_of_detection(tmp_
 def test_without_a_comparable_champion_the_report_says_so() -> None:
     for nothing in (NOT_COMPARED, NO_CHAMPION):
         assert compared_with(nothing, {}, []) == (nothing, None)
-    other = Champion("v2", "", Path(), ("the champion was evaluated on another evaluation set",))
+    other = Champion("v2", "", Path(), GATE, ("the champion was evaluated on another evaluation set",))
     verdict, none = compared_with(other, {}, [])
     assert none is None
     assert verdict.explanation == "The champion was evaluated on another evaluation set."
