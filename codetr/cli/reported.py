@@ -12,9 +12,6 @@ def reported_error(error: Exception) -> ReportedError | None:
     if isinstance(error, ReportedError):
         return error
     if isinstance(error, OSError):
-        if "No usable temporary directory" in str(error):
-            hint = "Free some space, or set TMPDIR to a folder that can be written."
-            return RunFailed("no folder for temporary files can be written", hint=hint)
         return reported_os_error(error)
     if isinstance(error, ValueError | RuntimeError) and (reported := _of_a_library(str(error))):
         return reported

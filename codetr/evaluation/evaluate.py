@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from codetr.data.dataset.split import Split
     from codetr.distributed.processes import Processes
 
+METRICS = "metrics.json"
+"""The file with the metrics by name in the folder of an evaluation."""
+
 
 @dataclass(frozen=True)
 class EvaluationMetrics:

@@ -1,23 +1,27 @@
 """The four steps as Python functions: the names, options and defaults of the commands.
 
-They call the same steps as the commands. Errors are exceptions (`UserError`, `RunFailed`, `RunStopped`), and progress
-goes to standard error and to the logger "codetr".
+They call the same steps as the commands. Errors are exceptions (`UserError`, `RunFailed`, `RunStopped`), those of the
+operating system too, and progress goes to standard error and to the logger "codetr".
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from codetr.core.errors import RunStopped, UserError
 from codetr.core.files import read_json
+from codetr.core.system.os_errors import reported_os_error
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import DatasetReport, read_report
 from codetr.distributed.signals import PreemptedError
 from codetr.evaluation.config import EvaluateConfig
+from codetr.evaluation.evaluate import METRICS
+from codetr.evaluation.report.writer import REPORT
 from codetr.inference.load import load
 from codetr.inference.predictor import Model
 from codetr.registry.address import model_folder
@@ -108,6 +112,19 @@ class RegisterResult(FolderResult):
     reasons: str
 
 
+@contextmanager
+def _os_errors_reported() -> Iterator[None]:
+    """Raise errors of the operating system as the commands report them: as `UserError` or `RunFailed`."""
+    try:
+        yield
+    except OSError as error:
+        reported = reported_os_error(error)
+        if reported is None:
+            raise
+        raise reported from error
+
+
+@_os_errors_reported()
 def prepare(
     output: StrPath,
     *,
@@ -145,6 +162,7 @@ def prepare(
 
     Raises:
         UserError: see `codetr.steps.prepare.prepare`.
+        RunFailed: the disk is full, a server is away, or the like.
     """
     splits = sources_by_split(
         train=_paths(train),
@@ -167,6 +185,7 @@ def prepare(
     return PrepareResult(folder, manifest.summary, manifest.digest, read_report(folder))
 
 
+@_os_errors_reported()
 def train(
     dataset: StrPath,
     output: StrPath,
@@ -195,7 +214,7 @@ def train(
         set: settings of the recipe by dotted path, e.g. `{"training.epochs": 24}`.
 
     Raises:
-        UserError: see `codetr.steps.train.train`.
+        UserError, RunFailed: see `codetr.steps.train.train`.
         RunStopped: SIGTERM or Ctrl-C was received, and a checkpoint saved.
     """
     chosen = chosen_recipe(recipe, _optional(params), None).changed(_items(set), where="set")
@@ -218,6 +237,7 @@ def train(
     return TrainResult(folder, manifest.summary, manifest.digest, metrics)
 
 
+@_os_errors_reported()
 def evaluate(
     model: StrPath,
     dataset: StrPath,
@@ -249,10 +269,11 @@ def evaluate(
     given = (model_folder(os.fspath(model)), Path(dataset), folder, _optional(registry))
     with preserved_globals():
         manifest = evaluate_step.evaluate(config, *given, device=device)
-    metrics = read_json(folder / "metrics.json")
-    return EvaluateResult(folder, manifest.summary, manifest.digest, metrics, folder / "report.html")
+    metrics = read_json(folder / METRICS)
+    return EvaluateResult(folder, manifest.summary, manifest.digest, metrics, folder / REPORT)
 
 
+@_os_errors_reported()
 def register(
     model: StrPath,
     evaluation: StrPath,
@@ -274,6 +295,7 @@ def register(
 
     Raises:
         UserError: see `codetr.steps.register.register`.
+        RunFailed: the disk is full, or the like.
     """
     config = step_settings(register_step.RegisterConfig, "register", _optional(params), None)
     folder = Path(output)

@@ -141,3 +141,10 @@ def test_mistakes_are_exceptions_that_name_the_argument(tmp_path: Path) -> None:
         codetr.train(tmp_path, tmp_path / "model", recipe="tiny", set={"training.epoch": 2})
     with pytest.raises(codetr.UserError, match="no annotations are given"):
         codetr.prepare(tmp_path / "dataset")
+
+
+def test_errors_of_the_system_are_exceptions_of_codetr(tmp_path: Path) -> None:
+    """A program would have to catch OSError too: some are reported where rank 0 works for all, others were not."""
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(codetr.UserError, match=r"circle: cannot be read or written: "):
+        codetr.prepare(tmp_path / "circle" / "dataset", train=tmp_path / "train.json", images=tmp_path)

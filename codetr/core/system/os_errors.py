@@ -1,7 +1,8 @@
 """Errors of the operating system as messages: which path, why, what to do, and whether a retry may help.
 
-Code that reads and writes files need not catch `OSError`: the command line does, and calls `reported_os_error`. Code
-that knows more about the file it reads, e.g. what makes a new one, raises `unreadable`.
+Code that reads and writes files need not catch `OSError`: the command line and the functions in `codetr.steps.api` do,
+and call `reported_os_error`. Code that knows more about the file it reads, e.g. what makes a new one, raises
+`unreadable`.
 """
 
 from __future__ import annotations
@@ -132,6 +133,9 @@ def reported_os_error(error: OSError) -> ReportedError | None:
     Returns:
         The error to report; None if it is no such error, and so a defect or an error of a library.
     """
+    if "No usable temporary directory" in str(error):  # from tempfile
+        hint = "Free some space, or set TMPDIR to a folder that can be written."
+        return RunFailed("no folder for temporary files can be written", hint=hint)
     meaning = _meaning(error)
     if meaning is None:
         return None

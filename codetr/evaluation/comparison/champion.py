@@ -13,6 +13,7 @@ from codetr.core.text import counted
 from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
 from codetr.evaluation.comparison.compare import CONFIDENCE, RESAMPLES, EvaluationComparison, compare_evaluations
 from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
+from codetr.evaluation.evaluate import METRICS
 from codetr.evaluation.metrics.operating_point import ImageMetrics
 from codetr.registry.gate import Verdict
 
@@ -188,7 +189,7 @@ def compare_with_champion(
     try:
         before = {entry["image_id"]: ImageMetrics(**entry) for entry in read_json(folder / "per_image.json")}
         curve = [dict(point) for point in read_json(folder / "pr_curve.json")]
-        threshold = float(read_json(folder / "metrics.json")["score_threshold"])
+        threshold = float(read_json(folder / METRICS)["score_threshold"])
     except (TypeError, KeyError, ValueError, AttributeError):
         hint = "Evaluate the champion again and register that evaluation."
         raise UserError("was written by another version of codetr", where=str(folder), hint=hint) from None

@@ -14,7 +14,7 @@ from codetr.core.files import write_json, write_text
 from codetr.evaluation.analysis.explain import Analysis, analyse, calibration_record, confusion_record, errors_record
 from codetr.evaluation.comparison.champion import Against, ChampionVerdict, compared_with
 from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
-from codetr.evaluation.evaluate import EvaluationMetrics
+from codetr.evaluation.evaluate import METRICS, EvaluationMetrics
 from codetr.evaluation.metrics.matching import IOU_THRESHOLDS
 from codetr.evaluation.metrics.metric_spec import IOU50, IOU75
 from codetr.evaluation.metrics.operating_point import ImageMetrics
@@ -33,6 +33,9 @@ from codetr.evaluation.tables.predictions import PredictionTable
 if TYPE_CHECKING:
     from codetr.data.dataset.split import Split
 
+
+REPORT = "report.html"
+"""The page in the folder of an evaluation."""
 
 PICTURE_BYTES = 5 << 19
 """Budget of the report's best images, and as much for its worst, so that it stays below 10 MB."""
@@ -122,7 +125,7 @@ def write_evaluation(
     for name, table in tables.items():
         table.write(folder / name)
     verdict, comparison = compared_with(against, tables, metrics.images)
-    write_json(folder / "metrics.json", results.flat)
+    write_json(folder / METRICS, results.flat)
     write_json(folder / "per_class.json", evaluated.classes)
     write_json(folder / "per_image.json", [dataclasses.asdict(entry) for entry in metrics.images])
     write_json(folder / "pr_curve.json", curve_points(metrics))
@@ -157,7 +160,7 @@ def write_evaluation(
         else champion_section(folder, comparison, overlays, curve_points(metrics), count),
         training=None if training is None else training_section(folder / "plots" / "training.png", training),
     )
-    write_text(folder / "report.html", render_report(report))
+    write_text(folder / REPORT, render_report(report))
     return verdict
 
 

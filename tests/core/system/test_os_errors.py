@@ -95,6 +95,14 @@ def test_an_error_of_a_library_is_a_defect(error: OSError) -> None:
     assert not is_system_failure(error)
 
 
+def test_a_machine_without_a_folder_for_temporary_files_is_a_failure() -> None:
+    """The error of `tempfile` has the number of a missing file: the message would ask to check a path."""
+    error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+    reported = reported_os_error(error)
+    assert isinstance(reported, RunFailed)
+    assert "TMPDIR" in str(reported)
+
+
 def test_both_paths_of_a_rename_are_named() -> None:
     error = OSError(errno.EXDEV, "Invalid cross-device link", b"a\xe9", None, "b")
     assert "a\\udce9 -> b" in str(reported_os_error(error))
