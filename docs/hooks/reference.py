@@ -44,9 +44,10 @@ def pipelines_reference() -> str:
 
 
 def settings_reference() -> str:
-    """Return a table for each settings class that `params.yaml` and `--set` reach, as Markdown."""
+    """Return a table for each settings class that `params.yaml`, `--set` or a cluster's file reach, as Markdown."""
     from codetr.data.ingest.config import PrepareConfig
     from codetr.evaluation.config import EvaluateConfig
+    from codetr.launch.spec import LaunchSpec
     from codetr.steps.register import RegisterConfig
     from codetr.zoo.recipe import Recipe
 
@@ -56,6 +57,7 @@ def settings_reference() -> str:
         ("train: a recipe", Recipe),
         ("evaluate", EvaluateConfig),
         ("register", RegisterConfig),
+        ("cluster: a file in pipelines/clusters", LaunchSpec),
     ):
         lines += [f"## {title}", "", *_settings(settings, "")]
     return "\n".join(lines)
@@ -174,7 +176,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
         return f"list of {_type(items)}".replace("list of mapping", "list of mappings")
     if kind == "object":
-        return f"mapping to {_type(schema['additionalProperties'])}" if "additionalProperties" in schema else "mapping"
+        values = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), None)
+        return f"mapping to {_type(values)}" if values else "mapping"
     limits = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
     bounds = " ".join(f"{sign} {schema[name]:g}" for name, sign in limits.items() if name in schema)
     return f"{kind} {bounds}".strip()

@@ -19,6 +19,7 @@ import typer
 
 from codetr import zoo
 from codetr.cli.app import app
+from codetr.launch.spec import LaunchSpec, SecretKey, Toleration, Volume
 from tests.support.browser import Browser, installed
 from tests.support.paths import ROOT
 
@@ -181,6 +182,15 @@ def test_the_settings_reference_has_every_field_of_a_recipe(recipe: str, site: P
     text = set(re.split(r"\s+", pages[site / "reference" / "settings.html"].text))
     missing = [path for path in paths_of(zoo.recipe(recipe).model_dump()) if path not in text]
     assert missing == []
+
+
+def test_the_settings_reference_has_every_field_of_a_cluster(site: Path, pages: dict[Path, Page]) -> None:
+    """Those of lists and mappings too: a cluster's file is written from the page."""
+    text = set(re.split(r"\s+", pages[site / "reference" / "settings.html"].text))
+    nested = {"volumes": Volume, "secrets": SecretKey, "tolerations": Toleration}
+    spec = LaunchSpec(launcher="local").model_dump()
+    listed = [f"{name}.{field}" for name, kind in nested.items() for field in kind.model_fields]
+    assert [path for path in (*paths_of(spec), *listed) if path not in text] == []
 
 
 def block_after(page: str, heading: str) -> list[str]:
