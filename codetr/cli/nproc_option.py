@@ -24,8 +24,10 @@ ProcessesOption = Annotated[
         "--nproc",
         metavar="N",
         help="Number of processes on this machine, or 'gpus' for one per GPU. More than the CPU cores or the memory "
-        "can hold are refused. On several machines, start with torchrun instead: "
-        "[cyan]torchrun --nnodes 2 --nproc-per-node 8 … -m codetr …[/]",
+        "can hold are refused. On several machines, set the variables PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and "
+        "PET_MASTER_PORT on each, or start with torchrun instead: "
+        "[cyan]torchrun --nnodes 2 --nproc-per-node 8 … -m codetr …[/]; "
+        "on a cluster, [cyan]codetr train --on[/] does so.",
     ),
 ]
 ForceOption = Annotated[
