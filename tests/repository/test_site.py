@@ -19,6 +19,7 @@ import typer
 
 from codetr import zoo
 from codetr.cli.app import app
+from codetr.core.settings import Settings
 from codetr.launch.spec import LaunchSpec, SecretKey, Toleration, Volume
 from tests.support.browser import Browser, installed
 from tests.support.paths import ROOT
@@ -187,7 +188,7 @@ def test_the_settings_reference_has_every_field_of_a_recipe(recipe: str, site: P
 def test_the_settings_reference_has_every_field_of_a_cluster(site: Path, pages: dict[Path, Page]) -> None:
     """Those of lists and mappings too: a cluster's file is written from the page."""
     text = set(re.split(r"\s+", pages[site / "reference" / "settings.html"].text))
-    nested = {"volumes": Volume, "secrets": SecretKey, "tolerations": Toleration}
+    nested: dict[str, type[Settings]] = {"volumes": Volume, "secrets": SecretKey, "tolerations": Toleration}
     spec = LaunchSpec(launcher="local").model_dump()
     listed = [f"{name}.{field}" for name, kind in nested.items() for field in kind.model_fields]
     assert [path for path in (*paths_of(spec), *listed) if path not in text] == []
