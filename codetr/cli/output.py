@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from codetr.cli.streams import discard_stdout
+from codetr.core.durations import format_duration
 from codetr.core.text import one_line
-from codetr.training.reporting.durations import format_duration
 
 if TYPE_CHECKING:
     from codetr.core.manifest import Manifest

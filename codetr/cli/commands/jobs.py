@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from codetr.cli.output import print_table
+from codetr.core.durations import describe_duration
 from codetr.launch.sweep import KEPT, UNWATCHED, sweep
 
 app = typer.Typer(
@@ -43,7 +44,7 @@ def list_jobs(namespace: NamespaceOption = None) -> None:
         age = datetime.now(UTC) - parse_time(job["metadata"].get("creationTimestamp"))
         progress = str(state.progress) if state.progress else ""
         run = (job["metadata"].get("annotations") or {}).get(RUN, "")
-        rows.append((name, run, state.phase, progress, _duration(age), state.reason))
+        rows.append((name, run, state.phase, progress, describe_duration(age.total_seconds()), state.reason))
     print_table(("job", "run", "state", "progress", "age", "reason"), rows)
 
 
@@ -90,8 +91,3 @@ def sweep_jobs(
     for name in deleted:
         print(f"deleted {name}")
     print(f"{len(deleted)} deleted")
-
-
-def _duration(age: timedelta) -> str:
-    minutes = int(age.total_seconds() // 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from codetr.training.reporting.durations import format_duration
+from codetr.core.durations import format_duration
 
 
 class Heartbeat:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from codetr.core.durations import format_duration
 from codetr.core.text import counted
-from codetr.training.reporting.durations import format_duration
 from codetr.training.reporting.heartbeat import Heartbeat
 
 T = TypeVar("T")

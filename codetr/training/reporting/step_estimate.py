@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from codetr.training.reporting.durations import describe_duration
+from codetr.core.durations import describe_duration
 
 SLOW_STEP = 60.0
 """Seconds of a step from which on a warning is printed."""

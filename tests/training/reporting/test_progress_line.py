@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from codetr.training.reporting.durations import format_duration
 from codetr.training.reporting.progress_line import ProgressLine, memory_gib
 
 SIZE: dict[str, Any] = {
@@ -78,10 +77,6 @@ def test_throughput_counts_all_processes_and_leaves_out_pauses() -> None:
 
 def test_memory_is_that_of_this_process() -> None:
     assert 0.05 < memory_gib(torch.device("cpu")) < 100
-
-
-def test_durations_are_read_as_clocks() -> None:
-    assert format_duration(3 * 3600 + 5 * 60 + 7.4) == "3:05:07"
 
 
 def test_a_validation_shows_speed_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:

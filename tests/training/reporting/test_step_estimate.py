@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from codetr.training.reporting.durations import describe_duration
 from codetr.training.reporting.step_estimate import StepEstimate
 
 
@@ -36,8 +35,3 @@ def test_a_step_is_estimated_from_its_first_forward_pass(
     assert warning is None or warning in lines[0]
     detector(torch.ones(1))
     assert len(lines) == (warning is not None), "once"
-
-
-def test_durations_are_described_in_a_unit_that_fits() -> None:
-    found = [describe_duration(seconds) for seconds in (1.4, 119, 120, 7199, 7200, 86400, 172800)]
-    assert found == ["1 seconds", "119 seconds", "2 minutes", "120 minutes", "2 hours", "24 hours", "2 days"]

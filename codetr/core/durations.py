@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from codetr.core.text import counted
+
 
 def format_duration(seconds: float) -> str:
     """Format seconds as h:mm:ss."""
@@ -12,7 +14,7 @@ def format_duration(seconds: float) -> str:
 
 def describe_duration(seconds: float) -> str:
     """Describe a rough duration in the largest unit that fits twice: "90 seconds", "9 minutes", "3 days"."""
-    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+            return counted(round(seconds / size), unit)
+    return counted(round(seconds), "second")
