@@ -14,11 +14,9 @@ from codetr.data.config import Augmentation, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
 from codetr.gallery.labels import count_objects
-from codetr.gallery.picture import GalleryPicture, reduced_mask, scaled_length
+from codetr.gallery.picture import GalleryPicture, reduced_mask
 from codetr.models.structures import ImageBatch, Target
-from codetr.visual.drawing import Box, draw_boxes, elide
-
-_MOST_LETTERS = 32
+from codetr.visual.drawing import Box, draw_boxes, elide, picture_length
 
 
 def batch_pictures(
@@ -81,7 +79,7 @@ def _picture(
 ) -> GalleryPicture:
     pixels = denormalise(batch.pixels[position], preprocess)
     canvas_height, canvas_width = batch.canvas_size
-    side = scaled_length(canvas_height, canvas_width) if long_side is None else long_side
+    side = picture_length(canvas_height, canvas_width) if long_side is None else long_side
     labels = target.labels.tolist()
     boxes = []
     for k, (corners, label) in enumerate(zip(target.boxes.tolist(), labels, strict=True)):
@@ -91,7 +89,7 @@ def _picture(
             rows, columns = target.masks[k].shape
             mask[:rows, :columns] = target.masks[k].numpy()
             mask = reduced_mask(mask, side)
-        boxes.append(Box(tuple(corners), label, elide(split.names[label], _MOST_LETTERS), mask=mask))
+        boxes.append(Box(tuple(corners), label, elide(split.names[label]), mask=mask))
     height, width = batch.image_sizes[position]
     padded = ""
     if (height, width) != batch.canvas_size:

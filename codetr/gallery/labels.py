@@ -15,12 +15,10 @@ from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.data.dataset.classes import labels_of_classes
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.storage.image_error import BadImageError
-from codetr.gallery.picture import GalleryPicture, reduced_mask, scaled_length
-from codetr.visual.drawing import Box, draw_boxes, elide
+from codetr.gallery.picture import GalleryPicture, reduced_mask
+from codetr.visual.drawing import Box, draw_boxes, elide, picture_length
 
 logger = logging.getLogger(__name__)
-
-_MOST_LETTERS = 32
 
 
 def choose_images(
@@ -118,7 +116,7 @@ def label_pictures(
         drawn += 1
         objects = [k for k in np.argsort(-record.areas, kind="stable").tolist() if record.labels[k] in labels]
         height, width = pixels.shape[:2]
-        side = scaled_length(height, width) if long_side is None else long_side
+        side = picture_length(height, width) if long_side is None else long_side
         boxes = [_box(split, record, k, side) for k in objects]
         name = split.relative_path(i)
         caption = f"{name}, {width}x{height}: {count_objects([split.names[record.labels[k]] for k in objects])}"
@@ -130,7 +128,7 @@ def label_pictures(
 
 def _box(split: Split, record: ImageRecord, k: int, side: int) -> Box:
     x, y, width, height = record.boxes_xywh[k].tolist()
-    label, name = int(record.labels[k]), elide(split.names[record.labels[k]], _MOST_LETTERS)
+    label, name = int(record.labels[k]), elide(split.names[record.labels[k]])
     mask = reduced_mask(record.mask(k), side) if record.segmentations[k] else None
     corners = x, y, x + width, y + height
     if record.iscrowd[k]:
@@ -141,4 +139,4 @@ def _box(split: Split, record: ImageRecord, k: int, side: int) -> Box:
 def count_objects(names: Sequence[str]) -> str:
     """Return the number of objects of each class as text, the most frequent first: `3 person, 1 car`."""
     counts = Counter(names).most_common()
-    return listed([f"{count} {elide(name, _MOST_LETTERS)}" for name, count in counts], 8) or "no objects"
+    return listed([f"{count} {elide(name)}" for name, count in counts], 8) or "no objects"

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_MIN_LONG_SIDE, _MAX_LONG_SIDE = 960, 1920
-
 
 @dataclass(frozen=True)
 class GalleryPicture:
@@ -26,11 +24,6 @@ class GalleryPicture:
     caption: str
     image: Image.Image
     labels: list[int]
-
-
-def scaled_length(height: int, width: int) -> int:
-    """Return the longer side of the picture of an image, in pixels: small ones are enlarged, large ones reduced."""
-    return min(max(height, width, _MIN_LONG_SIDE), _MAX_LONG_SIDE)
 
 
 def reduced_mask(mask: NDArray[np.bool_], long_side: int) -> NDArray[np.bool_]:

@@ -34,13 +34,11 @@ from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
 from codetr.inference.sources import ImageFile, Sources, find_sources
 from codetr.inference.video import VideoReader, VideoWriter, import_av
+from codetr.visual.drawing import picture_length
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS, PICTURES, VIDEOS = "predictions.json", "pictures", "videos"
-
-_MIN_LONG_SIDE, _MAX_LONG_SIDE = 960, 1920
-"""Limits of the longer side of drawn pictures, in pixels: small images are enlarged so that labels can be read."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +253,7 @@ class _Run:
             result = self.predictor.predict(pixels, threshold=threshold)
             height, width = result.size
             picture = f"{PICTURES}/{safe_name(number, image.path.stem)}.jpg"
-            result.save(self.folder / picture, long_side=min(max(height, width, _MIN_LONG_SIDE), _MAX_LONG_SIDE))
+            result.save(self.folder / picture, long_side=picture_length(height, width))
             objects, labels = listed_objects(result), self.names.of_image(image.name, number)
             for written in self.files:
                 written.add(file, result, objects, labels)

@@ -149,7 +149,7 @@ class Result:
         from codetr.visual.drawing import Box, draw_boxes, elide
 
         boxes = [
-            Box(found.box, found.label, f"{elide(found.name, 32)} {found.score:.2f}", mask=found.mask) for found in self
+            Box(found.box, found.label, f"{elide(found.name)} {found.score:.2f}", mask=found.mask) for found in self
         ]
         return draw_boxes(self.image, boxes[::-1], long_side=long_side or max(self.size))
 

@@ -17,7 +17,6 @@ from codetr.visual.fonts import REGULAR, drawable, font_file
 
 INK, SOFT = "#1f2933", "#9aa5b1"
 _LINE = "#e4e7eb"
-_MOST_LETTERS = 32
 
 MOST_BARS = 40
 """Largest number of classes in a readable bar chart."""
@@ -45,7 +44,7 @@ def name_ticks(axis: Axis, positions: ArrayLike, names: Sequence[str], **style: 
         names: one per tick.
         style: of the text.
     """
-    axis.set_ticks(positions, [drawable(elide(name, _MOST_LETTERS), default=REGULAR) for name in names], **style)
+    axis.set_ticks(positions, [drawable(elide(name), default=REGULAR) for name in names], **style)
     show_literally(axis.get_ticklabels())
 
 
