@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,19 +139,21 @@ def _is_comparison(folder: Path) -> bool:
 
 
 def _cells(row: ComparedMetric) -> tuple[str, ...]:
+    from codetr.evaluation.comparison.compare import signed
     from codetr.evaluation.report.comparison_page import p_value
 
     return (
         row.name,
-        _shown(row.first),
-        _shown(row.second),
-        _shown(row.difference, "+"),
+        _shown(row.first, "{:.4f}".format),
+        _shown(row.second, "{:.4f}".format),
+        _shown(row.difference, signed),
         "-" if row.p is None else p_value(row.p),
     )
 
 
-def _shown(entry: Estimate, sign: str = "") -> str:
+def _shown(entry: Estimate, text: Callable[[float], str]) -> str:
     if entry.value is None:
         return "-"
-    text = f"{entry.value:{sign}.4f}" if abs(entry.value) >= 5e-5 else "0.0000"
-    return text if entry.low is None else f"{text} [{entry.low:{sign}.4f}, {entry.high:{sign}.4f}]"
+    if entry.low is None or entry.high is None:
+        return text(entry.value)
+    return f"{text(entry.value)} [{text(entry.low)}, {text(entry.high)}]"

@@ -11,7 +11,13 @@ from codetr.core.errors import UserError
 from codetr.core.files import read_json
 from codetr.core.text import counted
 from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
-from codetr.evaluation.comparison.compare import CONFIDENCE, RESAMPLES, EvaluationComparison, compare_evaluations
+from codetr.evaluation.comparison.compare import (
+    CONFIDENCE,
+    RESAMPLES,
+    EvaluationComparison,
+    compare_evaluations,
+    signed,
+)
 from codetr.evaluation.comparison.match_table import MASK_MATCHES, MATCHES, MatchTable
 from codetr.evaluation.evaluate import METRICS
 from codetr.evaluation.metrics.operating_point import ImageMetrics
@@ -214,15 +220,15 @@ def verdict_on(comparison: ChampionComparison) -> ChampionVerdict:
     difference = row.difference
     if difference.value is None:
         return ChampionVerdict("unclear", f"Not comparable with {who}", "There is no AP to measure on these images.")
-    change = f"AP {_signed(difference.value)}"
+    change = f"AP {signed(difference.value)}"
     of_both = f"AP {row.first.value:.4f} → {row.second.value:.4f} on {counted(comparison.boxes.images, 'image')}"
     if difference.low is None or difference.high is None:
         if abs(difference.value) < 5e-5:
             return ChampionVerdict("unclear", f"Equal to {who}: {change}", f"{of_both}.")
         higher = "Higher AP than" if difference.value > 0 else "Lower AP than"
         explanation = f"{of_both}. They differ on fewer than {MIN_IMAGES} images: other test images may reverse it."
-        return ChampionVerdict("unclear", f"{higher} {who}: {_signed(difference.value)}", explanation)
-    interval = f"[{_signed(difference.low)}, {_signed(difference.high)}]"
+        return ChampionVerdict("unclear", f"{higher} {who}: {signed(difference.value)}", explanation)
+    interval = f"[{signed(difference.low)}, {signed(difference.high)}]"
     level = f"{100 * comparison.boxes.confidence:g} % confidence interval over the choice of test images"
     if difference.low > 0:
         return ChampionVerdict("better", f"Better than {who}: {change} {interval}", f"{of_both}; {level}.")
@@ -250,9 +256,3 @@ def image_changes(comparison: ChampionComparison) -> list[dict[str, Any]]:
         }
         for image in sorted(comparison.images, key=lambda image: -image.difference)
     ]
-
-
-def _signed(value: float) -> str:
-    """Return a difference with three digits and its sign; of zero without one."""
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else text

@@ -19,6 +19,12 @@ RESAMPLES, CONFIDENCE = 1000, 0.95
 """Number of bootstrap samples and confidence of the intervals, unless something else is asked for."""
 
 
+def signed(difference: float) -> str:
+    """Return the difference of two metrics as text, with four decimals and its sign; zero without one."""
+    text = f"{difference:+.4f}"
+    return "0.0000" if float(text) == 0 else text
+
+
 @dataclass(frozen=True)
 class ComparedMetric:
     """One metric of both models.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from codetr.core.files import atomic_directory, write_json, write_text
 from codetr.evaluation.comparison.bootstrap import MIN_IMAGES
-from codetr.evaluation.comparison.compare import ComparedMetric, EvaluationComparison
+from codetr.evaluation.comparison.compare import ComparedMetric, EvaluationComparison, signed
 from codetr.visual.html import data_uri, page_environment
 from codetr.visual.plotting import INK, MOST_BARS, SOFT, name_ticks, save, style_axes
 
@@ -83,15 +83,7 @@ def add_comparison_filters(environment: Environment) -> None:
     """Add what `comparison_tables.html` needs: metrics and differences with four digits, as in the terminal."""
     environment.filters["figure"] = lambda value: "\u2013" if value is None else f"{value:.4f}"
     environment.filters["p_value"] = p_value
-    environment.filters["signed"] = signed
-
-
-def signed(value: float | None) -> str:
-    """Return a difference as text, with four digits and its sign; of zero without one."""
-    if value is None:
-        return "\u2013"
-    text = f"{value:+.4f}"
-    return "0.0000" if float(text) == 0 else text
+    environment.filters["signed"] = lambda value: "\u2013" if value is None else signed(value)
 
 
 def p_value(p: float | None) -> str:

@@ -78,7 +78,7 @@ def plot_curves_of_both(
             if values and None not in values:
                 mean = sum(value or 0.0 for value in values) / len(values)
                 recall = [point["recall"] or 0.0 for point in points]
-                axes.plot(recall, values, color=colour, lw=2, ls=line, label=f"{name}: AP {mean:.3f}")
+                axes.plot(recall, values, color=colour, lw=2, ls=line, label=f"{name}: AP {mean:.4f}")
         if axes.lines:
             _legend_below(axes, columns=2)
         _style(axes, title, "recall", "precision")

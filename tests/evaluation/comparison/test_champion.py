@@ -47,11 +47,11 @@ def comparison(value: float | None, low: float | None, high: float | None) -> Ch
 @pytest.mark.parametrize(
     ("difference", "tone", "headline"),
     [
-        ((0.012, 0.004, 0.02), "better", "Better than the champion v3: AP +0.012 [+0.004, +0.020]"),
-        ((-0.012, -0.02, -0.004), "worse", "Worse than the champion v3: AP -0.012 [-0.020, -0.004]"),
-        ((0.012, -0.004, 0.03), "unclear", "No clear difference from the champion v3: AP +0.012 [-0.004, +0.030]"),
-        ((0.0, None, None), "unclear", "Equal to the champion v3: AP 0.000"),
-        ((-0.2, None, None), "unclear", "Lower AP than the champion v3: -0.200"),
+        ((0.012, 0.004, 0.02), "better", "Better than the champion v3: AP +0.0120 [+0.0040, +0.0200]"),
+        ((-0.012, -0.02, -0.004), "worse", "Worse than the champion v3: AP -0.0120 [-0.0200, -0.0040]"),
+        ((0.012, -0.004, 0.03), "unclear", "No clear difference from the champion v3: AP +0.0120 [-0.0040, +0.0300]"),
+        ((0.0, None, None), "unclear", "Equal to the champion v3: AP 0.0000"),
+        ((-0.2, None, None), "unclear", "Lower AP than the champion v3: -0.2000"),
         ((None, None, None), "unclear", "Not comparable with the champion v3"),
     ],
 )
@@ -73,8 +73,8 @@ def test_better_is_claimed_only_if_the_interval_is_above_zero(value: float, widt
     verdict = verdict_on(comparison(value, low, high))
     assert (verdict.tone == "better") == (low is not None and low > 0)
     assert (verdict.tone == "worse") == (high is not None and high < 0)
-    assert "+0.000" not in verdict.headline
-    assert "-0.000" not in verdict.headline
+    assert "+0.0000" not in verdict.headline
+    assert "-0.0000" not in verdict.headline
 
 
 def stored(folder: Path, metrics: Metrics, truth: GroundTruth) -> Champion:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.evaluation.comparison.compare import EvaluationComparison, compare_evaluations
+from codetr.evaluation.comparison.compare import EvaluationComparison, compare_evaluations, signed
 from codetr.evaluation.comparison.match_table import MatchTable
 from codetr.evaluation.evaluate import evaluate_results
 from codetr.evaluation.report.comparison_page import PARTS, plot_differences, write_comparison
@@ -124,3 +124,11 @@ def test_files_agree_and_names_are_escaped(tmp_path: Path) -> None:
     assert "<i>old" not in page
     assert "&lt;b&gt;a" in page
     assert page.count("<tr") == 2 + len(comparison.summary) + len(comparison.classes)
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.01234, "+0.0123"), (-0.5, "-0.5000"), (4e-5, "0.0000"), (-0.0, "0.0000")]
+)
+def test_a_difference_has_four_decimals_and_zero_no_sign(difference: float, text: str) -> None:
+    """The terminal, the page and the headline of a report would give three numbers for one difference."""
+    assert signed(difference) == text
