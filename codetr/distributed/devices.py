@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codetr.core.errors import RunFailed, UserError, first_line
+from codetr.core.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ class Devices:
         if not names:
             return "PyTorch sees no GPU on this machine"
         shown = ", ".join(names) if len(names) <= 4 else f"{names[0]} to {names[-1]}"
-        return f"this machine has {len(names)} GPU{'s' if len(names) > 1 else ''}: {shown}"
+        return f"this machine has {counted(len(names), 'GPU')}: {shown}"
 
 
 def select_device(name: str | torch.device, *, process: int | None = None, processes: int = 1) -> torch.device:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codetr.core.text import one_line
+from codetr.core.text import counted, one_line
 from codetr.data.ingest.summary import MAX_LISTED, DatasetReport
 from codetr.data.validation.dataset_findings import DatasetFinding
 from codetr.data.validation.finding_kind import SEVERITIES
@@ -51,8 +52,8 @@ def print_report(report: DatasetReport, findings: Sequence[DatasetFinding], cons
         console.print("[green]No findings.[/]")
         return
     console.print(table)
-    counted = [(sum(finding.kind.severity == severity for finding in findings), severity) for severity in SEVERITIES]
-    shown = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for count, severity in counted)
+    of_severity = Counter(finding.kind.severity for finding in findings)
+    shown = ", ".join(counted(of_severity[severity], severity) for severity in SEVERITIES)
     console.print(f"[bold]{shown}[/]")
 
 

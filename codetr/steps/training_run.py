@@ -17,6 +17,7 @@ from codetr.core.files import atomic_directory, write_json
 from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
 from codetr.core.settings import without
+from codetr.core.text import counted
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
 from codetr.data.loading.preflight import require_resources
@@ -115,7 +116,11 @@ class TrainingRun:
         epochs = self.recipe.training.epochs
         if earlier != self.identity and epochs <= before:
             hint = f"Set it to more than {before}: --extend trains the same run further."
-            raise UserError(f"{epochs} epochs do not extend a run of {before}", where="training.epochs", hint=hint)
+            raise UserError(
+                f"a run of {counted(before, 'epoch')} cannot be extended to {epochs}",
+                where="training.epochs",
+                hint=hint,
+            )
         self.folder.extend(self.identity, EXTENDABLE)
 
     def is_published(self, *, overwrite: bool, extend: bool = False) -> bool:
@@ -175,9 +180,8 @@ class TrainingRun:
         try:
             return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
         except torch.OutOfMemoryError as error:
-            problem = (
-                f"memory of the GPU ran out with {recipe.loader.batch_size} images in a batch: {first_line(error)}"
-            )
+            images = counted(int(recipe.loader.batch_size), "image")  # "auto" is a number by now
+            problem = f"memory of the GPU ran out with {images} in a batch: {first_line(error)}"
             raise RunFailed(problem, where="training stopped", hint=LESS_MEMORY) from None
 
     def _validate(self, split: Split, detector: nn.Module, track: TrackValidation) -> MetricValues | None:

@@ -47,7 +47,7 @@ def test_memory_of_the_gpu_that_runs_out_is_a_message_with_the_settings(
 
     monkeypatch.setattr(TrainStep, "__call__", full)
     with pytest.raises(
-        RunFailed, match=r"ran out with 1 images in a batch: CUDA out of memory.*checkpointing=true.*resumes"
+        RunFailed, match=r"ran out with 1 image in a batch: CUDA out of memory.*checkpointing=true.*resumes"
     ):
         train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model")
 

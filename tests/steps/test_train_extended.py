@@ -48,7 +48,7 @@ def test_a_finished_run_is_extended_only_on_request_and_ends_as_a_longer_one(dat
     assert manifest.config["recipe"]["training"]["epochs"] == 2
     assert train(epochs(2), dataset, model, extend=True) == manifest, "it is already complete"
     assert train(epochs(2), dataset, model) == manifest
-    with pytest.raises(UserError, match=r"training\.epochs: 1 epochs do not extend a run of 2"):
+    with pytest.raises(UserError, match=r"training\.epochs: a run of 2 epochs cannot be extended to 1"):
         train(epochs(1), dataset, model, extend=True)
     train(epochs(2), dataset, tmp_path / "straight")
     assert weights(model) == weights(tmp_path / "straight") != before

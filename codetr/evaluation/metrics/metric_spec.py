@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from codetr.core.text import counted
 from codetr.data.lvis import FREQUENCIES
 
 MetricKind = Literal["AP", "AR"]
@@ -67,7 +68,7 @@ class MetricSpec:
             return "AP" if self.iou is None else f"AP, IoU {self.iou:.2f}"
         if self.max_dets is None:
             return "AR, all detections"
-        return f"AR, {self.max_dets} detection{'' if self.max_dets == 1 else 's'} per image"
+        return f"AR, {counted(self.max_dets, 'detection')} per image"
 
 
 MetricTable = Mapping[str, MetricSpec]
