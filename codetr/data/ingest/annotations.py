@@ -16,20 +16,17 @@ from numpy.typing import NDArray
 
 from codetr.core.system.gc_pause import paused_gc
 from codetr.data.annotation_table import AnnotationTable, CheckedAnnotation, first_equal_row
-from codetr.data.box_format import from_xywh, is_relative, recognise_box_format, to_xywh
+from codetr.data.box_format import is_relative, to_xywh
 from codetr.data.config import BoxFormat
 from codetr.data.formats.coco_columns import RawAnnotations
 from codetr.data.formats.raw_source import MalformedRow
-from codetr.data.ingest.categories import shift_of_ids, shown_ids
+from codetr.data.ingest.box_format_check import note_other_box_format
+from codetr.data.ingest.category_shift import note_shifted_categories, shown_ids
 from codetr.data.ingest.image_check import CheckedImage
 from codetr.data.segmentation import BadSegmentationError, check_segmentation, mask_area, mask_bounding_box
 from codetr.data.validation import rules
-from codetr.data.validation.annotation_findings import BOX_FORMAT_FINDINGS
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ListedIds, make_unique
-
-_EXAMINED = 10_000
-"""Boxes from which their format is recognised, at most."""
 
 _BATCH = 1 << 12
 """Annotations that are Python objects at a time, before they become rows of a table."""
@@ -79,7 +76,7 @@ class AnnotationReader:
         Rows of `annotations.table` in which the rules for arrays find nothing are used as they are; all other
         annotations are read one by one.
         """
-        self._recognise_box_format(annotations)
+        note_other_box_format(annotations, self._images, self._ids, self._findings, self._box_format, self._written_as)
         ids = make_unique(annotations.ids, annotations.ids == 0)
         positions = annotations.positions
         valid = self._is_valid(annotations.table, annotations.extents_xyxy) & (ids == annotations.ids)[positions]
@@ -98,40 +95,12 @@ class AnnotationReader:
         order = np.argsort(positions)
         table, positions = AnnotationTable.concatenate(tables).take(order), positions[order]
         self._note_repetitions(table, annotations, positions)
-        self._note_shifted_categories(table)
+        used = {*np.unique(table.category_ids).tolist(), *(category for _, category in self.lost)}
+        note_shifted_categories(
+            used, self._unknown_categories, self._categories.keys(), self._category_ids, self._findings
+        )
         self._note_emptied_images(set(np.unique(table.image_ids).tolist()))
         return table
-
-    def _recognise_box_format(self, annotations: RawAnnotations) -> None:
-        """Report boxes of which nearly all are wrong as they are read, and right in another format."""
-        boxes, sizes = [], []
-        for position in np.unique(np.linspace(0, len(annotations) - 1, min(len(annotations), _EXAMINED)).astype(int)):
-            value = annotations[int(position)]
-            raw = [rules.as_number(item) for item in _as_list(value.get("bbox") if isinstance(value, dict) else None)]
-            converted = self._written_as != "xywh"
-            if len(raw) != 4 or not all(map(rules.is_number, raw)) or (converted and value.get("segmentation")):
-                continue
-            image = self._images.get(self._ids.resolve(value.get("image_id")) or 0)
-            if image is not None and all(map(rules.is_within_reach, raw)):
-                boxes.append(raw)
-                sizes.append((image.width, image.height))
-        numbers, sizes_wh = np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2)
-        assumed = self._box_format
-        if self._written_as != "xywh":
-            assumed = self._written_as
-            numbers = from_xywh(numbers, sizes_wh, assumed)
-            if assumed == "xyxy":
-                numbers[:, :2] += 1  # VOC counts pixels from 1
-        found = recognise_box_format(numbers, sizes_wh, assumed)
-        if found == assumed:
-            return
-        shown = f"{[round(number, 6) for number in numbers[0].tolist()]} in an image of {sizes[0][0]}x{sizes[0][1]}"
-        example = f"{len(annotations)} annotations are read as {assumed}, e.g. {shown}"
-        with self._findings.of_entry("boxes", 0):
-            if self._written_as == "xywh":
-                self._findings.add(BOX_FORMAT_FINDINGS[found], example)
-            else:
-                self._findings.add("boxes_of_other_format", f"{example}: they are valid as {found}")
 
     def _note_emptied_images(self, kept: Set[int]) -> None:
         """Report usable images of which annotations were dropped, and that are not in `kept`, those that have some."""
@@ -184,14 +153,6 @@ class AnnotationReader:
             position = int(positions[k])
             shown = f"image {table.image_ids[k]}, box {table.boxes_xywh[k].tolist()}"
             self._findings.add("annotation_repeated", f"{_example(position, annotations[position])}: {shown}")
-
-    def _note_shifted_categories(self, table: AnnotationTable) -> None:
-        """Report ids of categories that count from another number in the annotations."""
-        used = {*np.unique(table.category_ids).tolist(), *(category for _, category in self.lost)}
-        if shift_of_ids(used, self._unknown_categories, self._categories.keys()):
-            seen = shown_ids(used | self._unknown_categories, self._category_ids)
-            example = f"annotations refer to {seen}, the categories are {self._known_categories}"
-            self._findings.add("category_ids_shifted", example)
 
     def _read_one(self, value: Any, identifier: int, example: str) -> CheckedAnnotation | None:
         if not isinstance(value, dict):
@@ -371,10 +332,6 @@ class AnnotationReader:
 def _is_set(flag: Any) -> bool:
     """Return whether a flag of any type is set; as text, "0" is not."""
     return flag.strip().lower() not in ("", "0", "false", "no") if isinstance(flag, str) else bool(flag)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _in_pixels(value: dict[str, Any], image: CheckedImage) -> dict[str, Any]:

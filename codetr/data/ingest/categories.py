@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
-from codetr.core.errors import UserError, listed
+from codetr.core.errors import UserError
 from codetr.data.lvis import FREQUENCIES, Frequency
 from codetr.data.validation.findings import Findings, short
 from codetr.data.validation.ids import ListedIds
@@ -86,32 +86,3 @@ def read_frequencies(
         if group is not None or count is not None:
             frequencies[identifier] = Frequency(group, count)
     return frequencies
-
-
-def shift_of_ids(used: Set[int], unknown: Set[int | None], known: Set[int]) -> int:
-    """Return what has to be added to the category ids of annotations if they count from another number; else 0.
-
-    One category that is not listed may be an error by itself. So all ids have to be unknown, or they have to become
-    exactly those that are listed.
-
-    Args:
-        used: ids that annotations have and the list of categories, too.
-        unknown: ids that only annotations have; None for one that is no number.
-        known: ids in the list of categories.
-    """
-    numbers = {identifier for identifier in unknown if identifier is not None}
-    if not numbers or len(numbers) < len(unknown):
-        return 0
-    for shift in (1, -1):
-        moved = {identifier + shift for identifier in used | numbers}
-        if moved <= known and (not used or moved == known):
-            return shift
-    return 0
-
-
-def shown_ids(identifiers: Iterable[int | None], ids: ListedIds) -> str:
-    """Return ids as the file has them, for a message: "1 to 80", or the first of them."""
-    numbers = sorted(identifier for identifier in identifiers if identifier is not None)
-    if len(numbers) > 2 and not ids.any_numbered and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"{numbers[0]} to {numbers[-1]}"
-    return listed([ids.as_written(identifier) for identifier in numbers], 5)

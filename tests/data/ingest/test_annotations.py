@@ -166,12 +166,6 @@ def test_any_json_is_survived_and_accounted_for(values: list[Any]) -> None:
         json.dumps([entry.box_xywh, entry.area, entry.segmentation], allow_nan=False)
 
 
-@pytest.mark.parametrize("box", [[0.1, 0.2, 0.3, 0.4], ["0.1", "0.2", "0.3", "0.4"]])
-def test_boxes_of_another_format_are_reported_once(box: list[Any]) -> None:
-    _, findings = read(*({**GOOD, "id": k, "bbox": box} for k in (1, 2, 3)))
-    assert findings.count("boxes_are_relative") == 1
-
-
 def test_corners_in_the_wrong_order_are_another_mistake_than_a_negative_size() -> None:
     """With --boxes xyxy, the advice was to check whether the boxes are corners."""
     wrong, sound = {**GOOD, "bbox": [90, 20, 40, 60]}, {**GOOD, "id": 6, "bbox": [10, 20, 40, 60]}

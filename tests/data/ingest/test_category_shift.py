@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetr.data.ingest.categories import shift_of_ids, shown_ids
+from codetr.data.ingest.category_shift import shift_of_ids, shown_ids
 from codetr.data.validation.ids import ListedIds
 
 IDS = st.sets(st.integers(-5, 40), min_size=1, max_size=12)
