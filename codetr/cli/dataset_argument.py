@@ -27,7 +27,12 @@ DatasetArgument = Annotated[
 
 
 def dataset_or_sources(
-    dataset: Path | None, sources: SourceOptions, params: Path | None, *, command: str
+    dataset: Path | None,
+    sources: SourceOptions,
+    params: Path | None,
+    *,
+    command: str,
+    params_names_recipe: bool = False,
 ) -> tuple[Path | None, PrepareConfig | None]:
     """Return the folder of a prepared dataset, or the settings that name annotations; the other one is None.
 
@@ -36,6 +41,7 @@ def dataset_or_sources(
         sources: options that name annotations.
         params: a params file, whose section `prepare` may name them.
         command: name of the command, for hints.
+        params_names_recipe: the params file is given for a recipe, so it may be combined with a dataset.
 
     Raises:
         UserError: both or neither is named, or the dataset is not one.
@@ -50,10 +56,12 @@ def dataset_or_sources(
             raise UserError("is given in addition to --train", where=str(dataset), hint=hint)
         sources, dataset = replace(sources, train=[str(dataset)]), None
     splits = sources.by_split()
-    if (dataset is None) == (not splits and params is None):
-        hint = f"Name a dataset folder, or annotations: `codetr {command} train.json --images images`."
-        problem = "both a dataset and annotation files are named" if splits else "no dataset is named"
-        raise UserError(problem, hint=hint)
+    hint = f"Name a dataset folder, or annotations: `codetr {command} train.json --images images`."
+    if dataset is None and not splits and params is None:
+        raise UserError("no dataset is named", hint=hint)
+    if dataset is not None and (splits or (params is not None and not params_names_recipe)):
+        others = "annotation files" if splits else "a params file, which names annotations,"
+        raise UserError(f"both a dataset and {others} are named", hint=hint)
     if dataset is None:
         if splits and "train" not in splits and params is None:
             hint = "Name it with --train: a single file can be given as --train whatever it is used for."

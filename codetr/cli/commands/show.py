@@ -129,7 +129,9 @@ def show(
     same recipe and settings in one process, after augmentation and padding.
     """
     recipe = batches.read_recipe(params, assignments, chosen)
-    folder, settings = dataset_or_sources(dataset, sources, params, command="show")
+    folder, settings = dataset_or_sources(
+        dataset, sources, params, command="show", params_names_recipe=recipe is not None
+    )
     from codetr.gallery.write import output_kind, write_pictures
 
     output_kind(output, chosen.limit)  # before minutes of reading
