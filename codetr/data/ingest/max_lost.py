@@ -50,12 +50,15 @@ class MaxLost:
         problem = f"{lost} of {listed} images cannot be used ({findings.summary('dropped')}), e.g. {reason.examples[0]}"
         raise UserError(problem, where=where, hint=f"{advice} Or raise max_lost_images.")
 
-    def require_annotations(self, lost: int, listed: int, findings: Findings, *, boxes: str, where: str) -> None:
+    def require_annotations(self, kept: int, listed: int, findings: Findings, *, boxes: str, where: str) -> None:
         """Raise `UserError` if more annotations are lost, or nearly all are read with a wrong meaning.
 
+        Annotations of images that are not listed do not count: a file from which images were removed may keep theirs.
+        Only if all are, the ids are wrong.
+
         Args:
-            lost: annotations of usable images that cannot be used.
-            listed: all annotations of usable images.
+            kept: annotations that can be used.
+            listed: annotations of the annotation file.
             findings: of the source.
             boxes: how its boxes are read, for the message.
             where: the annotation file.
@@ -66,12 +69,18 @@ class MaxLost:
             if finding.name in MISREAD:
                 hint = f"{finding.kind.advice} Or set max_lost_annotations=1 to read them as they are."
                 raise UserError(f"{finding.kind.meaning}: {finding.examples[0]}", where=where, hint=hint)
-        if lost < FEW_ANNOTATIONS or lost <= self.annotations * listed:
-            return
         reasons = reasons_for_lost_annotations(findings)
+        of_usable_images = listed - findings.count("annotation_image_dropped")
+        unknown = findings.count("annotation_image_unknown")
+        if unknown < listed:
+            of_usable_images -= unknown
+            reasons = [finding for finding in reasons if finding.name != "annotation_image_unknown"]
+        lost = of_usable_images - kept
+        if lost < FEW_ANNOTATIONS or lost <= self.annotations * of_usable_images:
+            return
         counts = ", ".join(f"{finding.name} {finding.count}" for finding in reasons)
         examples = "; ".join(reasons[0].examples[:_EXAMPLES])
-        problem = f"{lost} of {listed} annotations cannot be used ({counts}); most: {reasons[0].kind.meaning}"
+        problem = f"{lost} of {of_usable_images} annotations cannot be used ({counts}); most: {reasons[0].kind.meaning}"
         advice = reasons[0].kind.advice
         if reasons[0].name.startswith("box_"):
             advice += f" Boxes are read as {boxes}: check that the file has them so."
