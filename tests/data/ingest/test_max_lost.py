@@ -67,6 +67,14 @@ def test_ids_of_which_none_is_listed_are_wrong() -> None:
         require(0, 0, {"annotation_image_unknown": 60})
 
 
+def test_the_reason_for_lost_images_is_one_that_loses_images() -> None:
+    """Files that are passed over are not in the annotation file: renaming them finds no missing one."""
+    with pytest.raises(UserError, match=r"6 of 10 images cannot be used \(image_missing 6\), e\.g\..*Is imgs the right"):
+        require_images(6, 10, {"image_missing": 6, "image_passed_over": 30, "image_verified_unknown": 8})
+    with pytest.raises(UserError, match=r"6 of 10 images cannot be used\. Raise max_lost_images"):
+        require_images(6, 10, {"image_passed_over": 30})
+
+
 def test_a_wrong_meaning_is_refused_although_nothing_is_lost() -> None:
     """Corners read as sizes are boxes, too: wrong ones."""
     with pytest.raises(UserError, match=r"valid only as two corners.*--boxes xyxy.*max_lost_annotations=1"):
