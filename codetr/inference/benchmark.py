@@ -26,6 +26,7 @@ from codetr.data.images import read_image
 from codetr.data.loading.collate import collate_views
 from codetr.data.transforms.view import View
 from codetr.distributed.capacity import Capacity
+from codetr.distributed.devices import is_out_of_memory
 from codetr.inference.predictor import Model
 from codetr.inference.result import Result
 from codetr.inference.sources import find_sources
@@ -150,7 +151,9 @@ def measure(
         for number in rounds:
             try:
                 timing, results, canvas = _detect(model, list(islice(endless, batch)), threshold)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 problem = f"{batch} images of {size} do not fit into the memory of {device}"
                 raise UserError(problem, where="--batch", hint="Give a smaller number.") from None
             if number >= warmup:

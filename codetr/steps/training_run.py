@@ -21,6 +21,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
 from codetr.data.loading.preflight import require_resources
 from codetr.data.loading.samplers import images_per_class
+from codetr.distributed.devices import is_out_of_memory
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
@@ -174,7 +175,9 @@ class TrainingRun:
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
         try:
             return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             problem = (
                 f"memory of the GPU ran out with {recipe.loader.batch_size} images in a batch: {first_line(error)}"
             )
