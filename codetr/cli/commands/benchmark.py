@@ -13,6 +13,7 @@ from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import existing_model
 from codetr.cli.output import console, plain, print_table
 from codetr.core.errors import UserError, did_you_mean
+from codetr.core.files import require_writable_file, write_json
 from codetr.core.text import one_line
 from codetr.data.config import MAX_PIXELS
 
@@ -116,9 +117,8 @@ def benchmark(
     if sizes and images:
         raise UserError("cannot be combined with --image", where="--size", hint="Files have sizes.")
     chosen = [image_size(size) for size in sizes or ["640x480"]]
-    if output is not None and output.is_dir():
-        raise UserError("is a folder, expected a file to write to", where=str(output))
-    from codetr.core.files import write_json
+    if output is not None:
+        require_writable_file(output)  # before minutes of measuring
     from codetr.inference.benchmark import describe_machine, measure, random_images, read_images
     from codetr.inference.load import load
 

@@ -17,7 +17,7 @@ from codetr.cli.settings_options import ParamsOption
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
-from codetr.core.files import require_creatable
+from codetr.core.files import require_writable_file
 from codetr.steps.settings import read_recipe
 
 if TYPE_CHECKING:
@@ -56,12 +56,9 @@ class DoctorOutputs(OptionGroup, panel="Reports and repair"):
             require_copy_output(self.fix, files)
         examined = [source.annotations.resolve() for several in sources.values() for source in several]
         for report in filter(None, (self.json_file, self.html)):
-            if report.is_dir():
-                raise UserError("is a folder, expected a file to write to", where=str(report))
+            require_writable_file(report)
             if report.resolve() in examined:
                 raise UserError("is examined, and the report would replace it", where=str(report))
-            if not report.exists():  # else it may be a device
-                require_creatable(report)
 
     def write(self, examination: Examination, files: Mapping[str, RepairableFile], title: str) -> None:
         """Write the reports and the repaired files that were asked for, and print their paths."""

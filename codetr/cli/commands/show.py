@@ -134,7 +134,7 @@ def show(
     )
     from codetr.gallery.write import output_kind, write_pictures
 
-    output_kind(output, chosen.limit)  # before minutes of reading
+    output_kind(output)  # before minutes of reading
     with tempfile.TemporaryDirectory(prefix="codetr-show-") as temporary:
         if folder is None:
             from codetr.data.ingest.build import fetch_sources, index_sources
@@ -174,20 +174,19 @@ def _labels(split: Split, options: ImageOptions) -> tuple[Pictures, int]:
 
 
 def _batches(split: Split, recipe: Recipe, options: ImageOptions) -> tuple[Pictures, int]:
-    from codetr.gallery.batches import batch_pictures
+    from codetr.gallery.batches import batch_loader, batch_pictures
 
     if not isinstance(recipe.loader.batch_size, int):
         hint = "Give a number: --set loader.batch_size=2."
         raise UserError("is chosen when training starts", where="loader.batch_size", hint=hint)
-    pictures = partial(
-        batch_pictures,
+    batches = batch_loader(
         split,
         recipe.augment,
         recipe.preprocess,
         recipe.loader,
-        options.limit,
         seed=recipe.training.seed if options.seed is None else options.seed,
         accumulate=recipe.training.accumulate,
         with_masks=recipe.model.needs_masks,
     )
-    return pictures, options.limit
+    count = min(options.limit, len(batches) * recipe.loader.batch_size)
+    return partial(batch_pictures, split, batches, recipe.preprocess, count), count

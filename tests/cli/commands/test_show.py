@@ -52,6 +52,18 @@ def test_the_recipe_of_a_params_file_with_the_dataset_of_the_command_line(
     assert "both a dataset and a params file, which names annotations, are named" in err
 
 
+@pytest.mark.parametrize("options", [[], ["--augmented", "--recipe", "tiny"]], ids=["labels", "batches"])
+def test_a_limit_beyond_the_images_of_the_split_is_no_limit(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path, options: list[str]
+) -> None:
+    """The limit was counted, not the pictures: a page of twenty was refused as one of 300."""
+    code, out, err = call(capsys, "show", dataset, "-o", tmp_path / "a.html", "--limit", 300, *options)
+    assert code == 0, err
+    shown = (tmp_path / "a.html").read_text().count("<figure>")
+    assert 0 < shown < 100
+    assert out.startswith(str(shown))
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
