@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +13,11 @@ import typer
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError, listed
 from codetr.core.manifest import NAME as MANIFEST
+from codetr.core.system.temporaries import scratch_directory
 from codetr.steps.settings import step_settings
 
 if TYPE_CHECKING:
+    from codetr.data.formats.open_source import Source
     from codetr.data.ingest.config import PrepareConfig
 
 DatasetArgument = Annotated[
@@ -69,6 +73,27 @@ def dataset_or_sources(
         return None, step_settings(PrepareConfig, "prepare", params, None, splits)
     _require_dataset(dataset, command)
     return dataset, None
+
+
+@contextmanager
+def fetched_dataset(
+    dataset: Path | None, settings: PrepareConfig | None
+) -> Iterator[tuple[Path, dict[str, tuple[Source, ...]]]]:
+    """Yield the folder of a dataset and the sources to index into it, for the result of `dataset_or_sources`.
+
+    A prepared dataset has no sources here. That of annotations is a temporary folder.
+
+    Raises:
+        UserError: see `fetch_sources`.
+    """
+    if settings is None:
+        assert dataset is not None
+        yield dataset, {}
+        return
+    from codetr.data.ingest.build import fetch_sources
+
+    with scratch_directory("codetr-dataset") as folder:
+        yield folder, fetch_sources(settings, folder)
 
 
 def _has_xml(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources
+from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources, fetched_dataset
 from codetr.cli.option_groups import OptionGroup, expand_option_groups
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings_options import ParamsOption
@@ -115,7 +114,7 @@ def doctor(
     Exit codes: 0; 1 for findings, see --fail-on; 2 if nothing can be examined.
     """
     from codetr.data.config import PreprocessConfig
-    from codetr.data.ingest.build import fetch_sources, index_sources
+    from codetr.data.ingest.build import index_sources
     from codetr.data.ingest.max_lost import MaxLost
     from codetr.doctor.examination import examine_dataset, fails
     from codetr.doctor.repair import repairable
@@ -126,12 +125,8 @@ def doctor(
         hint = "A dataset does not contain its annotation files: name them with --train, --val and --images."
         raise UserError("needs annotation files", where="--fix", hint=hint)
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
-    with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as temporary:
-        folder, fetched, files = dataset or Path(temporary), {}, {}
-        if settings is not None:
-            fetched = fetch_sources(settings, folder)
-        if outputs.fix is not None:
-            files = repairable(fetched)
+    with fetched_dataset(dataset, settings) as (folder, fetched):
+        files = {} if outputs.fix is None else repairable(fetched)
         outputs.require_writable(fetched, files)  # before minutes of reading
         if settings is not None:
             # Half a download may be examined, but not repaired: the copy would pass for the dataset.

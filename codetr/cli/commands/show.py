@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources
+from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources, fetched_dataset
 from codetr.cli.option_groups import OptionGroup, expand_option_groups
 from codetr.cli.output import console, plain
 from codetr.cli.settings_options import ParamsOption, SetOption
@@ -129,21 +128,17 @@ def show(
     same recipe and settings in one process, after augmentation and padding.
     """
     recipe = batches.read_recipe(params, assignments, chosen)
-    folder, settings = dataset_or_sources(
+    prepared, settings = dataset_or_sources(
         dataset, sources, params, command="show", params_names_recipe=recipe is not None
     )
     from codetr.gallery.write import output_kind, write_pictures
 
     output_kind(output)  # before minutes of reading
-    with tempfile.TemporaryDirectory(prefix="codetr-show-") as temporary:
-        if folder is None:
-            from codetr.data.ingest.build import fetch_sources, index_sources
+    with fetched_dataset(prepared, settings) as (folder, fetched):
+        if settings is not None:
+            from codetr.data.ingest.build import index_sources
 
-            assert settings is not None
-            folder = Path(temporary)
-            index_sources(
-                fetch_sources(settings, folder), folder, images=settings.images, max_pixels=settings.max_pixels
-            )
+            index_sources(fetched, folder, images=settings.images, max_pixels=settings.max_pixels)
         from codetr.data.dataset.split import Split
 
         split = Split.open(folder, chosen.split or "train")
