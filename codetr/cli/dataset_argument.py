@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +13,11 @@ import typer
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError, listed
 from codetr.core.manifest import NAME as MANIFEST
+from codetr.core.system.temporaries import scratch_directory
 from codetr.steps.settings import step_settings
 
 if TYPE_CHECKING:
+    from codetr.data.formats.open_source import Source
     from codetr.data.ingest.config import PrepareConfig
 
 DatasetArgument = Annotated[
@@ -27,7 +31,12 @@ DatasetArgument = Annotated[
 
 
 def dataset_or_sources(
-    dataset: Path | None, sources: SourceOptions, params: Path | None, *, command: str
+    dataset: Path | None,
+    sources: SourceOptions,
+    params: Path | None,
+    *,
+    command: str,
+    params_names_recipe: bool = False,
 ) -> tuple[Path | None, PrepareConfig | None]:
     """Return the folder of a prepared dataset, or the settings that name annotations; the other one is None.
 
@@ -36,6 +45,7 @@ def dataset_or_sources(
         sources: options that name annotations.
         params: a params file, whose section `prepare` may name them.
         command: name of the command, for hints.
+        params_names_recipe: the params file is given for a recipe, so it may be combined with a dataset.
 
     Raises:
         UserError: both or neither is named, or the dataset is not one.
@@ -50,10 +60,12 @@ def dataset_or_sources(
             raise UserError("is given in addition to --train", where=str(dataset), hint=hint)
         sources, dataset = replace(sources, train=[str(dataset)]), None
     splits = sources.by_split()
-    if (dataset is None) == (not splits and params is None):
-        hint = f"Name a dataset folder, or annotations: `codetr {command} train.json --images images`."
-        problem = "both a dataset and annotation files are named" if splits else "no dataset is named"
-        raise UserError(problem, hint=hint)
+    hint = f"Name a dataset folder, or annotations: `codetr {command} train.json --images images`."
+    if dataset is None and not splits and params is None:
+        raise UserError("no dataset is named", hint=hint)
+    if dataset is not None and (splits or (params is not None and not params_names_recipe)):
+        others = "annotation files" if splits else "a params file, which names annotations,"
+        raise UserError(f"both a dataset and {others} are named", hint=hint)
     if dataset is None:
         if splits and "train" not in splits and params is None:
             hint = "Name it with --train: a single file can be given as --train whatever it is used for."
@@ -61,6 +73,27 @@ def dataset_or_sources(
         return None, step_settings(PrepareConfig, "prepare", params, None, splits)
     _require_dataset(dataset, command)
     return dataset, None
+
+
+@contextmanager
+def fetched_dataset(
+    dataset: Path | None, settings: PrepareConfig | None
+) -> Iterator[tuple[Path, dict[str, tuple[Source, ...]]]]:
+    """Yield the folder of a dataset and the sources to index into it, for the result of `dataset_or_sources`.
+
+    A prepared dataset has no sources here. That of annotations is a temporary folder.
+
+    Raises:
+        UserError: see `fetch_sources`.
+    """
+    if settings is None:
+        assert dataset is not None
+        yield dataset, {}
+        return
+    from codetr.data.ingest.build import fetch_sources
+
+    with scratch_directory("codetr-dataset") as folder:
+        yield folder, fetch_sources(settings, folder)
 
 
 def _has_xml(folder: Path) -> bool:

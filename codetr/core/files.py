@@ -155,10 +155,22 @@ def require_replaceable(path: Path, what: str, names: Callable[[Path], Collectio
     require_creatable(path)
 
 
+def require_writable_file(path: Path) -> None:
+    """Raise `UserError` unless `atomic_file(path)` can write; commands that work for minutes check it before.
+
+    A device or a pipe at `path` is accepted: opening one to see whether it can be written has effects.
+    """
+    if path.is_dir():
+        raise UserError("is a folder, expected a file to write to", where=str(path))
+    if path.is_file() or not path.exists():
+        require_creatable(path)
+
+
 def require_creatable(path: Path) -> None:
     """Raise `UserError` unless a file or folder can be created at `path`, with the folders above it."""
     parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    effective = os.access in os.supports_effective_ids  # the ids with which files are opened
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK, effective_ids=effective):
         hint = "Give another path, or change the permissions of the folder."
         raise UserError(f"cannot be created: {parent} is not a writable folder", where=str(path), hint=hint)
 

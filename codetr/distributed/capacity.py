@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,18 @@ class Capacity:
         )
 
 
+def total_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes of main memory of this machine or container, in use or not; None if the system does not say.
+
+    Args:
+        root: the folder in which proc and sys lie.
+    """
+    sizes = [limit for limit, _ in _limited_groups(root)]
+    with suppress(ValueError, OSError):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(sizes, default=None)
+
+
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
@@ -98,6 +111,11 @@ def _cpu_limits(root: Path) -> Iterator[float]:
 
 def _memory_limits(root: Path) -> Iterator[int]:
     """Yield the bytes that are left of the limit of each control group of this process."""
+    return (left for _, left in _limited_groups(root))
+
+
+def _limited_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield the memory limit of each control group of this process, and what is left of it, in bytes."""
     names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
     for group in _groups(root, "memory"):
         for limit_name, usage_name in names:
@@ -105,7 +123,7 @@ def _memory_limits(root: Path) -> Iterator[int]:
                 if limit != "max":
                     # Memory of files that are cached is given back when it is needed.
                     cached = dict(line.split() for line in _lines(group / "memory.stat")).get("inactive_file", "0")
-                    yield max(int(limit) - int(usage) + int(cached), 0)
+                    yield int(limit), max(int(limit) - int(usage) + int(cached), 0)
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DEVICE_NAMES = "auto, cpu, cuda (a GPU of NVIDIA or AMD), cuda:N (the GPU with the index N) or mps (a GPU of Apple)"
 
 _NAME = re.compile(r"auto|(?:cpu|mps)(?::0)?|cuda(?::(?:0|[1-9]\d{0,2}))?")
+_FULL = re.compile(r"CU[A-Z]+_STATUS_ALLOC_FAILED|CUDA error: out of memory")
 _WHERE = "device"
 
 
@@ -122,3 +123,14 @@ def select_device(name: str | torch.device, *, process: int | None = None, proce
         hint = "Wait until it is free, or give another device."
         raise RunFailed(f"'{device}' cannot be used: {first_line(error)}", where=_WHERE, hint=hint) from None
     return device
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of PyTorch says that the memory of a GPU is full.
+
+    PyTorch's allocator has a special exception for it. Libraries of CUDA allocate in addition to it, and fail with
+    a status.
+    """
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or _FULL.search(str(error)) is not None

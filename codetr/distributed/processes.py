@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -167,11 +167,25 @@ def join(
     )
 
 
+def selected_device(name: str = "auto") -> torch.device:
+    """Return the device of this process, which torchrun may have started.
+
+    Args:
+        name: what to compute on, see `codetr.distributed.devices`; the same for all processes.
+
+    Raises:
+        UserError, RunFailed: see `select_device`.
+    """
+    local_rank, world_size = environment_int("LOCAL_RANK", 0), environment_int("WORLD_SIZE", 1)
+    return select_device(name, process=local_rank, processes=world_size)
+
+
 @contextmanager
 def processes(device: str = "auto") -> Iterator[Processes]:
     """Join the process group of the processes that torchrun started, and leave it after the block.
 
-    Without torchrun this is one process without a process group.
+    Without torchrun this is one process without a process group. Inside the block its GPU is the current one of
+    PyTorch.
 
     Args:
         device: what to compute on, see `codetr.distributed.devices`; the same for all processes.
@@ -181,16 +195,19 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         RunFailed: not all processes have started in time, or one has ended while this one was waiting for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
-    local_rank = environment_int("LOCAL_RANK", 0)
-    selected = select_device(device, process=local_rank, processes=world_size)
-    if selected.type == "cuda":
-        torch.cuda.set_device(selected)
+    selected = selected_device(device)
+    with torch.cuda.device(selected) if selected.type == "cuda" else nullcontext(), _joined(rank, world_size, selected):
+        yield Processes(rank, world_size, selected)
+
+
+@contextmanager
+def _joined(rank: int, world_size: int, device: torch.device) -> Iterator[None]:
     if world_size == 1:
-        yield Processes(rank, world_size, selected)
+        yield
         return
-    join(rank, world_size, selected)
+    join(rank, world_size, device)
     try:
-        yield Processes(rank, world_size, selected)
+        yield
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

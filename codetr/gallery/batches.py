@@ -19,43 +19,51 @@ from codetr.models.structures import ImageBatch, Target
 from codetr.visual.drawing import Box, draw_boxes, elide, picture_length
 
 
-def batch_pictures(
+def batch_loader(
     split: Split,
     augment: Augmentation,
     preprocess: PreprocessConfig,
     loader: LoaderConfig,
-    limit: int,
-    long_side: int | None,
     *,
     seed: int,
     accumulate: int,
     with_masks: bool,
-) -> Iterator[GalleryPicture]:
-    """Draw the images of the first batches of the first epoch with their targets, as one training process gets them.
-
-    A dashed line is around the valid area of an image, beside which the batch is padded.
+) -> TrainLoader:
+    """Return the training batches as one training process gets them.
 
     Args:
         split: the training split.
         augment: see `TrainLoader`.
         preprocess: see `TrainLoader`.
         loader: see `TrainLoader`; images are read in this process, which changes nothing.
-        limit: number of images.
-        long_side: longer side of the pictures in pixels; None for a size at which labels can be read.
         seed: of the run.
         accumulate: micro-batches per optimiser step.
         with_masks: whether training uses masks.
+    """
+    loader = loader.model_copy(update={"workers": 0})
+    return TrainLoader(split, augment, preprocess, loader, seed=seed, accumulate=accumulate, with_masks=with_masks)
+
+
+def batch_pictures(
+    split: Split, batches: TrainLoader, preprocess: PreprocessConfig, limit: int, long_side: int | None
+) -> Iterator[GalleryPicture]:
+    """Draw the images of the first batches of the first epoch with their targets.
+
+    A dashed line is around the valid area of an image, beside which the batch is padded.
+
+    Args:
+        split: the training split.
+        batches: of the split, see `batch_loader`.
+        preprocess: of the batches.
+        limit: number of images.
+        long_side: longer side of the pictures in pixels; None for a size at which labels can be read.
 
     Raises:
         UserError: an image cannot be read, unless training skips it.
     """
-    loader = loader.model_copy(update={"workers": 0})
-    batches = TrainLoader(
-        split, augment, preprocess, loader, seed=seed, accumulate=accumulate, with_masks=with_masks
-    ).epoch(0)
     pictures = (
         _picture(split, images, target, position, number, preprocess, long_side)
-        for number, (images, targets) in enumerate(batches, start=1)
+        for number, (images, targets) in enumerate(batches.epoch(0), start=1)
         for position, target in enumerate(targets)
     )
     return islice(pictures, limit)

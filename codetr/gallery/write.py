@@ -16,6 +16,7 @@ from codetr.core.files import (
     atomic_file,
     read_json,
     require_replaceable,
+    require_writable_file,
     safe_name,
     write_json,
     write_text,
@@ -40,15 +41,14 @@ Pictures = Callable[[int | None], Iterator[GalleryPicture]]
 """Draws the pictures with a longer side of so many pixels; None for a size at which labels can be read."""
 
 
-def output_kind(output: Path, count: int) -> Literal["page", "sheet", "folder"]:
+def output_kind(output: Path) -> Literal["page", "sheet", "folder"]:
     """Return what an output is by its suffix: .html a page, .jpg or .png a contact sheet, none a folder.
 
     Args:
         output: the path to write.
-        count: number of pictures.
 
     Raises:
-        UserError: another suffix; too many pictures for a file; or the output cannot be replaced.
+        UserError: another suffix, or the output cannot be written or replaced.
     """
     kind = _SUFFIXES.get(output.suffix.lower(), "folder")
     if kind == "folder":
@@ -57,13 +57,7 @@ def output_kind(output: Path, count: int) -> Literal["page", "sheet", "folder"]:
             raise UserError(f"'{output.suffix}' is no kind of output", where=str(output), hint=hint)
         require_replaceable(output, "output of show", _written_names)
         return "folder"
-    if output.is_dir():
-        raise UserError("is a folder, expected a file to write to", where=str(output))
-    if not (parent := next(folder for folder in output.absolute().parents if folder.exists())).is_dir():
-        raise UserError(f"cannot be created: {parent} is not a folder", where=str(output))
-    if count > _MOST[kind]:
-        hint = f"Give a folder as --output, or --limit {_MOST[kind]}."
-        raise UserError(f"{count} pictures are too many for one {kind}", where=str(output), hint=hint)
+    require_writable_file(output)
     return "page" if kind == "page" else "sheet"
 
 
@@ -82,9 +76,12 @@ def write_pictures(pictures: Pictures, count: int, output: Path, *, title: str, 
         The number of pictures written.
 
     Raises:
-        UserError: see `output_kind`.
+        UserError: too many pictures for a file; see also `output_kind`.
     """
-    kind = output_kind(output, count)
+    kind = output_kind(output)
+    if count > _MOST.get(kind, count):
+        hint = f"Give a folder as --output, or --limit {_MOST[kind]}."
+        raise UserError(f"{count} pictures are too many for one {kind}", where=str(output), hint=hint)
     if kind == "page":
         drawn = list(track(pictures(_PAGE_SIDE), count, "draw pictures"))
         _write_page(drawn, output, title, names, note)

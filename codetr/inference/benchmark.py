@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codetr.core.code_version import library_versions
 from codetr.core.errors import UserError
 from codetr.core.progress import track
 from codetr.core.system.peak_memory import peak_memory, reset_peak_memory
@@ -25,7 +24,8 @@ from codetr.core.version import __version__
 from codetr.data.images import read_image
 from codetr.data.loading.collate import collate_views
 from codetr.data.transforms.view import View
-from codetr.distributed.capacity import Capacity
+from codetr.distributed.capacity import Capacity, total_memory
+from codetr.distributed.devices import is_out_of_memory
 from codetr.inference.predictor import Model
 from codetr.inference.result import Result
 from codetr.inference.sources import find_sources
@@ -150,7 +150,9 @@ def measure(
         for number in rounds:
             try:
                 timing, results, canvas = _detect(model, list(islice(endless, batch)), threshold)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 problem = f"{batch} images of {size} do not fit into the memory of {device}"
                 raise UserError(problem, where="--batch", hint="Give a smaller number.") from None
             if number >= warmup:
@@ -225,21 +227,16 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cores": Capacity.of_machine().cores,
         "threads": torch.get_num_threads(),
-        "memory": _memory(),
+        "memory": total_memory(),
         "system": platform.platform(),
         "versions": {
             "codetr": __version__,
             "python": platform.python_version(),
+            "torch": torch.__version__,
             "cuda": torch.version.cuda,
-            **dict(_versions(("torch", "torchvision", "numpy", "pillow"))),
+            **library_versions(),
         },
     }
-
-
-def _versions(packages: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            yield package, version(package)
 
 
 def _processor() -> str:
@@ -248,10 +245,3 @@ def _processor() -> str:
         if found is not None:
             return found[1]
     return platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    """Return the bytes of main memory; None where the system does not say."""
-    with suppress(ValueError, OSError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None

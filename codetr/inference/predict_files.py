@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,9 +29,10 @@ from codetr.inference.detection_files import (
     listed_objects,
     open_detection_files,
 )
+from codetr.inference.interrupt import deferred_interrupt
 from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
-from codetr.inference.sources import ImageFile, Sources, find_sources
+from codetr.inference.sources import ImageFile, Sources, find_sources, is_stream
 from codetr.inference.video import VideoReader, VideoWriter, import_av
 from codetr.visual.drawing import picture_length
 
@@ -177,8 +177,7 @@ def predict(
         run = _Run(predictor, folder, result, files, with_labels=bool(set(formats) - {"csv"}))
         if found.images:
             run.predict_images(found.images, max_pixels)
-        for number, video in enumerate(found.videos, start=1):
-            run.predict_video(video, number, frames)
+        run.predict_videos(found.videos, frames)
         if not result.images and not result.videos:
             first, count = result.skipped[0], len(result.skipped)
             what = "videos" if not found.images else "images" if not found.videos else "files"
@@ -260,10 +259,18 @@ class _Run:
             label_file = f"{LABELS}/{labels.as_posix()}" if self.with_labels else None
             self.into.images.append(PredictedImage(file, width, height, objects, picture, label_file))
 
-    def predict_video(self, video: str, number: int, limit: int | None) -> None:
+    def predict_videos(self, videos: Sequence[str], limit: int | None) -> None:
+        """Detect in videos, streams and cameras, until all are done or Ctrl-C ends one that has no end."""
+        for number, video in enumerate(videos, start=1):
+            if self.predict_video(video, number, limit):
+                logger.info("stopped; writing the frames until here")
+                return
+
+    def predict_video(self, video: str, number: int, limit: int | None) -> bool:
         """Detect in the frames of a video, stream or camera, and draw them.
 
-        Ctrl-C ends a stream and a camera, which have no end, and keeps the frames until then.
+        Returns:
+            Whether Ctrl-C was pressed. It ends a stream and a camera, which have no end, after the current frame.
         """
         (self.folder / VIDEOS).mkdir(exist_ok=True)
         try:
@@ -272,7 +279,7 @@ class _Run:
             if camera_index(video) is not None:
                 raise
             self.into.skipped.append(SkippedFile(video, error.problem))
-            return
+            return False
         stem = Path(video).stem
         name, label_folder = f"{VIDEOS}/{safe_name(number, stem)}", self.names.of_video(stem, number)
         drawn, lines = f"{name}.mp4", f"{name}.jsonl"
@@ -281,9 +288,10 @@ class _Run:
         total = min(filter(None, (limit, reader.expected)), default=None)
         with (
             reader,
+            # The end of a file may be unknown too, but half a file would look complete.
+            deferred_interrupt(enabled=reader.expected is None and is_stream(video)) as interrupt,
             VideoWriter(self.folder / drawn, reader.rate) as writer,
             (self.folder / lines).open("w") as stream,
-            _ended_by_interrupt(endless=reader.expected is None),
         ):
             results = self.predictor.predict_frames(islice(reader, limit), threshold=self.into.threshold)
             for result in track(results, total, f"detect in {video}"):
@@ -294,19 +302,11 @@ class _Run:
                 for written in self.files:
                     written.add(video, result, found, label_folder / f"{result.frame:06d}.txt")
                 frames, objects = frames + 1, objects + len(result)
+                if interrupt.received:
+                    break
         labels = f"{LABELS}/{label_folder}" if self.with_labels else None
         self.into.videos.append(PredictedVideo(video, width, height, rate, frames, objects, lines, drawn, labels))
-
-
-@contextmanager
-def _ended_by_interrupt(*, endless: bool) -> Iterator[None]:
-    """End the body at Ctrl-C without an error if it would not end otherwise."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not endless:
-            raise
-        logger.info("stopped; writing the frames until here")
+        return interrupt.received
 
 
 def open_video(source: str) -> VideoReader | CameraReader:

@@ -84,6 +84,11 @@ def find_sources(sources: Sequence[str | Path]) -> Sources:
     return Sources(list(images.values()), list(videos))
 
 
+def is_stream(source: str) -> bool:
+    """Return whether a video of `find_sources` is a camera, standard input or an address, and no file."""
+    return _ADDRESS.match(source) is not None and not source.lower().startswith("file:")
+
+
 def _add(files: Iterable[ImageFile], images: dict[str, ImageFile], videos: dict[str, None]) -> None:
     for file in files:
         if file.path.suffix.lower() in VIDEO_SUFFIXES:

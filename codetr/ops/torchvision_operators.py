@@ -7,6 +7,7 @@ gradients, autocast, shapes for exported programs, and deterministic variants. P
 from __future__ import annotations
 
 from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,10 +63,30 @@ def _needs_package(device: torch.device) -> bool:
 
 @cache
 def _load_operators() -> None:
-    """Load torchvision's library of operators, as an import of its package does."""
+    """Load torchvision's library of operators, as an import of its package does.
+
+    Raises:
+        ModuleNotFoundError: torchvision is not installed, or was built without its operators.
+    """
     package = find_spec("torchvision")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
-    # `_C.so`, or `_C_stable.so` since torchvision 0.29.
-    (library,) = Path(package.origin).parent.glob("_C*")
-    torch.ops.load_library(library)
+    torch.ops.load_library(operator_library(Path(package.origin).parent))
+
+
+def operator_library(folder: Path) -> str:
+    """Return the file of torchvision's operators.
+
+    Args:
+        folder: of the package torchvision.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    # That of an earlier version may be left beside the one since torchvision 0.29, which comes first.
+    for name in ("_C_stable", "_C"):
+        if (found := FileFinder(str(folder), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec(name)) is not None:
+            assert found.origin is not None
+            return found.origin
+    problem = f"{folder} has no compiled operators: install the torchvision that belongs to this version of PyTorch"
+    raise ModuleNotFoundError(problem, name="torchvision")

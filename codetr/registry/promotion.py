@@ -33,18 +33,20 @@ def champion_to_beat(registry: Registry, model: str) -> Version | None:
         model: digest of the model's manifest.
 
     Raises:
-        UserError: the registry is damaged.
+        UserError: the registry is damaged: a version that its journal names is not there, for instance.
     """
     journal = registry.journal()
     name = journal[-1].after.champion if journal else None
-    versions = {version.name: version for version in registry.versions()}
     seen: set[str] = set()
-    while name is not None and versions[name].model == model and name not in seen:
+    while name is not None and name not in seen:
+        version = registry.version(name)
+        if version.model != model:
+            return version
         seen.add(name)
         promotions = (entry for entry in reversed(journal) if entry.action == "promote" and entry.version == name)
         promotion = next(promotions, None)
         name = promotion.before.champion if promotion else None
-    return None if name is None or name in seen else versions[name]
+    return None
 
 
 def read_evaluated_model(registry: Registry, version: Version) -> EvaluatedModel:

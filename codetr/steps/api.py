@@ -18,6 +18,7 @@ from codetr.core.files import read_json
 from codetr.core.system.os_errors import reported_os_error
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import DatasetReport, read_report
+from codetr.distributed.processes import selected_device
 from codetr.distributed.signals import PreemptedError
 from codetr.evaluation.config import EvaluateConfig
 from codetr.evaluation.evaluate import METRICS
@@ -220,7 +221,7 @@ def train(
     chosen = chosen_recipe(recipe, _optional(params), None).changed(_items(set), where="set")
     folder = Path(output)
     try:
-        with preserved_globals():
+        with preserved_globals(selected_device(device)):
             manifest = train_step.train(
                 train_step.TrainConfig(recipe=chosen),
                 Path(dataset),
@@ -267,7 +268,7 @@ def evaluate(
     config = step_settings(EvaluateConfig, "evaluate", _optional(params), None).changed(_items(set), where="set")
     folder = Path(output)
     given = (model_folder(os.fspath(model)), Path(dataset), folder, _optional(registry))
-    with preserved_globals():
+    with preserved_globals(selected_device(device)):
         manifest = evaluate_step.evaluate(config, *given, device=device)
     metrics = read_json(folder / METRICS)
     return EvaluateResult(folder, manifest.summary, manifest.digest, metrics, folder / REPORT)

@@ -97,10 +97,12 @@ def train(
         if recipe.init_from is None and recipe.backbone_weights is not None:
             inputs["backbone"] = state_digest(detector.backbone)
         run = TrainingRun(recipe, inputs, dataset, output, checkpoints, group, transfer)
+        group.on_main(partial(_lock, run, stop, locks))
+        # Under the lock: processes of a run that was just killed may still have memory of the GPU.
         if recipe.loader.batch_size == "auto":
             recipe = recipe.changed([(BATCH_SIZE, choose_batch_size(run, detector, split))])
             run = replace(run, recipe=recipe)
-        if not group.on_main(partial(_claim, run, stop, locks, overwrite=overwrite, extend=extend)):
+        if not group.on_main(partial(_claim, run, overwrite=overwrite, extend=extend)):
             return Manifest.read(output, "model")
         settings, identity = recipe.model_dump(mode="json") | {"inputs": inputs}, checkpoints / "wandb.json"
         if transfer is not None:
@@ -119,8 +121,8 @@ def train(
     return Manifest.read(output, "model")
 
 
-def _claim(run: TrainingRun, stop: StopRequest, locks: ExitStack, *, overwrite: bool, extend: bool) -> bool:
-    """Lock the run's folder of checkpoints, and return whether there is something to train (rank 0).
+def _lock(run: TrainingRun, stop: StopRequest, locks: ExitStack) -> None:
+    """Lock the run's folder of checkpoints until `locks` are released (rank 0).
 
     Raises:
         PreemptedError: there was a request to stop while another run had the folder.
@@ -132,6 +134,10 @@ def _claim(run: TrainingRun, stop: StopRequest, locks: ExitStack, *, overwrite: 
     except StoppedWaitingError:
         logger.info("stopped while waiting for %s; nothing has changed", run.checkpoints)
         raise PreemptedError from None
+
+
+def _claim(run: TrainingRun, *, overwrite: bool, extend: bool) -> bool:
+    """Assign the run's folder of checkpoints to it, and return whether there is something to train (rank 0)."""
     if run.is_published(overwrite=overwrite, extend=extend):
         logger.info("%s is already complete: this run has published its model", run.output)
         return False

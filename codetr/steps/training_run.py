@@ -22,6 +22,7 @@ from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
 from codetr.data.loading.preflight import require_resources
 from codetr.data.loading.samplers import images_per_class
+from codetr.distributed.devices import is_out_of_memory
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
@@ -179,7 +180,9 @@ class TrainingRun:
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
         try:
             return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             images = counted(int(recipe.loader.batch_size), "image")  # "auto" is a number by now
             problem = f"memory of the GPU ran out with {images} in a batch: {first_line(error)}"
             raise RunFailed(problem, where="training stopped", hint=LESS_MEMORY) from None

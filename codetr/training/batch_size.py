@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from codetr.core.errors import UserError
 from codetr.core.system.heap import release_free_memory
+from codetr.distributed.devices import is_out_of_memory
 from codetr.models.losses.normalizer import RecordingNormalizer
 from codetr.models.structures import ImageBatch, Target
 
@@ -123,7 +124,9 @@ class MemoryTrial:
             states = torch.empty(self._states, dtype=torch.uint8, device=self._device)
             self._step(count)
             torch.cuda.synchronize(self._device)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         finally:
             del states

@@ -180,6 +180,11 @@ class CheckpointFolder:
             )
         return None
 
+    def precedes_extension(self, step: int) -> bool:
+        """Return whether a checkpoint was saved before the run of this folder, which is claimed, was extended."""
+        info = read_json(self._path(step) / INFO)
+        return info.get("run") in self._earlier
+
     def load(self, step: int) -> dict[str, Any]:
         """Load the checkpoint of `step` to the CPU.
 

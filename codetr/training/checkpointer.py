@@ -30,22 +30,33 @@ class Checkpointer:
     def restore(self) -> TrainingState:
         """Load the newest sound checkpoint into the model; without one, return the state of a new run.
 
+        Where a run is extended, the count of validations for `TrainingConfig.patience` starts again: a run that ended
+        early would end at once otherwise.
+
         Raises:
             UserError: the checkpoint does not fit the detector, or all are damaged.
         """
-        step = self._processes.on_main(self._folder.newest)
+        step, extends = self._processes.on_main(self._newest)
         if step is None:
             return TrainingState()
         saved = self._folder.load(step)
         try:
             self._model.load_state(saved)
-            return TrainingState.from_dict(saved)
+            state = TrainingState.from_dict(saved)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"the checkpoint of step {step} does not fit this detector ({error})",
                 where=str(self._folder.folder),
                 hint="Another version of codetr may have written it; delete the folder to start from the beginning.",
             ) from None
+        if extends:
+            state.stale = 0
+        return state
+
+    def _newest(self) -> tuple[int | None, bool]:
+        """Return the step of the newest sound checkpoint, and whether the run was extended since (rank 0)."""
+        step = self._folder.newest()
+        return step, step is not None and self._folder.precedes_extension(step)
 
     def due(self, step: int) -> bool:
         """Return whether to save after `step` optimiser steps, within an epoch."""

@@ -45,8 +45,12 @@ def make_deterministic(*, threads: int, deterministic: bool) -> None:
 
 
 @contextmanager
-def preserved_globals() -> Iterator[None]:
-    """Restore after the block what steps change for a whole process: threads, choice of kernels, random states."""
+def preserved_globals(device: torch.device) -> Iterator[None]:
+    """Restore after the block what steps change for a whole process: threads, choice of kernels, random states.
+
+    Args:
+        device: what the steps compute on; other GPUs, which this process need not use, are not started.
+    """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -54,7 +58,7 @@ def preserved_globals() -> Iterator[None]:
     filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
             yield
     finally:
         torch.set_num_threads(threads)

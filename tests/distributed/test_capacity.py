@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.distributed.capacity import PROCESS_MEMORY, Capacity
+from codetr.distributed.capacity import PROCESS_MEMORY, Capacity, total_memory
 
 GIB = 2**30
 CORES = len(os.sched_getaffinity(0))
@@ -45,6 +45,7 @@ def test_a_container_counts_with_its_limits(tmp_path: Path) -> None:
         },
     )
     assert Capacity.of_machine(root=root) == Capacity(1, 3 * GIB)
+    assert total_memory(root) == 4 * GIB, "a benchmark names the memory of the container, not that of its node"
 
 
 def test_limits_of_groups_further_up_count_too(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from codetr.core.errors import UserError
-from codetr.distributed.devices import Devices, device_name, select_device
+from codetr.distributed.devices import Devices, device_name, is_out_of_memory, select_device
 
 NAMES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
 MACHINES = st.builds(Devices, gpus=st.integers(0, 9), mps=st.booleans())
@@ -68,3 +68,19 @@ def test_several_processes_take_a_gpu_each_or_share_the_cpu() -> None:
 def test_a_device_of_pytorch_is_accepted(name: str | torch.device) -> None:
     """The device of a tensor is one."""
     assert select_device(name).type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_full_memory_is_recognised_whichever_library_finds_it(error: RuntimeError, full: bool) -> None:
+    """An automatic batch size ended with a traceback where cuBLAS, not PyTorch, had no memory left."""
+    assert is_out_of_memory(error) == full

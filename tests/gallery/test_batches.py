@@ -10,17 +10,16 @@ from codetr import zoo
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
 from codetr.data.transforms.preprocess import normalise
-from codetr.gallery.batches import batch_pictures, denormalise
+from codetr.gallery.batches import batch_loader, batch_pictures, denormalise
 from codetr.gallery.picture import GalleryPicture, reduced_mask
 from codetr.zoo.recipe import Recipe
 
 
 def pictures(split: Split, recipe: Recipe, limit: int, *, masks: bool = False) -> list[GalleryPicture]:
-    return list(
-        batch_pictures(
-            split, recipe.augment, recipe.preprocess, recipe.loader, limit, 200, seed=3, accumulate=1, with_masks=masks
-        )
+    batches = batch_loader(
+        split, recipe.augment, recipe.preprocess, recipe.loader, seed=3, accumulate=1, with_masks=masks
     )
+    return list(batch_pictures(split, batches, recipe.preprocess, limit, 200))
 
 
 @pytest.mark.parametrize("masks", [False, True])

@@ -12,6 +12,7 @@ from PIL import Image
 from codetr.core.errors import UserError
 from codetr.gallery.picture import GalleryPicture
 from codetr.gallery.write import contact_sheet, output_kind, write_pictures
+from tests.support.unprivileged import unprivileged_folder
 
 NAMES = ["dog", "<script>"]
 
@@ -67,26 +68,41 @@ def test_a_folder_has_a_picture_of_each_and_a_list_and_is_replaced_as_a_whole(tm
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "problem"),
+    ("name", "problem"),
     [
-        ("a.pdf", 3, "no kind of output"),
-        ("a.html", 300, "too many for one page"),
-        ("a.png", 101, "too many for one sheet"),
-        ("folder.html", 3, "is a folder"),
-        ("photos", 3, "is not empty"),
-        ("photos/a.jpg/b.html", 3, "a.jpg is not a folder"),
+        ("a.pdf", "no kind of output"),
+        ("folder.html", "is a folder"),
+        ("photos", "is not empty"),
+        ("photos/a.jpg/b.html", "a.jpg is not a writable folder"),
     ],
 )
-def test_outputs_that_cannot_be_written_are_refused_before_drawing(
-    tmp_path: Path, name: str, count: int, problem: str
-) -> None:
+def test_outputs_that_cannot_be_written_are_refused_before_drawing(tmp_path: Path, name: str, problem: str) -> None:
     """A folder of photographs that is given by mistake must not be replaced."""
     (tmp_path / "folder.html").mkdir()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_text("x")
     with pytest.raises(UserError, match=problem):
-        output_kind(tmp_path / name, count)
+        output_kind(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "count"), [("a.html", 300), ("a.png", 101)])
+def test_too_many_pictures_for_a_file_are_refused_before_drawing(tmp_path: Path, name: str, count: int) -> None:
+    """A page of gigabytes opens in no browser."""
+    with pytest.raises(UserError, match=r"too many for one (page|sheet)"):
+        write_pictures(lambda _: pytest.fail("drawn"), count, tmp_path / name, title="", names=NAMES, note="")
+
+
+def test_a_file_in_a_folder_that_may_not_be_written_is_refused_before_drawing() -> None:
+    """The annotations were read and all pictures drawn before the error."""
+    with unprivileged_folder() as folder:
+        (folder / "mine").mkdir()
+        (folder / "mine/a.html").touch()
+        (folder / "mine").chmod(0o500)
+        for name in ("a.html", "b.html"):
+            with pytest.raises(UserError, match="mine is not a writable folder"):
+                output_kind(folder / "mine" / name)
+        (folder / "mine").chmod(0o700)
 
 
 def test_a_folder_may_have_a_version_in_its_name(tmp_path: Path) -> None:
-    assert output_kind(tmp_path / "labels.v1.2", 3) == "folder"
+    assert output_kind(tmp_path / "labels.v1.2") == "folder"

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -205,26 +211,67 @@ def test_an_interrupted_video_leaves_nothing_behind(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_ctrl_c_ends_a_stream_and_keeps_its_frames(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stream or camera has no end: what was detected for hours would be lost."""
-    stream = write_clip(tmp_path / "in/clip.h264", 6)  # it does not say how long it is
-    written: list[float] = []
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, frame: int) -> None:
+    """Press Ctrl-C while the drawn picture of a frame is written."""
+    written = count()
     write = VideoWriter.write
 
-    def interrupt(writer: VideoWriter, picture: Image.Image, time: float) -> None:
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        written.append(time)
+    def interrupted(writer: VideoWriter, picture: Image.Image, time: float) -> None:
+        if next(written) == frame:
+            signal.raise_signal(signal.SIGINT)
         write(writer, picture, time)
 
-    monkeypatch.setattr(VideoWriter, "write", interrupt)
-    result = predict(model, [f"file://{stream}"], tmp_path / "out", formats=["csv"], threshold=0.0)
+    monkeypatch.setattr(VideoWriter, "write", interrupted)
+
+
+@contextmanager
+def served(clip: Path) -> Iterator[str]:
+    """Yield an address at which a video is sent to the first who connects."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(clip.read_bytes())
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+
+
+def test_ctrl_c_ends_a_stream_after_the_frame_and_keeps_its_frames(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream or camera has no end: what was detected for hours would be lost.
+
+    The frame is written to all files or to none, and no further source is begun.
+    """
+    clip = write_clip(tmp_path / "in/clip.h264", 6)  # it does not say how long it is
+    interrupt_at(monkeypatch, 2)
+    handler = signal.getsignal(signal.SIGINT)
+    with served(clip) as address:
+        result = predict(model, [address, clip], tmp_path / "out", formats=["csv"], threshold=0.0)
+    assert signal.getsignal(signal.SIGINT) == handler
     (video,) = result.videos
-    assert video.frames == 3
+    assert (video.file, video.frames) == (address, 3)
+    assert len((tmp_path / "out" / video.lines).read_text().splitlines()) == 3
+    assert len((tmp_path / "out/detections.csv").read_text().splitlines()) == 1 + video.objects
     with VideoReader(tmp_path / "out" / video.video) as reader:
         assert len(list(reader)) == 3
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_ctrl_c_on_a_file_of_unknown_length_leaves_the_earlier_output(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    """Half of the file would replace it, with exit code 0."""
+    clip = write_clip(tmp_path / "in/clip.h264", 4).rename(tmp_path / "in/clip.ts")
+    predict(model, [clip], tmp_path / "out", frames=1)
+    interrupt_at(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, [f"{prefix}{clip}"], tmp_path / "out")
+    assert json.loads((tmp_path / "out/predictions.json").read_text())["videos"][0]["frames"] == 1
 
 
 def test_videos_without_pyav_are_refused_before_anything_is_done(

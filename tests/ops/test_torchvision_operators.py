@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torchvision import ops
 
-from codetr.ops.torchvision_operators import nms, roi_align
+from codetr.ops.torchvision_operators import nms, operator_library, roi_align
 
 
 @pytest.fixture
@@ -70,3 +71,13 @@ assert torch.equal(found, without) and abs(features.grad.sum() - 4) < 1e-6
 def test_the_package_is_imported_where_gradients_need_it() -> None:
     """After the library was loaded without it, as in a validation before the first step."""
     subprocess.run([sys.executable, "-c", WITHOUT_PACKAGE], check=True)
+
+
+def test_the_library_is_found_by_its_names(tmp_path: Path) -> None:
+    """A file that an upgrade has left, or debug symbols, ended predictions with "too many values to unpack"."""
+    (tmp_path / "_C.so.debug").touch()
+    with pytest.raises(ModuleNotFoundError, match="has no compiled operators: install the torchvision that belongs"):
+        operator_library(tmp_path)
+    for name in ("_C.abi3.so", "_C_stable.so"):
+        (tmp_path / name).touch()
+        assert operator_library(tmp_path) == str(tmp_path / name)

@@ -125,3 +125,15 @@ def test_a_model_is_compared_with_the_champion_and_the_champion_with_the_one_it_
     registry.rollback("v1", why="misses small objects")
     assert champion_to_beat(registry, first.model) is None
     assert champion_to_beat(registry, second.model) == first
+
+
+def test_a_champion_whose_version_is_gone_is_an_error_that_names_it(
+    registry: Registry, make_candidate: MakeCandidate, tmp_path: Path
+) -> None:
+    """Somebody removed files by hand: a traceback would say nothing about the registry."""
+    promote_if_better(registry, registry.add(*make_candidate("a", 0.4)))
+    second = registry.add(*make_candidate("b", 0.5))
+    promote_if_better(registry, second)
+    (tmp_path / "registry/versions/000002.json").unlink()
+    with pytest.raises(UserError, match="there is no version 'v2'"):
+        champion_to_beat(registry, second.model)

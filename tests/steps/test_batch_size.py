@@ -37,18 +37,24 @@ def test_an_automatic_batch_size_is_chosen_once_and_recorded(
     assert train(automatic, dataset, tmp_path / "model") == manifest
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore"), "CUDA out of memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "CUDA error"),
+    ],
+    ids=["PyTorch", "cuBLAS"],
+)
 def test_memory_of_the_gpu_that_runs_out_is_a_message_with_the_settings(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError, said: str
 ) -> None:
     """PyTorch's message advises to set an environment variable."""
 
     def full(*_: object, **__: object) -> NoReturn:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
+        raise error
 
     monkeypatch.setattr(TrainStep, "__call__", full)
-    with pytest.raises(
-        RunFailed, match=r"ran out with 1 image in a batch: CUDA out of memory.*checkpointing=true.*resumes"
-    ):
+    with pytest.raises(RunFailed, match=rf"ran out with 1 image in a batch: {said}.*checkpointing=true.*resumes"):
         train(TrainConfig(recipe=RECIPE), dataset, tmp_path / "model")
 
 

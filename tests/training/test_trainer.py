@@ -19,7 +19,7 @@ from codetr.data.loading.unreadable import BadImage
 from codetr.distributed.processes import Processes
 from codetr.distributed.signals import PreemptedError, stop_on_signal
 from codetr.models.detector import build_detector
-from codetr.training.checkpoint_folder import CheckpointFolder
+from codetr.training.checkpoint_folder import RUN, CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.reporting.metrics_file import METRICS
 from codetr.training.reporting.reporter import Log
@@ -216,6 +216,25 @@ def test_training_ends_when_the_ap_has_not_risen_for_a_while(
     again = trainer(tmp_path / "c", config, count=2, validate=Validation([])).run()
     assert same(again.weights, outcome.weights)
     assert "already complete" in capsys.readouterr().err
+
+
+def test_a_run_that_ended_early_is_trained_further_when_it_is_extended(tmp_path: Path) -> None:
+    """Its count of validations would end the extension before its first step, and the same model be published.
+
+    The count starts again once: an extension that is resumed ends where it would have.
+    """
+
+    def extended(epochs: int, validation: Validation) -> Trainer:
+        config = CONFIG.model_copy(update={"publish": "best", "patience": 1, "epochs": epochs})
+        if (tmp_path / "c" / RUN).exists():
+            identity = {"config": config.model_dump(mode="json")}
+            CheckpointFolder(tmp_path / "c", keep=2).extend(identity, ["config.epochs"])
+        return trainer(tmp_path / "c", config, count=2, validate=validation)
+
+    assert extended(3, Validation([0.4, 0.3])).run().steps == 2
+    outcome = extended(6, Validation([0.5, 0.6, 0.1])).run()
+    assert (outcome.steps, outcome.published.epoch) == (5, 4)
+    assert extended(6, Validation([])).run().steps == 5
 
 
 def test_validation_follows_the_last_epoch_whatever_its_interval(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,10 +14,12 @@ from codetr.cli.device_option import DeviceOption
 from codetr.cli.options import existing_model
 from codetr.cli.output import console, plain, print_table
 from codetr.core.errors import UserError, did_you_mean
+from codetr.core.files import require_writable_file, write_json
 from codetr.core.text import one_line
 from codetr.data.config import MAX_PIXELS
 
 _LATENCIES = ("mean", "p50", "p90", "p99")
+_PARTS = ("preprocess", "model", "postprocess")
 _SIZE = re.compile(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})")
 
 
@@ -116,9 +119,8 @@ def benchmark(
     if sizes and images:
         raise UserError("cannot be combined with --image", where="--size", hint="Files have sizes.")
     chosen = [image_size(size) for size in sizes or ["640x480"]]
-    if output is not None and output.is_dir():
-        raise UserError("is a folder, expected a file to write to", where=str(output))
-    from codetr.core.files import write_json
+    if output is not None:
+        require_writable_file(output)  # before minutes of measuring
     from codetr.inference.benchmark import describe_machine, measure, random_images, read_images
     from codetr.inference.load import load
 
@@ -138,51 +140,44 @@ def benchmark(
         for size in chosen
         for batch in batches or [1]
     ]
-    machine = describe_machine(loaded.device)
     parameters = sum(weight.numel() for weight in loaded.detector.parameters())
+    results = {
+        "command": ["codetr", *map(one_line, context.obj)],
+        "model": {"address": model, "recipe": loaded.info.recipe, "parameters": parameters},
+        "machine": describe_machine(loaded.device),
+        "settings": {"warmup": warmup, "repeat": repeat, "precision": precision, "threshold": threshold},
+        "measurements": [asdict(row) for row in measured],
+    }
+    _print(results)
+    if output is not None:
+        write_json(output, results)
+        console().print(plain(output))
+
+
+def _print(results: Mapping[str, Any]) -> None:
+    """Print the results as they are written to the file of --output."""
+    model, machine, precision = results["model"], results["machine"], results["settings"]["precision"]
+    size = f"{model['parameters'] / 1e6:.1f} M parameters"
     print_table(
         ("", ""),
         [
-            ("model", f"{model}, {loaded.info.recipe}, {parameters / 1e6:.1f} M parameters, {precision}"),
+            ("model", f"{model['address']}, {model['recipe']}, {size}, {precision}"),
             ("device", machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads"),
             ("PyTorch", machine["versions"]["torch"]),
         ],
     )
     print_table(
-        (
-            "images",
-            "input",
-            "batch",
-            "images/s",
-            "mean",
-            "p50",
-            "p90",
-            "p99",
-            "preprocess",
-            "model",
-            "postprocess",
-            "MiB",
-        ),
+        ("images", "input", "batch", "images/s", *_LATENCIES, *_PARTS, "MiB"),
         [
             (
-                row.size,
-                row.input,
-                row.batch,
-                row.images_per_second,
-                *(f"{row.latency_ms[name]:.1f}" for name in _LATENCIES),
-                *(f"{value:.1f}" for value in (row.preprocess_ms, row.model_ms, row.postprocess_ms)),
-                round(row.peak_memory / 2**20),
+                row["size"],
+                row["input"],
+                row["batch"],
+                row["images_per_second"],
+                *(f"{row['latency_ms'][name]:.1f}" for name in _LATENCIES),
+                *(f"{row[f'{name}_ms']:.1f}" for name in _PARTS),
+                round(row["peak_memory"] / 2**20),
             )
-            for row in measured
+            for row in results["measurements"]
         ],
     )
-    if output is not None:
-        values = {
-            "command": ["codetr", *map(one_line, context.obj)],
-            "model": {"address": model, "recipe": loaded.info.recipe, "parameters": parameters},
-            "machine": machine,
-            "settings": {"warmup": warmup, "repeat": repeat, "precision": precision, "threshold": threshold},
-            "measurements": [asdict(row) for row in measured],
-        }
-        write_json(output, values)
-        console().print(plain(output))

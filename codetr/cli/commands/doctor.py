@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources
+from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources, fetched_dataset
 from codetr.cli.option_groups import OptionGroup, expand_option_groups
 from codetr.cli.output import console, plain, print_table
 from codetr.cli.settings_options import ParamsOption
 from codetr.cli.source_options import SourceOptions
 from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
-from codetr.core.files import require_creatable
+from codetr.core.files import require_writable_file
 from codetr.steps.settings import read_recipe
 
 if TYPE_CHECKING:
@@ -56,12 +55,9 @@ class DoctorOutputs(OptionGroup, panel="Reports and repair"):
             require_copy_output(self.fix, files)
         examined = [source.annotations.resolve() for several in sources.values() for source in several]
         for report in filter(None, (self.json_file, self.html)):
-            if report.is_dir():
-                raise UserError("is a folder, expected a file to write to", where=str(report))
+            require_writable_file(report)
             if report.resolve() in examined:
                 raise UserError("is examined, and the report would replace it", where=str(report))
-            if not report.exists():  # else it may be a device
-                require_creatable(report)
 
     def write(self, examination: Examination, files: Mapping[str, RepairableFile], title: str) -> None:
         """Write the reports and the repaired files that were asked for, and print their paths."""
@@ -118,7 +114,7 @@ def doctor(
     Exit codes: 0; 1 for findings, see --fail-on; 2 if nothing can be examined.
     """
     from codetr.data.config import PreprocessConfig
-    from codetr.data.ingest.build import fetch_sources, index_sources
+    from codetr.data.ingest.build import index_sources
     from codetr.data.ingest.max_lost import MaxLost
     from codetr.doctor.examination import examine_dataset, fails
     from codetr.doctor.repair import repairable
@@ -129,12 +125,8 @@ def doctor(
         hint = "A dataset does not contain its annotation files: name them with --train, --val and --images."
         raise UserError("needs annotation files", where="--fix", hint=hint)
     preprocess = read_recipe(recipe).preprocess if recipe else PreprocessConfig()
-    with tempfile.TemporaryDirectory(prefix="codetr-doctor-") as temporary:
-        folder, fetched, files = dataset or Path(temporary), {}, {}
-        if settings is not None:
-            fetched = fetch_sources(settings, folder)
-        if outputs.fix is not None:
-            files = repairable(fetched)
+    with fetched_dataset(dataset, settings) as (folder, fetched):
+        files = {} if outputs.fix is None else repairable(fetched)
         outputs.require_writable(fetched, files)  # before minutes of reading
         if settings is not None:
             # Half a download may be examined, but not repaired: the copy would pass for the dataset.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources
+from codetr.cli.dataset_argument import DatasetArgument, dataset_or_sources, fetched_dataset
 from codetr.cli.option_groups import OptionGroup, expand_option_groups
 from codetr.cli.output import console, plain
 from codetr.cli.settings_options import ParamsOption, SetOption
@@ -129,19 +128,17 @@ def show(
     same recipe and settings in one process, after augmentation and padding.
     """
     recipe = batches.read_recipe(params, assignments, chosen)
-    folder, settings = dataset_or_sources(dataset, sources, params, command="show")
+    prepared, settings = dataset_or_sources(
+        dataset, sources, params, command="show", params_names_recipe=recipe is not None
+    )
     from codetr.gallery.write import output_kind, write_pictures
 
-    output_kind(output, chosen.limit)  # before minutes of reading
-    with tempfile.TemporaryDirectory(prefix="codetr-show-") as temporary:
-        if folder is None:
-            from codetr.data.ingest.build import fetch_sources, index_sources
+    output_kind(output)  # before minutes of reading
+    with fetched_dataset(prepared, settings) as (folder, fetched):
+        if settings is not None:
+            from codetr.data.ingest.build import index_sources
 
-            assert settings is not None
-            folder = Path(temporary)
-            index_sources(
-                fetch_sources(settings, folder), folder, images=settings.images, max_pixels=settings.max_pixels
-            )
+            index_sources(fetched, folder, images=settings.images, max_pixels=settings.max_pixels)
         from codetr.data.dataset.split import Split
 
         split = Split.open(folder, chosen.split or "train")
@@ -172,20 +169,19 @@ def _labels(split: Split, options: ImageOptions) -> tuple[Pictures, int]:
 
 
 def _batches(split: Split, recipe: Recipe, options: ImageOptions) -> tuple[Pictures, int]:
-    from codetr.gallery.batches import batch_pictures
+    from codetr.gallery.batches import batch_loader, batch_pictures
 
     if not isinstance(recipe.loader.batch_size, int):
         hint = "Give a number: --set loader.batch_size=2."
         raise UserError("is chosen when training starts", where="loader.batch_size", hint=hint)
-    pictures = partial(
-        batch_pictures,
+    batches = batch_loader(
         split,
         recipe.augment,
         recipe.preprocess,
         recipe.loader,
-        options.limit,
         seed=recipe.training.seed if options.seed is None else options.seed,
         accumulate=recipe.training.accumulate,
         with_masks=recipe.model.needs_masks,
     )
-    return pictures, options.limit
+    count = min(options.limit, len(batches) * recipe.loader.batch_size)
+    return partial(batch_pictures, split, batches, recipe.preprocess, count), count

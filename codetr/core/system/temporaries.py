@@ -56,6 +56,21 @@ def temporary_directory(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         yield temporary
 
 
+@contextmanager
+def scratch_directory(name: str) -> Iterator[Path]:
+    """Yield an empty folder in the system's folder for temporary files, and remove it afterwards.
+
+    Those of processes that were killed are removed first.
+
+    Args:
+        name: what the folder holds, the same for all processes that use it so.
+    """
+    path = Path(tempfile.gettempdir()) / name
+    remove_leftovers(path)
+    with temporary_directory(path) as temporary:
+        yield temporary
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporaries of `path` whose writers were killed.
 

@@ -195,9 +195,7 @@ def _read_source(
         raw_source.written_as,
     )
     objects = reader.read(raw.annotations)
-    of_images = len(raw.annotations) - findings.count("annotation_image_dropped")
-    lost_objects = of_images - len(objects)
-    max_lost.require_annotations(lost_objects, of_images, findings, boxes=_boxes(files), where=where)
+    max_lost.require_annotations(len(objects), len(raw.annotations), findings, boxes=_boxes(files), where=where)
     return CheckedSource(
         images=images,
         objects=objects,

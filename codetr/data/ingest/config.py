@@ -29,8 +29,9 @@ class PrepareConfig(Settings):
         max_lost_images: share of a source's images that may be unusable; more is an error, since it points to a wrong
             folder or an interrupted download.
         max_lost_annotations: share of the annotations of a source's usable images that may be unusable, if these are
-            ten or more; more is an error, since it points to boxes in another format or to wrong ids. With 1, boxes
-            that are certainly written in another format are read as they are, too.
+            ten or more; more is an error, since it points to boxes in another format or to wrong ids. Annotations of
+            images that are not listed count if there are no others. With 1, boxes that are certainly written in another
+            format are read as they are, too.
         max_leaked_images: share of the images of val or test that may be in train, too; more is an error. If the
             sources of train are named for val, that is only reported.
         range_16bit: the values [black, white] of 16-bit grey images that become black and white: [0, 4095] for 12 bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from codetr.core.errors import UserError
@@ -14,6 +15,9 @@ FEW_ANNOTATIONS = 10
 
 MISREAD = frozenset({*BOX_FORMAT_FINDINGS.values(), "boxes_of_other_format", "category_ids_shifted"})
 """Findings that show that nearly all annotations are read with a wrong meaning, although they could be used."""
+
+_NOT_LOST = frozenset({"image_passed_over", "image_verified_unknown"})
+"""Findings about images that drop no image of the annotation file."""
 
 _EXAMPLES = 3
 
@@ -42,20 +46,25 @@ class MaxLost:
         """
         if lost <= self.images * listed:
             return
-        dropped = [finding for finding in findings.all() if finding.kind.action == "dropped"]
-        reason = max((finding for finding in dropped if finding.name in IMAGE_FINDINGS), key=lambda found: found.count)
-        advice = reason.kind.advice
-        if reason.name == "image_missing":
-            advice = f"Is {images} the right folder? Name it with --images (`images` in params.yaml)."
-        problem = f"{lost} of {listed} images cannot be used ({findings.summary('dropped')}), e.g. {reason.examples[0]}"
-        raise UserError(problem, where=where, hint=f"{advice} Or raise max_lost_images.")
+        problem, hint = f"{lost} of {listed} images cannot be used", "Raise max_lost_images."
+        if reasons := _reasons_for_lost_images(findings):
+            counts = ", ".join(f"{finding.name} {finding.count}" for finding in reasons)
+            problem += f" ({counts}), e.g. {reasons[0].examples[0]}"
+            advice = reasons[0].kind.advice
+            if reasons[0].name == "image_missing":
+                advice = f"Is {images} the right folder? Name it with --images (`images` in params.yaml)."
+            hint = f"{advice} Or raise max_lost_images."
+        raise UserError(problem, where=where, hint=hint)
 
-    def require_annotations(self, lost: int, listed: int, findings: Findings, *, boxes: str, where: str) -> None:
+    def require_annotations(self, kept: int, listed: int, findings: Findings, *, boxes: str, where: str) -> None:
         """Raise `UserError` if more annotations are lost, or nearly all are read with a wrong meaning.
 
+        Annotations of images that are not listed do not count: a file from which images were removed may keep theirs.
+        Only if all are, the ids are wrong.
+
         Args:
-            lost: annotations of usable images that cannot be used.
-            listed: all annotations of usable images.
+            kept: annotations that can be used.
+            listed: annotations of the annotation file.
             findings: of the source.
             boxes: how its boxes are read, for the message.
             where: the annotation file.
@@ -66,12 +75,18 @@ class MaxLost:
             if finding.name in MISREAD:
                 hint = f"{finding.kind.advice} Or set max_lost_annotations=1 to read them as they are."
                 raise UserError(f"{finding.kind.meaning}: {finding.examples[0]}", where=where, hint=hint)
-        if lost < FEW_ANNOTATIONS or lost <= self.annotations * listed:
-            return
         reasons = reasons_for_lost_annotations(findings)
+        of_usable_images = listed - findings.count("annotation_image_dropped")
+        unknown = findings.count("annotation_image_unknown")
+        if unknown < listed:
+            of_usable_images -= unknown
+            reasons = [finding for finding in reasons if finding.name != "annotation_image_unknown"]
+        lost = of_usable_images - kept
+        if lost < FEW_ANNOTATIONS or lost <= self.annotations * of_usable_images:
+            return
         counts = ", ".join(f"{finding.name} {finding.count}" for finding in reasons)
         examples = "; ".join(reasons[0].examples[:_EXAMPLES])
-        problem = f"{lost} of {listed} annotations cannot be used ({counts}); most: {reasons[0].kind.meaning}"
+        problem = f"{lost} of {of_usable_images} annotations cannot be used ({counts}); most: {reasons[0].kind.meaning}"
         advice = reasons[0].kind.advice
         if reasons[0].name.startswith("box_"):
             advice += f" Boxes are read as {boxes}: check that the file has them so."
@@ -81,11 +96,14 @@ class MaxLost:
 
 def reasons_for_lost_annotations(findings: Findings) -> list[Finding]:
     """Return the findings for which annotations of usable images were dropped, the most frequent one first."""
-    dropped = [
-        finding
-        for finding in findings.all()
-        if finding.name in ANNOTATION_FINDINGS
-        and finding.kind.action == "dropped"
-        and finding.name != "annotation_image_dropped"
-    ]
-    return sorted(dropped, key=lambda finding: -finding.count)
+    return _dropped(findings, ANNOTATION_FINDINGS.keys() - {"annotation_image_dropped"})
+
+
+def _reasons_for_lost_images(findings: Findings) -> list[Finding]:
+    return _dropped(findings, IMAGE_FINDINGS.keys() - _NOT_LOST)
+
+
+def _dropped(findings: Findings, names: Set[str]) -> list[Finding]:
+    """Return the findings of some names for which records were dropped, the most frequent one first."""
+    found = [finding for finding in findings.all() if finding.name in names and finding.kind.action == "dropped"]
+    return sorted(found, key=lambda finding: -finding.count)

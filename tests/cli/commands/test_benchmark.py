@@ -69,6 +69,7 @@ def test_images_of_files(capsys: pytest.CaptureFixture[str], model: Path, tmp_pa
         (["--batch", "0"], "--batch"),
         (["--repeat", "0"], "--repeat"),
         (["-o", "."], "is a folder"),
+        (["-o", "/dev/null/a.json"], "/dev/null is not a writable folder"),
     ],
 )
 def test_mistakes(capsys: pytest.CaptureFixture[str], model: Path, options: list[str], problem: str) -> None:

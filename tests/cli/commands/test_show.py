@@ -36,6 +36,34 @@ def test_training_batches(capsys: pytest.CaptureFixture[str], dataset: Path, tmp
         assert sheet.width > 1000
 
 
+def test_the_recipe_of_a_params_file_with_the_dataset_of_the_command_line(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
+) -> None:
+    """A params file names sources and a recipe: the batches are those of the dataset that is named."""
+    params = tmp_path / "params.yaml"
+    params.write_text("prepare: {train: {annotations: nowhere.json}}\ntrain: {recipe: tiny}\n")
+    output = tmp_path / "a.html"
+    options = "-o", output, "--params", params
+    code, _, err = call(capsys, "show", dataset, *options, "--augmented", "--limit", 2)
+    assert code == 0, err
+    assert output.read_text().count("<figure>") == 2
+    code, _, err = call(capsys, "show", dataset, *options)
+    assert code == 2
+    assert "both a dataset and a params file, which names annotations, are named" in err
+
+
+@pytest.mark.parametrize("options", [[], ["--augmented", "--recipe", "tiny"]], ids=["labels", "batches"])
+def test_a_limit_beyond_the_images_of_the_split_is_no_limit(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path, options: list[str]
+) -> None:
+    """The limit was counted, not the pictures: a page of twenty was refused as one of 300."""
+    code, out, err = call(capsys, "show", dataset, "-o", tmp_path / "a.html", "--limit", 300, *options)
+    assert code == 0, err
+    shown = (tmp_path / "a.html").read_text().count("<figure>")
+    assert 0 < shown < 100
+    assert out.startswith(str(shown))
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

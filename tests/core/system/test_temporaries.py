@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from codetr.core.system.temporaries import (
     machine,
     remove_all_leftovers,
     remove_leftovers,
+    scratch_directory,
     temporary_directory,
     temporary_file,
 )
@@ -52,6 +54,24 @@ def test_a_killed_writers_temporary_is_removed_by_the_next_and_a_living_ones_is_
     with writer(path) as mine:
         (mine / "a" if mine.is_dir() else mine).write_text("mine")
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_scratch_folders_of_killed_processes_are_removed_and_those_in_use_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each examination of annotations that was ended by SIGTERM left an index in /tmp."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f".codetr-dataset.{machine()}-abcdefgh.tmp"
+    left.mkdir()
+    (left / "index.npy").touch()
+    (tmp_path / "mine").touch()
+    with scratch_directory("codetr-dataset") as one:
+        assert not left.exists()
+        with scratch_directory("codetr-dataset") as other:
+            (other / "a").touch()
+            assert not list(one.iterdir())
+            assert one.is_dir()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
 
 
 def test_temporaries_of_other_results_stay(tmp_path: Path) -> None:
