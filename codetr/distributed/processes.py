@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -25,6 +25,9 @@ STORE_TIMEOUT = timedelta(minutes=1)
 
 JOIN_TIMEOUT = timedelta(minutes=5)
 """How long processes wait for one another to start. torchrun starts them together, and each imports PyTorch first."""
+
+LEAVE_TIMEOUT = timedelta(seconds=30)
+"""How long a process that has finished waits for the others to do so."""
 
 COLLECTIVE_TIMEOUT = timedelta(hours=1)
 """How long they wait in a collective: rank 0 measures validation metrics and writes checkpoints meanwhile."""
@@ -135,11 +138,14 @@ def join(
     *,
     store_timeout: timedelta = STORE_TIMEOUT,
     join_timeout: timedelta = JOIN_TIMEOUT,
-) -> None:
+) -> dist.Store:
     """Create the default process group (NCCL on GPUs, gloo on CPUs) of all processes that torchrun started.
 
     PyTorch has one timeout for creating the group and for every collective after it, which has to cover validation on
     rank 0. So that no process waits that long for others to start, all of them meet at torchrun's store first.
+
+    Returns:
+        The store of torchrun.
 
     Raises:
         RunFailed: the store, or another process, did not answer in time.
@@ -165,6 +171,7 @@ def join(
         timeout=COLLECTIVE_TIMEOUT,
         device_id=device if on_gpu else None,
     )
+    return store
 
 
 def selected_device(name: str = "auto") -> torch.device:
@@ -205,9 +212,10 @@ def _joined(rank: int, world_size: int, device: torch.device) -> Iterator[None]:
     if world_size == 1:
         yield
         return
-    join(rank, world_size, device)
+    store = join(rank, world_size, device)
     try:
         yield
+        _wait_for_others(store, rank, world_size)
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
@@ -215,3 +223,14 @@ def _joined(rank: int, world_size: int, device: torch.device) -> Iterator[None]:
         raise RunFailed("another process of this run has ended", hint=hint) from None
     finally:
         dist.destroy_process_group()
+
+
+def _wait_for_others(store: dist.Store, rank: int, world_size: int) -> None:
+    """Wait until every process has ended its last collective, so that none closes the connections of another one.
+
+    The store is that of the launcher, or of one of the processes, which may be gone when all have said so.
+    """
+    with suppress(RuntimeError):
+        store.set_timeout(LEAVE_TIMEOUT)
+        store.set(f"codetr/ended/{rank}", "")
+        store.wait([f"codetr/ended/{other}" for other in range(world_size)])
