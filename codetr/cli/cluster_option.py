@@ -100,7 +100,7 @@ def require_absolute(paths: Mapping[str, Path]) -> None:
     """
     for name, path in paths.items():
         if not path.is_absolute():
-            hint = "Give the path of a volume of the cluster, such as /data/model."
+            hint = f"Give the path of a volume of the cluster, such as /data/{path.name}."
             raise UserError(f"'{path}' is relative: the cluster does not know this folder", where=name, hint=hint)
 
 

@@ -161,9 +161,9 @@ def predict(
     require_arguments(threshold)
     if unknown := sorted(set(formats) - set(FORMATS)):
         hint = f"{did_you_mean(unknown[0], FORMATS)}Formats: {', '.join(FORMATS)}."
-        raise UserError(f"there is no format '{unknown[0]}'", where="format", hint=hint)
+        raise UserError(f"there is no format '{unknown[0]}'", where="--format", hint=hint)
     if {"yolo", "yolo-score"} <= set(formats):
-        raise UserError("'yolo' and 'yolo-score' write the same files", where="format", hint="Give one of them.")
+        raise UserError("'yolo' and 'yolo-score' write the same files", where="--format", hint="Give one of them.")
     output = output.resolve()
     found = find_sources(sources)
     check_output(output, found)

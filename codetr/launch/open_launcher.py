@@ -25,9 +25,11 @@ def open_launcher(spec: LaunchSpec) -> Launcher:
 
             return LocalLauncher()
         case "trainjob":
+            api = open_kubernetes(spec.namespace)
+            # Needs the same package, and would say only that it is missing.
             from codetr.launch.trainjob_launcher import TrainJobLauncher
 
-            return TrainJobLauncher(open_kubernetes(spec.namespace))
+            return TrainJobLauncher(api)
 
 
 def open_kubernetes(namespace: str | None) -> KubernetesApi:

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from codetr.core.errors import UserError, did_you_mean
+from codetr.core.code_version import PACKAGE
+from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.settings import Settings
 from codetr.core.yaml_text import read_yaml
 
@@ -201,14 +202,22 @@ class LaunchSpec(Settings):
 
 
 def read_spec(name: str) -> LaunchSpec:
-    """Return the spec of a cluster, by its name in `pipelines/clusters/` or from a YAML file.
+    """Return the spec of a cluster from a YAML file, or by its name.
+
+    A name is that of a file in `pipelines/clusters/` of the current folder, or of the repository that codetr was
+    installed from. `local` needs no file.
 
     Raises:
         UserError: there is no such file, or a setting is wrong.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
-    if not path.is_file() and path.parent == CLUSTERS:
-        known = sorted(file.stem for file in CLUSTERS.glob("*.yaml"))
-        hint = f"{did_you_mean(name, known)}Clusters: {', '.join(known) or 'none'}; or give the path of a YAML file."
-        raise UserError(f"there is no file {path}", where="--on", hint=hint)
-    return LaunchSpec.parse(read_yaml(path), where=str(path))
+    if name.endswith((".yaml", ".yml")):
+        return LaunchSpec.parse(read_yaml(Path(name)), where=name)
+    folders = dict.fromkeys([CLUSTERS.absolute(), PACKAGE.parent / CLUSTERS])
+    files = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.yaml")}
+    if name in files:
+        return LaunchSpec.parse(read_yaml(files[name]), where=str(files[name]))
+    if name == "local":
+        return LaunchSpec(launcher="local")
+    known = sorted({*files, "local"})
+    hint = f"{did_you_mean(name, known)}Clusters: {', '.join(known)}; or give the path of a YAML file."
+    raise UserError(f"there is no {name}.yaml in {listed(list(map(str, folders)), 2)}", where="--on", hint=hint)

@@ -88,6 +88,8 @@ def evaluate_gate(
     new = _finite(challenger.metrics.get(metric))
     old = None if champion is None else _finite(champion.metrics.get(metric))
     refusals, reason = [], "the first version"
+    if new == 0:
+        reason += f"; its {metric} is 0: the setting floor refuses such models"
     if new is None:
         refusals.append(f"the challenger's {metric} is {_shown(challenger.metrics, metric)}")
     if new is not None and floor is not None and new < floor:

@@ -136,7 +136,8 @@ class Published:
             reason = f"epoch {epoch} of {position.epoch} has the highest AP on the split val, {highest:.4f}"
             if epoch < position.epoch:
                 reason += f" (the last one: {_figure(state.validation)})"
-            reason += "; val chose it, so the AP on val is optimistic"
+            optimistic = "val chose it, so the AP on val is optimistic"
+            reason += f"; {optimistic if highest > 0 else 'nothing was detected: train longer'}"
             return cls(int(best["step"]), epoch, reason, state.best_validation)
         reason = f"epoch {position.epoch} is the last one"
         if best is not None and best["epoch"] < position.epoch:

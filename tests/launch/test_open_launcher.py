@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,13 @@ def test_the_launcher_is_the_one_that_the_spec_names(config: Path) -> None:
     assert isinstance(open_launcher(LaunchSpec(launcher="local")), LocalLauncher)
 
 
-def test_without_the_package_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "codetr.launch.kubernetes_api")
+@pytest.mark.parametrize("call", [lambda: open_kubernetes(None), lambda: open_launcher(cluster())])
+def test_without_the_package_it_says_how_to_install_it(
+    call: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make demo` does not install it."""
+    for name in ("codetr.launch.kubernetes_api", "codetr.launch.trainjob_launcher"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     with pytest.raises(UserError, match=r"needs kubernetes, which is not installed.*\[kubeflow\]"):
-        open_kubernetes(None)
+        call()

@@ -59,6 +59,16 @@ def test_the_clusters_of_the_repository_are_valid(path: Path) -> None:
     assert read_spec(str(path)).launcher == path.stem
 
 
+def test_names_are_found_from_every_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those of the current folder go first."""
+    monkeypatch.chdir(tmp_path)
+    assert read_spec("trainjob").nodes == 2
+    folder = tmp_path / "pipelines/clusters"
+    folder.mkdir(parents=True)
+    (folder / "trainjob.yaml").write_text(f"{{launcher: trainjob, nodes: 7, image: '{IMAGE}'}}")
+    assert read_spec("trainjob").nodes == 7
+
+
 def test_an_unknown_cluster_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=r"Did you mean 'trainjob'.*Clusters: local.*trainjob"):

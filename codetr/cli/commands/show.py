@@ -137,8 +137,13 @@ def show(
     with fetched_dataset(prepared, settings) as (folder, fetched):
         if settings is not None:
             from codetr.data.ingest.build import index_sources
+            from codetr.data.ingest.max_lost import MaxLost
+            from codetr.data.ingest.summary import read_report
+            from codetr.doctor.terminal import print_errors
 
-            index_sources(fetched, folder, images=settings.images, max_pixels=settings.max_pixels)
+            some = MaxLost(images=1 - 1e-9)  # without a single image there is nothing to draw
+            index_sources(fetched, folder, max_lost=some, images=settings.images, max_pixels=settings.max_pixels)
+            print_errors(read_report(folder).findings, console())
         from codetr.data.dataset.split import Split
 
         split = Split.open(folder, chosen.split or "train")

@@ -53,7 +53,7 @@ class MaxLost:
             advice = reasons[0].kind.advice
             if reasons[0].name == "image_missing":
                 advice = f"Is {images} the right folder? Name it with --images (`images` in params.yaml)."
-            hint = f"{advice} Or raise max_lost_images."
+            hint = f"{advice} Or raise max_lost_images." if lost < listed else advice
         raise UserError(problem, where=where, hint=hint)
 
     def require_annotations(self, kept: int, listed: int, findings: Findings, *, boxes: str, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,26 @@ def test_labels_of_a_dataset_and_of_an_annotation_file(
     )
     assert code == 0, err
     assert len(list((tmp_path / "b").glob("*.jpg"))) == 2
+
+
+def test_what_is_wrong_with_annotations_is_said(
+    capsys: pytest.CaptureFixture[str], drawn: Path, tmp_path: Path
+) -> None:
+    """The pictures of boxes that are read in a wrong format look as if the labels were bad."""
+    content = json.loads((drawn / "train" / ANNOTATIONS).read_text())
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + width, y + height]
+        del annotation["segmentation"], annotation["area"]
+    (tmp_path / "corners.json").write_text(json.dumps(content))
+    given = ("show", tmp_path / "corners.json", "-o", tmp_path / "a.png", "--images")
+    code, out, err = call(capsys, *given, drawn / "train/images")
+    assert code == 0, err
+    assert "boxes_are_corners" in out
+    code, _, err = call(capsys, *given, tmp_path)
+    assert code == 2
+    assert f"Is {tmp_path} the right folder?" in err
+    assert "max_lost_images" not in err
 
 
 def test_training_batches(capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path) -> None:
