@@ -29,8 +29,10 @@ demo: $(BIN)/.demo $(SAMPLE)/.drawn ## install, draw sample data, prepare, train
 	@printf '\nReport    %s\nModel     %s\n' $(CURDIR)/outputs/evaluation/report.html $(CURDIR)/outputs/model
 	@printf 'W&B run   %s\n' "$$(ls -d $(WANDB_DIR)/wandb/*-$$(sed -n 's/.*"run_id": "\(.*\)".*/\1/p' \
 		outputs/checkpoints/wandb.json) 2>/dev/null || echo 'none in $(WANDB_DIR)/wandb')"
+	@printf '          (of training; each step has one. With an account: wandb sync %s/wandb/offline-run-*)\n' $(WANDB_DIR)
 	@printf 'Registry  %s\n' $(CURDIR)/outputs/registry
 	@$(BIN)/codetr registry list outputs/registry
+	@printf '\nAP is usually 0.34 to 0.37: processors round differently. Next: source .venv/bin/activate; codetr --help\n'
 
 test: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## install what the tests need, then lint and run them all
 	$(MAKE) --no-print-directory lint
