@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.launch.job import Job
 from codetr.launch.kubernetes_api import AlreadyExistsError, KubernetesApi
 from codetr.launch.observe import observe
@@ -62,7 +62,9 @@ class TrainJobLauncher:
 
     def log(self, job: Job, attempt: int) -> Iterator[str]:
         """Yield new lines of all pods, each with the end of the pod's name if there are several."""
-        pods = [pod["metadata"]["name"] for pod in self._api.pods(job.attempt_name(attempt))]
+        pods: list[str] = []
+        with suppress(RunFailed):  # the next call shows what this one could not read
+            pods = [pod["metadata"]["name"] for pod in self._api.pods(job.attempt_name(attempt))]
         for pod in sorted(pods):
             prefix = f"{pod.removeprefix(job.attempt_name(attempt) + '-')}: " if len(pods) > 1 else ""
             for time, line in self._api.log(pod, after=self._shown.get(pod)):

@@ -100,6 +100,16 @@ def test_a_long_log_is_followed_to_its_end(server: KubernetesServer) -> None:
     assert len(shown) == len(set(shown)) > 8000
 
 
+def test_a_log_that_cannot_be_read_is_no_failure(server: KubernetesServer) -> None:
+    """It is read again with the next look; the end of the job does not depend on it."""
+    one, name = launcher(server), job().attempt_name(0)
+    one.start(job(), 0, seconds=3600)
+    server.logs[server.set_pod(name, 0, "Running")] = [stamped("epoch 1")]
+    server.refusals = [(503, "restarting")]
+    assert list(one.log(job(), 0)) == []
+    assert list(one.log(job(), 0)) == ["epoch 1"]
+
+
 def test_two_jobs_never_write_one_folder(server: KubernetesServer) -> None:
     """The same command with other data, started while the first runs, would take its checkpoints away."""
     launcher(server).start(job(), 0, seconds=3600)
