@@ -16,7 +16,8 @@ from codetr.data.loading.loader import TrainLoader
 from codetr.gallery.labels import count_objects
 from codetr.gallery.picture import GalleryPicture, reduced_mask
 from codetr.models.structures import ImageBatch, Target
-from codetr.visual.drawing import Box, draw_boxes, elide, picture_length
+from codetr.visual.drawing import Box, draw_boxes, elide
+from codetr.visual.picture_length import picture_length
 
 
 def batch_loader(

@@ -16,7 +16,8 @@ from codetr.data.dataset.classes import labels_of_classes
 from codetr.data.dataset.split import ImageRecord, Split
 from codetr.data.storage.image_error import BadImageError
 from codetr.gallery.picture import GalleryPicture, reduced_mask
-from codetr.visual.drawing import Box, draw_boxes, elide, picture_length
+from codetr.visual.drawing import Box, draw_boxes, elide
+from codetr.visual.picture_length import picture_length
 
 logger = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
 from codetr.inference.sources import ImageFile, Sources, find_sources, is_stream
 from codetr.inference.video import VideoReader, VideoWriter, import_av
-from codetr.visual.drawing import picture_length
+from codetr.visual.picture_length import picture_length
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,6 @@ GREY: Colour = (170, 176, 184)
 _MOST_LETTERS = 32
 """Letters of a name in a picture or a plot."""
 
-_MIN_LONG_SIDE, _MAX_LONG_SIDE = 960, 1920
 
 _TINT = 110
 """Opacity of a mask's colour, of 255."""
@@ -119,11 +118,6 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
     for text, colour, position, font in reversed(captions):
         _caption(draw, text, colour, position.spot, font)
     return canvas
-
-
-def picture_length(height: int, width: int) -> int:
-    """Return the longer side of the picture of an image, in pixels: small ones are enlarged, large ones reduced."""
-    return min(max(height, width, _MIN_LONG_SIDE), _MAX_LONG_SIDE)
 
 
 def elide(text: str, length: int = _MOST_LETTERS) -> str:

@@ -138,7 +138,7 @@ def test_a_job_on_this_machine_saves_when_its_command_is_stopped(tmp_path: Path)
         assert process.stdout is not None
         for line in process.stdout:
             if "train  step " in line:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
                 break
         rest = process.stdout.read()
         assert process.wait(60) == ExitCode.PREEMPTED, rest

@@ -211,10 +211,13 @@ def test_an_interrupted_video_leaves_nothing_behind(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, frame: int) -> None:
+def interrupt_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, frame: int) -> None:
     """Press Ctrl-C while the drawn picture of a frame is written."""
     written = count()
     write = VideoWriter.write
+    # Programs that a script starts in the background ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(writer: VideoWriter, picture: Image.Image, time: float) -> None:
         if next(written) == frame:
@@ -241,14 +244,14 @@ def served(clip: Path) -> Iterator[str]:
 
 
 def test_ctrl_c_ends_a_stream_after_the_frame_and_keeps_its_frames(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream or camera has no end: what was detected for hours would be lost.
 
     The frame is written to all files or to none, and no further source is begun.
     """
     clip = write_clip(tmp_path / "in/clip.h264", 6)  # it does not say how long it is
-    interrupt_at(monkeypatch, 2)
+    interrupt_at(request, monkeypatch, 2)
     handler = signal.getsignal(signal.SIGINT)
     with served(clip) as address:
         result = predict(model, [address, clip], tmp_path / "out", formats=["csv"], threshold=0.0)
@@ -263,12 +266,12 @@ def test_ctrl_c_ends_a_stream_after_the_frame_and_keeps_its_frames(
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
 def test_ctrl_c_on_a_file_of_unknown_length_leaves_the_earlier_output(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+    request: pytest.FixtureRequest, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     """Half of the file would replace it, with exit code 0."""
     clip = write_clip(tmp_path / "in/clip.h264", 4).rename(tmp_path / "in/clip.ts")
     predict(model, [clip], tmp_path / "out", frames=1)
-    interrupt_at(monkeypatch, 1)
+    interrupt_at(request, monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         predict(model, [f"{prefix}{clip}"], tmp_path / "out")
     assert json.loads((tmp_path / "out/predictions.json").read_text())["videos"][0]["frames"] == 1

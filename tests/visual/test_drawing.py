@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from codetr.visual.drawing import GREY, Box, class_colour, draw_boxes, elide, picture_length
+from codetr.visual.drawing import GREY, Box, class_colour, draw_boxes, elide
 
 
 def grey(height: int, width: int) -> np.ndarray:
@@ -90,9 +90,3 @@ def test_a_caption_wider_than_the_picture_is_cut_at_its_end() -> None:
     short = np.asarray(draw_boxes(grey(300, 100), [Box((0, 100, 50, 200), 0, "m" * 4)], long_side=300))
     row = slice(80, 99)
     assert (wide[row, :20] == short[row, :20]).all()
-
-
-@pytest.mark.parametrize(("size", "side"), [((100, 50), 960), ((1200, 900), 1200), ((50, 5000), 1920)])
-def test_pictures_of_images_have_a_readable_size(size: tuple[int, int], side: int) -> None:
-    """Predictions and galleries draw the same image at one size: small ones have captions, large ones fit a screen."""
-    assert picture_length(*size) == side
