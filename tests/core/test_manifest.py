@@ -8,7 +8,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.core.files import write_json
-from codetr.core.manifest import Manifest
+from codetr.core.manifest import Manifest, require_output
 
 
 def make(folder: Path, content: str = "x") -> Manifest:
@@ -79,3 +79,28 @@ def test_names_in_a_manifest_are_checked_before_any_file_is(tmp_path: Path, name
     write_json(tmp_path / "manifest.json", values)
     with pytest.raises(UserError, match="outside the folder"):
         Manifest.read(tmp_path, "dataset")
+
+
+def test_what_is_no_folder_of_a_step_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file, expected a folder of kind 'dataset'"):
+        Manifest.read(tmp_path / "file", "dataset")
+    with pytest.raises(UserError, match="there is no such folder"):
+        Manifest.read(tmp_path / "nowhere", "dataset")
+    write_json(tmp_path / "manifest.json", [])
+    with pytest.raises(UserError, match="is not a manifest"):
+        Manifest.read(tmp_path, "dataset")
+
+
+def test_only_what_the_same_step_wrote_is_replaced(tmp_path: Path) -> None:
+    """A step that replaces any folder deletes somebody's photographs."""
+    folder = tmp_path / "data"
+    for present in (lambda: None, folder.mkdir, lambda: make(folder), (folder / ".DS_Store").touch):
+        present()
+        require_output(folder, "dataset", unlisted=["notes"])
+    (folder / "photo.jpg").touch()
+    with pytest.raises(UserError, match=r"photo\.jpg"):
+        require_output(folder, "dataset", unlisted=["notes"])
+    require_output(folder, "dataset", unlisted=["notes", "photo.jpg"])
+    with pytest.raises(UserError):
+        require_output(folder, "model", unlisted=["notes", "photo.jpg"])
