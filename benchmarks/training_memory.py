@@ -36,7 +36,8 @@ from codetr.distributed.processes import processes
 from codetr.models.backbones.config import ResNetConfig, SwinConfig, ViTConfig
 from codetr.models.config import DetectorConfig
 from codetr.models.detector import CoDETR, build_detector
-from codetr.models.structures import ImageBatch, Target
+from codetr.models.structures import ImageBatch
+from codetr.training.batch_size import trial_batch
 from codetr.training.config import OptimizerConfig
 from codetr.training.optimizer import build_optimizer
 from codetr.training.randomness import seed_all
@@ -111,20 +112,6 @@ def rows(count: int, *, bf16: bool) -> list[Row]:
     return found
 
 
-def images(count: int, size: tuple[int, int], device: torch.device, seed: int) -> tuple[ImageBatch, list[Target]]:
-    """Return noise with random boxes, (height, width) pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = size
-    targets = []
-    for _ in range(count):
-        corners = torch.rand(OBJECTS, 2, generator=generator) * torch.tensor([width / 2, height / 2])
-        sides = torch.rand(OBJECTS, 2, generator=generator) * torch.tensor([width / 2, height / 2]) + 8
-        labels = torch.randint(0, CLASSES, (OBJECTS,), generator=generator)
-        targets.append(Target(torch.cat((corners, corners + sides), dim=1), labels).to(device))
-    pixels = torch.randn(count, 3, height, width, generator=generator).to(device)
-    return ImageBatch(pixels, [size] * count, [size] * count, [size] * count, list(range(count))), targets
-
-
 def resident(field: str) -> float:
     """Return the GiB of this process's resident set: "VmRSS" now, "VmHWM" at its peak."""
     match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -144,7 +131,9 @@ def measure(row: Row, *, steps: int, batch: int) -> dict[str, float] | None:
             shard(detector, group)
         optimizer = build_optimizer(detector, OptimizerConfig())
         step = TrainStep(detector, optimizer, group, clip_norm=0.1, bf16=row.bf16, seed=0)
-        data, seconds = images(batch, FULL_SIZE if gpu else SMALL_SIZE, group.device, group.rank), []
+        size = FULL_SIZE if gpu else SMALL_SIZE
+        data = trial_batch(batch, size, OBJECTS, classes=CLASSES, masks=False, device=group.device, seed=group.rank)
+        seconds = []
         for index in range(steps + 1):
             start = time.perf_counter()
             step([data], step=index)  # it ends with a copy from the device

@@ -58,7 +58,14 @@ def largest_fitting(fits: Callable[[int], bool], most: int) -> int:
 
 
 def trial_batch(
-    count: int, size: tuple[int, int], objects: int, *, classes: int, masks: bool, device: torch.device
+    count: int,
+    size: tuple[int, int],
+    objects: int,
+    *,
+    classes: int,
+    masks: bool,
+    device: torch.device,
+    seed: int = 0,
 ) -> tuple[ImageBatch, list[Target]]:
     """Return a batch of noise with boxes all over it.
 
@@ -69,8 +76,9 @@ def trial_batch(
         classes: of the detector.
         masks: whether objects have masks.
         device: of the batch.
+        seed: of the noise and the boxes.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     height, width = size
     targets = []
     for _ in range(count):

@@ -101,12 +101,8 @@ def test_parameters_become_the_commands_arguments(airflow: Airflow, tmp_path: Pa
     record = tmp_path / "arguments"
     script = f'for word in "$@"; do echo "$word" >> {record}; done; pwd >> {record}; echo "Error: no recipe"; exit 2'
     given = {"recipe": "tiny; rm -rf /", "overrides": ["training.epochs=2", "a=b c"], "processes": 2}
-    result = airflow.run(
-        "dags",
-        "test",
-        "codetr_retrain",
-        "--conf",
-        json.dumps(given),
+    result = airflow.run_retraining(
+        given,
         CODETR_PYTHON=command(tmp_path / "python", script),
         CODETR_PROJECT=str(tmp_path),
     )

@@ -90,12 +90,8 @@ def piped(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Folde
     """The folders after a local run of the Kubeflow pipeline, which Airflow starts."""
     airflow = Airflow(tmp_path_factory.mktemp("airflow"))
     given = {"output": "outputs/kfp", "registry": "outputs/other"}
-    result = airflow.run(
-        "dags",
-        "test",
-        "codetr_retrain",
-        "--conf",
-        json.dumps(given),
+    result = airflow.run_retraining(
+        given,
         CODETR_PYTHON=sys.executable,
         CODETR_PROJECT=str(project),
         WANDB_MODE="disabled",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.support.paths import ROOT
 
@@ -52,3 +55,8 @@ class Airflow:
         command = [str(self.program), *arguments]
         environment = self.environment(**variables)
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def run_retraining(self, params: Mapping[str, Any], **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the DAG `codetr_retrain` to its end, without a scheduler."""
+        arguments = ("dags", "test", "codetr_retrain", "--conf", json.dumps(params))
+        return self.run(*arguments, timeout=300, **variables)
