@@ -9,6 +9,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,10 @@ values = st.recursive(tensors | st.none() | st.text(max_size=3), lambda v: st.li
 def descriptors_left(count: int) -> Iterator[None]:
     """Let this process open only so many more files inside the block."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    probe = os.dup(0)
-    os.close(probe)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + count, limits[1]))
+    listed = os.listdir("/proc/self/fd")  # With the descriptor of the listing, which is closed by now.
+    used = {int(name) for name in listed if os.path.exists(f"/proc/self/fd/{name}")}
+    free = (number for number in range(limits[0]) if number not in used)  # The limit is on numbers, which have gaps.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, count, None)), limits[1]))
     try:
         yield
     finally:
