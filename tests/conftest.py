@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--golden {golden}: holds no reference numbers (models/, pieces/ or state_keys/)")
 
 
-# Folders whose tests neither start processes nor train: together they take less than a minute.
+# Folders whose tests neither start processes nor train, but for those marked so: together less than a minute.
 _FAST = ("cli", "components", "core", "data/validation", "ops", "registry", "repository", "visual", "zoo")
 
 # Folders with files that take a minute: they begin first, so that at the end no worker waits for another one.
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = _folder(item)
         if folder == "realdata":
             item.add_marker("realdata")
-        slow = any(item.get_closest_marker(name) for name in ("process", "browser", "gpu"))
+        slow = any(item.get_closest_marker(name) for name in ("process", "slow", "browser", "gpu"))
         if not slow and any(folder == name or folder.startswith(f"{name}/") for name in _FAST):
             item.add_marker("fast")
 

@@ -72,6 +72,7 @@ def play(server: KubernetesServer, exit_code: int) -> threading.Thread:
 TRAIN = ("train", "--recipe", "tiny", "--set", "training.epochs=3", "-d", "/data/shapes", "-o", "/data/model")
 
 
+@pytest.mark.slow
 def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
     server: KubernetesServer, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_paths_of_this_machine_are_refused(cluster: Path, capsys: pytest.Capture
     assert "--output: 'outputs/model' is relative" in err
 
 
+@pytest.mark.slow
 def test_jobs_are_listed_cancelled_and_swept(
     server: KubernetesServer, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

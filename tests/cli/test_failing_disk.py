@@ -25,6 +25,8 @@ from tests.support.models.small_models import write_dataset, write_images, write
 from tests.support.registry.registry_folders import MakeCandidate
 from tests.support.training.runs import RECIPE
 
+pytestmark = pytest.mark.slow
+
 THOROUGH = bool(os.environ.get("CODETR_TEST_THOROUGH"))
 TRIED = 10**9 if THOROUGH else 2
 ERRORS = (

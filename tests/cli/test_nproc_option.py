@@ -54,6 +54,7 @@ def test_more_processes_than_the_machine_holds_are_refused(
 ON_TWO = "import sys; from codetr.cli.nproc_option import run_on_processes as run; run('2', sys.argv[1:], force=True)"
 
 
+@pytest.mark.process
 def test_a_command_runs_on_several_processes(tmp_path: Path) -> None:
     """And the launcher leaves no temporary folder."""
     process = subprocess.run(
@@ -68,6 +69,7 @@ def test_a_command_runs_on_several_processes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path: Path) -> None:
     """torchrun would make it code 1, surrounded by its report, and print the message once for every process."""
     process = subprocess.run(
@@ -82,6 +84,7 @@ def test_a_mistake_on_several_processes_is_one_message_and_code_2(tmp_path: Path
     assert process.stderr.startswith("Error: ")
 
 
+@pytest.mark.process
 def test_stopping_the_launcher_stops_its_processes_and_says_run_me_again(tmp_path: Path) -> None:
     """A preempted machine sends SIGTERM to the launcher alone; code 75 is what its scheduler starts again on."""
     process = subprocess.Popen(
@@ -123,6 +126,7 @@ def test_a_loader_process_that_the_system_kills_is_explained(
 NODE = "import sys; from codetr.cli.nproc_option import run_on_processes as run; run(None, sys.argv[1:])"
 
 
+@pytest.mark.process
 def test_the_launchers_of_two_nodes_meet_and_keep_the_exit_code(tmp_path: Path) -> None:
     """As Kubeflow Trainer starts them. torchrun would end with 1, and a wrong setting would be tried again for days."""
     with socket.create_server(("127.0.0.1", 0)) as server:

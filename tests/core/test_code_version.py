@@ -94,6 +94,7 @@ def test_training_does_not_depend_on_plots_reports_and_commands() -> None:
     assert "visual/plotting.py" not in files
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", ["prepare", "train", "evaluate", "register"])
 def test_everything_a_step_imports_is_among_its_files(step: str) -> None:
     """Python's record of the imports, of those at the top of the modules."""

@@ -68,6 +68,7 @@ assert torch.equal(found, without) and abs(features.grad.sum() - 4) < 1e-6
 """
 
 
+@pytest.mark.process
 def test_the_package_is_imported_where_gradients_need_it() -> None:
     """After the library was loaded without it, as in a validation before the first step."""
     subprocess.run([sys.executable, "-c", WITHOUT_PACKAGE], check=True)

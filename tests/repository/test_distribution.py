@@ -20,6 +20,8 @@ import pytest
 from codetr.core.version import __version__
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.process
+
 METADATA = f"codetr-{__version__}.dist-info"
 
 

@@ -24,6 +24,8 @@ from codetr.launch.spec import LaunchSpec, SecretKey, Toleration, Volume
 from tests.support.browser import Browser, installed
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs"
 PROGRAM = installed()
 SEARCH = """(() => {

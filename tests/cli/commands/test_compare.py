@@ -14,6 +14,8 @@ from tests.support.command import call
 from tests.support.evaluation.evaluation_sets import random_set
 from tests.support.models.small_models import masked, write_dataset, write_model
 
+pytestmark = pytest.mark.slow
+
 CONFIG = EvaluateConfig(workers=0, pictures=0)
 
 
