@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.futures import Future
 from torch.nn.utils import get_total_norm
+
+from codetr.training.sharded_types import is_sharded_tensor
 
 
 def mean_in_order_of_ranks(world_size: int, bucket: dist.GradBucket) -> Future[Tensor]:
@@ -47,8 +48,8 @@ def clip_gradients(parameters: Iterable[nn.Parameter], bound: float | None) -> T
         The norm before clipping, the same on every rank.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    shards = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
-    unsharded = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    shards = [gradient.to_local() for gradient in gradients if is_sharded_tensor(gradient)]
+    unsharded = [gradient for gradient in gradients if not is_sharded_tensor(gradient)]
     norm = get_total_norm(unsharded)
     if shards:
         squares = get_total_norm(shards).square()

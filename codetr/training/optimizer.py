@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from codetr.core.errors import UserError
 from codetr.training.config import OptimizerConfig
+from codetr.training.sharded_types import is_sharded_tensor
 from codetr.training.sharding import shard_like
 
 
@@ -72,7 +72,7 @@ def parameter_groups(parameters: Iterable[tuple[str, nn.Parameter]], config: Opt
             if parameter.ndim == 1 or name.endswith("bias"):
                 weight_decay = 0.0
         group = {"params": [], "lr": lr, "base_lr": lr, "weight_decay": weight_decay}
-        groups.setdefault((lr, weight_decay, isinstance(parameter, DTensor)), group)["params"].append(parameter)
+        groups.setdefault((lr, weight_decay, is_sharded_tensor(parameter)), group)["params"].append(parameter)
     return list(groups.values())
 
 

@@ -13,9 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from codetr.distributed.processes import Processes
 from codetr.models.backbones import resnet, swin, vit
@@ -23,6 +20,7 @@ from codetr.models.heads.roi.box_head import RoIHead
 from codetr.models.necks.channel_mapper import ChannelMapper
 from codetr.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 from codetr.models.transformer.layers import EncoderLayer
+from codetr.training.sharded_types import is_sharded_module, is_sharded_tensor
 
 UNITS = (
     vit.ViTBlock,
@@ -49,6 +47,9 @@ def shard(detector: nn.Module, processes: Processes) -> None:
     """
     if processes.world_size == 1:
         return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     # PyTorch warns at every step that changing a unit's output in place would be wrong; nothing here does.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     mesh = init_device_mesh(processes.device.type, (processes.world_size,))
@@ -77,7 +78,7 @@ def gathered(detector: nn.Module) -> Iterator[None]:
     Gradients are not supported. Outside of the block a pass waits for the other ranks, so ranks with unequal shares of
     a validation split would wait forever.
     """
-    sharded = [module for module in detector.modules() if isinstance(module, FSDPModule)]
+    sharded = [module for module in detector.modules() if is_sharded_module(module)]
     for module in sharded:
         module.set_reshard_after_forward(False, recurse=False)
         module.unshard()
@@ -91,7 +92,7 @@ def gathered(detector: nn.Module) -> Iterator[None]:
 
 def local(tensor: Tensor) -> Tensor:
     """Return this rank's shard of a sharded tensor, or the tensor itself; it shares the memory."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded_tensor(tensor) else tensor
 
 
 @torch.no_grad()
@@ -107,8 +108,10 @@ def shard_like(full: Tensor, reference: Tensor) -> Tensor:
     """
     if full.shape != reference.shape:
         raise ValueError(f"a tensor has shape {list(full.shape)}, expected {list(reference.shape)}")
-    if not isinstance(reference, DTensor):
+    if not is_sharded_tensor(reference):
         return full.to(reference.device, copy=True)
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(full.to(reference.device), reference.device_mesh, reference.placements, src_data_rank=None)
 
 
@@ -123,7 +126,7 @@ def gather_full(state: Any, *, keep: bool) -> Any:
     """
     if isinstance(state, Mapping):
         return {key: gather_full(value, keep=keep) for key, value in state.items()}
-    if isinstance(state, DTensor):
+    if is_sharded_tensor(state):
         tensor = state.full_tensor()
         return tensor.cpu() if keep else None
     return state

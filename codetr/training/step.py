@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -21,6 +19,7 @@ from codetr.models.losses.normalizer import Normalizer, RecordingNormalizer, Rep
 from codetr.models.structures import ImageBatch, Target
 from codetr.training.gradients import clip_gradients, mean_in_order_of_ranks
 from codetr.training.randomness import derive_seed, seed_all
+from codetr.training.sharded_types import is_sharded_module, is_sharded_tensor
 
 MicroBatch = tuple[ImageBatch, list[Target]]
 
@@ -46,7 +45,7 @@ def distribute(detector: nn.Module, processes: Processes) -> nn.Module:
     Every trainable parameter has a gradient in every step, also from images without objects, so DDP need not look for
     unused ones. Buffers are constants of the detector and are not synchronised.
     """
-    if processes.world_size == 1 or isinstance(detector, FSDPModule):
+    if processes.world_size == 1 or is_sharded_module(detector):
         return detector
     # Newer releases of PyTorch renamed the option, and warn about the old name on every rank.
     known = inspect.signature(DistributedDataParallel).parameters
@@ -66,7 +65,7 @@ def local_gradients(model: nn.Module, enabled: bool) -> Iterator[None]:
         with model.no_sync():
             yield
         return
-    if isinstance(model, FSDPModule):
+    if is_sharded_module(model):
         model.set_requires_gradient_sync(not enabled)
     yield
 
@@ -102,8 +101,8 @@ class TrainStep:
         self.optimizer, self._processes = optimizer, processes
         self._parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
         # FSDP ignores scalars; their gradients are averaged here.
-        sharded = isinstance(self._model, FSDPModule)
-        self._unsharded = [p for p in self._parameters if sharded and not isinstance(p, DTensor)]
+        sharded = is_sharded_module(self._model)
+        self._unsharded = [p for p in self._parameters if sharded and not is_sharded_tensor(p)]
         self._clip_norm, self._bf16, self._seed = clip_norm, bf16, seed
 
     def __call__(self, batches: Sequence[MicroBatch], *, step: int, stop: bool = False) -> StepResult:
