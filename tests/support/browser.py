@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +48,7 @@ class Browser:
         """Show a file at a width, and wait until it is loaded."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._send("Emulation.setDeviceMetricsOverride", **size)
+        self.problems.clear()
         self._send("Page.navigate", url=page.resolve().as_uri())
         self._wait("Page.loadEventFired")
 
@@ -60,9 +63,14 @@ class Browser:
         for kind in ("rawKeyDown", "keyUp"):
             self._send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
-    def without_scripts(self) -> None:
-        """From the next page on, run none of its scripts."""
+    @contextmanager
+    def without_scripts(self) -> Iterator[None]:
+        """Run no scripts of the pages that are opened in the block."""
         self._send("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            yield
+        finally:
+            self._send("Emulation.setScriptExecutionDisabled", value=False)
 
     def __enter__(self) -> Self:
         return self

@@ -69,12 +69,19 @@ def page(overlays: OverlayBuilder, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
-@pytest.fixture
-def browser(page: Path, tmp_path: Path) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests: it takes seconds to start."""
     assert PROGRAM is not None
-    with Browser(PROGRAM, tmp_path) as browser:
-        browser.open(page)
+    with Browser(PROGRAM, tmp_path_factory.mktemp("profile")) as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(started: Browser, page: Path) -> Browser:
+    """The page as it is when it has been loaded."""
+    started.open(page)
+    return started
 
 
 def counts(browser: Browser) -> list[list[int]]:
@@ -178,16 +185,16 @@ def test_classes_are_sorted_and_columns_chosen(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 420])
-def test_nothing_is_wider_than_the_window(browser: Browser, page: Path, width: int) -> None:
+def test_nothing_is_wider_than_the_window(started: Browser, page: Path, width: int) -> None:
     """Wide tables scroll in themselves; a page that scrolls sideways cannot be read on a telephone."""
-    browser.open(page, width)
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    started.open(page, width)
+    assert started.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_its_script_the_page_shows_the_operating_point(browser: Browser, page: Path) -> None:
     """Some viewers of artifacts and mails run none."""
     before = counts(browser)
-    browser.without_scripts()
-    browser.open(page)
-    assert counts(browser) == drawn(browser) == before
-    assert len(names(browser)) == CLASSES
+    with browser.without_scripts():
+        browser.open(page)
+        assert counts(browser) == drawn(browser) == before
+        assert len(names(browser)) == CLASSES
