@@ -74,6 +74,20 @@ REASONS_OF_IMAGES = frozenset(
 )
 """Why Kubernetes cannot start a container; it goes on trying."""
 
+REASONS_OF_SLURM = frozenset(
+    {
+        "AccountNotAllowed",
+        "BadConstraints",
+        "DependencyNeverSatisfied",
+        "InvalidAccount",
+        "InvalidQOS",
+        "PartitionNodeLimit",
+        "PartitionTimeLimit",
+        "QOSNotAllowed",
+    }
+)
+"""Why Slurm will not start a pending job, however long it waits."""
+
 _BY_REASON = {
     **dict.fromkeys(REASONS_OF_IMAGES, Cause.IMAGE),
     "OOMKilled": Cause.HOST_MEMORY,
@@ -86,6 +100,13 @@ _BY_REASON = {
     "DeletionByTaintManager": Cause.NODE_LOST,
     "DeletionByPodGC": Cause.NODE_LOST,
     "NodeLost": Cause.NODE_LOST,
+    "NODE_FAIL": Cause.NODE_LOST,
+    "BOOT_FAIL": Cause.NODE_LOST,
+    "OUT_OF_MEMORY": Cause.HOST_MEMORY,
+    "PREEMPTED": Cause.PREEMPTED,
+    "TIMEOUT": Cause.DEADLINE,
+    "DEADLINE": Cause.DEADLINE,
+    **dict.fromkeys(REASONS_OF_SLURM, Cause.USER_ERROR),
     "DeadlineExceeded": Cause.DEADLINE,
     "TrainingRuntimeNotSupported": Cause.USER_ERROR,
 }

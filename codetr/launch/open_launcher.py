@@ -24,6 +24,10 @@ def open_launcher(spec: LaunchSpec) -> Launcher:
             from codetr.launch.local_launcher import LocalLauncher
 
             return LocalLauncher()
+        case "slurm":
+            from codetr.launch.slurm.launcher import SlurmLauncher
+
+            return SlurmLauncher()
         case "trainjob":
             api = open_kubernetes(spec.namespace)
             # Needs the same package, and would say only that it is missing.

@@ -14,6 +14,7 @@ from codetr.core.code_version import PACKAGE
 from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.settings import Settings
 from codetr.core.yaml_text import read_yaml
+from codetr.launch.slurm.settings import SlurmSettings
 
 CLUSTERS = Path("pipelines/clusters")
 """Folder of the files that `read_spec` finds by their names, in the repository."""
@@ -132,11 +133,29 @@ class Budget(Settings):
     queue_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
 
 
+_OF_KUBERNETES = frozenset(
+    {
+        "image",
+        "image_pull_secrets",
+        "namespace",
+        "node_selector",
+        "priority",
+        "queue",
+        "runtime",
+        "secrets",
+        "service_account",
+        "tolerations",
+        "volumes",
+    }
+)
+"""Settings of pods. Slurm runs programs of a file system that all nodes share, as the user who submits."""
+
+
 class LaunchSpec(Settings):
     """A cluster, and what a job gets there.
 
     Attributes:
-        launcher: what runs the job: this machine, or Kubeflow Trainer as a TrainJob.
+        launcher: what runs the job: this machine, Kubeflow Trainer as a TrainJob, or Slurm.
         nodes: machines.
         processes: on each of them; one for each accelerator.
         resources: of each machine.
@@ -155,9 +174,10 @@ class LaunchSpec(Settings):
         priority: Kueue's WorkloadPriorityClass.
         grace_seconds: that a pod has to write a checkpoint after it was asked to stop.
         budget: of restarts and hours.
+        slurm: what only Slurm has.
     """
 
-    launcher: Literal["local", "trainjob"]
+    launcher: Literal["local", "trainjob", "slurm"]
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     resources: Resources = Resources()
@@ -176,13 +196,18 @@ class LaunchSpec(Settings):
     priority: Name | None = None
     grace_seconds: Annotated[int, Field(ge=30, le=3600)] = 300
     budget: Budget = Budget()
+    slurm: SlurmSettings = SlurmSettings()
 
     @model_validator(mode="after")
     def _fits_the_launcher(self) -> Self:
         if self.launcher == "local" and self.nodes > 1:
-            raise ValueError(f"nodes: this machine is one node, not {self.nodes}; use 'trainjob'")
+            raise ValueError(f"nodes: this machine is one node, not {self.nodes}; use 'trainjob' or 'slurm'")
         if self.launcher == "trainjob":
             self._require_fixed_image()
+        if self.launcher == "slurm" and (set_ := sorted(self.model_fields_set & _OF_KUBERNETES)):
+            raise ValueError(f"{set_[0]}: Slurm has nothing of the kind")
+        if self.launcher != "slurm" and "slurm" in self.model_fields_set:
+            raise ValueError(f"slurm: the launcher is '{self.launcher}'")
         if self.resources.accelerators and self.processes != self.resources.accelerators:
             counts = f"processes is {self.processes} and resources.accelerators {self.resources.accelerators}"
             raise ValueError(f"{counts}: a node needs one process for each accelerator")

@@ -72,16 +72,14 @@ def start_worker(_worker: int) -> None:
     PyTorch's worker checks every five seconds whether its parent runs, but only while it waits for work: one that
     reads an image from a server that does not answer, or ends while its results fill a pipe, would stay.
 
-    torchrun and terminals signal the whole process group; a worker that ended of it would fail the training process,
-    which is saving its state at that moment. So a worker starts with these signals blocked, leaves the group, discards
-    what came until then, and from there on a signal is meant for the worker itself and ends it.
+    torchrun and terminals signal the whole process group, Slurm and systemd every process of a job; a worker that
+    ended of it would fail the training process, which is saving its state at that moment. So a worker starts with
+    these signals blocked, and ignores them from here on: it ends when its parent has no more work for it, or ends.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None  # This is a worker.
     # It holds nothing that has to be saved.
     watch(parent.pid or 0, partial(os.kill, os.getpid(), signal.SIGKILL))
-    os.setpgid(0, 0)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

@@ -330,15 +330,19 @@ def test_a_lost_image_is_a_user_error_from_any_process(dataset: Path, tmp_path: 
 
 
 _SIGNALLED = """
-import os, signal, sys, threading, time
+import multiprocessing, os, signal, sys, threading, time
+from contextlib import suppress
 from pathlib import Path
 from codetr.data.config import AugmentConfig, LoaderConfig, PreprocessConfig
 from codetr.data.dataset.split import Split
 from codetr.data.loading.loader import TrainLoader
 
-def signal_the_group(stop):
+def signal_all(stop):
     while not stop.is_set():
         os.killpg(0, signal.SIGTERM)
+        for process in multiprocessing.active_children():
+            with suppress(ProcessLookupError, TypeError):
+                os.kill(process.pid, signal.SIGTERM)
         time.sleep(0.001)
 
 def main():
@@ -347,7 +351,7 @@ def main():
     loader = TrainLoader(Split.open(Path(sys.argv[1]), "train"), AugmentConfig(short_sides=(48,), crop=None),
                          PreprocessConfig(), LoaderConfig(workers=2), seed=0)
     stop = threading.Event()
-    sender = threading.Thread(target=signal_the_group, args=[stop])
+    sender = threading.Thread(target=signal_all, args=[stop])
     sender.start()
     try:
         print(sum(1 for _ in loader.epoch(0)), "of", len(loader))
@@ -360,9 +364,9 @@ main()
 """
 
 
-def test_signals_to_the_process_group_leave_the_workers_alive(dataset: Path) -> None:
-    """torchrun signals the whole group; a run that is saving itself must not lose its workers to that, not even
-    those that are just starting, nor miss the signal itself."""
+def test_signals_to_all_processes_leave_the_workers_alive(dataset: Path) -> None:
+    """torchrun signals the process group, Slurm and systemd each process. A run that is saving itself must not lose its
+    workers to that, not even those that are just starting, nor miss the signal itself."""
     run = subprocess.run(
         [sys.executable, "-c", _SIGNALLED, str(dataset)],
         capture_output=True,
