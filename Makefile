@@ -47,7 +47,7 @@ coverage: $(BIN)/.dev $(AIRFLOW)/bin/.installed ## branch coverage of core, laun
 	done; \
 	if [ -n "$$low" ]; then printf '\nLess than 95 %% of branches are covered:%s\n' "$$low" >&2; exit 1; fi
 
-test-cluster: $(BIN)/.dev ## tests on a real Kubernetes API server, named by CODETR_APISERVER, CODETR_ETCD and CODETR_CRDS
+test-cluster: $(BIN)/.dev ## tests on a real Kubernetes API server and a real Slurm, which variables name; see tests/cluster
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/cluster $(PYTEST_ARGS)
 
 fast: $(BIN)/.dev ## the tests marked `fast`: under a minute

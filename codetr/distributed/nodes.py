@@ -59,7 +59,7 @@ class Nodes:
 
 ONE_NODE = Nodes()
 
-_SETS = "Kubeflow Trainer's runtime sets it for a job of several nodes."
+_SETS = "Kubeflow Trainer and the batch script of `--on` set it for a job of several nodes."
 
 
 def _number(

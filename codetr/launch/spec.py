@@ -101,7 +101,7 @@ class Network(Settings):
         profile: `none` leaves it to NCCL; `tcp` uses sockets; `efa` AWS's fabric; `infiniband` RDMA.
         interface: the network interface, or a prefix of its name; None for NCCL's choice.
         rdma: the resource that gives a pod its adapters; None for the usual one of the profile.
-        rdma_devices: how many of it each node gets.
+        rdma_devices: how many of it each pod gets.
     """
 
     profile: Literal["none", "tcp", "efa", "infiniband"] = "none"
@@ -109,12 +109,14 @@ class Network(Settings):
     rdma: QualifiedName | None = None
     rdma_devices: Annotated[int, Field(ge=0, le=64)] = 0
 
+    @property
+    def fabric(self) -> bool:
+        """Whether the profile needs adapters that read the memory of other nodes."""
+        return self.profile in ("efa", "infiniband")
+
     @model_validator(mode="after")
     def _devices_of_a_fabric(self) -> Self:
-        fabric = self.profile in ("efa", "infiniband")
-        if fabric and not self.rdma_devices:
-            raise ValueError(f"rdma_devices: the profile '{self.profile}' needs at least 1")
-        if self.rdma_devices and not fabric:
+        if self.rdma_devices and not self.fabric:
             raise ValueError(f"rdma_devices: the profile '{self.profile}' has none; use 'efa' or 'infiniband'")
         return self
 
@@ -204,6 +206,8 @@ class LaunchSpec(Settings):
             raise ValueError(f"nodes: this machine is one node, not {self.nodes}; use 'trainjob' or 'slurm'")
         if self.launcher == "trainjob":
             self._require_fixed_image()
+            if self.network.fabric and not self.network.rdma_devices:
+                raise ValueError(f"network.rdma_devices: the profile '{self.network.profile}' needs at least 1")
         if self.launcher == "slurm" and (set_ := sorted(self.model_fields_set & _OF_KUBERNETES)):
             raise ValueError(f"{set_[0]}: Slurm has nothing of the kind")
         if self.launcher != "slurm" and "slurm" in self.model_fields_set:

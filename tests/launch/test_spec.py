@@ -33,6 +33,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {**ON_CLUSTER, "environment": {"KEY": "a"}, "secrets": {"KEY": {"secret": "s", "key": "k"}}},
         "KEY is also in",
     ),
+    "a pod's setting on Slurm": ({"launcher": "slurm", "image": IMAGE}, "image: Slurm has nothing of the kind"),
+    "Slurm's setting in a pod": ({**ON_CLUSTER, "slurm": {"qos": "high"}}, "slurm: the launcher is 'trainjob'"),
+    "an option of sbatch that the launcher sets": (
+        {"launcher": "slurm", "slurm": {"options": {"time": "1"}}},
+        "'time' follows from other settings",
+    ),
+    "a line break in a line": ({"launcher": "slurm", "slurm": {"setup": ["a\nb"]}}, "slurm.setup.0"),
     "an unknown field": ({**ON_CLUSTER, "gpus": 8}, "gpus"),
     "no restart at all, and less": ({**ON_CLUSTER, "budget": {"restarts": -1}}, "budget.restarts"),
     "no end": ({**ON_CLUSTER, "budget": {"hours": float("inf")}}, "budget.hours"),

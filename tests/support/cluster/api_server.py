@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from kubernetes import client
 
 from codetr.launch.kubernetes_api import KubernetesApi
+from tests.support.ports import free_ports
 
 PROGRAMS = ("CODETR_APISERVER", "CODETR_ETCD", "CODETR_CRDS")
 NAMESPACE = "team"
@@ -44,7 +44,7 @@ def missing_programs() -> list[str]:
 def api_server(folder: Path) -> Iterator[KubernetesApi]:
     """Run the server in a folder, with the definitions of Kubeflow Trainer, and return a client for a namespace."""
     certificate, key = _administrator(folder)
-    etcd_port, peer_port, port = _free_ports(3)
+    etcd_port, peer_port, port = free_ports(3)
     etcd, peer = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
     configuration = folder / "kubeconfig"
     configuration.write_text(yaml.safe_dump(_kubeconfig(port, certificate, key)))
@@ -112,14 +112,6 @@ def _wait_for(condition: Callable[[], object]) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _administrator(folder: Path) -> tuple[Path, Path]:
