@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,16 @@ class Training:
         """Steps that were done."""
         return len(rows(self.output.parent, "model.checkpoints"))
 
+    def ranks(self) -> list[int]:
+        """Processes that train."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                ours = f"{self.output}\0".encode() in (folder / "cmdline").read_bytes()
+                if ours and b"\0LOCAL_RANK=" in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+        return sorted(found)
+
     def slurm(self, *command: str) -> str:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout
@@ -116,8 +127,7 @@ def test_a_killed_process_is_replaced_by_the_next_attempt(
     training = Training(tmp_path, dataset, environment)
     process = training.start()
     training.until(lambda: training.steps > 3)
-    found = training.slurm("pgrep", "-f", f"codetr train .*{training.output} --nproc").split()
-    os.kill(int(found[-1]), signal.SIGKILL)
+    os.kill(training.ranks()[-1], signal.SIGKILL)
     assert training.finish(process) == undisturbed
     assert sorted(path.name[-2:] for path in tmp_path.glob("*.slurm/*")) == ["-0", "-1"]
 
