@@ -14,7 +14,7 @@ from codetr.core.code_version import PACKAGE
 from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.settings import Settings
 from codetr.core.yaml_text import read_yaml
-from codetr.launch.slurm.settings import SlurmSettings
+from codetr.launch.slurm_settings import SlurmSettings
 
 CLUSTERS = Path("pipelines/clusters")
 """Folder of the files that `read_spec` finds by their names, in the repository."""

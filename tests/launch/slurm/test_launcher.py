@@ -51,6 +51,7 @@ def test_life_of_an_attempt(slurm: SlurmPrograms, tmp_path: Path) -> None:
     assert launcher.attempts(one) == 0
     assert launcher.state(one, 0) is None
     launcher.start(one, 0, seconds=7200)
+    assert {"--nodes=2", "--time=120", f"--job-name={one.name}-0"} <= set(slurm.options(1))
     slurm.set("PENDING", "Resources")
     assert (state(one).phase, state(one).reason) == (Phase.QUEUED, "Resources")
     slurm.set("RUNNING")

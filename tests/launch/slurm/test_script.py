@@ -55,7 +55,7 @@ def test_quantities_of_kubernetes(quantity: str, number: float) -> None:
     assert amount(quantity) == number
 
 
-TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
 
 
 @given(arguments=st.lists(TEXT, min_size=1, max_size=3), value=TEXT, folder=TEXT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 _PROGRAM = """#!{python}
 import json, pathlib, sys
@@ -68,8 +69,8 @@ class SlurmPrograms:
         """Answer with an error from now on; "" ends it."""
         self._write({**self._read(), "error": error})
 
-    def _read(self) -> dict[str, list[list[str]]]:
-        content: dict[str, list[list[str]]] = json.loads(self._path.read_text())
+    def _read(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self._path.read_text())
         return content
 
     def _write(self, content: object) -> None:
