@@ -18,7 +18,7 @@ from kfp import local
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.failure_file import FAILURE_FILE_VARIABLE, Failure, read_failure
-from codetr.core.files import read_json, write_json
+from codetr.core.files import read_json, require_writable_folder, write_json
 from codetr.core.manifest import FolderKind, Manifest
 from codetr.core.system.parent_watch import tied_children
 from pipelines.retrain import retrain
@@ -74,6 +74,9 @@ def run_local(
         RunFailed: a step failed otherwise.
         SystemExit: a step was preempted or interrupted; with its exit code.
     """
+    for folder in (output, registry, checkpoints):
+        # The runner would fail in making its folders, and say only that a task failed.
+        require_writable_folder(folder)
     # The local runner ignores accelerators and volumes, and warns of each.
     warnings.filterwarnings("ignore", module=r"kfp\..*")
     # Nothing is preempted here: a step that fails would fail again.

@@ -15,7 +15,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -168,7 +168,17 @@ def require_writable_file(path: Path) -> None:
 
 def require_creatable(path: Path) -> None:
     """Raise `UserError` unless a file or folder can be created at `path`, with the folders above it."""
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    _require_writable(path.absolute().parents, path)
+
+
+def require_writable_folder(path: Path) -> None:
+    """Raise `UserError` unless files can be created in a folder, which need not exist yet."""
+    _require_writable([path.absolute(), *path.absolute().parents], path)
+
+
+def _require_writable(folders: Iterable[Path], path: Path) -> None:
+    """Raise `UserError` about `path` unless the first of the folders that exists can be written to."""
+    parent = next(folder for folder in folders if folder.exists())
     effective = os.access in os.supports_effective_ids  # the ids with which files are opened
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK, effective_ids=effective):
         hint = "Give another path, or change the permissions of the folder."

@@ -129,3 +129,19 @@ def test_a_mistake_that_a_step_finds_ends_a_local_run_as_a_mistake(
     assert "missing.json: no such annotation file" in last
     # The runner makes folders for itself and for each task.
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--output", "--registry", "--checkpoints"])
+def test_folders_that_cannot_be_written_are_named_before_a_step_runs(
+    option: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runner would say only that a task failed; a registry is written to after hours of training."""
+    params = tmp_path / "params.yaml"
+    params.write_text(json.dumps({"prepare": {"train": {"annotations": "missing.json"}}, "train": {"recipe": "tiny"}}))
+    (tmp_path / "file").touch()
+    folders = {name: tmp_path / name for name in ("--output", "--registry", "--checkpoints")}
+    folders[option] = tmp_path / "file" / "folder"
+    arguments = [text for name, path in folders.items() for text in (name, str(path))]
+    assert end(pipelines_main, monkeypatch, "run-local", "--params", str(params), *arguments) == 2
+    assert f"Error: {folders[option]}: cannot be created" in capsys.readouterr().err
+    assert not (tmp_path / "--output").exists()
