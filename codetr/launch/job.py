@@ -10,6 +10,9 @@ from functools import cached_property
 
 from codetr.launch.spec import LaunchSpec
 
+RUN_VARIABLE = "CODETR_RUN"
+"""Environment variable of a pipeline's tasks: the name of the run that their jobs belong to."""
+
 MAX_NAME = 40
 """Kubernetes appends names of jobs and pods to it, within 63 characters."""
 _DIGEST = 10

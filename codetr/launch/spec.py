@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from codetr.core.code_version import PACKAGE
 from codetr.core.errors import UserError, did_you_mean, listed
 from codetr.core.settings import Settings
-from codetr.core.yaml_text import read_yaml
+from codetr.core.yaml_text import parse_yaml, read_yaml
 from codetr.launch.slurm_settings import SlurmSettings
 
 CLUSTERS = Path("pipelines/clusters")
@@ -231,14 +231,17 @@ class LaunchSpec(Settings):
 
 
 def read_spec(name: str) -> LaunchSpec:
-    """Return the spec of a cluster from a YAML file, or by its name.
+    """Return the spec of a cluster from a YAML file, by its name, or from JSON.
 
     A name is that of a file in `pipelines/clusters/` of the current folder, or of the repository that codetr was
-    installed from. `local` needs no file.
+    installed from. `local` needs no file. JSON, which begins with a brace, is how a spec travels to a task of a
+    pipeline, whose image does not contain that folder.
 
     Raises:
         UserError: there is no such file, or a setting is wrong.
     """
+    if name.startswith("{"):
+        return LaunchSpec.parse(parse_yaml(name, where="--on"), where="--on")
     if name.endswith((".yaml", ".yml")):
         return LaunchSpec.parse(read_yaml(Path(name)), where=name)
     folders = dict.fromkeys([CLUSTERS.absolute(), PACKAGE.parent / CLUSTERS])

@@ -7,6 +7,7 @@ between clusters and runs. `docs/how-to/train/clusters.md` shows both.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +27,15 @@ OUTPUT_LABEL = "codetr.dev/output"
 DIGEST = "codetr.dev/digest"
 """Annotation: the digest of the job; a TrainJob without it, or with another one, is not the launcher's."""
 RUN = "codetr.dev/run"
+"""Annotation and label: the name of the run that the job belongs to; the label is what `run_label` makes of it."""
 HEARTBEAT = "codetr.dev/heartbeat"
 """Annotation: when the launcher last watched. The sweeper deletes a job that is not watched any more."""
 
 NODE = "node"
 """The runtime's replicated job, and its container."""
+
+_OTHER = re.compile(r"[^-A-Za-z0-9_.]+")
+_MAX_LABEL = 63
 
 _FABRICS = {"efa": "vpc.amazonaws.com/efa", "infiniband": "rdma/rdma_shared_device_a"}
 
@@ -51,6 +56,7 @@ def trainjob(job: Job, attempt: int, *, seconds: int, owner: Mapping[str, str] |
             JOB_LABEL: job.name,
             ATTEMPT_LABEL: str(attempt),
             OUTPUT_LABEL: output_label(job),
+            RUN: run_label(job.run),
             **_queue_labels(spec),
         },
         "annotations": {DIGEST: job.digest, RUN: job.run, HEARTBEAT: timestamp()},
@@ -86,6 +92,11 @@ def trainjob(job: Job, attempt: int, *, seconds: int, owner: Mapping[str, str] |
 def output_label(job: Job) -> str:
     """Return the label of all jobs that write the same folder."""
     return hashlib.sha256(job.output.encode()).hexdigest()[:16]
+
+
+def run_label(run: str) -> str:
+    """Return the name of a run as the value of a label: other characters become dashes, and long names are cut."""
+    return _OTHER.sub("-", run)[:_MAX_LABEL].strip("-_.")
 
 
 def owner_reference(owner: Mapping[str, str]) -> dict[str, Any]:
