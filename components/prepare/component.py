@@ -4,11 +4,14 @@ from kfp import dsl
 
 
 @dsl.component(base_image="codetr", install_kfp_package=False)
-def prepare(settings: dict, dataset: dsl.Output[dsl.Dataset]) -> None:
+def prepare(settings: dict, folder: str, run: str, dataset: dsl.Output[dsl.Dataset]) -> None:
     """Index annotations and images, and check them.
 
     Args:
         settings: the `prepare` section of params.yaml; paths as the task sees them (/data on a cluster).
+        folder: the run's folder on the shared volume; the dataset is written there and is not uploaded. Empty to
+            upload it.
+        run: name of the pipeline's run.
         dataset: the indexed dataset, which refers to the images.
     """
     from pathlib import Path
@@ -16,6 +19,9 @@ def prepare(settings: dict, dataset: dsl.Output[dsl.Dataset]) -> None:
     from codetr.core.manifest import Manifest
     from codetr.steps.run import run_step
 
-    run_step("prepare", settings, output=dataset.path)
+    if folder:
+        # Nothing is uploaded from, or downloaded to, an address that is the path of a mounted volume.
+        dataset.uri = f"{folder}/dataset"
+    run_step("prepare", settings, run=run, output=dataset.path)
     manifest = Manifest.read(Path(dataset.path), "dataset")
     dataset.metadata.update(manifest.summary, digest=manifest.digest)
