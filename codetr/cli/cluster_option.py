@@ -14,6 +14,7 @@ import typer
 
 from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
+from codetr.launch.spec import LaunchSpec
 
 ClusterOption = Annotated[
     str | None,
@@ -32,7 +33,7 @@ class _Stopped(BaseException):
 
 
 def run_on_cluster(
-    cluster: str,
+    spec: LaunchSpec,
     arguments: Sequence[str],
     *,
     paths: Mapping[str, Path],
@@ -48,7 +49,7 @@ def run_on_cluster(
     The job belongs to the run that CODETR_RUN names, else to one with the name of its output.
 
     Args:
-        cluster: the name of its file, the path of one, or its content as JSON.
+        spec: of the cluster.
         arguments: without `--on`, `--nproc` and the paths.
         paths: by option; `--output` is the folder that is written.
         read: further paths that the command reads, by the setting that names them.
@@ -61,10 +62,8 @@ def run_on_cluster(
     """
     from codetr.launch.job import RUN_VARIABLE, Job
     from codetr.launch.open_launcher import open_launcher
-    from codetr.launch.spec import read_spec
     from codetr.launch.supervise import CancelledError, supervise
 
-    spec = read_spec(cluster)
     if spec.launcher != "local":
         require_absolute({**paths, **read})
     words = [*arguments, *(word for option, path in paths.items() for word in (option, str(path)))]

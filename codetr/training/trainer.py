@@ -111,9 +111,7 @@ class Trainer:
         self._schedule = config.schedule.resolved(config.epochs)
         self._steps_per_epoch = len(batches) // config.accumulate
         self._model = TrainedModel(detector, config, processes)
-        self._checkpointer = Checkpointer(
-            checkpoints, self._model, processes, every_steps=config.checkpoint.every_steps
-        )
+        self._checkpointer = Checkpointer(checkpoints, self._model, processes, config.checkpoint)
         self._state = self._checkpointer.restore()
         progress = ProgressLine(
             epochs=config.epochs,
@@ -172,7 +170,8 @@ class Trainer:
             self._reporter.progress.begin(f"waiting for the images of step {position.step + 1}")
             micro_batches = self._load(batches)
             self._reporter.progress.begin(f"step {position.step + 1}")
-            result = self._step(micro_batches, step=position.step, stop=self._hooks.stop.received)
+            stop, save = self._hooks.stop.received, self._checkpointer.overdue()
+            result = self._step(micro_batches, step=position.step, stop=stop, save=save)
             self._model.update_average(position.step)
             objects = sum(len(target.labels) for _, targets in micro_batches for target in targets)
             self._state.statistics.add(result.losses, objects=objects, untrained=position.step == 0)
@@ -186,7 +185,7 @@ class Trainer:
                 losses = self._state.statistics.take_means()
                 self._collect_bad_images()
                 self._reporter.record_step(result, lr, losses, skips_images=self._batches.skips_bad_images)
-            if result.stop or self._checkpointer.due(position.step):
+            if result.stop or result.save or self._checkpointer.due(position.step):
                 self._save()
                 self._reporter.progress.restart_clock()
             if result.stop:

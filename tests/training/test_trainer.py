@@ -101,6 +101,15 @@ def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(
     assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
 
 
+def test_checkpoints_by_time_change_neither_weights_nor_metrics(tmp_path: Path, uninterrupted: Run) -> None:
+    """An epoch of a large dataset takes hours; what is saved in it must be the run, and leave it as it is."""
+    often = CONFIG.model_copy(update={"checkpoint": CheckpointConfig(every_minutes=1e-9, keep=100)})
+    found = trainer(tmp_path / "c", often).run()
+    assert CheckpointFolder(tmp_path / "c", keep=2).steps() == list(range(1, 3 * STEPS_PER_EPOCH + 1))
+    assert same(found.weights, uninterrupted[0].weights)
+    assert (tmp_path / "c" / METRICS).read_text() == (uninterrupted[1] / METRICS).read_text()
+
+
 class NeverComes(Drawn):
     """The third batch of the second epoch does not arrive, and the process is asked to stop meanwhile."""
 

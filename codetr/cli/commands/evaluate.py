@@ -16,6 +16,7 @@ from codetr.cli.options import ClusterModelOption, DatasetOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.core.manifest import FolderKind, Manifest
+from codetr.launch.spec import read_spec
 from codetr.registry.store import Registry
 from codetr.steps.settings import step_settings
 
@@ -72,7 +73,7 @@ def evaluate(
         arguments += [] if device == "auto" else ["--device", device]
         paths = {"--model": model, "--dataset": dataset, "--output": output}
         paths |= {} if registry is None else {"--registry": registry}
-        run_on_cluster(on, arguments, paths=paths, read={}, inputs=inputs)
+        run_on_cluster(read_spec(on), arguments, paths=paths, read={}, inputs=inputs)
         return
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(model, "model")

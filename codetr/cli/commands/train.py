@@ -15,7 +15,9 @@ from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.core.manifest import Manifest
+from codetr.launch.spec import read_spec
 from codetr.steps.settings import checkpoint_folder, chosen_recipe, recipe_files
+from codetr.training.config import CLUSTER_MINUTES
 
 
 def train(
@@ -96,13 +98,16 @@ def train(
     work = checkpoint_folder(output, checkpoints)
     if on is not None:
         refuse_options_of_this_machine(processes, force)
+        spec = read_spec(on)
+        if spec.launcher != "local" and chosen.training.checkpoint.every_minutes is None:
+            chosen = chosen.changed([("training.checkpoint.every_minutes", CLUSTER_MINUTES)])
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
         flags = {"--overwrite": overwrite, "--extend": extend}
         arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
         arguments += [] if device == "auto" else ["--device", device]
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
-        run_on_cluster(on, arguments, paths=paths, read=recipe_files(chosen), inputs=inputs)
+        run_on_cluster(spec, arguments, paths=paths, read=recipe_files(chosen), inputs=inputs)
         return
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(dataset, "dataset")
