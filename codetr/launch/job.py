@@ -40,7 +40,9 @@ class Job:
     @cached_property
     def digest(self) -> str:
         """Digest of what the job computes: not of how often it may be restarted, nor of what it waits for."""
-        spec = self.spec.model_dump(mode="json", exclude={"budget", "queue", "priority", "grace_seconds"})
+        spec = self.spec.model_dump(
+            mode="json", exclude={"budget", "queue", "priority", "grace_seconds", "hang_minutes"}
+        )
         text = json.dumps([self.run, self.arguments, spec, self.inputs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -133,7 +133,7 @@ def _environment(spec: LaunchSpec) -> list[dict[str, Any]]:
         # torchrun kills its processes so many seconds after a signal: before the pod's grace period ends.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(spec.grace_seconds - 30, spec.grace_seconds // 2)),
         **network_environment(spec.network),
-        **spec.environment,
+        **spec.variables,
     }
     plain = [{"name": name, "value": value} for name, value in sorted(values.items())]
     secret = [

@@ -21,7 +21,7 @@ from codetr.steps.initial_detector import initial_detector, state_digest
 from codetr.steps.settings import checkpoint_folder
 from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
-from codetr.training.checkpoint_folder import LOCK
+from codetr.training.checkpoint_folder import HANGS, LOCK
 from codetr.training.randomness import make_deterministic
 from codetr.weights.fine_tuning import source_digest, source_model_folder
 from codetr.zoo.recipe import Recipe
@@ -81,7 +81,7 @@ def train(
     checkpoints = checkpoint_folder(output, checkpoints)
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
-    with processes(device) as group, stop_on_signal() as stop, ExitStack() as locks:
+    with processes(device, traces=checkpoints / HANGS) as group, stop_on_signal() as stop, ExitStack() as locks:
         group.on_main(lambda: require_output(output, "model"))
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))
