@@ -178,7 +178,7 @@ class _Supervisor:
         if left < 1:
             raise self._out_of_hours(name)
         self._patiently(lambda: self._launcher.start(job, attempt, seconds=int(left)))
-        shown: tuple[Phase, str] | None = None
+        shown: tuple[Phase, object] | None = None
         beat = since = self._pace.clock()
         while True:
             state = self._patiently(lambda: self._launcher.state(job, attempt))
@@ -190,10 +190,11 @@ class _Supervisor:
             if state.over:
                 return state
             about = state.reason or (str(state.progress) if state.progress else "")
-            if (state.phase, about) != shown:
+            news = (state.phase, state.reason or (state.progress and state.progress.milestone))
+            if news != shown:
                 if shown is None or shown[0] is not state.phase:
                     since = self._pace.clock()
-                shown = (state.phase, about)
+                shown = news
                 self._show(f"{name}: {state.phase}{f' ({about})' if about else ''}")
             self._require_budget(state, name, self._pace.clock() - since)
             if self._pace.clock() - beat >= HEARTBEAT:

@@ -80,7 +80,9 @@ class Checkpointer:
         Clocks of ranks differ: the others learn it from the step.
         """
         minutes = self._config.every_minutes
-        return bool(minutes) and self._processes.is_main and self._clock() - self._saved >= minutes * 60
+        if not minutes or not self._processes.is_main:
+            return False
+        return self._clock() - self._saved >= minutes * 60
 
     def save(self, state: TrainingState, metrics: MetricsFile | None) -> None:
         """Write a checkpoint.

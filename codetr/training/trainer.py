@@ -19,7 +19,7 @@ from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
 from codetr.training.reporting.metrics_file import METRICS
 from codetr.training.reporting.progress_line import ProgressLine, TrackValidation
-from codetr.training.reporting.reporter import Log, Reporter
+from codetr.training.reporting.reporter import Log, Report, Reporter
 from codetr.training.reporting.step_estimate import StepEstimate
 from codetr.training.schedule import describe_lr, set_learning_rate
 from codetr.training.state import MetricValues, Outcome, Published
@@ -58,6 +58,10 @@ class Batches(Protocol):
         """Return the images that were skipped in the micro-batches before `before` of the epoch, each one once."""
 
 
+def _ignore(done: float, seconds_left: float | None, metrics: MetricValues) -> None:
+    """Take the progress where nothing shows it."""
+
+
 @dataclass(frozen=True)
 class Hooks:
     """What the training loop asks of its surroundings.
@@ -66,11 +70,13 @@ class Hooks:
         stop: whether this process was asked to stop.
         log: takes values for a tracker.
         validate: measures the detector; None for no validation.
+        report: takes the progress after every step, on rank 0.
     """
 
     stop: StopRequest
     log: Log
     validate: Validate | None = None
+    report: Report = _ignore
 
 
 class Trainer:
@@ -122,7 +128,7 @@ class Trainer:
             quiet=not processes.is_main,
         )
         path = checkpoints.folder / METRICS if processes.is_main else None
-        self._reporter = Reporter(path, self._state, hooks.log, progress, epochs=config.epochs)
+        self._reporter = Reporter(path, self._state, hooks.log, hooks.report, progress, epochs=config.epochs)
         self._step = TrainStep(
             detector,
             self._model.optimizer,

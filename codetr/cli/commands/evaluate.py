@@ -66,7 +66,9 @@ def evaluate(
         refuse_options_of_this_machine(processes, force)
         # The volumes of the cluster may not be mounted here.
         folders: dict[FolderKind, Path] = {"model": model, "dataset": dataset}
-        inputs = {kind: Manifest.read(path, kind).digest for kind, path in folders.items() if path.is_dir()}
+        inputs: dict[str, str] = {
+            kind: Manifest.read(path, kind).digest for kind, path in folders.items() if path.is_dir()
+        }
         # JSON is YAML, and a whole settings file of this machine is not on the cluster.
         settings = [f"{name}={json.dumps(value)}" for name, value in config.model_dump(mode="json").items()]
         arguments = ["evaluate", *(word for setting in settings for word in ("--set", setting))]
