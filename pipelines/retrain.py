@@ -66,8 +66,8 @@ def retrain(
         cluster: a launch spec as in pipelines/clusters, on whose nodes training and evaluation run; the tasks then
             only start and follow their jobs, and need neither accelerators nor much memory. Empty to compute in the
             tasks.
-        folder: the run's folder below /data, for dataset, model and evaluation, which are then not uploaded. A
-            cluster needs it.
+        folder: the run's folder below /data, for dataset, model and evaluation, whose manifests alone are then
+            uploaded. A cluster needs it.
     """
     run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
     prepared = prepare(settings=prepare_settings, folder=folder, run=run)

@@ -25,8 +25,8 @@ def evaluate(
         registry: the registry's folder, on the shared volume; the report compares the model with its champion.
         cluster: a launch spec as in pipelines/clusters: the task starts a job there and follows it. Empty to evaluate
             in the task.
-        folder: the run's folder on the shared volume; the evaluation is written there and is not uploaded. Empty to
-            upload it. A cluster needs it.
+        folder: the run's folder on the shared volume; the evaluation is written there, and its manifest alone is
+            uploaded. Empty to upload the evaluation. A cluster needs it.
         run: name of the pipeline's run, to which the job belongs.
         model: what `train` wrote.
         dataset: what `prepare` wrote.
@@ -38,16 +38,16 @@ def evaluate(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
+    from codetr.steps.artifacts import folder_of, refer_to
     from codetr.steps.run import run_step
 
-    if folder:
-        # Nothing is uploaded from, or downloaded to, an address that is the path of a mounted volume.
-        evaluation.uri = f"{folder}/evaluation"
-    paths = {"model": model.path, "dataset": dataset.path, "output": evaluation.path, "registry": registry}
+    output = f"{folder}/evaluation" if folder else evaluation.path
+    paths = {"model": folder_of(model), "dataset": folder_of(dataset), "output": output, "registry": registry}
     run_step("evaluate", settings, run=run, cluster=cluster, nproc=processes, **paths)
-    manifest = Manifest.read(Path(evaluation.path), "evaluation")
+    refer_to(evaluation, output)
+    manifest = Manifest.read(Path(output), "evaluation")
     evaluation.metadata.update(digest=manifest.digest)
     for name, value in manifest.summary.items():
         if isinstance(value, int | float):
             metrics.log_metric(name, value)
-    shutil.copyfile(Path(evaluation.path) / "report.html", report.path)
+    shutil.copyfile(Path(output) / "report.html", report.path)

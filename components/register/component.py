@@ -25,9 +25,10 @@ def register(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
+    from codetr.steps.artifacts import folder_of
     from codetr.steps.run import run_step
 
-    paths = {"model": model.path, "evaluation": evaluation.path, "output": registration.path}
+    paths = {"model": folder_of(model), "evaluation": folder_of(evaluation), "output": registration.path}
     run_step("register", settings, run=run, registry=registry, **paths)
     manifest = Manifest.read(Path(registration.path), "registration")
     registration.metadata.update(manifest.summary, digest=manifest.digest)

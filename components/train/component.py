@@ -22,8 +22,8 @@ def train(
         processes: one for each GPU, or 1; a cluster says it itself.
         cluster: a launch spec as in pipelines/clusters: the task starts a job there, follows it and starts it again
             where that helps. Empty to train in the task.
-        folder: the run's folder on the shared volume; the model is written there and is not uploaded. Empty to upload
-            it. A cluster needs it.
+        folder: the run's folder on the shared volume; the model is written there, and its manifest alone is uploaded.
+            Empty to upload the model. A cluster needs it.
         run: name of the pipeline's run, to which the job belongs.
         dataset: what `prepare` wrote.
         model: weights with their configuration and class names, and the metrics over time.
@@ -31,12 +31,12 @@ def train(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
+    from codetr.steps.artifacts import folder_of, refer_to
     from codetr.steps.run import run_step
 
-    if folder:
-        # Nothing is uploaded from, or downloaded to, an address that is the path of a mounted volume.
-        model.uri = f"{folder}/model"
-    paths = {"dataset": dataset.path, "output": model.path, "checkpoints": checkpoints}
+    output = f"{folder}/model" if folder else model.path
+    paths = {"dataset": folder_of(dataset), "output": output, "checkpoints": checkpoints}
     run_step("train", settings, run=run, cluster=cluster, nproc=processes, **paths)
-    manifest = Manifest.read(Path(model.path), "model")
+    refer_to(model, output)
+    manifest = Manifest.read(Path(output), "model")
     model.metadata.update(manifest.summary, digest=manifest.digest)

@@ -9,6 +9,7 @@ import pytest
 from kfp import dsl
 
 from codetr.core.manifest import Manifest
+from codetr.steps.artifacts import folder_of
 from components.evaluate.component import evaluate
 from components.prepare.component import prepare
 from components.register.component import register
@@ -90,7 +91,10 @@ def test_a_task_with_a_cluster_starts_a_job_that_works_on_the_shared_volume(
     (folder / "evaluation/report.html").touch()
     (tmp_path / "out").mkdir()
     inputs, outputs = INTERFACES[name]
-    artifacts: dict[str, Any] = {key: dsl.Artifact(uri=str(folder / key)) for key in inputs & {"dataset", "model"}}
+    artifacts: dict[str, Any] = {
+        key: dsl.Artifact(uri="minio://bucket/manifest", metadata={"folder": str(folder / key)})
+        for key in inputs & {"dataset", "model"}
+    }
     artifacts |= {key: dsl.Artifact(uri=str(tmp_path / "out" / key)) for key in outputs}
     artifacts["metrics"] = dsl.Metrics(uri=str(tmp_path / "out/metrics"))
     artifacts = {key: value for key, value in artifacts.items() if key in inputs | outputs}
@@ -109,8 +113,10 @@ def test_a_task_with_a_cluster_starts_a_job_that_works_on_the_shared_volume(
     output = folder / ("model" if name == "train" else "evaluation")
     arguments = job["spec"]["trainer"]["args"]
     assert arguments[arguments.index("--output") + 1] == str(output)
+    assert arguments[arguments.index("--dataset") + 1] == str(folder / "dataset")
     assert job["spec"]["trainer"]["numNodes"] == 3
     assert job["metadata"]["labels"]["codetr.dev/run"] == "night"
     written = artifacts["model" if name == "train" else "evaluation"]
-    assert written.uri == str(output)
+    assert folder_of(written) == str(output)
+    assert [path.name for path in Path(written.path).iterdir()] == ["manifest.json"], "all of it would be uploaded"
     assert written.metadata["digest"] == Manifest.read(output, "model" if name == "train" else "evaluation").digest
