@@ -37,6 +37,8 @@ def read_cluster(name: str, train_settings: Mapping[str, Any], paths: Mapping[st
     recipe = chosen_recipe(train.recipe, None, None).changed(train.changes.items(), where="train.set")
     read = recipe_files(recipe)
     require_absolute({**{option: Path(path) for option, path in paths.items()}, **read})
+    if spec.launcher == "slurm":
+        return spec  # Its nodes share a file system with the machine that submits.
     mounts = [PurePosixPath(volume.path) for volume in spec.volumes]
     for option, path in {**paths, **{setting: str(file) for setting, file in read.items()}}.items():
         if not any(PurePosixPath(path).is_relative_to(mount) for mount in mounts):
@@ -52,9 +54,9 @@ def require_volume(spec: LaunchSpec, name: str, *, claim: str, path: str) -> Non
     Raises:
         UserError: they do not.
     """
-    if spec.launcher == "local":
-        hint = "Leave --cluster out: the tasks then compute themselves."
-        raise UserError(f"the launcher of '{name}' is this machine, not a cluster", where="--cluster", hint=hint)
+    if spec.launcher != "trainjob":
+        hint = "Give a cluster with Kubeflow Trainer, or leave --cluster out: the tasks then compute themselves."
+        raise UserError(f"the launcher of '{name}' is '{spec.launcher}', not 'trainjob'", where="--cluster", hint=hint)
     if not any(volume.claim == claim and volume.path == path and not volume.read_only for volume in spec.volumes):
         hint = f"Add to its volumes: {{claim: {claim}, path: {path}}}."
         problem = f"the jobs of '{name}' cannot write to the volume {claim} of the pipeline at {path}"

@@ -71,8 +71,8 @@ def run_on_cluster(
     run = os.environ.get(RUN_VARIABLE) or output.name
     job = Job(run, tuple(words), str(output), spec, tuple(sorted(inputs.items())))
     launcher = open_launcher(spec)
-    # A job of this machine ends with this process, whatever the reason.
-    cancelled = None if spec.launcher == "local" else _cancellation()
+    # Pipelines run on Kubernetes. A job of this machine ends with this process, whatever the reason.
+    cancelled = _cancellation() if spec.launcher == "trainjob" else None
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         supervise(launcher, job, show=_show, cancelled=cancelled)

@@ -69,10 +69,11 @@ def test_jobs_and_tasks_share_a_volume(tmp_path: Path, volume: dict[str, Any]) -
         require_volume(read_cluster(name, {"recipe": "tiny"}, PATHS), name, claim="codetr-data", path="/data")
 
 
-def test_this_machine_is_no_cluster_of_a_server() -> None:
-    spec = read_cluster("local", {"recipe": "tiny"}, {})
-    with pytest.raises(UserError, match="is this machine"):
-        require_volume(spec, "local", claim="codetr-data", path="/data")
+@pytest.mark.parametrize("name", ["local", "slurm"])
+def test_tasks_of_a_server_reach_no_other_launcher(name: str) -> None:
+    spec = read_cluster(name, {"recipe": "tiny"}, PATHS)
+    with pytest.raises(UserError, match=f"is '{name}', not 'trainjob'"):
+        require_volume(spec, name, claim="codetr-data", path="/data")
 
 
 def test_a_task_that_follows_a_job_asks_for_little() -> None:

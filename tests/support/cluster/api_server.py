@@ -110,8 +110,6 @@ def _wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-
-
 def _kubeconfig(port: int, certificate: Path, key: Path) -> dict[str, Any]:
     server = {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
     return {
