@@ -17,7 +17,9 @@ from codetr.core.errors import ReportedError, UserError
 from codetr.core.extras import install_hint
 from codetr.core.system.parent_watch import watch_parent
 from pipelines.arguments import step_arguments
+from pipelines.launching import launcher_resources, read_cluster, require_volume
 from pipelines.options import (
+    ClusterOption,
     LocalFolders,
     ProcessesOption,
     Resources,
@@ -55,16 +57,33 @@ def compile_command(
 
 @app.command()
 @expand_option_groups
-def run_local(*, settings: StepSettings, folders: LocalFolders, processes: ProcessesOption = 1) -> None:
+def run_local(
+    *,
+    settings: StepSettings,
+    folders: LocalFolders,
+    processes: ProcessesOption = 1,
+    cluster: ClusterOption = None,
+) -> None:
     """Run the four steps on this machine; OUTPUT/run.json lists the folders they wrote."""
     from pipelines.run_local import run_local as run
 
+    steps = step_arguments(settings.params, settings.recipe, settings.overrides)
+    checkpoints = folders.checkpoints or folders.output / "checkpoints"
+    spec = None
+    if cluster is not None:
+        if processes != 1:
+            hint = "The file of the cluster has the number of processes."
+            raise UserError("cannot be combined with --cluster", where="--nproc", hint=hint)
+        named = {"--output": folders.output, "--registry": folders.registry, "--checkpoints": checkpoints}
+        paths = {option: str(path) for option, path in named.items()}
+        spec = read_cluster(cluster, steps["train_settings"], paths)
     done = run(
-        step_arguments(settings.params, settings.recipe, settings.overrides),
+        steps,
         output=folders.output,
         registry=folders.registry,
-        checkpoints=folders.checkpoints or folders.output / "checkpoints",
+        checkpoints=checkpoints,
         processes=processes,
+        cluster=spec,
     )
     done.write(folders.output / "run.json")
     print(f"Report: {done.evaluation / 'report.html'}\nRun: {folders.output / 'run.json'}")
@@ -80,19 +99,31 @@ def submit(
     resources: Resources,
     storage: Storage,
     waiting: Waiting,
+    cluster: ClusterOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
+    from pipelines.retrain import DATA
     from pipelines.submit import submit as start
     from pipelines.submit import wait
 
     name = run.name
+    steps = step_arguments(settings.params, settings.recipe, settings.overrides)
+    checkpoints, folder = (f"{path.rstrip('/')}/{name}" for path in (storage.checkpoints, storage.runs))
+    spec = None
+    if cluster is not None:
+        resources = launcher_resources(resources)
+        paths = {"--checkpoints": checkpoints, "--runs": folder, "--registry": storage.registry}
+        spec = read_cluster(cluster, steps["train_settings"], paths)
+        require_volume(spec, cluster, claim=storage.volume, path=DATA)
     arguments = {
-        **step_arguments(settings.params, settings.recipe, settings.overrides),
+        **steps,
         **asdict(resources),
         "image": run.image,
         "volume": storage.volume,
         "registry": storage.registry,
-        "checkpoints": f"{storage.checkpoints.rstrip('/')}/{name}",
+        "checkpoints": checkpoints,
+        "folder": folder,
+        "cluster": {} if spec is None else spec.model_dump(mode="json", exclude_defaults=True),
     }
     run_id = start(server, arguments, experiment=run.experiment, run_name=name)
     print(run_id, flush=True)

@@ -17,6 +17,17 @@ ProcessesOption = Annotated[
 ]
 
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="CLUSTER|FILE.yaml",
+        help="Train and evaluate as jobs on a cluster: the name of a file in pipelines/clusters/, or a YAML file. The "
+        "tasks start the jobs and follow them.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepSettings(OptionGroup, panel="Settings of the steps"):
     """Where the settings of the four steps come from.
@@ -139,6 +150,7 @@ class Storage(OptionGroup, panel="Storage, as the tasks see it"):
         volume: the PersistentVolumeClaim that is mounted at /data.
         registry: the registry's folder.
         checkpoints: every run has a folder in it.
+        runs: every run has a folder in it, with its dataset, model and evaluation.
     """
 
     volume: Annotated[str, typer.Option("--volume", help="The PersistentVolumeClaim to mount at /data.")] = (
@@ -148,6 +160,10 @@ class Storage(OptionGroup, panel="Storage, as the tasks see it"):
     checkpoints: Annotated[str, typer.Option("--checkpoints", help="Every run has a folder in it.")] = (
         "/data/checkpoints"
     )
+    runs: Annotated[
+        str,
+        typer.Option("--runs", help="Every run has a folder in it, with its dataset, model and evaluation."),
+    ] = "/data/runs"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl, kubernetes
 
+from codetr.launch.pipeline_run import ENDPOINT_VARIABLE, RUN_ID_VARIABLE
 from components.evaluate.component import evaluate
 from components.prepare.component import prepare
 from components.register.component import register
@@ -12,8 +13,11 @@ from components.train.component import train
 DATA = "/data"
 """Where the shared volume is mounted in every task."""
 
-TRAINING_RETRIES = 3
-"""How often a training task that ended with an error, e.g. because it was preempted, is retried; it resumes."""
+IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"
+"""The server as its tasks reach it, which ask it whether their run is being cancelled."""
+
+RETRIES = 3
+"""How often training or evaluation that ended with an error, e.g. because it was preempted, is retried; it resumes."""
 
 
 class Outputs(NamedTuple):
@@ -40,6 +44,8 @@ def retrain(
     cpu: str = "4",
     memory: str = "16Gi",
     volume: str = "codetr-data",
+    cluster: dict[str, Any] = {},  # noqa: B006 - the default that the page for a new run shows
+    folder: str = "",
 ) -> Outputs:
     """Retrain the detector.
 
@@ -57,8 +63,14 @@ def retrain(
         cpu: CPU limit of each of these two tasks, as Kubernetes writes it.
         memory: memory limit of each of these two tasks.
         volume: the PersistentVolumeClaim with images, checkpoints and registry.
+        cluster: a launch spec as in pipelines/clusters, on whose nodes training and evaluation run; the tasks then
+            only start and follow their jobs, and need neither accelerators nor much memory. Empty to compute in the
+            tasks.
+        folder: the run's folder below /data, for dataset, model and evaluation, whose manifests alone are then
+            uploaded. A cluster needs it.
     """
-    prepared = prepare(settings=prepare_settings)
+    run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+    prepared = prepare(settings=prepare_settings, folder=folder, run=run)
     # Its inputs are paths: the same path may hold new images, so its result must not come from the cache.
     prepared.set_caching_options(enable_caching=False)
 
@@ -66,14 +78,19 @@ def retrain(
         settings=train_settings,
         checkpoints=checkpoints,
         processes=processes,
+        cluster=cluster,
+        folder=folder,
+        run=run,
         dataset=prepared.outputs["dataset"],
     )
-    trained.set_retry(TRAINING_RETRIES, backoff_duration="30s", backoff_factor=2.0)
 
     evaluated = evaluate(
         settings=evaluate_settings,
         processes=processes,
         registry=registry,
+        cluster=cluster,
+        folder=folder,
+        run=run,
         model=trained.outputs["model"],
         dataset=prepared.outputs["dataset"],
     )
@@ -85,12 +102,14 @@ def retrain(
     registered = register(
         settings=register_settings,
         registry=registry,
+        run=run,
         model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"],
     )
     registered.set_caching_options(enable_caching=False)
 
     for task in (trained, evaluated):
+        task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2.0)
         task.set_accelerator_type(accelerator).set_accelerator_limit(accelerators)
         task.set_cpu_limit(cpu).set_memory_limit(memory)
         # Loader workers pass batches through shared memory, which is 64 MiB in a container by default.
@@ -98,6 +117,8 @@ def retrain(
     for task in (prepared, trained, evaluated, registered):
         task.set_container_image(image)
         kubernetes.mount_pvc(task, pvc_name=volume, mount_path=DATA)
+        kubernetes.use_field_path_as_env(task, RUN_ID_VARIABLE, "metadata.labels['pipeline/runid']")
+        task.set_env_variable(ENDPOINT_VARIABLE, IN_CLUSTER)
 
     return Outputs(
         dataset=prepared.outputs["dataset"],

@@ -21,6 +21,8 @@ from codetr.core.failure_file import FAILURE_FILE_VARIABLE, Failure, read_failur
 from codetr.core.files import read_json, require_writable_folder, write_json
 from codetr.core.manifest import FolderKind, Manifest
 from codetr.core.system.parent_watch import tied_children
+from codetr.launch.job import RUN_VARIABLE
+from codetr.launch.spec import LaunchSpec
 from pipelines.retrain import retrain
 
 IMAGE = "python"
@@ -58,7 +60,13 @@ class LocalRun:
 
 
 def run_local(
-    settings: Mapping[str, Mapping[str, Any]], *, output: Path, registry: Path, checkpoints: Path, processes: int
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    output: Path,
+    registry: Path,
+    checkpoints: Path,
+    processes: int,
+    cluster: LaunchSpec | None = None,
 ) -> LocalRun:
     """Run the four steps, and return when the last one is done.
 
@@ -68,6 +76,7 @@ def run_local(
         registry: the registry's folder.
         checkpoints: folder from which training resumes.
         processes: processes of training and evaluation.
+        cluster: where both run; None for the tasks themselves.
 
     Raises:
         UserError: a step ended with a mistake in its input.
@@ -92,13 +101,16 @@ def run_local(
         )
         failure = Path(folder) / "failure.json"
         try:
-            with _environment({FAILURE_FILE_VARIABLE: str(failure), "TMPDIR": folder}), tied_children():
+            variables = {FAILURE_FILE_VARIABLE: str(failure), "TMPDIR": folder}
+            variables[RUN_VARIABLE] = os.environ.get(RUN_VARIABLE, output.absolute().name)
+            with _environment(variables), tied_children():
                 done = pipeline(
                     **settings,
                     registry=str(registry.absolute()),
                     checkpoints=str(checkpoints.absolute()),
                     image=IMAGE,
                     processes=processes,
+                    cluster={} if cluster is None else cluster.model_dump(mode="json", exclude_defaults=True),
                 )
         except RuntimeError as error:
             raise step_error(re.sub(r"\x1b\[\d+m", "", str(error)).rstrip("."), read_failure(failure)) from None

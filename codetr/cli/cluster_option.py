@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 
 from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
+from codetr.launch.spec import LaunchSpec
 
 ClusterOption = Annotated[
     str | None,
@@ -31,8 +33,7 @@ class _Stopped(BaseException):
 
 
 def run_on_cluster(
-    cluster: str,
-    run: str,
+    spec: LaunchSpec,
     arguments: Sequence[str],
     *,
     paths: Mapping[str, Path],
@@ -41,12 +42,14 @@ def run_on_cluster(
 ) -> None:
     """Run `codetr <arguments> <paths>` on a cluster and return when it has succeeded.
 
-    Ctrl-C ends the job. SIGTERM leaves it to the next process that runs the same command. A job that runs here saves a
-    checkpoint in both cases.
+    Ctrl-C ends the job, and so does the end of the pipeline's run that this process is a task of. SIGTERM leaves it to
+    the next process that runs the same command, unless that run is being cancelled. A job that runs here saves a
+    checkpoint in every case.
+
+    The job belongs to the run that CODETR_RUN names, else to one with the name of its output.
 
     Args:
-        cluster: the name of its file, or the path of one.
-        run: the name of the run; it is part of the name of the job.
+        spec: of the cluster.
         arguments: without `--on`, `--nproc` and the paths.
         paths: by option; `--output` is the folder that is written.
         read: further paths that the command reads, by the setting that names them.
@@ -57,21 +60,23 @@ def run_on_cluster(
         RunFailed: the job failed, or the cluster is away.
         SystemExit: this process was stopped.
     """
-    from codetr.launch.job import Job
+    from codetr.launch.job import RUN_VARIABLE, Job
     from codetr.launch.open_launcher import open_launcher
-    from codetr.launch.spec import read_spec
-    from codetr.launch.supervise import supervise
+    from codetr.launch.supervise import CancelledError, supervise
 
-    spec = read_spec(cluster)
     if spec.launcher != "local":
         require_absolute({**paths, **read})
     words = [*arguments, *(word for option, path in paths.items() for word in (option, str(path)))]
-    job = Job(run, tuple(words), str(paths["--output"]), spec, tuple(sorted(inputs.items())))
+    output = paths["--output"]
+    run = os.environ.get(RUN_VARIABLE) or output.name
+    job = Job(run, tuple(words), str(output), spec, tuple(sorted(inputs.items())))
     launcher = open_launcher(spec)
+    # Pipelines run on Kubernetes. A job of this machine ends with this process, whatever the reason.
+    cancelled = _cancellation() if spec.launcher == "trainjob" else None
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        supervise(launcher, job, show=_show)
-    except (KeyboardInterrupt, _Stopped) as stopped:
+        supervise(launcher, job, show=_show, cancelled=cancelled)
+    except (KeyboardInterrupt, _Stopped, CancelledError) as stopped:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         if spec.launcher == "local":
@@ -80,13 +85,33 @@ def run_on_cluster(
                 for line in launcher.log(job, attempt):
                     _show(line)
             sys.exit(ExitCode.PREEMPTED)
-        if isinstance(stopped, _Stopped):
+        if isinstance(stopped, _Stopped) and not (cancelled and cancelled()):
             sys.exit(ExitCode.PREEMPTED)
         print(f"{job.name}: deleting it", file=sys.stderr, flush=True)
         launcher.cancel(job)
         sys.exit(ExitCode.INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def refuse_options_of_this_machine(processes: str | None, force: bool) -> None:
+    """Refuse the options for processes of this machine beside `--on`.
+
+    Raises:
+        UserError: one is given.
+    """
+    if processes is not None or force:
+        hint = "The file of the cluster has the number of processes."
+        raise UserError("cannot be combined with --on", where="--force" if force else "--nproc", hint=hint)
+
+
+def _cancellation() -> Callable[[], bool] | None:
+    """Return what says whether the pipeline's run that this process is a task of is being cancelled."""
+    # Needs urllib3, which is there where a cluster can be reached.
+    from codetr.launch.pipeline_run import PipelineRun
+
+    run = PipelineRun.of_environment()
+    return None if run is None else run.is_cancelled
 
 
 def require_absolute(paths: Mapping[str, Path]) -> None:

@@ -28,16 +28,12 @@ DatasetOption = Annotated[
     Path,
     typer.Option("--dataset", "-d", metavar="FOLDER", help="The dataset, as [bold]codetr prepare[/] writes it."),
 ]
-ModelOption = Annotated[
-    Path,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="FOLDER",
-        parser=existing_model,
-        help="The model, as [bold]codetr train[/] writes it, or REGISTRY@VERSION, e.g. outputs/registry@champion.",
-    ),
+_MODEL_HELP = "The model, as [bold]codetr train[/] writes it, or REGISTRY@VERSION, e.g. outputs/registry@champion."
+ModelOption = Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", parser=existing_model, help=_MODEL_HELP)]
+ClusterModelOption = Annotated[
+    Path, typer.Option("--model", "-m", metavar="FOLDER", parser=model_folder, help=_MODEL_HELP)
 ]
+"""A model that may be on a cluster's volume, which this machine does not see."""
 OutputOption = Annotated[
     Path,
     typer.Option(

@@ -82,12 +82,12 @@ def parse_assignment(text: str, *, where: str = "--set") -> tuple[str, Any]:
 
 
 def parse_scalar(text: str, path: str) -> Any:
-    """Parse one YAML value; `1e-4` is a number here, although YAML 1.1 requires a dot in it."""
+    """Parse one YAML value; `1e-4` is a number here, although YAML 1.1 requires a dot in it, and `"1e-4"` is text."""
     try:
         value = parse_yaml(text, where=path)
     except UserError as error:
         raise UserError(f"'{shorten(text)}' {error.problem}", where=path) from None
-    if isinstance(value, str):
+    if isinstance(value, str) and not text.lstrip().startswith(("'", '"')):
         try:
             return float(value)
         except ValueError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -15,10 +17,13 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
+from codetr.core.hang_timeout import HANG_TIMEOUT_VARIABLE, hang_timeout
 from codetr.core.system.os_errors import reported_os_error
 from codetr.distributed.devices import select_device
 
 T = TypeVar("T")
+
+_TIMED_OUT = re.compile(r"timed? ?out", re.IGNORECASE)
 
 STORE_TIMEOUT = timedelta(minutes=1)
 """How long a process tries to reach torchrun's store. torchrun makes the store before it starts processes."""
@@ -29,8 +34,8 @@ JOIN_TIMEOUT = timedelta(minutes=5)
 LEAVE_TIMEOUT = timedelta(seconds=30)
 """How long a process that has finished waits for the others to do so."""
 
-COLLECTIVE_TIMEOUT = timedelta(hours=1)
-"""How long they wait in a collective: rank 0 measures validation metrics and writes checkpoints meanwhile."""
+_TRACES = ("TORCH_FR_DUMP_TEMP_FILE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE")
+"""Variables of PyTorch, of today and of before: the file, but for the rank, that NCCL's flight recorder writes."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,8 @@ def join(
     """Create the default process group (NCCL on GPUs, gloo on CPUs) of all processes that torchrun started.
 
     PyTorch has one timeout for creating the group and for every collective after it, which has to cover validation on
-    rank 0. So that no process waits that long for others to start, all of them meet at torchrun's store first.
+    rank 0 (`codetr.core.hang_timeout`). So that no process waits that long for others to start, all of them meet at
+    torchrun's store first.
 
     Returns:
         The store of torchrun.
@@ -168,7 +174,7 @@ def join(
         store=store,
         rank=rank,
         world_size=world_size,
-        timeout=COLLECTIVE_TIMEOUT,
+        timeout=timedelta(seconds=hang_timeout()),
         device_id=device if on_gpu else None,
     )
     return store
@@ -188,7 +194,7 @@ def selected_device(name: str = "auto") -> torch.device:
 
 
 @contextmanager
-def processes(device: str = "auto") -> Iterator[Processes]:
+def processes(device: str = "auto", *, traces: Path | None = None) -> Iterator[Processes]:
     """Join the process group of the processes that torchrun started, and leave it after the block.
 
     Without torchrun this is one process without a process group. Inside the block its GPU is the current one of
@@ -196,13 +202,18 @@ def processes(device: str = "auto") -> Iterator[Processes]:
 
     Args:
         device: what to compute on, see `codetr.distributed.devices`; the same for all processes.
+        traces: folder in which NCCL writes what each process was doing when one of them hangs; None for none.
 
     Raises:
         UserError: this machine does not have the device, or fewer GPUs than processes.
-        RunFailed: not all processes have started in time, or one has ended while this one was waiting for it.
+        RunFailed: not all processes have started in time, or one has ended, or hung, while this one was waiting for it.
     """
     rank, world_size = environment_int("RANK", 0), environment_int("WORLD_SIZE", 1)
     selected = selected_device(device)
+    if traces is not None and world_size > 1 and selected.type == "cuda":
+        traces.mkdir(parents=True, exist_ok=True)
+        for name in _TRACES:
+            os.environ.setdefault(name, str(traces / "rank-"))
     with torch.cuda.device(selected) if selected.type == "cuda" else nullcontext(), _joined(rank, world_size, selected):
         yield Processes(rank, world_size, selected)
 
@@ -219,6 +230,10 @@ def _joined(rank: int, world_size: int, device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
+        if _TIMED_OUT.search(str(error)):
+            waited = f"{hang_timeout()} s"
+            hint = f"A process or a machine of this run hangs. {HANG_TIMEOUT_VARIABLE} sets the time, in seconds."
+            raise RunFailed(f"an exchange between processes timed out after {waited}", hint=hint) from None
         hint = "Its message says why, unless it was killed. Start the run again to resume from its checkpoint."
         raise RunFailed("another process of this run has ended", hint=hint) from None
     finally:

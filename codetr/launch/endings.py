@@ -210,6 +210,6 @@ def _message(process: ProcessEnd | None, cause: Cause) -> str:
         if found is cause:
             for line in process.log:
                 if pattern.search(line):
-                    return line.strip()
+                    return _ERROR.sub("", line).strip()
     lines = list(filter(_ERROR.match, process.log)) or process.log
     return _ERROR.sub("", lines[-1]).strip()

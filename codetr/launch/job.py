@@ -10,6 +10,9 @@ from functools import cached_property
 
 from codetr.launch.spec import LaunchSpec
 
+RUN_VARIABLE = "CODETR_RUN"
+"""Environment variable of a pipeline's tasks: the name of the run that their jobs belong to."""
+
 MAX_NAME = 40
 """Kubernetes appends names of jobs and pods to it, within 63 characters."""
 _DIGEST = 10
@@ -37,7 +40,9 @@ class Job:
     @cached_property
     def digest(self) -> str:
         """Digest of what the job computes: not of how often it may be restarted, nor of what it waits for."""
-        spec = self.spec.model_dump(mode="json", exclude={"budget", "queue", "priority", "grace_seconds"})
+        spec = self.spec.model_dump(
+            mode="json", exclude={"budget", "queue", "priority", "grace_seconds", "hang_minutes"}
+        )
         text = json.dumps([self.run, self.arguments, spec, self.inputs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -42,7 +42,7 @@ class LocalLauncher:
         name = job.attempt_name(attempt)
         if name not in self._attempts:
             command = [*self._program, *job.arguments, "--nproc", str(job.spec.processes)]
-            self._attempts[name] = _Process(command, dict(job.spec.environment))
+            self._attempts[name] = _Process(command, job.spec.variables)
 
     def state(self, job: Job, attempt: int) -> AttemptState | None:
         """Return whether the command runs, and how it ended."""

@@ -112,7 +112,8 @@ def _why_queued(conditions: Mapping[str, Object], pods: Sequence[Object]) -> str
 def _progress(status: Object | None) -> Progress | None:
     if not status:
         return None
-    return Progress(status.get("progressPercentage"), status.get("estimatedRemainingSeconds"))
+    metrics = tuple((str(one["name"]), str(one["value"])) for one in status.get("metrics") or [])
+    return Progress(status.get("progressPercentage"), status.get("estimatedRemainingSeconds"), metrics)
 
 
 def _created(item: Object) -> datetime:

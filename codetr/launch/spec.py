@@ -12,8 +12,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from codetr.core.code_version import PACKAGE
 from codetr.core.errors import UserError, did_you_mean, listed
+from codetr.core.hang_timeout import HANG_TIMEOUT, HANG_TIMEOUT_VARIABLE
 from codetr.core.settings import Settings
-from codetr.core.yaml_text import read_yaml
+from codetr.core.yaml_text import parse_yaml, read_yaml
 from codetr.launch.slurm_settings import SlurmSettings
 
 CLUSTERS = Path("pipelines/clusters")
@@ -174,6 +175,8 @@ class LaunchSpec(Settings):
         tolerations: taints that it may have.
         queue: Kueue's LocalQueue; None for none.
         priority: Kueue's WorkloadPriorityClass.
+        hang_minutes: that processes wait for one another before the attempt counts as hung; validation on rank 0 and
+            writing a checkpoint have to end in this time.
         grace_seconds: that a pod has to write a checkpoint after it was asked to stop.
         budget: of restarts and hours.
         slurm: what only Slurm has.
@@ -196,6 +199,7 @@ class LaunchSpec(Settings):
     tolerations: tuple[Toleration, ...] = ()
     queue: Name | None = None
     priority: Name | None = None
+    hang_minutes: Annotated[float, Field(ge=0.1, le=60 * 24)] = HANG_TIMEOUT / 60
     grace_seconds: Annotated[int, Field(ge=30, le=3600)] = 300
     budget: Budget = Budget()
     slurm: SlurmSettings = SlurmSettings()
@@ -221,6 +225,11 @@ class LaunchSpec(Settings):
             raise ValueError(f"environment: {min(both)} is also in secrets")
         return self
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of every process of a job, but for secrets."""
+        return {HANG_TIMEOUT_VARIABLE: str(round(self.hang_minutes * 60)), **self.environment}
+
     def _require_fixed_image(self) -> None:
         name, _, digest = (self.image or "").partition("@")
         tag = name.rpartition("/")[2].partition(":")[2]
@@ -231,14 +240,17 @@ class LaunchSpec(Settings):
 
 
 def read_spec(name: str) -> LaunchSpec:
-    """Return the spec of a cluster from a YAML file, or by its name.
+    """Return the spec of a cluster from a YAML file, by its name, or from JSON.
 
     A name is that of a file in `pipelines/clusters/` of the current folder, or of the repository that codetr was
-    installed from. `local` needs no file.
+    installed from. `local` needs no file. JSON, which begins with a brace, is how a spec travels to a task of a
+    pipeline, whose image does not contain that folder.
 
     Raises:
         UserError: there is no such file, or a setting is wrong.
     """
+    if name.startswith("{"):
+        return LaunchSpec.parse(parse_yaml(name, where="--on"), where="--on")
     if name.endswith((".yaml", ".yml")):
         return LaunchSpec.parse(read_yaml(Path(name)), where=name)
     folders = dict.fromkeys([CLUSTERS.absolute(), PACKAGE.parent / CLUSTERS])

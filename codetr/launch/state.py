@@ -41,14 +41,22 @@ class Progress:
     Attributes:
         percent: of all steps.
         remaining: seconds.
+        metrics: of the last validation, as text, by name.
     """
 
     percent: int | None = None
     remaining: int | None = None
+    metrics: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         left = "" if self.remaining is None else f"{timedelta(seconds=self.remaining)} left"
-        return ", ".join(filter(None, ["" if self.percent is None else f"{self.percent} %", left]))
+        percent = "" if self.percent is None else f"{self.percent} %"
+        return ", ".join(filter(None, [percent, left, *(f"{name} {value}" for name, value in self.metrics)]))
+
+    @property
+    def milestone(self) -> tuple[object, ...]:
+        """What changes seldom enough to be shown every time: not the seconds that are left."""
+        return self.percent, self.metrics
 
 
 @dataclass(frozen=True)

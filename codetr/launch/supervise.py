@@ -29,10 +29,16 @@ BACKOFF = (30.0, 60.0, 120.0, 300.0)
 """Seconds to wait before the first, second, … retry; the last one from then on."""
 ABSENCE = 1800.0
 """Seconds for which the cluster may not answer."""
+CANCEL_POLL = 15.0
+"""Seconds between two looks at whether the job is still asked for."""
 SHORT = 300.0
 """Seconds. An attempt that was preempted sooner has hardly got on: the next one waits, as after a failure."""
 
 _MISTAKES = frozenset({Cause.USER_ERROR, Cause.NOT_FINITE, Cause.IMAGE})
+
+
+class CancelledError(Exception):
+    """What started the job is being cancelled."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,14 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
 
 
-def supervise(launcher: Launcher, job: Job, *, show: Callable[[str], None], pace: Pace | None = None) -> int:
+def supervise(
+    launcher: Launcher,
+    job: Job,
+    *,
+    show: Callable[[str], None],
+    pace: Pace | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> int:
     """Run a job to its successful end.
 
     A job that runs is adopted, and one that has succeeded is reported. If its last attempt had failed before, this
@@ -65,6 +78,7 @@ def supervise(launcher: Launcher, job: Job, *, show: Callable[[str], None], pace
         job: what to run.
         show: shows a line of the log or of the progress.
         pace: None for the usual one.
+        cancelled: returns whether what started the job is being cancelled; None where nothing says so.
 
     Returns:
         The number of attempts.
@@ -72,15 +86,24 @@ def supervise(launcher: Launcher, job: Job, *, show: Callable[[str], None], pace
     Raises:
         UserError: the job ended with a mistake that the same input makes again, or somebody deleted it.
         RunFailed: it failed otherwise and may not be started again, or the cluster is away.
+        CancelledError: `cancelled` says so; the job is left to the caller.
     """
-    return _Supervisor(launcher, job, show, pace or Pace()).run()
+    return _Supervisor(launcher, job, show, pace or Pace(), cancelled).run()
 
 
 class _Supervisor:
     """Follows attempts, and bears with a cluster that does not answer for a while."""
 
-    def __init__(self, launcher: Launcher, job: Job, show: Callable[[str], None], pace: Pace) -> None:
-        self._launcher, self._job, self._show, self._pace = launcher, job, show, pace
+    def __init__(
+        self,
+        launcher: Launcher,
+        job: Job,
+        show: Callable[[str], None],
+        pace: Pace,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self._launcher, self._job, self._show, self._pace, self._cancelled = launcher, job, show, pace, cancelled
+        self._asked = pace.clock()
         self._retries = self._quick = 0
         self._spent = 0.0
 
@@ -135,7 +158,7 @@ class _Supervisor:
             )
         waits = self._retries if ending.reaction is Reaction.RETRY else self._quick
         if waits:
-            self._pace.sleep(self._pace.backoff[min(waits, len(self._pace.backoff)) - 1])
+            self._wait(self._pace.backoff[min(waits, len(self._pace.backoff)) - 1])
 
     def _count(self, ending: Ending, state: AttemptState) -> None:
         """Take an attempt that has failed from the budget."""
@@ -155,7 +178,7 @@ class _Supervisor:
         if left < 1:
             raise self._out_of_hours(name)
         self._patiently(lambda: self._launcher.start(job, attempt, seconds=int(left)))
-        shown: tuple[Phase, str] | None = None
+        shown: tuple[Phase, object] | None = None
         beat = since = self._pace.clock()
         while True:
             state = self._patiently(lambda: self._launcher.state(job, attempt))
@@ -167,16 +190,32 @@ class _Supervisor:
             if state.over:
                 return state
             about = state.reason or (str(state.progress) if state.progress else "")
-            if (state.phase, about) != shown:
+            news = (state.phase, state.reason or (state.progress and state.progress.milestone))
+            if news != shown:
                 if shown is None or shown[0] is not state.phase:
                     since = self._pace.clock()
-                shown = (state.phase, about)
+                shown = news
                 self._show(f"{name}: {state.phase}{f' ({about})' if about else ''}")
             self._require_budget(state, name, self._pace.clock() - since)
             if self._pace.clock() - beat >= HEARTBEAT:
                 self._patiently(lambda: self._launcher.heartbeat(job, attempt))
                 beat = self._pace.clock()
+            if self._pace.clock() - self._asked >= CANCEL_POLL:
+                self._require_wanted()
             self._pace.sleep(self._pace.poll)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before the next attempt, unless it is not asked for any more."""
+        part = seconds if self._cancelled is None else CANCEL_POLL
+        while seconds > 0:
+            self._pace.sleep(min(part, seconds))
+            seconds -= part
+            self._require_wanted()
+
+    def _require_wanted(self) -> None:
+        self._asked = self._pace.clock()
+        if self._cancelled is not None and self._cancelled():
+            raise CancelledError
 
     def _require_budget(self, state: AttemptState, name: str, in_phase: float) -> None:
         """Cancel a job that waits or runs too long, and raise `RunFailed`."""

@@ -7,6 +7,7 @@ between clusters and runs. `docs/how-to/train/clusters.md` shows both.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +27,15 @@ OUTPUT_LABEL = "codetr.dev/output"
 DIGEST = "codetr.dev/digest"
 """Annotation: the digest of the job; a TrainJob without it, or with another one, is not the launcher's."""
 RUN = "codetr.dev/run"
+"""Annotation and label: the name of the run that the job belongs to; the label is what `run_label` makes of it."""
 HEARTBEAT = "codetr.dev/heartbeat"
 """Annotation: when the launcher last watched. The sweeper deletes a job that is not watched any more."""
 
 NODE = "node"
 """The runtime's replicated job, and its container."""
+
+_OTHER = re.compile(r"[^-A-Za-z0-9_.]+")
+_MAX_LABEL = 63
 
 _FABRICS = {"efa": "vpc.amazonaws.com/efa", "infiniband": "rdma/rdma_shared_device_a"}
 
@@ -51,6 +56,7 @@ def trainjob(job: Job, attempt: int, *, seconds: int, owner: Mapping[str, str] |
             JOB_LABEL: job.name,
             ATTEMPT_LABEL: str(attempt),
             OUTPUT_LABEL: output_label(job),
+            RUN: run_label(job.run),
             **_queue_labels(spec),
         },
         "annotations": {DIGEST: job.digest, RUN: job.run, HEARTBEAT: timestamp()},
@@ -88,6 +94,11 @@ def output_label(job: Job) -> str:
     return hashlib.sha256(job.output.encode()).hexdigest()[:16]
 
 
+def run_label(run: str) -> str:
+    """Return the name of a run as the value of a label: other characters become dashes, and long names are cut."""
+    return _OTHER.sub("-", run)[:_MAX_LABEL].strip("-_.")
+
+
 def owner_reference(owner: Mapping[str, str]) -> dict[str, Any]:
     """Return the reference that ties a job to the pod that watches it, without delaying the pod's own end."""
     return {"apiVersion": "v1", "kind": "Pod", "name": owner["name"], "uid": owner["uid"], "blockOwnerDeletion": False}
@@ -122,7 +133,7 @@ def _environment(spec: LaunchSpec) -> list[dict[str, Any]]:
         # torchrun kills its processes so many seconds after a signal: before the pod's grace period ends.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(spec.grace_seconds - 30, spec.grace_seconds // 2)),
         **network_environment(spec.network),
-        **spec.environment,
+        **spec.variables,
     }
     plain = [{"name": name, "value": value} for name, value in sorted(values.items())]
     secret = [

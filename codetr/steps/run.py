@@ -6,6 +6,8 @@ codes, and an error is one line that says what to do instead of a traceback.
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,9 +19,17 @@ from typing import Any
 from codetr.core.failure_file import write_failure
 from codetr.core.files import write_json
 from codetr.core.system.parent_watch import tied_children, watch_parent
+from codetr.launch.job import RUN_VARIABLE
 
 
-def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> None:
+def run_step(
+    step: str,
+    settings: Mapping[str, Any],
+    *,
+    run: str = "",
+    cluster: Mapping[str, Any] | None = None,
+    **arguments: str | int,
+) -> None:
     """Run `codetr STEP --params FILE --name value …` and wait for it; it inherits stdout and stderr.
 
     SIGTERM is passed on to it, and it ends when this process does. Called from the main thread.
@@ -27,6 +37,9 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
     Args:
         step: prepare, train, evaluate or register.
         settings: the step's section of params.yaml.
+        run: name of the pipeline's run, for the environment variable CODETR_RUN; one that is set already stays.
+        cluster: a `LaunchSpec` as a mapping: run there, with the processes that it names instead of `nproc`. Empty or
+            None to run here.
         arguments: the command's other options, by name.
 
     Raises:
@@ -39,9 +52,13 @@ def run_step(step: str, settings: Mapping[str, Any], **arguments: str | int) -> 
         params = Path(folder) / "params.yaml"
         write_json(params, {step: dict(settings)})
         command = [sys.executable, "-m", "codetr", step, "--params", str(params)]
+        if cluster:
+            arguments = {name: value for name, value in arguments.items() if name != "nproc"}
+            command += ["--on", json.dumps(dict(cluster), sort_keys=True)]
         for name, value in arguments.items():
             command += [f"--{name}", str(value)]
-        with tied_children(), subprocess.Popen(command) as process:
+        environment = {RUN_VARIABLE: run, **os.environ} if run else None
+        with tied_children(), subprocess.Popen(command, env=environment) as process:
             # An engine that stops a task sends SIGTERM to this process only; training has a state to save.
             handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             try:

@@ -136,3 +136,13 @@ def chosen_recipe(given: str | Recipe | None, params: Path | None, assignments: 
     recipe = read_recipe(train.recipe or "") if given is None or isinstance(given, str) else given
     recipe = recipe.changed(train.changes.items(), where=f"{params}: train.set")
     return recipe.override(assignments or [])
+
+
+def recipe_files(recipe: Recipe) -> dict[str, Path]:
+    """Return the files and folders that a recipe names, by its setting; weights to download have names, not paths."""
+    named = {"init_from": recipe.init_from, "backbone_weights": recipe.backbone_weights}
+    return {
+        setting: Path(value)
+        for setting, value in named.items()
+        if value and (setting == "init_from" or value.endswith((".safetensors", ".pth", ".pt")))
+    }

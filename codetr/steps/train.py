@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from codetr.steps.initial_detector import initial_detector, state_digest
 from codetr.steps.settings import checkpoint_folder
 from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
-from codetr.training.checkpoint_folder import LOCK
+from codetr.tracking.trainjob_status import TrainJobStatus
+from codetr.training.checkpoint_folder import HANGS, LOCK
 from codetr.training.randomness import make_deterministic
 from codetr.weights.fine_tuning import source_digest, source_model_folder
 from codetr.zoo.recipe import Recipe
@@ -81,7 +82,7 @@ def train(
     checkpoints = checkpoint_folder(output, checkpoints)
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
-    with processes(device) as group, stop_on_signal() as stop, ExitStack() as locks:
+    with processes(device, traces=checkpoints / HANGS) as group, stop_on_signal() as stop, ExitStack() as locks:
         group.on_main(lambda: require_output(output, "model"))
         data = Manifest.read(dataset, "dataset")
         group.on_main(lambda: data.verify(dataset))
@@ -113,7 +114,9 @@ def train(
             tracker.uses(dataset, "dataset")
             if recipe.init_from is not None and (folder := source_model_folder(recipe.init_from)) is not None:
                 tracker.uses(folder, "model")
-            outcome = run.train(detector, split, stop, tracker.log)
+            status = TrainJobStatus.of_environment() if group.is_main else None
+            with status or nullcontext():
+                outcome = run.train(detector, split, stop, tracker.log, status)
             group.on_main(lambda: run.publish(split, outcome, code_version(__name__)))
             skipped = {} if outcome.bad_images is None else {"bad_images": len(outcome.bad_images)}
             tracker.summary({**outcome.published.validation, "best": outcome.best, **skipped})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
+from codetr.tracking.trainjob_status import TrainJobStatus
 from codetr.training.batch_size import LESS_MEMORY
 from codetr.training.checkpoint_folder import CheckpointFolder, differences
 from codetr.training.reporting.metrics_file import METRICS
@@ -153,8 +154,17 @@ class TrainingRun:
             return False
         return not changes
 
-    def train(self, detector: CoDETR, split: Split, stop: StopRequest, log: Log) -> Outcome:
+    def train(
+        self, detector: CoDETR, split: Split, stop: StopRequest, log: Log, status: TrainJobStatus | None = None
+    ) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one.
+
+        Args:
+            detector: see `Trainer`.
+            split: the training split.
+            stop: whether this process was asked to stop.
+            log: takes values for a tracker.
+            status: of the job on the cluster, on rank 0; None for no job that shows it.
 
         Raises:
             RunFailed: the memory of the GPU does not suffice.
@@ -178,6 +188,8 @@ class TrainingRun:
             with_masks=recipe.model.needs_masks,
         )
         hooks = Hooks(stop, log, partial(self._validate, val) if val else None)
+        if status is not None:
+            hooks = replace(hooks, report=status.report)
         try:
             return Trainer(detector, batches, training, self.group, self.folder, hooks).run()
         except RuntimeError as error:

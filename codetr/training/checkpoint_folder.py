@@ -7,6 +7,7 @@ It belongs to one run and holds
     step-00000120/state.pt   weights, optimiser, average, position in the data, statistics; full tensors
     step-00000120/info.json  the digest of state.pt, its step, and the digest of the run's identity
     metrics.jsonl            the metrics so far
+    hangs/rank-0             what each process was doing when one hung, if NCCL wrote it
 
 Random states are not saved: they are derived from the position (see `randomness`), as is the learning rate.
 Checkpoints are written atomically, verified when they are read, and read without executing code.
@@ -34,6 +35,10 @@ INFO = "info.json"
 PREFIX = "step-"
 LOCK = ".lock"
 """The file that a run locks while it uses the folder."""
+HANGS = "hangs"
+"""The folder in which NCCL writes what each process was doing when one of them hung."""
+_OF_EVERY_RUN = frozenset({LOCK, HANGS})
+"""What is there before a run has claimed the folder."""
 
 
 class CheckpointFolder:
@@ -73,7 +78,7 @@ class CheckpointFolder:
         self._run = sha256_json(dict(identity))
         path = self.folder / RUN
         if not path.exists():
-            if self.folder.exists() and any(entry.name != LOCK for entry in self.folder.iterdir()):
+            if self.folder.exists() and any(entry.name not in _OF_EVERY_RUN for entry in self.folder.iterdir()):
                 hint = "Choose an empty or a new folder for checkpoints."
                 raise UserError(f"is not empty and holds no {RUN}", where=str(self.folder), hint=hint)
         else:
@@ -93,7 +98,7 @@ class CheckpointFolder:
                     "with --overwrite.",
                 )
             for entry in self.folder.iterdir():
-                if entry.name != LOCK:
+                if entry.name not in _OF_EVERY_RUN:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         write_json(path, {"identity": dict(identity), "finished": False})
 

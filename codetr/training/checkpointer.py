@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from torch import Tensor
 
 from codetr.core.errors import UserError
 from codetr.distributed.processes import Processes
 from codetr.training.checkpoint_folder import CheckpointFolder
+from codetr.training.config import CheckpointConfig
 from codetr.training.reporting.metrics_file import MetricsFile
 from codetr.training.state import TrainingState
 from codetr.training.trained_model import TrainedModel
@@ -19,13 +23,21 @@ class Checkpointer:
         folder: the run's checkpoints, already claimed.
         model: what is saved, and what is restored into.
         processes: this process and the others.
-        every_steps: optimiser steps between checkpoints within an epoch; None for none.
+        config: when to save within an epoch.
+        clock: returns the time in seconds.
     """
 
     def __init__(
-        self, folder: CheckpointFolder, model: TrainedModel, processes: Processes, *, every_steps: int | None
+        self,
+        folder: CheckpointFolder,
+        model: TrainedModel,
+        processes: Processes,
+        config: CheckpointConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._model, self._processes, self._every_steps = folder, model, processes, every_steps
+        self._folder, self._model, self._processes, self._config = folder, model, processes, config
+        self._clock, self._saved = clock, clock()
 
     def restore(self) -> TrainingState:
         """Load the newest sound checkpoint into the model; without one, return the state of a new run.
@@ -59,8 +71,18 @@ class Checkpointer:
         return step, step is not None and self._folder.precedes_extension(step)
 
     def due(self, step: int) -> bool:
-        """Return whether to save after `step` optimiser steps, within an epoch."""
-        return self._every_steps is not None and step % self._every_steps == 0
+        """Return whether to save after `step` optimiser steps, within an epoch; the same on every rank."""
+        return self._config.every_steps is not None and step % self._config.every_steps == 0
+
+    def overdue(self) -> bool:
+        """Return whether the newest checkpoint is so old that the next step is saved; False on ranks other than 0.
+
+        Clocks of ranks differ: the others learn it from the step.
+        """
+        minutes = self._config.every_minutes
+        if not minutes or not self._processes.is_main:
+            return False
+        return self._clock() - self._saved >= minutes * 60
 
     def save(self, state: TrainingState, metrics: MetricsFile | None) -> None:
         """Write a checkpoint.
@@ -81,6 +103,7 @@ class Checkpointer:
             self._folder.save(saved, step=state.position.step, best_step=state.best_step)
 
         self._processes.on_main(write)
+        self._saved = self._clock()
 
     def published_weights(self, step: int) -> dict[str, Tensor | None]:
         """Return the weights to publish from the checkpoint of `step`.

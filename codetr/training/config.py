@@ -102,15 +102,23 @@ class EmaConfig(Settings):
     warmup_iterations: Steps = 2000
 
 
+CLUSTER_MINUTES = 15.0
+"""`CheckpointConfig.every_minutes` on a cluster, where nodes are lost and taken away."""
+
+
 class CheckpointConfig(Settings):
     """When to write checkpoints, and how many to keep.
 
     Attributes:
-        every_steps: optimiser steps between checkpoints; None for the ends of epochs only, where one is always written.
+        every_steps: optimiser steps between checkpoints within an epoch, at whose end one is always written; None for
+            none.
+        every_minutes: minutes between checkpoints within an epoch; 0 for none, None for none on this machine and
+            `CLUSTER_MINUTES` on a cluster.
         keep: how many of the newest checkpoints are kept, in addition to the one with the best validation.
     """
 
     every_steps: Steps | None = None
+    every_minutes: NonNegativeFloat | None = None
     keep: Steps = 2
 
 

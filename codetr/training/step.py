@@ -32,11 +32,13 @@ class StepResult:
         losses: value of every loss by name, and their sum as "total".
         grad_norm: L2 norm of the gradient before clipping.
         stop: whether any process was asked to stop.
+        save: whether any process asks for a checkpoint.
     """
 
     losses: dict[str, float]
     grad_norm: float
     stop: bool
+    save: bool
 
 
 def distribute(detector: nn.Module, processes: Processes) -> nn.Module:
@@ -105,13 +107,16 @@ class TrainStep:
         self._unsharded = [p for p in self._parameters if sharded and not is_sharded_tensor(p)]
         self._clip_norm, self._bf16, self._seed = clip_norm, bf16, seed
 
-    def __call__(self, batches: Sequence[MicroBatch], *, step: int, stop: bool = False) -> StepResult:
+    def __call__(
+        self, batches: Sequence[MicroBatch], *, step: int, stop: bool = False, save: bool = False
+    ) -> StepResult:
         """Update the weights with one effective batch.
 
         Args:
             batches: this rank's micro-batches, equally many on every rank.
             step: optimiser steps done before; seeds the random draws.
             stop: whether this process was asked to stop; every rank learns of it.
+            save: whether this process asks for a checkpoint; every rank learns of it.
 
         Raises:
             UserError: a loss or the gradient is not finite, or images are unusable. The weights are unchanged.
@@ -125,16 +130,15 @@ class TrainStep:
         losses = self.backward(moved, step=step)
         norm = clip_gradients(self._parameters, self._clip_norm)
         # One reduction and one copy to the host for all values of this step.
-        local = torch.stack(
-            [*losses.values(), norm.to(torch.float32), norm.new_tensor(float(stop), dtype=torch.float32)]
-        )
-        *values, grad_norm, stops = self._processes.mean(local).double().tolist()
+        requests = norm.new_tensor([stop, save], dtype=torch.float32)
+        local = torch.stack([*losses.values(), norm.to(torch.float32), *requests])
+        *values, grad_norm, stops, saves = self._processes.mean(local).double().tolist()
         named = dict(zip(losses, values, strict=True))
         total = sum(named.values())
         if not (torch.isfinite(torch.tensor([total, grad_norm])).all()):
-            self._report_not_finite(local[:-2].tolist(), list(losses), batches, step)
+            self._report_not_finite(local[:-3].tolist(), list(losses), batches, step)
         self.optimizer.step()
-        return StepResult({**named, "total": total}, grad_norm, stops > 0)
+        return StepResult({**named, "total": total}, grad_norm, stops > 0, saves > 0)
 
     def backward(self, batches: Sequence[MicroBatch], *, step: int) -> dict[str, Tensor]:
         """Compute the gradients of one effective batch, averaged over ranks; return this rank's mean losses."""

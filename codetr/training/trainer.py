@@ -19,7 +19,7 @@ from codetr.training.checkpointer import Checkpointer
 from codetr.training.config import TrainingConfig
 from codetr.training.reporting.metrics_file import METRICS
 from codetr.training.reporting.progress_line import ProgressLine, TrackValidation
-from codetr.training.reporting.reporter import Log, Reporter
+from codetr.training.reporting.reporter import Log, Report, Reporter
 from codetr.training.reporting.step_estimate import StepEstimate
 from codetr.training.schedule import describe_lr, set_learning_rate
 from codetr.training.state import MetricValues, Outcome, Published
@@ -58,6 +58,10 @@ class Batches(Protocol):
         """Return the images that were skipped in the micro-batches before `before` of the epoch, each one once."""
 
 
+def _ignore(done: float, seconds_left: float | None, metrics: MetricValues) -> None:
+    """Take the progress where nothing shows it."""
+
+
 @dataclass(frozen=True)
 class Hooks:
     """What the training loop asks of its surroundings.
@@ -66,11 +70,13 @@ class Hooks:
         stop: whether this process was asked to stop.
         log: takes values for a tracker.
         validate: measures the detector; None for no validation.
+        report: takes the progress after every step, on rank 0.
     """
 
     stop: StopRequest
     log: Log
     validate: Validate | None = None
+    report: Report = _ignore
 
 
 class Trainer:
@@ -111,9 +117,7 @@ class Trainer:
         self._schedule = config.schedule.resolved(config.epochs)
         self._steps_per_epoch = len(batches) // config.accumulate
         self._model = TrainedModel(detector, config, processes)
-        self._checkpointer = Checkpointer(
-            checkpoints, self._model, processes, every_steps=config.checkpoint.every_steps
-        )
+        self._checkpointer = Checkpointer(checkpoints, self._model, processes, config.checkpoint)
         self._state = self._checkpointer.restore()
         progress = ProgressLine(
             epochs=config.epochs,
@@ -124,7 +128,7 @@ class Trainer:
             quiet=not processes.is_main,
         )
         path = checkpoints.folder / METRICS if processes.is_main else None
-        self._reporter = Reporter(path, self._state, hooks.log, progress, epochs=config.epochs)
+        self._reporter = Reporter(path, self._state, hooks.log, hooks.report, progress, epochs=config.epochs)
         self._step = TrainStep(
             detector,
             self._model.optimizer,
@@ -172,7 +176,8 @@ class Trainer:
             self._reporter.progress.begin(f"waiting for the images of step {position.step + 1}")
             micro_batches = self._load(batches)
             self._reporter.progress.begin(f"step {position.step + 1}")
-            result = self._step(micro_batches, step=position.step, stop=self._hooks.stop.received)
+            stop, save = self._hooks.stop.received, self._checkpointer.overdue()
+            result = self._step(micro_batches, step=position.step, stop=stop, save=save)
             self._model.update_average(position.step)
             objects = sum(len(target.labels) for _, targets in micro_batches for target in targets)
             self._state.statistics.add(result.losses, objects=objects, untrained=position.step == 0)
@@ -186,7 +191,7 @@ class Trainer:
                 losses = self._state.statistics.take_means()
                 self._collect_bad_images()
                 self._reporter.record_step(result, lr, losses, skips_images=self._batches.skips_bad_images)
-            if result.stop or self._checkpointer.due(position.step):
+            if result.stop or result.save or self._checkpointer.due(position.step):
                 self._save()
                 self._reporter.progress.restart_clock()
             if result.stop:

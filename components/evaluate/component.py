@@ -8,6 +8,9 @@ def evaluate(
     settings: dict,
     processes: int,
     registry: str,
+    cluster: dict,
+    folder: str,
+    run: str,
     model: dsl.Input[dsl.Model],
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Output[dsl.Artifact],
@@ -18,8 +21,13 @@ def evaluate(
 
     Args:
         settings: the `evaluate` section of params.yaml.
-        processes: one for each GPU, or 1; the result is the same for any number.
+        processes: one for each GPU, or 1; the result is the same for any number. A cluster says it itself.
         registry: the registry's folder, on the shared volume; the report compares the model with its champion.
+        cluster: a launch spec as in pipelines/clusters: the task starts a job there and follows it. Empty to evaluate
+            in the task.
+        folder: the run's folder on the shared volume; the evaluation is written there, and its manifest alone is
+            uploaded. Empty to upload the evaluation. A cluster needs it.
+        run: name of the pipeline's run, to which the job belongs.
         model: what `train` wrote.
         dataset: what `prepare` wrote.
         evaluation: the folder that the step writes.
@@ -30,13 +38,16 @@ def evaluate(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
+    from codetr.steps.artifacts import folder_of, refer_to
     from codetr.steps.run import run_step
 
-    paths = {"model": model.path, "dataset": dataset.path, "output": evaluation.path}
-    run_step("evaluate", settings, registry=registry, nproc=processes, **paths)
-    manifest = Manifest.read(Path(evaluation.path), "evaluation")
+    output = f"{folder}/evaluation" if folder else evaluation.path
+    paths = {"model": folder_of(model), "dataset": folder_of(dataset), "output": output, "registry": registry}
+    run_step("evaluate", settings, run=run, cluster=cluster, nproc=processes, **paths)
+    refer_to(evaluation, output)
+    manifest = Manifest.read(Path(output), "evaluation")
     evaluation.metadata.update(digest=manifest.digest)
     for name, value in manifest.summary.items():
         if isinstance(value, int | float):
             metrics.log_metric(name, value)
-    shutil.copyfile(Path(evaluation.path) / "report.html", report.path)
+    shutil.copyfile(Path(output) / "report.html", report.path)

@@ -7,6 +7,7 @@ from kfp import dsl
 def register(
     settings: dict,
     registry: str,
+    run: str,
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     registration: dsl.Output[dsl.Artifact],
@@ -16,6 +17,7 @@ def register(
     Args:
         settings: the `register` section of params.yaml.
         registry: the registry's folder, on the shared volume.
+        run: name of the pipeline's run.
         model: what `train` wrote.
         evaluation: what `evaluate` wrote about that model.
         registration: the version and the verdict.
@@ -23,9 +25,10 @@ def register(
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
+    from codetr.steps.artifacts import folder_of
     from codetr.steps.run import run_step
 
-    paths = {"model": model.path, "evaluation": evaluation.path, "output": registration.path}
-    run_step("register", settings, registry=registry, **paths)
+    paths = {"model": folder_of(model), "evaluation": folder_of(evaluation), "output": registration.path}
+    run_step("register", settings, run=run, registry=registry, **paths)
     manifest = Manifest.read(Path(registration.path), "registration")
     registration.metadata.update(manifest.summary, digest=manifest.digest)

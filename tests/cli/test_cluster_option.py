@@ -1,4 +1,4 @@
-"""`codetr train --on`: the same training, elsewhere."""
+"""`codetr train --on` and `codetr evaluate --on`: the same work, elsewhere."""
 
 from __future__ import annotations
 
@@ -6,37 +6,28 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
 from codetr.core.exit_codes import ExitCode
+from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.settings import read_recipe
 from tests.support.command import call
-from tests.support.launch.kubernetes_server import NAMESPACE, KubernetesServer, ended, kubernetes_server, stamped
+from tests.support.launch.kubernetes_server import KubernetesServer, kubernetes_server
 from tests.support.launch.specs import IMAGE
 from tests.support.paths import ROOT
+from tests.support.pipelines.kfp_server import running_server
 from tests.support.training.runs import RECIPE, drawn_dataset, train_arguments
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KubernetesServer]:
     with kubernetes_server() as running:
-        context = {"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}
-        address = f"http://127.0.0.1:{running.server_address[1]}"
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "contexts": [context],
-            "clusters": [{"name": "test", "cluster": {"server": address}}],
-            "users": [{"name": "test", "user": {}}],
-        }
-        (tmp_path / "config").write_text(yaml.safe_dump(config))
+        (tmp_path / "config").write_text(running.kubeconfig())
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         yield running
 
@@ -48,27 +39,6 @@ def cluster(tmp_path: Path) -> Path:
     return path
 
 
-def play(server: KubernetesServer, exit_code: int) -> threading.Thread:
-    """Play the cluster in a thread: the first job's pod runs, prints, and ends."""
-
-    def run() -> None:
-        deadline = time.monotonic() + 60
-        while not server.jobs and time.monotonic() < deadline:
-            time.sleep(0.01)
-        [name] = server.jobs
-        pod = server.set_pod(name, 0, "Running")
-        server.logs[pod] = [stamped("epoch 1"), stamped("Error: as the test asked")]
-        if exit_code:
-            server.set_pod(name, 0, "Failed", **ended(exit_code))
-            server.set_condition(name, "Failed", "FailedJobs")
-        else:
-            server.set_condition(name, "Complete")
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
-
-
 TRAIN = ("train", "--recipe", "tiny", "--set", "training.epochs=3", "-d", "/data/shapes", "-o", "/data/model")
 
 
@@ -77,7 +47,7 @@ def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
     server: KubernetesServer, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Files of this machine, such as params.yaml, are not on the cluster."""
-    thread = play(server, exit_code=2)
+    thread = server.play(exit_code=2)
     code, out, err = call(capsys, *TRAIN, "--on", cluster)
     thread.join()
     assert code == 2
@@ -86,14 +56,15 @@ def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
     [job] = server.jobs.values()
     arguments = job["spec"]["trainer"]["args"]
     recipe = read_recipe(arguments[arguments.index("--recipe") + 1])
-    assert recipe == read_recipe("tiny").override(["training.epochs=3"])
+    expected = read_recipe("tiny").override(["training.epochs=3", "training.checkpoint.every_minutes=15"])
+    assert recipe == expected, "nodes are lost, and an epoch takes hours"
     assert arguments[arguments.index("--checkpoints") + 1] == "/data/model.checkpoints"
 
 
 def test_a_job_that_has_ended_is_recognised(
     server: KubernetesServer, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    thread = play(server, exit_code=0)
+    thread = server.play(exit_code=0)
     for _ in range(2):
         assert call(capsys, *TRAIN, "--on", cluster)[0] == 0
     thread.join()
@@ -110,7 +81,7 @@ def test_paths_of_this_machine_are_refused(cluster: Path, capsys: pytest.Capture
 def test_jobs_are_listed_cancelled_and_swept(
     server: KubernetesServer, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    thread = play(server, exit_code=0)
+    thread = server.play(exit_code=0)
     call(capsys, *TRAIN, "--on", cluster)
     thread.join()
     [name] = server.jobs
@@ -163,3 +134,57 @@ def test_files_of_this_machine_that_the_recipe_names_are_refused(
     code, _, err = call(capsys, *TRAIN, "--set", "init_from=outputs/model", "--on", cluster)
     assert code == 2
     assert "init_from: 'outputs/model' is relative" in err
+
+
+def test_evaluation_carries_all_its_settings(
+    server: KubernetesServer, cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A params.yaml of this machine is not on the cluster; the text "1e-4" stays a text."""
+    thread = server.play(exit_code=0)
+    settings = ("--set", 'split="1e-4"', "--set", "tta={scales: [0.5]}", "-r", "/data/registry")
+    code, *_ = call(
+        capsys, "evaluate", "-m", "/data/model", "-d", "/data/set", "-o", "/data/out", *settings, "--on", cluster
+    )
+    thread.join()
+    assert code == 0
+    [job] = server.jobs.values()
+    arguments = job["spec"]["trainer"]["args"]
+    given = [value for word, value in pairwise(arguments) if word == "--set"]
+    expected = EvaluateConfig.parse({"split": "1e-4", "tta": {"scales": [0.5]}}, where="test")
+    assert EvaluateConfig().override(given) == expected
+    assert arguments[arguments.index("--registry") + 1] == "/data/registry"
+    assert job["spec"]["trainer"]["numNodes"] == 2
+
+
+def test_the_job_belongs_to_the_run_of_the_pipeline(
+    server: KubernetesServer, cluster: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clean-up finds the jobs of a run by their label."""
+    monkeypatch.setenv("CODETR_RUN", "Night (7)")
+    thread = server.play(exit_code=0)
+    assert call(capsys, *TRAIN, "--on", cluster)[0] == 0
+    thread.join()
+    [job] = server.jobs.values()
+    assert job["metadata"]["name"].startswith("codetr-night-7-")
+    assert job["metadata"]["annotations"]["codetr.dev/run"] == "Night (7)"
+    assert job["metadata"]["labels"]["codetr.dev/run"] == "Night-7"
+
+
+@pytest.mark.process
+def test_a_stopped_task_deletes_its_job_only_if_its_run_is_being_cancelled(
+    server: KubernetesServer, cluster: Path, tmp_path: Path
+) -> None:
+    """A pod that was evicted leaves its job to the next one, and a week of training goes on."""
+    with running_server() as pipelines:
+        pipelines.first_state = pipelines.ending = "RUNNING"
+        pipelines.runs.append({"run_id": "run-0", "state": "RUNNING"})
+        for state, exit_code, left in (("RUNNING", ExitCode.PREEMPTED, 1), ("CANCELING", ExitCode.INTERRUPTED, 0)):
+            variables = {"CODETR_RUN_ID": "run-0", "KFP_ENDPOINT": pipelines.endpoint, "PYTHONPATH": str(ROOT)}
+            command = [sys.executable, "-m", "codetr", *TRAIN, "--on", str(cluster)]
+            with subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                pipelines.runs[0]["state"] = state
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == exit_code
+            assert len(server.jobs) == left

@@ -54,6 +54,11 @@ CASES: dict[str, tuple[AttemptState, Cause, Reaction]] = {
         Cause.HUNG,
         Reaction.RETRY,
     ),
+    "an exchange on CPUs that never ended": (
+        failed(end(143), end(70, "Error: an exchange between processes timed out after 3600 s. A process … hangs.")),
+        Cause.HUNG,
+        Reaction.RETRY,
+    ),
     "a broken GPU": (failed(end(1, "CUDA error: uncorrectable ECC error encountered")), Cause.GPU, Reaction.RETRY),
     "the loss": (
         failed(end(2, "Error: loss.bbox is not finite at step 12, images [4]")),

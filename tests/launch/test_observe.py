@@ -54,7 +54,7 @@ def test_running_shows_progress() -> None:
     status = {"progressPercentage": 40, "estimatedRemainingSeconds": 90, "metrics": [{"name": "AP", "value": "0.3"}]}
     state = seen([pod(0, "Running"), pod(1, "Pending")], trainerStatus=status)
     assert (state.phase, state.age) == (Phase.RUNNING, 60.0)
-    assert str(state.progress) == "40 %, 0:01:30 left"
+    assert str(state.progress) == "40 %, 0:01:30 left, AP 0.3"
 
 
 def test_complete() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.launch.spec import LaunchSpec, read_spec
-from tests.support.launch.specs import IMAGE
+from tests.support.launch.specs import IMAGE, cluster
 from tests.support.paths import ROOT
 
 ON_CLUSTER = {"launcher": "trainjob", "image": IMAGE}
@@ -80,3 +81,11 @@ def test_an_unknown_cluster_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=r"Did you mean 'trainjob'.*Clusters: local.*trainjob"):
         read_spec("trainjobs")
+
+
+def test_a_spec_travels_as_json() -> None:
+    """The image of a pipeline's task does not contain the folder of clusters."""
+    spec = cluster(nodes=3, secrets={"KEY": {"secret": "wandb", "key": "key"}})
+    assert read_spec(json.dumps(spec.model_dump(mode="json", exclude_defaults=True))) == spec
+    with pytest.raises(UserError, match=r"--on: .*nodes"):
+        read_spec('{"launcher": "trainjob", "image": "codetr:1", "nodes": 0}')

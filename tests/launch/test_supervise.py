@@ -15,7 +15,7 @@ from codetr.core.errors import RunFailed, UserError
 from codetr.launch.job import Job
 from codetr.launch.local_launcher import LocalLauncher
 from codetr.launch.spec import LaunchSpec
-from codetr.launch.supervise import Pace, supervise
+from codetr.launch.supervise import CancelledError, Pace, supervise
 from codetr.launch.trainjob import HEARTBEAT
 from codetr.launch.trainjob_launcher import TrainJobLauncher
 from tests.support.launch.kubernetes_server import KubernetesServer, ended, kubernetes_server
@@ -271,3 +271,20 @@ def test_a_job_that_ran_for_a_day_may_wait_again(server: KubernetesServer) -> No
     steps = iter([None, lambda: server.set_condition(name, "Complete")])
     pace = Pace(sleep=lambda _: (next(steps) or (lambda: None))())
     assert supervise(launcher, impatient, show=lambda _: None, pace=pace) == 1
+
+
+@pytest.mark.parametrize("codes", [[0], [1, 1, 1, 0]])
+def test_a_cancelled_run_ends_within_a_minute(server: KubernetesServer, codes: list[int]) -> None:
+    """While its job runs, and while it waits for the next attempt."""
+    fake = Cluster(server, codes)
+    fake.steps = 1000 if codes == [0] else 0
+    cancelled_at = 50.0
+    with pytest.raises(CancelledError):
+        supervise(
+            TrainJobLauncher(server.api(), environment={}),
+            job(),
+            show=lambda _: None,
+            pace=fake.pace(),
+            cancelled=lambda: fake.time >= cancelled_at,
+        )
+    assert fake.time < cancelled_at + 60

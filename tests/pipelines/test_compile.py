@@ -40,8 +40,9 @@ def test_what_depends_on_files_outside_the_pipeline_is_never_cached(compiled: Co
     assert cached == {"train"}
 
 
-def test_a_lost_training_is_started_again(compiled: Compiled) -> None:
-    assert compiled[0]["root"]["dag"]["tasks"]["train"]["retryPolicy"]["maxRetryCount"] == 3
+def test_lost_training_or_evaluation_is_started_again(compiled: Compiled) -> None:
+    for name in ("train", "evaluate"):
+        assert compiled[0]["root"]["dag"]["tasks"][name]["retryPolicy"]["maxRetryCount"] == 3
 
 
 def test_every_task_runs_in_the_given_image_with_the_volume(compiled: Compiled) -> None:
@@ -53,6 +54,17 @@ def test_every_task_runs_in_the_given_image_with_the_volume(compiled: Compiled) 
         assert platform[name]["pvcMount"][0]["mountPath"] == "/data"
         # The image has everything: nothing is installed when a task starts.
         assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_every_task_knows_its_run_and_its_server(compiled: Compiled) -> None:
+    """It asks whether its run is being cancelled, and its jobs carry the name of the run."""
+    pipeline, platform = compiled
+    for name, executor in pipeline["deploymentSpec"]["executors"].items():
+        fields = {one["name"]: one["fieldPath"] for one in platform[name]["fieldPathAsEnv"]}
+        assert fields == {"CODETR_RUN_ID": "metadata.labels['pipeline/runid']"}
+        assert executor["container"]["env"] == [{"name": "KFP_ENDPOINT", "value": "http://ml-pipeline.kubeflow:8888"}]
+        task = pipeline["root"]["dag"]["tasks"][name.removeprefix("exec-")]
+        assert task["inputs"]["parameters"]["run"]["runtimeValue"]["constant"] == "{{$.pipeline_job_name}}"
 
 
 def test_training_and_evaluation_get_the_requested_resources(compiled: Compiled) -> None:

@@ -16,7 +16,7 @@ import torch
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_file, sha256_json
 from codetr.core.system.temporaries import machine
-from codetr.training.checkpoint_folder import CheckpointFolder, differences
+from codetr.training.checkpoint_folder import HANGS, CheckpointFolder, differences
 
 RUN = {"dataset": "sha256:1", "processes": 1, "recipe": {"training": {"seed": 0, "epochs": 3}}}
 
@@ -172,3 +172,13 @@ def test_a_checkpoint_of_another_run_is_not_resumed_from(tmp_path: Path) -> None
     shutil.copytree(tmp_path / "other" / "step-00000008", tmp_path / "c" / "step-00000008")
     with pytest.warns(UserWarning, match="belongs to another run; renamed to damaged-"):
         assert checkpoints.newest() == 4
+
+
+def test_traces_of_a_process_that_hung_before_the_start_are_no_other_run(tmp_path: Path) -> None:
+    """Their folder is made before the run has claimed its own; the next attempt must start in it."""
+    (tmp_path / HANGS).mkdir()
+    (tmp_path / HANGS / "rank-0").touch()
+    checkpoints = CheckpointFolder(tmp_path, keep=2)
+    checkpoints.claim(RUN)
+    checkpoints.claim({**RUN, "dataset": "sha256:2"}, discard=True)
+    assert (tmp_path / HANGS / "rank-0").exists()

@@ -22,7 +22,6 @@ from codetr.models.detector import build_detector
 from codetr.training.checkpoint_folder import RUN, CheckpointFolder
 from codetr.training.config import CheckpointConfig, EmaConfig, OptimizerConfig, ScheduleConfig, TrainingConfig
 from codetr.training.reporting.metrics_file import METRICS
-from codetr.training.reporting.reporter import Log
 from codetr.training.state import Outcome
 from codetr.training.step import MicroBatch
 from codetr.training.trainer import Hooks, Trainer
@@ -53,16 +52,13 @@ def trainer(
     count: int = 6,
     stop: int = 10**9,
     validate: Validation | None = None,
-    logged: Logged | None = None,
     batches: Drawn | None = None,
     hooks: Hooks | None = None,
 ) -> Trainer:
     torch.manual_seed(config.seed)
     checkpoints = CheckpointFolder(folder, keep=config.checkpoint.keep)
     checkpoints.claim({"config": config.model_dump(mode="json")})
-    entries: Logged = [] if logged is None else logged
-    log: Log = lambda values, step: entries.append((step, values))  # noqa: E731
-    hooks = hooks or Hooks(StopAfter(stop), log, validate or Validation())
+    hooks = hooks or Hooks(StopAfter(stop), lambda values, step: None, validate or Validation())
     return Trainer(build_detector(tiny_config()), batches or Drawn(count), config, ALONE, checkpoints, hooks)
 
 
@@ -99,6 +95,15 @@ def test_a_run_that_is_stopped_and_started_again_is_the_uninterrupted_run(
     assert found.steps == expected.steps == 3 * STEPS_PER_EPOCH
     assert (found.published, found.best) == (expected.published, expected.best)
     assert (tmp_path / "c" / METRICS).read_text() == (reference / METRICS).read_text()
+
+
+def test_checkpoints_by_time_change_neither_weights_nor_metrics(tmp_path: Path, uninterrupted: Run) -> None:
+    """An epoch of a large dataset takes hours; what is saved in it must be the run, and leave it as it is."""
+    often = CONFIG.model_copy(update={"checkpoint": CheckpointConfig(every_minutes=1e-9, keep=100)})
+    found = trainer(tmp_path / "c", often).run()
+    assert CheckpointFolder(tmp_path / "c", keep=2).steps() == list(range(1, 3 * STEPS_PER_EPOCH + 1))
+    assert same(found.weights, uninterrupted[0].weights)
+    assert (tmp_path / "c" / METRICS).read_text() == (uninterrupted[1] / METRICS).read_text()
 
 
 class NeverComes(Drawn):
@@ -174,14 +179,23 @@ def test_metrics_have_every_step_once_and_all_losses(uninterrupted: Run) -> None
     assert not any("second" in key or "memory" in key for row in written for key in row), "rows are the same every run"
 
 
-def test_the_tracker_also_gets_throughput_and_memory(tmp_path: Path) -> None:
+def test_the_tracker_and_the_cluster_get_what_depends_on_the_machine(tmp_path: Path) -> None:
     logged: Logged = []
+    reported: list[tuple[float, float | None, dict[str, Any]]] = []
     config = CONFIG.model_copy(update={"epochs": 1, "log_every": 1, "schedule": ScheduleConfig()})
-    trainer(tmp_path / "c", config, count=2, logged=logged).run()
+    hooks = Hooks(
+        StopAfter(10**9),
+        lambda values, step: logged.append((step, values)),
+        Validation([0.25]),
+        lambda done, left, metrics: reported.append((done, left, dict(metrics))),
+    )
+    trainer(tmp_path / "c", config, count=4, hooks=hooks).run()
     step, values = logged[0]
     assert step == 1
     assert values["images_per_second"] > 0
     assert values["memory_gib"] > 0.05
+    assert [(done, metrics.get("AP")) for done, _, metrics in reported] == [(0.5, None), (1.0, None), (1.0, 0.25)]
+    assert [left is not None and left > 0 for _, left, _ in reported] == [True, False, False]
 
 
 def test_what_is_validated_and_published_is_the_average(uninterrupted: Run) -> None:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from codetr.cli.cluster_option import ClusterOption, run_on_cluster
+from codetr.cli.cluster_option import ClusterOption, refuse_options_of_this_machine, run_on_cluster
 from codetr.cli.device_option import DeviceOption
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
-from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
-from codetr.steps.settings import checkpoint_folder, chosen_recipe
-
-if TYPE_CHECKING:
-    from codetr.zoo.recipe import Recipe
+from codetr.launch.spec import read_spec
+from codetr.steps.settings import checkpoint_folder, chosen_recipe, recipe_files
+from codetr.training.config import CLUSTER_MINUTES
 
 
 def train(
@@ -99,16 +97,17 @@ def train(
     chosen = chosen_recipe(recipe, params, assignments)
     work = checkpoint_folder(output, checkpoints)
     if on is not None:
-        if processes is not None or force:
-            hint = "The file of the cluster has the number of processes."
-            raise UserError("cannot be combined with --on", where="--force" if force else "--nproc", hint=hint)
+        refuse_options_of_this_machine(processes, force)
+        spec = read_spec(on)
+        if spec.launcher != "local" and chosen.training.checkpoint.every_minutes is None:
+            chosen = chosen.changed([("training.checkpoint.every_minutes", CLUSTER_MINUTES)])
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
         flags = {"--overwrite": overwrite, "--extend": extend}
         arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
         arguments += [] if device == "auto" else ["--device", device]
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
-        run_on_cluster(on, output.name, arguments, paths=paths, read=_files_of(chosen), inputs=inputs)
+        run_on_cluster(spec, arguments, paths=paths, read=recipe_files(chosen), inputs=inputs)
         return
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(dataset, "dataset")
@@ -119,13 +118,3 @@ def train(
     config = TrainConfig(recipe=chosen)
     manifest = run(config, dataset, output, work, overwrite=overwrite, extend=extend, device=device)
     show_step(manifest, output, started=started)
-
-
-def _files_of(recipe: Recipe) -> dict[str, Path]:
-    """Return the files and folders that a recipe names, by its setting; weights to download have names, not paths."""
-    named = {"init_from": recipe.init_from, "backbone_weights": recipe.backbone_weights}
-    return {
-        setting: Path(value)
-        for setting, value in named.items()
-        if value and (setting == "init_from" or value.endswith((".safetensors", ".pth", ".pt")))
-    }

@@ -58,7 +58,7 @@ def batch_script(job: Job, folder: Path) -> str:
         folder: of the attempt, in which the script is written as `script.sh`.
     """
     spec = job.spec
-    variables = {"OMP_NUM_THREADS": "1", **network_environment(spec.network), **spec.environment}
+    variables = {"OMP_NUM_THREADS": "1", **network_environment(spec.network), **spec.variables}
     command = [spec.slurm.python or sys.executable, "-u", "-m", "codetr", *job.arguments]
     return _TEMPLATE.format(
         folder=shlex.quote(str(folder)),

@@ -100,6 +100,16 @@ class ProgressLine:
         return self._images_per_step / self._seconds_per_step if self._seconds_per_step else 0.0
 
     @property
+    def fraction(self) -> float:
+        """The part of all steps that is done."""
+        return self._done / self._total
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the last step, without validations; None before the first step."""
+        return None if self._seconds_per_step is None else (self._total - self._done) * self._seconds_per_step
+
+    @property
     def memory_gib(self) -> float:
         """Peak memory of this process in GiB."""
         return memory_gib(self._device)

@@ -10,11 +10,14 @@ from typing import Self
 from codetr.core.errors import listed
 from codetr.training.reporting.metrics_file import MetricsFile
 from codetr.training.reporting.progress_line import ProgressLine
-from codetr.training.state import Published, TrainingState
+from codetr.training.state import MetricValues, Published, TrainingState
 from codetr.training.step import StepResult
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes values by name and the optimiser step they belong to."""
+
+Report = Callable[[float, float | None, MetricValues], None]
+"""Takes the fraction of all steps that is done, the seconds left if known, and the metrics of the last validation."""
 
 _HEADLINE = ("AP", "AP50", "mask_AP")
 """Validation metrics that the progress line shows."""
@@ -27,16 +30,24 @@ class Reporter:
         path: the metrics file, None on the other ranks.
         state: of the run; its metrics file is cut to the size that the state knows.
         log: takes values, a tracker's on rank 0.
+        report: takes the progress after every step.
         progress: the progress line.
         epochs: of the run.
     """
 
     def __init__(
-        self, path: Path | None, state: TrainingState, log: Log, progress: ProgressLine, *, epochs: int
+        self,
+        path: Path | None,
+        state: TrainingState,
+        log: Log,
+        report: Report,
+        progress: ProgressLine,
+        *,
+        epochs: int,
     ) -> None:
         self.metrics = None if path is None else MetricsFile(path, state.metrics_size)
         self.progress = progress
-        self._state, self._log, self._epochs = state, log, epochs
+        self._state, self._log, self._report, self._epochs = state, log, report, epochs
 
     def __enter__(self) -> Self:
         self.progress.__enter__()
@@ -90,6 +101,8 @@ class Reporter:
     def step_done(self, result: StepResult, lr: float) -> None:
         """Update the progress line after an optimiser step."""
         self.progress.advance(epoch=self._state.position.epoch, loss=result.losses["total"], lr=lr)
+        if self.metrics:
+            self._report(self.progress.fraction, self.progress.seconds_left, self._state.validation)
 
     def record_step(self, result: StepResult, lr: float, losses: Mapping[str, float], *, skips_images: bool) -> None:
         """Write a row of training metrics.
@@ -118,6 +131,7 @@ class Reporter:
             row = {f"val/{name}": value for name, value in metrics.items()}
             self.metrics.append({"step": position.step, "epoch": position.epoch + 1, **row})
             self._log({name: value for name, value in row.items() if value is not None}, position.step)
+            self._report(self.progress.fraction, self.progress.seconds_left, metrics)
         values = {name: metrics.get(name) for name in _HEADLINE}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
         self.progress.print(f"val    epoch {position.epoch + 1}/{self._epochs}  {shown or 'nothing to measure'}")

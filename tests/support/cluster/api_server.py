@@ -9,7 +9,6 @@ It has no pods. The programs are named by environment variables:
 
 from __future__ import annotations
 
-import datetime
 import os
 import shutil
 import subprocess
@@ -21,13 +20,10 @@ from typing import Any
 
 import urllib3
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from kubernetes import client
 
 from codetr.launch.kubernetes_api import KubernetesApi
+from tests.support.cluster.certificate import write_certificate
 from tests.support.ports import free_ports
 
 PROGRAMS = ("CODETR_APISERVER", "CODETR_ETCD", "CODETR_CRDS")
@@ -43,7 +39,7 @@ def missing_programs() -> list[str]:
 @contextmanager
 def api_server(folder: Path) -> Iterator[KubernetesApi]:
     """Run the server in a folder, with the definitions of Kubeflow Trainer, and return a client for a namespace."""
-    certificate, key = _administrator(folder)
+    certificate, key = write_certificate(folder, "administrator", organization="system:masters")
     etcd_port, peer_port, port = free_ports(3)
     etcd, peer = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
     configuration = folder / "kubeconfig"
@@ -112,35 +108,6 @@ def _wait_for(condition: Callable[[], object]) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
-
-
-def _administrator(folder: Path) -> tuple[Path, Path]:
-    """Return the files of a certificate, which is its own authority, and of its key."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters"),
-            x509.NameAttribute(NameOID.COMMON_NAME, "administrator"),
-        ]
-    )
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "administrator.crt", folder / "administrator.key"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
 
 
 def _kubeconfig(port: int, certificate: Path, key: Path) -> dict[str, Any]:

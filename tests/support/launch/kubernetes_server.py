@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 from kubernetes import client
 
@@ -49,6 +51,39 @@ class KubernetesServer(ThreadingHTTPServer):
         settings = client.Configuration()
         settings.host = f"http://127.0.0.1:{self.server_address[1]}"
         return KubernetesApi(client.ApiClient(settings), NAMESPACE)
+
+    def kubeconfig(self) -> str:
+        """Return a configuration of kubectl for it."""
+        context = {"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "contexts": [context],
+            "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{self.server_address[1]}"}}],
+            "users": [{"name": "test", "user": {}}],
+        }
+        return yaml.safe_dump(config)
+
+    def play(self, exit_code: int) -> threading.Thread:
+        """Play the cluster in a thread: the first job's pod runs, prints, and ends."""
+
+        def run() -> None:
+            deadline = time.monotonic() + 60
+            while not self.jobs and time.monotonic() < deadline:
+                time.sleep(0.01)
+            [name] = self.jobs
+            pod = self.set_pod(name, 0, "Running")
+            self.logs[pod] = [stamped("epoch 1"), stamped("Error: as the test asked")]
+            if exit_code:
+                self.set_pod(name, 0, "Failed", **ended(exit_code))
+                self.set_condition(name, "Failed", "FailedJobs")
+            else:
+                self.set_condition(name, "Complete")
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
 
     def set_condition(self, name: str, kind: str, reason: str = "", message: str = "") -> None:
         """Set a condition of a TrainJob, as the Trainer's controller does."""
