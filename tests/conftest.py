@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.support.data.prepared_dataset", "tests.support.registry.registry_folders"]
+pytest_plugins = [
+    "tests.support.data.prepared_dataset",
+    "tests.support.registry.registry_folders",
+    "tests.support.storage.moto_bucket",
+]
 
 _ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,10 +27,10 @@ from codetr.data.pixel_limit import PixelBudget
 from codetr.data.sixteen_bit import grey_levels
 from codetr.data.storage.image_store import ImageFile, ImageStorage
 from codetr.data.storage.paths import NoFileError, UnsafePathError
-from codetr.data.storage.s3 import StorageError
 from codetr.data.storage.tar import AmbiguousNameError, Member
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ListedIds
+from codetr.storage.s3_client import StorageError
 
 _PIXELS_AT_A_TIME = 1 << 28
 """Pixels that all threads together have in memory: about 2 GiB, unless an image alone takes more."""
