@@ -236,7 +236,7 @@ class ResultStore:
         if not created:
             logger.info("another run has stored its result for the same inputs: %s is not stored", folder)
             return False
-        logger.info("stored %s as %s/%s", folder, self, name)
+        logger.info("stored %s in %s, key %s", folder, self, _hex(key.digest)[:12])
         return True
 
     # -- looking and removing ---------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import DatasetOption, ModelOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.cli.store_options import FreshOption, StoreOption
 from codetr.core.manifest import Manifest
 from codetr.registry.store import Registry
 from codetr.steps.settings import step_settings
+from codetr.steps.store import chosen_store
 
 
 def evaluate(
@@ -36,6 +38,8 @@ def evaluate(
     processes: ProcessesOption = None,
     device: DeviceOption = "auto",
     force: ForceOption = False,
+    store: StoreOption = None,
+    fresh: FreshOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -56,6 +60,7 @@ def evaluate(
 
     started = time.monotonic()
     config = step_settings(EvaluateConfig, "evaluate", params, assignments)
+    results = chosen_store(store)
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(model, "model")
     Manifest.read(dataset, "dataset")
@@ -64,4 +69,5 @@ def evaluate(
     run_on_processes(processes, context.obj, device=device, force=force)
     from codetr.steps.evaluate import evaluate as run
 
-    show_step(run(config, model, dataset, output, registry, device=device), output, started=started)
+    manifest = run(config, model, dataset, output, registry, device=device, store=results, fresh=fresh)
+    show_step(manifest, output, started=started)

@@ -14,9 +14,11 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.cli.store_options import FreshOption, StoreOption
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.steps.settings import checkpoint_folder, chosen_recipe
+from codetr.steps.store import ResultStore, chosen_store
 
 if TYPE_CHECKING:
     from codetr.zoo.recipe import Recipe
@@ -73,6 +75,8 @@ def train(
     device: DeviceOption = "auto",
     force: ForceOption = False,
     on: ClusterOption = None,
+    store: StoreOption = None,
+    fresh: FreshOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -98,15 +102,21 @@ def train(
     started = time.monotonic()
     chosen = chosen_recipe(recipe, params, assignments)
     work = checkpoint_folder(output, checkpoints)
+    results = chosen_store(store)
     if on is not None:
         if processes is not None or force:
             hint = "The file of the cluster has the number of processes."
             raise UserError("cannot be combined with --on", where="--force" if force else "--nproc", hint=hint)
+        if results is not None and not (fresh or extend) and _restored(chosen, dataset, output, results, on, overwrite):
+            show_step(Manifest.read(output, "model"), output, started=started)
+            return
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
-        flags = {"--overwrite": overwrite, "--extend": extend}
+        flags = {"--overwrite": overwrite, "--extend": extend, "--fresh": fresh}
         arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
         arguments += [] if device == "auto" else ["--device", device]
+        # Also an empty one, which overrides the environment of the job.
+        arguments += [] if store is None else ["--store", store]
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
         run_on_cluster(on, output.name, arguments, paths=paths, read=_files_of(chosen), inputs=inputs)
         return
@@ -117,8 +127,27 @@ def train(
     from codetr.steps.train import train as run
 
     config = TrainConfig(recipe=chosen)
-    manifest = run(config, dataset, output, work, overwrite=overwrite, extend=extend, device=device)
+    manifest = run(
+        config, dataset, output, work, overwrite=overwrite, extend=extend, device=device, store=results, fresh=fresh
+    )
     show_step(manifest, output, started=started)
+
+
+def _restored(recipe: Recipe, dataset: Path, output: Path, store: ResultStore, cluster: str, overwrite: bool) -> bool:
+    """Return whether the store has the model of a training on a cluster; then it is in `output`.
+
+    The job asks too. It is not started for a model that exists, if this process sees the volumes of the cluster.
+    """
+    if not dataset.is_dir() or not output.parent.is_dir():
+        return False
+    from codetr.launch.spec import read_spec
+    from codetr.steps.train import TrainConfig, restore_stored
+
+    spec = read_spec(cluster)
+    device = "cuda" if spec.resources.accelerators else "cpu"
+    processes = spec.nodes * spec.processes
+    given = (TrainConfig(recipe=recipe), dataset, output, store)
+    return restore_stored(*given, processes=processes, device=device, overwrite=overwrite) is not None
 
 
 def _files_of(recipe: Recipe) -> dict[str, Path]:
