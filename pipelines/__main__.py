@@ -13,10 +13,11 @@ import typer
 from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.reported import reported_error
 from codetr.cli.run_app import run_app
+from codetr.cli.store_options import StoreOption
 from codetr.core.errors import ReportedError, UserError
 from codetr.core.extras import install_hint
 from codetr.core.system.parent_watch import watch_parent
-from pipelines.arguments import step_arguments
+from pipelines.arguments import step_arguments, store_argument
 from pipelines.options import (
     LocalFolders,
     ProcessesOption,
@@ -55,7 +56,9 @@ def compile_command(
 
 @app.command()
 @expand_option_groups
-def run_local(*, settings: StepSettings, folders: LocalFolders, processes: ProcessesOption = 1) -> None:
+def run_local(
+    *, settings: StepSettings, folders: LocalFolders, processes: ProcessesOption = 1, store: StoreOption = None
+) -> None:
     """Run the four steps on this machine; OUTPUT/run.json lists the folders they wrote."""
     from pipelines.run_local import run_local as run
 
@@ -65,6 +68,7 @@ def run_local(*, settings: StepSettings, folders: LocalFolders, processes: Proce
         registry=folders.registry,
         checkpoints=folders.checkpoints or folders.output / "checkpoints",
         processes=processes,
+        store=store_argument(store, local=True),
     )
     done.write(folders.output / "run.json")
     print(f"Report: {done.evaluation / 'report.html'}\nRun: {folders.output / 'run.json'}")
@@ -80,6 +84,7 @@ def submit(
     resources: Resources,
     storage: Storage,
     waiting: Waiting,
+    store: StoreOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
     from pipelines.submit import submit as start
@@ -93,6 +98,7 @@ def submit(
         "volume": storage.volume,
         "registry": storage.registry,
         "checkpoints": f"{storage.checkpoints.rstrip('/')}/{name}",
+        "store": store_argument(store, local=False),
     }
     run_id = start(server, arguments, experiment=run.experiment, run_name=name)
     print(run_id, flush=True)

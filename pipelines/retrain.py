@@ -40,6 +40,7 @@ def retrain(
     cpu: str = "4",
     memory: str = "16Gi",
     volume: str = "codetr-data",
+    store: str = "",
 ) -> Outputs:
     """Retrain the detector.
 
@@ -57,13 +58,13 @@ def retrain(
         cpu: CPU limit of each of these two tasks, as Kubernetes writes it.
         memory: memory limit of each of these two tasks.
         volume: the PersistentVolumeClaim with images, checkpoints and registry.
+        store: the store of results, a folder below /data or s3://BUCKET/PREFIX; empty for none.
     """
-    prepared = prepare(settings=prepare_settings)
-    # Its inputs are paths: the same path may hold new images, so its result must not come from the cache.
-    prepared.set_caching_options(enable_caching=False)
+    prepared = prepare(settings=prepare_settings, store=store)
 
     trained = train(
         settings=train_settings,
+        store=store,
         checkpoints=checkpoints,
         processes=processes,
         dataset=prepared.outputs["dataset"],
@@ -72,15 +73,12 @@ def retrain(
 
     evaluated = evaluate(
         settings=evaluate_settings,
+        store=store,
         processes=processes,
         registry=registry,
         model=trained.outputs["model"],
         dataset=prepared.outputs["dataset"],
     )
-
-    # The registry is outside the pipeline: a cached report may compare with an earlier champion, and a cached
-    # registration may name a version that the registry does not have.
-    evaluated.set_caching_options(enable_caching=False)
 
     registered = register(
         settings=register_settings,
@@ -88,7 +86,6 @@ def retrain(
         model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"],
     )
-    registered.set_caching_options(enable_caching=False)
 
     for task in (trained, evaluated):
         task.set_accelerator_type(accelerator).set_accelerator_limit(accelerators)
@@ -97,6 +94,10 @@ def retrain(
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory")
     for task in (prepared, trained, evaluated, registered):
         task.set_container_image(image)
+        # The steps ask the store of results, which goes by content. KFP's cache goes by the names of artifacts, by
+        # parameters and by the tag of the image: it misses equal contents, and would find those of a path, a registry
+        # or a tag that have changed.
+        task.set_caching_options(enable_caching=False)
         kubernetes.mount_pvc(task, pvc_name=volume, mount_path=DATA)
 
     return Outputs(

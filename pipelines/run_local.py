@@ -58,7 +58,13 @@ class LocalRun:
 
 
 def run_local(
-    settings: Mapping[str, Mapping[str, Any]], *, output: Path, registry: Path, checkpoints: Path, processes: int
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    output: Path,
+    registry: Path,
+    checkpoints: Path,
+    processes: int,
+    store: str = "",
 ) -> LocalRun:
     """Run the four steps, and return when the last one is done.
 
@@ -68,6 +74,7 @@ def run_local(
         registry: the registry's folder.
         checkpoints: folder from which training resumes.
         processes: processes of training and evaluation.
+        store: address of the store of results; empty for none.
 
     Raises:
         UserError: a step ended with a mistake in its input.
@@ -99,6 +106,7 @@ def run_local(
                     checkpoints=str(checkpoints.absolute()),
                     image=IMAGE,
                     processes=processes,
+                    store=store,
                 )
         except RuntimeError as error:
             raise step_error(re.sub(r"\x1b\[\d+m", "", str(error)).rstrip("."), read_failure(failure)) from None

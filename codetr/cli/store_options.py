@@ -25,3 +25,9 @@ FreshOption = Annotated[
     bool,
     typer.Option("--fresh", rich_help_panel=PANEL, help="Compute the result even if the store has it."),
 ]
+
+
+def store_words(store: str | None, *, fresh: bool) -> list[str]:
+    """Return the two options as words of a command line, for the job that runs the command on a cluster."""
+    # An empty address too: it overrides the environment of the job.
+    return [*([] if store is None else ["--store", store]), *(["--fresh"] if fresh else [])]

@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="codetr", install_kfp_package=False)
 def evaluate(
     settings: dict,
+    store: str,
     processes: int,
     registry: str,
     model: dsl.Input[dsl.Model],
@@ -18,6 +19,8 @@ def evaluate(
 
     Args:
         settings: the `evaluate` section of params.yaml.
+        store: where the result is looked for before and stored after: a folder below /data or s3://BUCKET/PREFIX; empty
+            for no store.
         processes: one for each GPU, or 1; the result is the same for any number.
         registry: the registry's folder, on the shared volume; the report compares the model with its champion.
         model: what `train` wrote.
@@ -26,12 +29,15 @@ def evaluate(
         metrics: the main metrics, for the pages of Kubeflow Pipelines.
         report: the HTML report, for the same pages.
     """
+    import os
     import shutil
     from pathlib import Path
 
     from codetr.core.manifest import Manifest
     from codetr.steps.run import run_step
 
+    if store:
+        os.environ["CODETR_STORE"] = store
     paths = {"model": model.path, "dataset": dataset.path, "output": evaluation.path}
     run_step("evaluate", settings, registry=registry, nproc=processes, **paths)
     manifest = Manifest.read(Path(evaluation.path), "evaluation")

@@ -17,9 +17,12 @@ from tests.support.paths import ROOT
 COMPONENTS = {"prepare": prepare, "train": train, "evaluate": evaluate, "register": register}
 
 INTERFACES = {
-    "prepare": ({"settings"}, {"dataset"}),
-    "train": ({"settings", "checkpoints", "processes", "dataset"}, {"model"}),
-    "evaluate": ({"settings", "processes", "registry", "model", "dataset"}, {"evaluation", "metrics", "report"}),
+    "prepare": ({"settings", "store"}, {"dataset"}),
+    "train": ({"settings", "store", "checkpoints", "processes", "dataset"}, {"model"}),
+    "evaluate": (
+        {"settings", "store", "processes", "registry", "model", "dataset"},
+        {"evaluation", "metrics", "report"},
+    ),
     "register": ({"settings", "registry", "model", "evaluation"}, {"registration"}),
 }
 
@@ -57,7 +60,13 @@ def test_a_step_that_fails_fails_the_task_with_its_exit_code(
     for artifact in artifacts.values():
         Path(artifact.path).mkdir()
     artifacts |= {key: dsl.Artifact(uri=str(tmp_path / "out" / key)) for key in outputs}
-    values: dict[str, Any] = {"settings": {"no_such_setting": 1}, "checkpoints": "c", "processes": 1, "registry": "r"}
+    values: dict[str, Any] = {
+        "settings": {"no_such_setting": 1},
+        "store": "",
+        "checkpoints": "c",
+        "processes": 1,
+        "registry": "r",
+    }
     arguments = {key: value for key, value in values.items() if key in inputs}
     with pytest.raises(SystemExit) as stopped:
         COMPONENTS[name].python_func(**arguments, **artifacts)

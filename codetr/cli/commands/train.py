@@ -14,7 +14,7 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
-from codetr.cli.store_options import FreshOption, StoreOption
+from codetr.cli.store_options import FreshOption, StoreOption, store_words
 from codetr.core.errors import UserError
 from codetr.core.manifest import Manifest
 from codetr.steps.settings import checkpoint_folder, chosen_recipe
@@ -112,11 +112,10 @@ def train(
             return
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
-        flags = {"--overwrite": overwrite, "--extend": extend, "--fresh": fresh}
+        flags = {"--overwrite": overwrite, "--extend": extend}
         arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
         arguments += [] if device == "auto" else ["--device", device]
-        # Also an empty one, which overrides the environment of the job.
-        arguments += [] if store is None else ["--store", store]
+        arguments += store_words(store, fresh=fresh)
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
         run_on_cluster(on, output.name, arguments, paths=paths, read=_files_of(chosen), inputs=inputs)
         return
