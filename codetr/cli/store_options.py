@@ -29,5 +29,4 @@ FreshOption = Annotated[
 
 def store_words(store: str | None, *, fresh: bool) -> list[str]:
     """Return the two options as words of a command line, for the job that runs the command on a cluster."""
-    # An empty address too: it overrides the environment of the job.
-    return [*([] if store is None else ["--store", store]), *(["--fresh"] if fresh else [])]
+    return [*(["--store", store] if store else []), *(["--fresh"] if fresh else [])]

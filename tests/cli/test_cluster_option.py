@@ -78,7 +78,7 @@ def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
 ) -> None:
     """Files of this machine, such as params.yaml, are not on the cluster."""
     thread = play(server, exit_code=2)
-    code, out, err = call(capsys, *TRAIN, "--on", cluster)
+    code, out, err = call(capsys, *TRAIN, "--on", cluster, "--store", "s3://models/store", "--fresh")
     thread.join()
     assert code == 2
     assert "epoch 1" in out
@@ -88,6 +88,8 @@ def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
     recipe = read_recipe(arguments[arguments.index("--recipe") + 1])
     assert recipe == read_recipe("tiny").override(["training.epochs=3"])
     assert arguments[arguments.index("--checkpoints") + 1] == "/data/model.checkpoints"
+    assert arguments[arguments.index("--store") + 1] == "s3://models/store", "the job stores its model there"
+    assert "--fresh" in arguments
 
 
 def test_a_job_that_has_ended_is_recognised(

@@ -17,13 +17,9 @@ from codetr.steps.store import ResultStore
 from codetr.steps.train import TrainConfig, restore_stored, train
 from codetr.steps.training_run import RESULT_KEY
 from codetr.training.checkpoint_folder import LOCK
-from codetr.training.config import ScheduleConfig
-from tests.support.training.runs import RECIPE
+from tests.support.training.runs import ONE_EPOCH
 
-SHORT = RECIPE.changed(
-    [("training.epochs", 1), ("training.validate_every", 0), ("training.schedule", ScheduleConfig().model_dump())]
-)
-LONGER = SHORT.changed([("training.epochs", 2)])
+LONGER = ONE_EPOCH.changed([("training.epochs", 2)])
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +27,7 @@ def stored(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Res
     """A store, and the model that a training stored in it."""
     folder = tmp_path_factory.mktemp("stored")
     store = ResultStore.open(str(folder / "store"))
-    train(TrainConfig(recipe=SHORT), dataset, folder / "model", store=store)
+    train(TrainConfig(recipe=ONE_EPOCH), dataset, folder / "model", store=store)
     return store, folder / "model"
 
 
@@ -40,7 +36,7 @@ def test_a_stored_model_is_found_and_nothing_is_trained(
 ) -> None:
     """With another number of loader processes, as another machine has."""
     store, model = stored
-    recipe = SHORT.changed([("loader.workers", 0)])
+    recipe = ONE_EPOCH.changed([("loader.workers", 0)])
     with caplog.at_level(logging.INFO):
         found = train(TrainConfig(recipe=recipe), dataset, tmp_path / "model", store=store)
     assert found.digest == Manifest.read(model, "model").digest
@@ -61,8 +57,8 @@ def test_the_model_of_another_run_is_replaced_only_if_asked(
     config = {**manifest.config, "processes": 8}
     manifest.model_copy(update={"config": config}).write(other)
     with pytest.raises(UserError, match="holds the model of another run"):
-        train(TrainConfig(recipe=SHORT), dataset, other, store=store)
-    found = train(TrainConfig(recipe=SHORT), dataset, other, store=store, overwrite=True)
+        train(TrainConfig(recipe=ONE_EPOCH), dataset, other, store=store)
+    found = train(TrainConfig(recipe=ONE_EPOCH), dataset, other, store=store, overwrite=True)
     assert found.digest == Manifest.read(model, "model").digest
 
 
@@ -71,10 +67,10 @@ def test_a_training_that_runs_elsewhere_is_asked_for_here(
 ) -> None:
     """Before a cluster is asked for GPUs."""
     store, model = stored
-    given = (TrainConfig(recipe=SHORT), dataset, tmp_path / "model", store)
+    given = (TrainConfig(recipe=ONE_EPOCH), dataset, tmp_path / "model", store)
     assert restore_stored(*given, processes=2, device="cpu") is None
     assert restore_stored(*given, processes=1, device="cuda") is None
-    auto = TrainConfig(recipe=SHORT.changed([("loader.batch_size", "auto")]))
+    auto = TrainConfig(recipe=ONE_EPOCH.changed([("loader.batch_size", "auto")]))
     assert restore_stored(auto, *given[1:], processes=1, device="cpu") is None
     found = restore_stored(*given, processes=1, device="cpu")
     assert found is not None
@@ -102,11 +98,11 @@ def test_a_run_that_other_code_began_is_not_stored(finished: Callable[[], Path],
             (checkpoints / RESULT_KEY).unlink()
         else:
             write_json(checkpoints / RESULT_KEY, content)
-        train(TrainConfig(recipe=SHORT), dataset, tmp_path / "model", checkpoints, store=store)
+        train(TrainConfig(recipe=ONE_EPOCH), dataset, tmp_path / "model", checkpoints, store=store)
         assert list(store.names()) == []
         shutil.rmtree(tmp_path / "model")
     (checkpoints / RESULT_KEY).write_text(began)
-    train(TrainConfig(recipe=SHORT), dataset, tmp_path / "model", checkpoints, store=store)
+    train(TrainConfig(recipe=ONE_EPOCH), dataset, tmp_path / "model", checkpoints, store=store)
     assert len(list(store.names())) == 1
 
 
@@ -127,7 +123,7 @@ def test_fresh_trains_although_a_model_is_stored(
     stored: tuple[ResultStore, Path], finished: Callable[[], Path], dataset: Path, tmp_path: Path
 ) -> None:
     store, model = stored
-    made = train(TrainConfig(recipe=SHORT), dataset, tmp_path / "model", finished(), store=store, fresh=True)
+    made = train(TrainConfig(recipe=ONE_EPOCH), dataset, tmp_path / "model", finished(), store=store, fresh=True)
     assert not (tmp_path / "model" / ORIGIN).exists()
     assert made.digest == Manifest.read(model, "model").digest
 
@@ -141,7 +137,7 @@ def test_a_training_that_skipped_images_is_not_stored(dataset: Path, tmp_path: P
     write_json(copy / LOCATIONS, {"train": str(images), "val": str(images)})
     next(images.iterdir()).unlink()
     store = ResultStore.open(str(tmp_path / "store"))
-    recipe = SHORT.changed([("loader.bad_images", "skip"), ("loader.workers", 0)])
+    recipe = ONE_EPOCH.changed([("loader.bad_images", "skip"), ("loader.workers", 0)])
     made = train(TrainConfig(recipe=recipe), copy, tmp_path / "model", store=store)
     assert made.summary["bad_images"]
     assert list(store.names()) == []
