@@ -29,7 +29,7 @@ from codetr.core.manifest import NAME, ORIGIN, FolderKind, Manifest, require_nam
 from codetr.core.provenance import user_and_host, utc_now
 from codetr.core.settings import Settings
 from codetr.core.system.temporaries import remove
-from codetr.steps.result_key import FORMAT, ResultKey
+from codetr.steps.result_key import ResultKey
 from codetr.storage.open_storage import open_storage
 from codetr.storage.s3_client import StorageError
 from codetr.storage.storage import NoObjectError, Storage
@@ -60,7 +60,7 @@ class StoredResult(Settings):
     """The record of a result.
 
     Attributes:
-        format: of the record.
+        format: of the record; one of a later release is not read.
         kind: of the folder.
         key: what decides the result, see `ResultKey`.
         manifest: digest of the manifest.
@@ -71,7 +71,7 @@ class StoredResult(Settings):
         tracking: where W&B shows that run; None if it does not.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     kind: FolderKind
     key: dict[str, Any]
     manifest: str

@@ -24,7 +24,7 @@ values = st.dictionaries(st.text(max_size=3), st.text(max_size=3) | st.integers(
 @given(name=st.sampled_from(["inputs", "settings", "code", "libraries"]), value=values)
 def test_any_change_of_a_part_changes_the_key(name: str, value: dict[str, Any]) -> None:
     """A model of other data, settings, code or libraries would be found."""
-    changed = replace(KEY, **{name: value})
+    changed = replace(KEY, **cast(dict[str, Any], {name: value}))
     assert (changed.digest == KEY.digest) == (changed == KEY)
 
 
