@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,13 +16,15 @@ from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.cli.store_options import FreshOption, StoreOption, store_words
-from codetr.core.errors import UserError
+from codetr.core.errors import ReportedError, UserError
 from codetr.core.manifest import Manifest
 from codetr.steps.settings import checkpoint_folder, chosen_recipe
 from codetr.steps.store import ResultStore, chosen_store
 
 if TYPE_CHECKING:
     from codetr.zoo.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -107,9 +110,11 @@ def train(
         if processes is not None or force:
             hint = "The file of the cluster has the number of processes."
             raise UserError("cannot be combined with --on", where="--force" if force else "--nproc", hint=hint)
-        if results is not None and not (fresh or extend) and _restored(chosen, dataset, output, results, on, overwrite):
-            show_step(Manifest.read(output, "model"), output, started=started)
-            return
+        if results is not None and not (fresh or extend):
+            given = (chosen, dataset, output, results, on)
+            if _restored(*given, device=device, overwrite=overwrite):
+                show_step(Manifest.read(output, "model"), output, started=started)
+                return
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
         flags = {"--overwrite": overwrite, "--extend": extend}
@@ -132,21 +137,28 @@ def train(
     show_step(manifest, output, started=started)
 
 
-def _restored(recipe: Recipe, dataset: Path, output: Path, store: ResultStore, cluster: str, overwrite: bool) -> bool:
+def _restored(
+    recipe: Recipe, dataset: Path, output: Path, store: ResultStore, cluster: str, *, device: str, overwrite: bool
+) -> bool:
     """Return whether the store has the model of a training on a cluster; then it is in `output`.
 
-    The job asks too. It is not started for a model that exists, if this process sees the volumes of the cluster.
+    The job asks too, so what cannot be read here is no error. A job on this machine is the one that knows its device.
     """
-    if not dataset.is_dir() or not output.parent.is_dir():
-        return False
     from codetr.launch.spec import read_spec
-    from codetr.steps.train import TrainConfig, restore_stored
 
     spec = read_spec(cluster)
-    device = "cuda" if spec.resources.accelerators else "cpu"
-    processes = spec.nodes * spec.processes
+    if spec.launcher == "local" or not dataset.is_dir() or not output.parent.is_dir():
+        return False
+    from codetr.steps.train import TrainConfig, restore_stored
+
+    kind = "cuda" if spec.resources.accelerators and device != "cpu" else "cpu"
     given = (TrainConfig(recipe=recipe), dataset, output, store)
-    return restore_stored(*given, processes=processes, device=device, overwrite=overwrite) is not None
+    try:
+        found = restore_stored(*given, processes=spec.nodes * spec.processes, device=kind, overwrite=overwrite)
+    except ReportedError as error:
+        logger.info("the store is asked by the job only: %s", error)
+        return False
+    return found is not None
 
 
 def _files_of(recipe: Recipe) -> dict[str, Path]:

@@ -124,3 +124,16 @@ def test_a_stored_model_starts_no_job(
     assert code == 0, err
     assert made.digest in out
     assert Manifest.read(tmp_path / "model", "model").digest == made.digest
+
+
+def test_what_this_machine_cannot_read_is_left_to_the_job(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights may be on a volume of the cluster that is mounted there only: the launch must go on."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text(yaml.safe_dump({"launcher": "trainjob", "nodes": 1, "image": IMAGE}))
+    recipe = ONE_EPOCH.changed([("init_from", "/weights/of/the/cluster")]).model_dump_json()
+    words = ("train", "--on", cluster, "--recipe", recipe, "-d", dataset, "-o", tmp_path / "model")
+    _, _, err = call(capsys, *words, "--store", tmp_path / "store")
+    assert "/weights/of/the/cluster" not in err.splitlines()[-1], "the launch goes on, and fails for lack of a cluster"
