@@ -64,9 +64,12 @@ class S3Address:
         """Parse `s3://bucket/key`.
 
         Raises:
-            UserError: there is no bucket.
+            UserError: there is no bucket, or there are credentials in the address.
         """
         bucket, _, key = text.removeprefix(SCHEME).partition("/")
+        if "@" in bucket:
+            hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+            raise UserError("holds a user or a password, which is not sent", where=text, hint=hint)
         if not text.startswith(SCHEME) or not bucket:
             raise UserError("is not an address on S3", where=text, hint="Write s3://BUCKET/PREFIX.")
         return cls(bucket, key.strip("/"))

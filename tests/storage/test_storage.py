@@ -128,3 +128,6 @@ def test_addresses() -> None:
         open_storage("gs://bucket")
     with pytest.raises(UserError, match="s3://: is not an address on S3"):
         open_storage("s3://")
+    with pytest.raises(UserError, match="holds a user or a password") as refused:
+        open_storage("s3://AKIA:secret@bucket/store")
+    assert "secret" not in str(refused.value)
