@@ -29,7 +29,8 @@ from codetr.data.ingest.merge import CheckedSplit
 from codetr.data.ingest.source_contents import SourceContents, list_sources, read_listed_images
 from codetr.data.ingest.summary import REPORT, DatasetReport
 from codetr.steps.result_key import ResultKey
-from codetr.steps.store import ResultStore, StoredResult, log_hit
+from codetr.steps.store import ResultStore, log_hit
+from codetr.steps.stored_result import StoredResult
 from codetr.tracking import Tracker
 
 _UNLISTED = (LOCATIONS, "sources")

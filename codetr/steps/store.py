@@ -1,5 +1,6 @@
 """The store of results, one cache for all engines: a step asks it before it works, and publishes its result after.
 
+    store.json                     marks the folder as a store, with the version of the format
     blobs/<digest>                 the content of a file, by its SHA-256
     results/<kind>/<key>.json      a result: the digest of each of its files, and what it was made from
     results/dataset/<group>/<key>.json    the same for datasets, see `codetr.steps.prepare`
@@ -19,87 +20,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, field_validator
 
 from codetr.core.errors import ReportedError, RunFailed, UserError
 from codetr.core.files import atomic_directory, sha256_file, write_json
-from codetr.core.manifest import NAME, ORIGIN, FolderKind, Manifest, require_names_inside
+from codetr.core.manifest import NAME, ORIGIN, FolderKind, Manifest
 from codetr.core.provenance import user_and_host, utc_now
-from codetr.core.settings import Settings
 from codetr.core.system.temporaries import remove
 from codetr.steps.result_key import ResultKey
+from codetr.steps.stored_result import StoredFile, StoredResult
 from codetr.storage.open_storage import open_storage
 from codetr.storage.s3_client import StorageError
 from codetr.storage.storage import NoObjectError, Storage
 
 logger = logging.getLogger(__name__)
 
-RESULTS, BLOBS = "results", "blobs"
+MARKER, RESULTS, BLOBS = "store.json", "results", "blobs"
 
 STORE_VARIABLE = "CODETR_STORE"
 """Environment variable with the address of the store."""
 
+FORMAT = 1
 _THREADS = 8
-
-
-class StoredFile(Settings):
-    """A file of a result.
-
-    Attributes:
-        digest: of its content, as `sha256:<hex>`.
-        size: in bytes.
-    """
-
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    size: int = Field(ge=0)
-
-
-class StoredResult(Settings):
-    """The record of a result.
-
-    Attributes:
-        format: of the record; one of a later release is not read.
-        kind: of the folder.
-        key: what decides the result, see `ResultKey`.
-        manifest: digest of the manifest.
-        files: by relative path; the manifest is one of them.
-        at: when it was published; UTC, ISO 8601.
-        by: user and machine.
-        run: name of the run that computed it; None if it had none.
-        tracking: where W&B shows that run; None if it does not.
-    """
-
-    format: Literal[1] = 1
-    kind: FolderKind
-    key: dict[str, Any]
-    manifest: str
-    files: dict[str, StoredFile]
-    at: str
-    by: str
-    run: str | None = None
-    tracking: str | None = None
-
-    @field_validator("files")
-    @classmethod
-    def _names_stay_inside(cls, files: dict[str, StoredFile]) -> dict[str, StoredFile]:
-        require_names_inside(files)
-        if NAME not in files:
-            raise ValueError(f"lists no {NAME}")
-        return files
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files.values())
-
-    @property
-    def source(self) -> str:
-        """Who computed it and when, for messages."""
-        run = f", run {self.run}" if self.run else ""
-        tracking = f", {self.tracking}" if self.tracking else ""
-        return f"computed by {self.by}, {self.at}{run}{tracking}"
 
 
 class _DamagedError(Exception):
@@ -134,7 +75,8 @@ class ResultStore:
         """Write the stored result of a key to `output`, atomically; return its record, None if there is none.
 
         Raises:
-            UserError: the store cannot be used: its address, credentials or permissions are wrong.
+            UserError: the store cannot be used: its address, credentials or permissions are wrong, or there is
+                something else.
             OSError: `output` cannot be written.
         """
         name = record_name(key)
@@ -190,7 +132,7 @@ class ResultStore:
             UserError: see `restore`.
         """
         try:
-            return bool(self.storage.names(f"{RESULTS}/{kind}/{_hex(group)}"))
+            return self._is_there() and bool(self.storage.names(f"{RESULTS}/{kind}/{_hex(group)}"))
         except RunFailed as error:
             logger.warning("the store does not answer, so the result is computed: %s", error)
             return False
@@ -212,6 +154,7 @@ class ResultStore:
         try:
             if self._has(name):
                 return False
+            self.storage.create(MARKER, json.dumps({"format": FORMAT}).encode())
             manifest = Manifest.read(folder, key.kind, verify=True)
             digests = {NAME: sha256_file(folder / NAME), **manifest.files}
             files = {
@@ -241,12 +184,24 @@ class ResultStore:
 
     # -- looking and removing ---------------------------------------------------------------------------------
 
+    def require(self) -> None:
+        """Require that there is a store: what is not one is not cleaned up.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+            RunFailed: it does not answer.
+        """
+        if not self._is_there():
+            hint = "A step that is given this address creates it: `codetr train --store`."
+            raise UserError("there is no store of results", where=str(self), hint=hint)
+
     def names(self) -> Iterator[str]:
         """Yield the name of every record.
 
         Raises:
-            UserError, RunFailed: the store cannot be read.
+            UserError, RunFailed: see `require`.
         """
+        self.require()
         return (entry.key for entry in self.storage.objects(RESULTS) if entry.key.endswith(".json"))
 
     def read(self, name: str) -> StoredResult:
@@ -275,8 +230,31 @@ class ResultStore:
                 return str(error)
         return None
 
+    def _is_there(self) -> bool:
+        """Return whether the store exists.
+
+        Raises:
+            UserError: there is something else, or a store of a later release.
+            RunFailed: it does not answer.
+        """
+        try:
+            marker = json.loads(self.storage.read(MARKER))
+        except NoObjectError:
+            if found := [name for name in self.storage.names("") if name != "lost+found"]:
+                hint = "Give an empty folder or prefix, or one that does not exist."
+                raise UserError(f"holds '{found[0]}' and is no store", where=str(self), hint=hint) from None
+            return False
+        except (ValueError, RecursionError):
+            marker = None
+        if marker != {"format": FORMAT}:
+            hint = "It was written by another release of codetr; use that release, or another store."
+            raise UserError(f"{MARKER} does not describe a store of this version", where=str(self), hint=hint)
+        return True
+
     def _has(self, name: str) -> bool:
         try:
+            if not self._is_there():
+                return False
             self.storage.read(name)
         except NoObjectError:
             return False

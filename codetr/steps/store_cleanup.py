@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from codetr.core.errors import UserError
-from codetr.steps.store import BLOBS, RESULTS, ResultStore, StoredResult, blob_name
+from codetr.steps.store import BLOBS, RESULTS, ResultStore, blob_name
+from codetr.steps.stored_result import StoredResult
 from codetr.storage.storage import NoObjectError
 
 DAY = 24 * 3600.0
@@ -60,6 +61,7 @@ def listed_results(store: ResultStore) -> list[Listed]:
     Raises:
         UserError, RunFailed: the store cannot be read.
     """
+    store.require()
     found = []
     for entry in store.storage.objects(RESULTS):
         if not entry.key.endswith(".json"):

@@ -8,15 +8,18 @@ import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.files import write_text
 from codetr.core.manifest import NAME, ORIGIN, Manifest
 from codetr.steps.result_key import ResultKey
-from codetr.steps.store import STORE_VARIABLE, ResultStore, blob_name, chosen_store, record_name
+from codetr.steps.store import MARKER, STORE_VARIABLE, ResultStore, blob_name, chosen_store, record_name
 from codetr.storage.folder import FolderStorage
 from codetr.storage.s3_client import StorageError
 
@@ -109,6 +112,7 @@ def test_the_first_of_two_publishers_is_kept(store: ResultStore, make_result: Ma
 def test_what_a_killed_publisher_left_is_no_result(store: ResultStore, make_result: MakeResult, tmp_path: Path) -> None:
     """The record comes last: a result without it is not there, and the next publisher completes it."""
     result = make_result()
+    store.storage.create(MARKER, b'{"format": 1}')
     for name, file in Manifest.read(result, "evaluation").files.items():
         store.storage.upload(blob_name(file), result / name)
     assert store.restore(KEY, tmp_path / "copy") is None
@@ -197,7 +201,7 @@ def test_a_changed_output_is_not_stored(
     (result / "metrics.json").write_text("edited")
     assert not folder_store.publish(KEY, result)
     assert "is not stored" in caplog.text
-    assert list(folder_store.names()) == []
+    assert folder_store.restore(KEY, result.with_name("copy")) is None
 
 
 def test_a_store_that_cannot_be_written_is_a_warning(
@@ -255,3 +259,60 @@ def test_equal_files_are_stored_once(folder_store: ResultStore, make_result: Mak
     shutil.rmtree(tmp_path / "evaluation")
     assert folder_store.restore(other, tmp_path / "copy")
     assert (tmp_path / "copy" / NAME).is_file()
+
+
+class Dying(FolderStorage):
+    """A storage whose process dies at the nth write: before it, or right after it."""
+
+    def __init__(self, root: Path, writes: int, *, after: bool) -> None:
+        super().__init__(root)
+        self.left, self.after = writes, after
+
+    def create(self, key: str, content: bytes) -> bool:
+        return self._counted(lambda: super(Dying, self).create(key, content))
+
+    def upload(self, key: str, file: Path) -> bool:
+        return self._counted(lambda: super(Dying, self).upload(key, file))
+
+    def _counted(self, write: Callable[[], bool]) -> bool:
+        self.left -= 1
+        if self.left < 0 or (self.left == 0 and not self.after):
+            raise KeyboardInterrupt
+        created = write()
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return created
+
+
+@given(writes=st.integers(1, 6), after=st.booleans())
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_publisher_that_dies_at_any_moment_leaves_a_whole_result_or_none(
+    writes: int, after: bool, make_result: MakeResult, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root, result = tmp_path_factory.mktemp("dying"), make_result()
+    with suppress(KeyboardInterrupt):
+        ResultStore(Dying(root / "store", writes, after=after)).publish(KEY, result)
+    store = ResultStore.open(str(root / "store"))
+    found = store.restore(KEY, root / "copy")
+    assert store.publish(KEY, result) == (found is None)
+    assert store.restore(KEY, root / "copy")
+    assert digest(root / "copy") == digest(result)
+
+
+def test_a_folder_with_other_content_is_no_store(make_result: MakeResult, tmp_path: Path) -> None:
+    """Cleaning it up would delete files of something else, such as the blobs of another cache."""
+    write_text(tmp_path / "cache" / "blobs" / "ab" / "content", "precious")
+    store = ResultStore.open(str(tmp_path / "cache"))
+    for use in (lambda: store.restore(KEY, tmp_path / "copy"), lambda: list(store.names()), store.require):
+        with pytest.raises(UserError, match="cache: holds 'blobs' and is no store"):
+            use()
+    assert not store.publish(KEY, make_result())
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["blobs"]
+    with pytest.raises(UserError, match="there is no store of results"):
+        ResultStore.open(str(tmp_path / "none")).require()
+
+
+def test_a_store_of_a_later_release_is_refused(store: ResultStore, tmp_path: Path) -> None:
+    store.storage.create(MARKER, b'{"format": 2}')
+    with pytest.raises(UserError, match="does not describe a store of this version"):
+        store.restore(KEY, tmp_path / "copy")

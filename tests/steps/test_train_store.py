@@ -13,7 +13,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import write_json
 from codetr.core.manifest import ORIGIN, Manifest
 from codetr.data.dataset.split import Split
-from codetr.steps.store import ResultStore
+from codetr.steps.store import RESULTS, ResultStore
 from codetr.steps.train import TrainConfig, restore_stored, train
 from codetr.steps.training_run import RESULT_KEY
 from codetr.training.checkpoint_folder import LOCK
@@ -99,7 +99,7 @@ def test_a_run_that_other_code_began_is_not_stored(finished: Callable[[], Path],
         else:
             write_json(checkpoints / RESULT_KEY, content)
         train(TrainConfig(recipe=ONE_EPOCH), dataset, tmp_path / "model", checkpoints, store=store)
-        assert list(store.names()) == []
+        assert store.storage.names(RESULTS) == []
         shutil.rmtree(tmp_path / "model")
     (checkpoints / RESULT_KEY).write_text(began)
     train(TrainConfig(recipe=ONE_EPOCH), dataset, tmp_path / "model", checkpoints, store=store)
@@ -140,4 +140,4 @@ def test_a_training_that_skipped_images_is_not_stored(dataset: Path, tmp_path: P
     recipe = ONE_EPOCH.changed([("loader.bad_images", "skip"), ("loader.workers", 0)])
     made = train(TrainConfig(recipe=recipe), copy, tmp_path / "model", store=store)
     assert made.summary["bad_images"]
-    assert list(store.names()) == []
+    assert store.storage.names(RESULTS) == []

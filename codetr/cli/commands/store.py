@@ -13,7 +13,8 @@ from codetr.core.errors import UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.sizes import format_size, parse_size
 from codetr.core.text import counted
-from codetr.steps.store import STORE_VARIABLE, ResultStore, StoredResult
+from codetr.steps.store import STORE_VARIABLE, ResultStore
+from codetr.steps.stored_result import StoredResult
 
 app = typer.Typer(
     no_args_is_help=True,
