@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import codetr
 from codetr.core.manifest import ORIGIN, Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import LOCATIONS, Split
@@ -270,3 +271,18 @@ def test_annotations_on_s3_are_found_again(files: Path, s3_prefix: str, tmp_path
     assert found.digest == made.digest == Manifest.read(tmp_path / "found", "dataset", verify=True).digest
     assert found.digest == prepare(config_of(files), tmp_path / "here", store=store).digest
     assert is_hit(tmp_path / "here"), "what is on S3 and what is in a folder is the same"
+
+
+def test_the_function_takes_a_store_as_the_command_does(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"train": files / "train" / ANNOTATIONS, "images": files / "train" / "images"}
+    codetr.prepare(tmp_path / "made", store=tmp_path / "store", **given)
+    monkeypatch.setenv("CODETR_STORE", str(tmp_path / "store"))
+    found = codetr.prepare(tmp_path / "found", **given)
+    assert is_hit(tmp_path / "found")
+    assert found.report.splits["train"].images == found.summary["train"]["images"]
+    codetr.prepare(tmp_path / "fresh", fresh=True, **given)
+    codetr.prepare(tmp_path / "without", store="", **given)
+    assert not is_hit(tmp_path / "fresh")
+    assert not is_hit(tmp_path / "without")
