@@ -276,7 +276,7 @@ def test_annotations_on_s3_are_found_again(files: Path, s3_prefix: str, tmp_path
 def test_the_function_takes_a_store_as_the_command_does(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"train": files / "train" / ANNOTATIONS, "images": files / "train" / "images"}
+    given: dict[str, Any] = {"train": files / "train" / ANNOTATIONS, "images": files / "train" / "images"}
     codetr.prepare(tmp_path / "made", store=tmp_path / "store", **given)
     monkeypatch.setenv("CODETR_STORE", str(tmp_path / "store"))
     found = codetr.prepare(tmp_path / "found", **given)
