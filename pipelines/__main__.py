@@ -13,10 +13,11 @@ import typer
 from codetr.cli.option_groups import expand_option_groups
 from codetr.cli.reported import reported_error
 from codetr.cli.run_app import run_app
+from codetr.cli.store_options import StoreOption
 from codetr.core.errors import ReportedError, UserError
 from codetr.core.extras import install_hint
 from codetr.core.system.parent_watch import watch_parent
-from pipelines.arguments import step_arguments
+from pipelines.arguments import step_arguments, store_argument
 from pipelines.launching import launcher_resources, read_cluster, require_volume
 from pipelines.options import (
     ClusterOption,
@@ -63,6 +64,7 @@ def run_local(
     folders: LocalFolders,
     processes: ProcessesOption = 1,
     cluster: ClusterOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Run the four steps on this machine; OUTPUT/run.json lists the folders they wrote."""
     from pipelines.run_local import run_local as run
@@ -84,6 +86,7 @@ def run_local(
         checkpoints=checkpoints,
         processes=processes,
         cluster=spec,
+        store=store_argument(store, local=True),
     )
     done.write(folders.output / "run.json")
     print(f"Report: {done.evaluation / 'report.html'}\nRun: {folders.output / 'run.json'}")
@@ -100,6 +103,7 @@ def submit(
     storage: Storage,
     waiting: Waiting,
     cluster: ClusterOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
     from pipelines.retrain import DATA
@@ -124,6 +128,7 @@ def submit(
         "checkpoints": checkpoints,
         "folder": folder,
         "cluster": {} if spec is None else spec.model_dump(mode="json", exclude_defaults=True),
+        "store": store_argument(store, local=False),
     }
     run_id = start(server, arguments, experiment=run.experiment, run_name=name)
     print(run_id, flush=True)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from codetr.core.errors import UserError
 from codetr.core.settings import parse_assignment
 from codetr.evaluation.config import EvaluateConfig
 from codetr.steps.register import RegisterConfig
 from codetr.steps.settings import TrainSection, chosen_recipe, section, step_settings
+from codetr.storage.folder import FolderStorage
+from codetr.storage.open_storage import open_storage
 
 STEPS = ("prepare", "train", "evaluate", "register")
 _WITH_DEFAULTS = ("evaluate", "register")
@@ -44,3 +47,24 @@ def step_arguments(
     EvaluateConfig.parse(arguments["evaluate_settings"], where=f"{params}: evaluate")
     RegisterConfig.parse(arguments["register_settings"], where=f"{params}: register")
     return arguments
+
+
+def store_argument(address: str | None, *, local: bool) -> str:
+    """Return the address of the store of results as the tasks of a run need it; empty for none.
+
+    Args:
+        address: value of `--store`.
+        local: the tasks run on this machine; otherwise a folder is one of the shared volume.
+
+    Raises:
+        UserError: it is no address, or a relative folder of another machine.
+    """
+    if not address:
+        return ""
+    storage = open_storage(address)
+    if not isinstance(storage, FolderStorage):
+        return address
+    if not local and not storage.root.is_absolute():
+        hint = "Give a folder below /data, or s3://BUCKET/PREFIX."
+        raise UserError(f"'{address}' is relative: the tasks do not know this folder", where="--store", hint=hint)
+    return str(storage.root.absolute())

@@ -46,6 +46,7 @@ def retrain(
     volume: str = "codetr-data",
     cluster: dict[str, Any] = {},  # noqa: B006 - the default that the page for a new run shows
     folder: str = "",
+    store: str = "",
 ) -> Outputs:
     """Retrain the detector.
 
@@ -68,14 +69,14 @@ def retrain(
             tasks.
         folder: the run's folder below /data, for dataset, model and evaluation, whose manifests alone are then
             uploaded. A cluster needs it.
+        store: the store of results, a folder below /data or s3://BUCKET/PREFIX; empty for none.
     """
     run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
-    prepared = prepare(settings=prepare_settings, folder=folder, run=run)
-    # Its inputs are paths: the same path may hold new images, so its result must not come from the cache.
-    prepared.set_caching_options(enable_caching=False)
+    prepared = prepare(settings=prepare_settings, store=store, folder=folder, run=run)
 
     trained = train(
         settings=train_settings,
+        store=store,
         checkpoints=checkpoints,
         processes=processes,
         cluster=cluster,
@@ -86,6 +87,7 @@ def retrain(
 
     evaluated = evaluate(
         settings=evaluate_settings,
+        store=store,
         processes=processes,
         registry=registry,
         cluster=cluster,
@@ -95,10 +97,6 @@ def retrain(
         dataset=prepared.outputs["dataset"],
     )
 
-    # The registry is outside the pipeline: a cached report may compare with an earlier champion, and a cached
-    # registration may name a version that the registry does not have.
-    evaluated.set_caching_options(enable_caching=False)
-
     registered = register(
         settings=register_settings,
         registry=registry,
@@ -106,7 +104,6 @@ def retrain(
         model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"],
     )
-    registered.set_caching_options(enable_caching=False)
 
     for task in (trained, evaluated):
         task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2.0)
@@ -116,6 +113,10 @@ def retrain(
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory")
     for task in (prepared, trained, evaluated, registered):
         task.set_container_image(image)
+        # The steps ask the store of results, which goes by content. KFP's cache goes by the names of artifacts, by
+        # parameters and by the tag of the image: it misses equal contents, and would find those of a path, a registry
+        # or a tag that have changed.
+        task.set_caching_options(enable_caching=False)
         kubernetes.mount_pvc(task, pvc_name=volume, mount_path=DATA)
         kubernetes.use_field_path_as_env(task, RUN_ID_VARIABLE, "metadata.labels['pipeline/runid']")
         task.set_env_variable(ENDPOINT_VARIABLE, IN_CLUSTER)

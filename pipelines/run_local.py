@@ -67,6 +67,7 @@ def run_local(
     checkpoints: Path,
     processes: int,
     cluster: LaunchSpec | None = None,
+    store: str = "",
 ) -> LocalRun:
     """Run the four steps, and return when the last one is done.
 
@@ -77,15 +78,16 @@ def run_local(
         checkpoints: folder from which training resumes.
         processes: processes of training and evaluation.
         cluster: where both run; None for the tasks themselves.
+        store: address of the store of results; empty for none.
 
     Raises:
         UserError: a step ended with a mistake in its input.
         RunFailed: a step failed otherwise.
         SystemExit: a step was preempted or interrupted; with its exit code.
     """
-    for folder in (output, registry, checkpoints):
+    for path in (output, registry, checkpoints):
         # The runner would fail in making its folders, and say only that a task failed.
-        require_writable_folder(folder)
+        require_writable_folder(path)
     # The local runner ignores accelerators and volumes, and warns of each.
     warnings.filterwarnings("ignore", module=r"kfp\..*")
     # Nothing is preempted here: a step that fails would fail again.
@@ -111,6 +113,7 @@ def run_local(
                     image=IMAGE,
                     processes=processes,
                     cluster={} if cluster is None else cluster.model_dump(mode="json", exclude_defaults=True),
+                    store=store,
                 )
         except RuntimeError as error:
             raise step_error(re.sub(r"\x1b\[\d+m", "", str(error)).rstrip("."), read_failure(failure)) from None

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.support.data.prepared_dataset", "tests.support.registry.registry_folders"]
+pytest_plugins = [
+    "tests.support.data.prepared_dataset",
+    "tests.support.registry.registry_folders",
+    "tests.support.storage.moto_bucket",
+]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,6 +39,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_configure(config: pytest.Config) -> None:
     """Steps that are tested for something else leave no W&B runs behind. A wrong folder must not test nothing."""
     os.environ.setdefault("WANDB_MODE", "disabled")
+    os.environ.pop("CODETR_STORE", None)
     golden = config.getoption("--golden")
     if not any((golden / part).is_dir() for part in ("models", "pieces", "state_keys")):
         raise pytest.UsageError(f"--golden {golden}: holds no reference numbers (models/, pieces/ or state_keys/)")

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from codetr.cli.commands import jobs, registry
+from codetr.cli.commands import jobs, registry, store
 from codetr.cli.commands.benchmark import benchmark
 from codetr.cli.commands.compare import compare
 from codetr.cli.commands.convert import convert
@@ -97,6 +97,7 @@ for panel, commands in _COMMANDS.items():
         app.command(rich_help_panel=panel, no_args_is_help=True)(command)
 app.command(rich_help_panel=TOOLS)(zoo)
 app.add_typer(registry.app, name="registry", rich_help_panel=TOOLS)
+app.add_typer(store.app, name="store", rich_help_panel=TOOLS)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=TOOLS)
 lay_out_help(app)
 

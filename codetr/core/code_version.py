@@ -22,8 +22,21 @@ from codetr.core.version import __version__
 PACKAGE = Path(__file__).parents[1]
 """The folder with the sources of codetr."""
 
-_LIBRARIES = ("numpy", "pillow", "pycocotools", "timm", "torchvision")
-"""Libraries other than PyTorch whose version can change a result."""
+_LIBRARIES = (
+    "contourpy",
+    "defusedxml",
+    "jinja2",
+    "matplotlib",
+    "msgspec",
+    "numpy",
+    "pillow",
+    "pycocotools",
+    "safetensors",
+    "scipy",
+    "timm",
+    "torchvision",
+)
+"""Libraries other than PyTorch whose version can change a result: numbers, or how files are read and written."""
 
 
 def code_version(*modules: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     """The command has done its work."""
 
     FINDINGS = 1
-    """`codetr doctor` has found what it was asked to fail on."""
+    """`codetr doctor` has found what it was asked to fail on, or `codetr store verify` a damaged result."""
 
     MISTAKE = 2
     """The input or the settings are wrong. Do not retry: the result would be the same."""

@@ -7,7 +7,7 @@ settings and code give the same digest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ from codetr.core.files import read_json, require_replaceable, sha256_file, sha25
 from codetr.core.settings import Settings
 
 NAME = "manifest.json"
+
+ORIGIN = "origin.json"
+"""Where a result came from that was not computed here. It is not listed in the manifest: the result is the same."""
 
 FolderKind = Literal["dataset", "model", "evaluation", "registration"]
 
@@ -52,11 +55,7 @@ class Manifest(Settings):
     @field_validator("files")
     @classmethod
     def _names_stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
-        """Check names as names: a file may be a link to anywhere, since its content has to have the listed digest."""
-        for name in files:
-            parts = PurePosixPath(name).parts
-            if not parts or "\0" in name or ".." in parts or name.startswith("/"):
-                raise ValueError(f"lists '{name}', which is outside the folder")
+        require_names_inside(files)
         return files
 
     @property
@@ -120,6 +119,17 @@ class Manifest(Settings):
                 raise UserError("differs from the digest in the manifest", where=str(file), hint=hint)
 
 
+def require_names_inside(names: Iterable[str]) -> None:
+    """Raise `ValueError` for the first name of a file that leads out of its folder.
+
+    Names are checked as names: a file may be a link to anywhere, since its content has to have the listed digest.
+    """
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if not parts or "\0" in name or ".." in parts or name.startswith("/"):
+            raise ValueError(f"lists '{name}', which is outside the folder")
+
+
 def require_output(folder: Path, kind: FolderKind, *, unlisted: Sequence[str] = ()) -> None:
     """Raise `UserError` unless a step may write `folder`: it is missing, empty, or what the same step wrote before.
 
@@ -136,6 +146,6 @@ def require_output(folder: Path, kind: FolderKind, *, unlisted: Sequence[str] = 
             return None
         # Hidden files are those that systems leave, such as .DS_Store.
         hidden = {entry.name for entry in path.iterdir() if entry.name[0] == "."}
-        return {NAME, *unlisted, *hidden, *(name.split("/")[0] for name in manifest.files)}
+        return {NAME, ORIGIN, *unlisted, *hidden, *(name.split("/")[0] for name in manifest.files)}
 
     require_replaceable(folder, kind, names)

@@ -21,10 +21,11 @@ from typing import Any, Literal, TypeVar
 from codetr.core.errors import UserError
 from codetr.core.files import sha256_json
 from codetr.core.manifest import NAME, Manifest
+from codetr.core.provenance import user_and_host, utc_now
 from codetr.core.settings import Settings
 from codetr.registry.gate import Verdict
-from codetr.registry.storage.folder import FolderStorage
-from codetr.registry.versions_and_journal import Aliases, JournalAction, JournalEntry, Version, user_and_host, utc_now
+from codetr.registry.versions_and_journal import Aliases, JournalAction, JournalEntry, Version
+from codetr.storage.folder import FolderStorage
 
 T = TypeVar("T", bound=Settings)
 

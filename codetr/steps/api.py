@@ -32,6 +32,7 @@ from codetr.steps import register as register_step
 from codetr.steps import train as train_step
 from codetr.steps.settings import chosen_recipe, step_settings
 from codetr.steps.sources import sources_by_split
+from codetr.steps.store import chosen_store
 from codetr.training.randomness import preserved_globals
 from codetr.weights.model_folder import SUMMARY
 from codetr.zoo.recipe import Recipe
@@ -140,6 +141,8 @@ def prepare(
     rev: str | None = None,
     link_targets: StrPath | Sequence[StrPath] | None = None,
     boxes: str | None = None,
+    store: StrPath | None = None,
+    fresh: bool = False,
     params: StrPath | None = None,
     set: Changes = None,
 ) -> PrepareResult:
@@ -158,6 +161,9 @@ def prepare(
         rev: a revision of that repository.
         link_targets: folders to which symbolic links may lead.
         boxes: how the boxes of COCO files are written, e.g. "xyxy"; None for x, y, width, height in pixels.
+        store: look for the result in this store before, and store it after: a folder or s3://BUCKET/PREFIX; None for
+            that of the environment variable CODETR_STORE, "" for none.
+        fresh: compute the result even if the store has it.
         params: a YAML file whose section `prepare` has settings.
         set: further settings by dotted path.
 
@@ -182,7 +188,7 @@ def prepare(
         raise UserError("no annotations are given", hint="Give train and its images, or params.")
     config = step_settings(PrepareConfig, "prepare", _optional(params), None, splits).changed(_items(set), where="set")
     folder = Path(output)
-    manifest = prepare_step.prepare(config, folder)
+    manifest = prepare_step.prepare(config, folder, store=chosen_store(_path(store)), fresh=fresh)
     return PrepareResult(folder, manifest.summary, manifest.digest, read_report(folder))
 
 
@@ -196,6 +202,8 @@ def train(
     overwrite: bool = False,
     extend: bool = False,
     device: str = "auto",
+    store: StrPath | None = None,
+    fresh: bool = False,
     params: StrPath | None = None,
     set: Changes = None,
 ) -> TrainResult:
@@ -211,6 +219,9 @@ def train(
         overwrite: replace the model of another run in `output`, and discard another run in `checkpoints`.
         extend: continue a run that has finished with more epochs.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        store: look for the result in this store before, and store it after: a folder or s3://BUCKET/PREFIX; None for
+            that of the environment variable CODETR_STORE, "" for none.
+        fresh: compute the result even if the store has it.
         params: a YAML file whose section `train` names a recipe and changes.
         set: settings of the recipe by dotted path, e.g. `{"training.epochs": 24}`.
 
@@ -230,6 +241,8 @@ def train(
                 overwrite=overwrite,
                 extend=extend,
                 device=device,
+                store=chosen_store(_path(store)),
+                fresh=fresh,
             )
     except PreemptedError:
         hint = "Call it again with the same arguments to resume."
@@ -246,6 +259,8 @@ def evaluate(
     *,
     registry: StrPath | None = None,
     device: str = "auto",
+    store: StrPath | None = None,
+    fresh: bool = False,
     params: StrPath | None = None,
     set: Changes = None,
 ) -> EvaluateResult:
@@ -259,6 +274,9 @@ def evaluate(
         output: folder for the evaluation.
         registry: compare the model with the champion of this registry, if there is one, in the report.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        store: look for the result in this store before, and store it after: a folder or s3://BUCKET/PREFIX; None for
+            that of the environment variable CODETR_STORE, "" for none.
+        fresh: compute the result even if the store has it.
         params: a YAML file whose section `evaluate` has settings.
         set: further settings by dotted path, e.g. `{"split": "test", "batch_size": 4}`.
 
@@ -269,7 +287,7 @@ def evaluate(
     folder = Path(output)
     given = (model_folder(os.fspath(model)), Path(dataset), folder, _optional(registry))
     with preserved_globals(selected_device(device)):
-        manifest = evaluate_step.evaluate(config, *given, device=device)
+        manifest = evaluate_step.evaluate(config, *given, device=device, store=chosen_store(_path(store)), fresh=fresh)
     metrics = read_json(folder / METRICS)
     return EvaluateResult(folder, manifest.summary, manifest.digest, metrics, folder / REPORT)
 

@@ -35,7 +35,9 @@ from codetr.inference.load import build_predictor
 from codetr.inference.predictor import Model
 from codetr.registry.gate import EvaluatedModel
 from codetr.registry.promotion import conditions
-from codetr.steps.champion import stored_champion
+from codetr.steps.champion import StoredChampion, stored_champion
+from codetr.steps.result_key import ResultKey
+from codetr.steps.store import ResultStore
 from codetr.tracking import Tracker
 from codetr.weights.model_folder import WEIGHTS, ModelInfo, load_model, read_info
 
@@ -54,6 +56,8 @@ def evaluate(
     registry: Path | None = None,
     *,
     device: str = "auto",
+    store: ResultStore | None = None,
+    fresh: bool = False,
 ) -> Manifest:
     """Evaluate a model on a split of a dataset; under torchrun every process calls this with the same arguments.
 
@@ -71,6 +75,8 @@ def evaluate(
             end.
         registry: the registry whose champion to compare with; None for no comparison. It need not exist yet.
         device: what to compute on, see `codetr.distributed.devices`.
+        store: where the evaluation is looked for before, and stored after; None for no store.
+        fresh: do not look for a stored evaluation.
 
     Returns:
         The manifest of `output`. Its summary holds the metrics, the `verdict` on the comparison with the champion and
@@ -78,7 +84,8 @@ def evaluate(
 
     Raises:
         UserError: a folder is of another kind or was changed, there is no such split, the classes of dataset and
-            model differ, `output` holds something else, or the registry is damaged.
+            model differ, `output` holds something else, the registry is damaged, or the store cannot be
+            used.
         RunFailed: another evaluation writes `output`.
     """
     torch.set_num_threads(config.threads)
@@ -90,8 +97,18 @@ def evaluate(
         group.on_main(lambda: locks.enter_context(lock))
         group.on_main(lambda: check_inputs(model, dataset, config.split))
         made = Manifest.read(model, "model")
-        # A folder that is no registry is reported before hours of detection. The champion may move until the end.
-        group.on_main(lambda: stored_champion(registry, made.digest))
+        inputs = {"model": made.digest, "dataset": Manifest.read(dataset, "dataset").digest}
+
+        def key(champion: StoredChampion | None) -> ResultKey:
+            return _result_key(inputs, settings, champion, compared=registry is not None, device=group.device.type)
+
+        def restored() -> bool:
+            # A folder that is no registry is reported before hours of detection. The champion may move until the end.
+            champion = stored_champion(registry, made.digest)
+            return store is not None and not fresh and store.restore(key(champion), output) is not None
+
+        if group.on_main(restored):
+            return Manifest.read(output, "evaluation")
         # Only now: mistakes in the paths are no runs.
         with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
             split = Split.open(dataset, config.split)
@@ -101,7 +118,6 @@ def evaluate(
                 logger.warning("the model was trained with range_16bit %s: 16-bit images look different to it", ranges)
             tracker.uses(model, "model")
             tracker.uses(dataset, "dataset")
-            inputs = {"model": made.digest, "dataset": Manifest.read(dataset, "dataset").digest}
             decisive = {name: value for name, value in settings.items() if name != "pictures"}
             work = output.parent / f".{output.name}.unfinished"
             share = f" (process 1 of {group.world_size})" if group.world_size > 1 else ""
@@ -118,10 +134,13 @@ def evaluate(
             detected = _Detected(split, info, made, model, inputs, settings, predictions)
 
             def publish() -> None:
-                evaluated, verdict = detected.write(output, registry)
+                champion = stored_champion(registry, made.digest)
+                evaluated, verdict = detected.write(output, champion, compared=registry is not None)
                 shutil.rmtree(work, ignore_errors=True)
                 tracker.summary({"verdict": verdict})
                 log_evaluation(tracker, evaluated, output, config.pictures)
+                if store is not None:
+                    store.publish(key(champion), output, tracking=tracker.location)
 
             group.on_main(publish)
     return Manifest.read(output, "evaluation")
@@ -149,8 +168,13 @@ class _Detected:
     settings: Mapping[str, Any]
     predictions: PredictionTable | None
 
-    def write(self, output: Path, registry: Path | None) -> tuple[Evaluated, str]:
-        """Measure the detections, compare them with the champion of the registry, and write the evaluation (rank 0).
+    def write(self, output: Path, champion: StoredChampion | None, *, compared: bool) -> tuple[Evaluated, str]:
+        """Measure the detections, compare them with the champion, and write the evaluation (rank 0).
+
+        Args:
+            output: folder for the evaluation.
+            champion: of the registry; None if there is none.
+            compared: a registry is named.
 
         Returns:
             What was measured, and the headline of the verdict.
@@ -160,7 +184,6 @@ class _Detected:
         results = evaluate_predictions(truth, self.predictions, masks=self.info.model.gives_masks)
         evaluated = Evaluated(self.split, truth, self.predictions, results)
         evaluation_set = evaluation_set_digest(self.split, truth)
-        champion = stored_champion(registry, self.made.digest)
         if champion is not None:
             new = EvaluatedModel(
                 results.flat, evaluation_set, self.info.class_names, self.made.digest, conditions(self.settings)
@@ -168,7 +191,7 @@ class _Detected:
             against: Against = champion.against(new)
             inputs = {**self.inputs, "champion": champion.version.evaluation}
         else:
-            against = NOT_COMPARED if registry is None else NO_CHAMPION
+            against = NO_CHAMPION if compared else NOT_COMPARED
             inputs = dict(self.inputs)
         with atomic_directory(output) as folder:
             verdict = write_evaluation(
@@ -209,6 +232,24 @@ class _Detected:
             *((f"setting {name}", str(value)) for name, value in self.settings.items()),
             *code_version(__name__).items(),
         ]
+
+
+def _result_key(
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    champion: StoredChampion | None,
+    *,
+    compared: bool,
+    device: str,
+) -> ResultKey:
+    """Return the key of an evaluation in the store of results: the report compares with the champion, if asked to."""
+    against: Any = None
+    if compared:
+        version = None if champion is None else champion.version
+        against = {} if version is None else {"name": version.name, "digest": version.digest, "at": version.at}
+    return ResultKey.of_step(
+        "evaluation", __name__, inputs={**inputs, "champion": against}, settings=settings, device=device
+    )
 
 
 def check_inputs(model: Path, dataset: Path, split: str) -> None:

@@ -27,6 +27,7 @@ def run_step(
     settings: Mapping[str, Any],
     *,
     run: str = "",
+    store: str = "",
     cluster: Mapping[str, Any] | None = None,
     **arguments: str | int,
 ) -> None:
@@ -38,6 +39,7 @@ def run_step(
         step: prepare, train, evaluate or register.
         settings: the step's section of params.yaml.
         run: name of the pipeline's run, for the environment variable CODETR_RUN; one that is set already stays.
+        store: address of the store of results; empty for that of the environment, if any.
         cluster: a `LaunchSpec` as a mapping: run there, with the processes that it names instead of `nproc`. Empty or
             None to run here.
         arguments: the command's other options, by name.
@@ -55,6 +57,8 @@ def run_step(
         if cluster:
             arguments = {name: value for name, value in arguments.items() if name != "nproc"}
             command += ["--on", json.dumps(dict(cluster), sort_keys=True)]
+        if store:
+            command += ["--store", store]
         for name, value in arguments.items():
             command += [f"--{name}", str(value)]
         environment = {RUN_VARIABLE: run, **os.environ} if run else None

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from codetr.core.code_version import code_version
 from codetr.core.errors import UserError
+from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest, require_output
 from codetr.core.settings import Settings
 from codetr.core.system.lock import locked
 from codetr.data.dataset.split import Split
-from codetr.distributed.processes import processes
+from codetr.distributed.processes import Processes
+from codetr.distributed.processes import processes as all_processes
 from codetr.distributed.signals import PreemptedError, StoppedWaitingError, StopRequest, stop_on_signal
+from codetr.models.detector import CoDETR
 from codetr.steps.batch_size import choose_batch_size
 from codetr.steps.initial_detector import initial_detector, state_digest
+from codetr.steps.result_key import ResultKey
 from codetr.steps.settings import checkpoint_folder
+from codetr.steps.store import ResultStore
 from codetr.steps.training_run import BATCH_SIZE, TrainingRun
 from codetr.tracking import Tracker
 from codetr.tracking.trainjob_status import TrainJobStatus
@@ -49,6 +54,8 @@ def train(
     overwrite: bool = False,
     extend: bool = False,
     device: str = "auto",
+    store: ResultStore | None = None,
+    fresh: bool = False,
 ) -> Manifest:
     """Train a detector; under torchrun every process calls this with the same arguments.
 
@@ -67,6 +74,9 @@ def train(
         extend: continue the run in `checkpoints` with more epochs, and replace its model in `output`. Its schedule and
             patience may be others too; the learning rate of every epoch is that of the new schedule.
         device: what to compute on, see `codetr.distributed.devices`.
+        store: where the model is looked for before, and stored after; None for no store. A stored model leaves the
+            folder of checkpoints as it is. A run that is extended is neither looked for nor stored.
+        fresh: do not look for a stored model.
 
     Returns:
         The manifest of `output`.
@@ -75,41 +85,34 @@ def train(
         UserError: there is no dataset, or it changed, or its objects lack segmentations that the recipe learns; the
             weights to start from do not fit; `output` holds other files or another model; `checkpoints` belongs to
             another run, or holds none to extend; training cannot continue, because a loss is not finite, or those of
-            all boxes stay zero.
+            all boxes stay zero; the store cannot be used.
         PreemptedError: SIGTERM or Ctrl-C was received and a checkpoint saved; the process exits with code 75.
     """
     training = config.recipe.training
     checkpoints = checkpoint_folder(output, checkpoints)
     make_deterministic(threads=training.threads, deterministic=training.deterministic)
     # While the processes wait for one another to start, SIGTERM ends them at once: there is nothing to save.
-    with processes(device, traces=checkpoints / HANGS) as group, stop_on_signal() as stop, ExitStack() as locks:
+    with (
+        all_processes(device, traces=checkpoints / HANGS) as group,
+        stop_on_signal() as stop,
+        ExitStack() as locks,
+    ):
         group.on_main(lambda: require_output(output, "model"))
-        data = Manifest.read(dataset, "dataset")
-        group.on_main(lambda: data.verify(dataset))
-        split = Split.open(dataset, "train")
-        model = config.recipe.model.with_classes(len(split.names))
-        recipe = config.recipe.model_copy(update={"model": model})
-        if recipe.model.needs_masks:
-            group.on_main(lambda: require_segmentations(split))
-        inputs = {"dataset": data.digest}
-        if recipe.init_from is not None:
-            inputs["init_from"] = group.on_main(partial(source_digest, recipe.init_from))
-        detector, transfer = initial_detector(recipe, split.names, group)
-        if recipe.init_from is None and recipe.backbone_weights is not None:
-            inputs["backbone"] = state_digest(detector.backbone)
-        run = TrainingRun(recipe, inputs, dataset, output, checkpoints, group, transfer)
+        run, detector, split = _open_run(config, dataset, output, checkpoints, group)
         group.on_main(partial(_lock, run, stop, locks))
         # Under the lock: processes of a run that was just killed may still have memory of the GPU.
-        if recipe.loader.batch_size == "auto":
-            recipe = recipe.changed([(BATCH_SIZE, choose_batch_size(run, detector, split))])
-            run = replace(run, recipe=recipe)
-        if not group.on_main(partial(_claim, run, overwrite=overwrite, extend=extend)):
+        if run.recipe.loader.batch_size == "auto":
+            run = replace(run, recipe=run.recipe.changed([(BATCH_SIZE, choose_batch_size(run, detector, split))]))
+        recipe, key = run.recipe, run.result_key(processes=group.world_size, device=group.device.type)
+        asked = None if fresh or extend else store
+        claimed = group.on_main(partial(_claim, run, key, asked, overwrite=overwrite, extend=extend))
+        if claimed is None:
             return Manifest.read(output, "model")
-        settings, identity = recipe.model_dump(mode="json") | {"inputs": inputs}, checkpoints / "wandb.json"
-        if transfer is not None:
-            settings["start"] = transfer.to_json()
+        settings, identity = recipe.model_dump(mode="json") | {"inputs": run.inputs}, checkpoints / "wandb.json"
+        if run.transfer is not None:
+            settings["start"] = run.transfer.to_json()
             if group.is_main:
-                logger.info("initialised from %s:\n  %s", recipe.init_from, "\n  ".join(transfer.lines()))
+                logger.info("initialised from %s:\n  %s", recipe.init_from, "\n  ".join(run.transfer.lines()))
         with Tracker.start("train", config=settings, identity=identity, rank=group.rank) as tracker:
             tracker.uses(dataset, "dataset")
             if recipe.init_from is not None and (folder := source_model_folder(recipe.init_from)) is not None:
@@ -121,7 +124,65 @@ def train(
             skipped = {} if outcome.bad_images is None else {"bad_images": len(outcome.bad_images)}
             tracker.summary({**outcome.published.validation, "best": outcome.best, **skipped})
             tracker.produces(output, "model")
+            # What images were skipped, or which code began the run, is not part of the key.
+            if store is not None and claimed.began_with_key and not skipped.get("bad_images"):
+                group.on_main(partial(store.publish, key, output, tracking=tracker.location))
     return Manifest.read(output, "model")
+
+
+def restore_stored(
+    config: TrainConfig,
+    dataset: Path,
+    output: Path,
+    store: ResultStore,
+    *,
+    processes: int,
+    device: str,
+    overwrite: bool = False,
+) -> Manifest | None:
+    """Write the stored model of a training that is to run elsewhere; return its manifest, None if there is none.
+
+    None too where only the training knows: its batch size depends on the memory there, or `output` has a model already.
+
+    Args:
+        config: see `train`, also for the next three.
+        dataset: seen by this process.
+        output: of the training.
+        store: where the model is looked for.
+        processes: of the training.
+        device: type of its devices, e.g. "cuda".
+        overwrite: replace the model in `output`.
+
+    Raises:
+        UserError: see `train`.
+    """
+    if config.recipe.loader.batch_size == "auto" or ((output / MANIFEST).exists() and not overwrite):
+        return None
+    require_output(output, "model")
+    with all_processes("cpu") as group:
+        run, _, _ = _open_run(config, dataset, output, checkpoint_folder(output, None), group)
+        stored = store.restore(run.result_key(processes=processes, device=device), output)
+    return None if stored is None else Manifest.read(output, "model")
+
+
+def _open_run(
+    config: TrainConfig, dataset: Path, output: Path, checkpoints: Path, group: Processes
+) -> tuple[TrainingRun, CoDETR, Split]:
+    """Return a run with its initial detector and its images, all inputs read."""
+    data = Manifest.read(dataset, "dataset")
+    group.on_main(lambda: data.verify(dataset))
+    split = Split.open(dataset, "train")
+    model = config.recipe.model.with_classes(len(split.names))
+    recipe = config.recipe.model_copy(update={"model": model})
+    if recipe.model.needs_masks:
+        group.on_main(lambda: require_segmentations(split))
+    inputs = {"dataset": data.digest}
+    if recipe.init_from is not None:
+        inputs["init_from"] = group.on_main(partial(source_digest, recipe.init_from))
+    detector, transfer = initial_detector(recipe, split.names, group)
+    if recipe.init_from is None and recipe.backbone_weights is not None:
+        inputs["backbone"] = state_digest(detector.backbone)
+    return TrainingRun(recipe, inputs, dataset, output, checkpoints, group, transfer), detector, split
 
 
 def _lock(run: TrainingRun, stop: StopRequest, locks: ExitStack) -> None:
@@ -139,15 +200,30 @@ def _lock(run: TrainingRun, stop: StopRequest, locks: ExitStack) -> None:
         raise PreemptedError from None
 
 
-def _claim(run: TrainingRun, *, overwrite: bool, extend: bool) -> bool:
-    """Assign the run's folder of checkpoints to it, and return whether there is something to train (rank 0)."""
+@dataclass(frozen=True)
+class _Claim:
+    """A run that has something to train.
+
+    Attributes:
+        began_with_key: the key of the result is that with which the run began: same code, libraries and device.
+    """
+
+    began_with_key: bool
+
+
+def _claim(
+    run: TrainingRun, key: ResultKey, store: ResultStore | None, *, overwrite: bool, extend: bool
+) -> _Claim | None:
+    """Assign the run's folder of checkpoints to it; None if there is nothing to train, the model is there (rank 0)."""
     if run.is_published(overwrite=overwrite, extend=extend):
         logger.info("%s is already complete: this run has published its model", run.output)
-        return False
+        return None
+    if store is not None and store.restore(key, run.output) is not None:
+        return None
     if extend:
         run.extend()
     run.folder.claim(run.identity, discard=overwrite)
-    return True
+    return _Claim(run.begins_with(key.digest))
 
 
 def require_segmentations(split: Split) -> None:

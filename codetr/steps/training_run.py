@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from codetr.core.errors import RunFailed, UserError, first_line, listed
-from codetr.core.files import atomic_directory, write_json
+from codetr.core.files import atomic_directory, read_json, write_json
 from codetr.core.manifest import NAME as MANIFEST
 from codetr.core.manifest import Manifest
 from codetr.core.settings import without
@@ -28,6 +28,7 @@ from codetr.distributed.signals import StopRequest
 from codetr.evaluation.evaluate import validate
 from codetr.models.config import MEMORY_SETTINGS
 from codetr.models.detector import CoDETR
+from codetr.steps.result_key import ResultKey
 from codetr.tracking.trainjob_status import TrainJobStatus
 from codetr.training.batch_size import LESS_MEMORY
 from codetr.training.checkpoint_folder import CheckpointFolder, differences
@@ -41,6 +42,9 @@ from codetr.weights.model_folder import SUMMARY, ModelInfo, save_model
 from codetr.zoo.recipe import Recipe
 
 BATCH_SIZE = "loader.batch_size"
+
+RESULT_KEY = "result_key.json"
+"""File in the folder of checkpoints with the key of the result, as it was when the run began."""
 
 EPOCHS = "recipe.training.epochs"
 EXTENDABLE = (EPOCHS, "recipe.training.schedule", "recipe.training.patience")
@@ -93,6 +97,39 @@ class TrainingRun:
         loader processes, what is recomputed to save memory, and, but for rounding, how processes share the work.
         """
         return _identity(self.inputs, self.group.world_size, self.recipe.model_dump(mode="json"))
+
+    def result_key(self, *, processes: int, device: str) -> ResultKey:
+        """Return the key of the model in the store of results.
+
+        It has what the identity has, and the sharding, which changes the rounding. The weights to start from count by
+        their digests in `inputs`, wherever they are.
+
+        Args:
+            processes: of the training.
+            device: type of its devices, e.g. "cuda".
+        """
+        recipe = without(self.recipe.model_dump(mode="json"), (*_RESUMABLE_SETTINGS, "init_from", "backbone_weights"))
+        settings = {
+            "processes": processes,
+            "recipe": recipe,
+            "distribution": self.recipe.training.distribution,
+        }
+        return ResultKey.of_step("model", "codetr.steps.train", inputs=self.inputs, settings=settings, device=device)
+
+    def begins_with(self, key: str) -> bool:
+        """Record the key with which the run begins; return whether a run that is resumed began with this one (rank 0).
+
+        Args:
+            key: digest of the key of its result.
+        """
+        path = self.checkpoints / RESULT_KEY
+        if not self.folder.steps():
+            write_json(path, {"key": key})
+            return True
+        try:
+            return bool(read_json(path) == {"key": key})
+        except UserError:
+            return False
 
     def recorded_batch_size(self) -> int | None:
         """Return the batch size of this run, which differs in nothing else, as an earlier start has chosen it (rank 0).

@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="codetr", install_kfp_package=False)
 def evaluate(
     settings: dict,
+    store: str,
     processes: int,
     registry: str,
     cluster: dict,
@@ -21,6 +22,8 @@ def evaluate(
 
     Args:
         settings: the `evaluate` section of params.yaml.
+        store: where the result is looked for before and stored after: a folder below /data or s3://BUCKET/PREFIX; empty
+            for no store.
         processes: one for each GPU, or 1; the result is the same for any number. A cluster says it itself.
         registry: the registry's folder, on the shared volume; the report compares the model with its champion.
         cluster: a launch spec as in pipelines/clusters: the task starts a job there and follows it. Empty to evaluate
@@ -43,7 +46,7 @@ def evaluate(
 
     output = f"{folder}/evaluation" if folder else evaluation.path
     paths = {"model": folder_of(model), "dataset": folder_of(dataset), "output": output, "registry": registry}
-    run_step("evaluate", settings, run=run, cluster=cluster, nproc=processes, **paths)
+    run_step("evaluate", settings, run=run, store=store, cluster=cluster, nproc=processes, **paths)
     refer_to(evaluation, output)
     manifest = Manifest.read(Path(output), "evaluation")
     evaluation.metadata.update(digest=manifest.digest)

@@ -6,6 +6,7 @@ from kfp import dsl
 @dsl.component(base_image="codetr", install_kfp_package=False)
 def train(
     settings: dict,
+    store: str,
     checkpoints: str,
     processes: int,
     cluster: dict,
@@ -18,6 +19,8 @@ def train(
 
     Args:
         settings: the `train` section of params.yaml: the recipe and what differs from it.
+        store: where the result is looked for before and stored after: a folder below /data or s3://BUCKET/PREFIX; empty
+            for no store.
         checkpoints: folder that outlives the task, on the shared volume.
         processes: one for each GPU, or 1; a cluster says it itself.
         cluster: a launch spec as in pipelines/clusters: the task starts a job there, follows it and starts it again
@@ -36,7 +39,7 @@ def train(
 
     output = f"{folder}/model" if folder else model.path
     paths = {"dataset": folder_of(dataset), "output": output, "checkpoints": checkpoints}
-    run_step("train", settings, run=run, cluster=cluster, nproc=processes, **paths)
+    run_step("train", settings, run=run, store=store, cluster=cluster, nproc=processes, **paths)
     refer_to(model, output)
     manifest = Manifest.read(Path(output), "model")
     model.metadata.update(manifest.summary, digest=manifest.digest)

@@ -48,7 +48,7 @@ def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
 ) -> None:
     """Files of this machine, such as params.yaml, are not on the cluster."""
     thread = server.play(exit_code=2)
-    code, out, err = call(capsys, *TRAIN, "--on", cluster)
+    code, out, err = call(capsys, *TRAIN, "--on", cluster, "--store", "s3://models/store", "--fresh")
     thread.join()
     assert code == 2
     assert "epoch 1" in out
@@ -59,6 +59,8 @@ def test_the_job_carries_the_whole_recipe_and_its_end_is_the_commands(
     expected = read_recipe("tiny").override(["training.epochs=3", "training.checkpoint.every_minutes=15"])
     assert recipe == expected, "nodes are lost, and an epoch takes hours"
     assert arguments[arguments.index("--checkpoints") + 1] == "/data/model.checkpoints"
+    assert arguments[arguments.index("--store") + 1] == "s3://models/store", "the job stores its model there"
+    assert "--fresh" in arguments
 
 
 def test_a_job_that_has_ended_is_recognised(

@@ -22,10 +22,13 @@ from tests.support.registry.registry_folders import MakeCandidate
 COMPONENTS = {"prepare": prepare, "train": train, "evaluate": evaluate, "register": register}
 
 INTERFACES = {
-    "prepare": ({"settings", "folder", "run"}, {"dataset"}),
-    "train": ({"settings", "checkpoints", "processes", "cluster", "folder", "run", "dataset"}, {"model"}),
+    "prepare": ({"settings", "store", "folder", "run"}, {"dataset"}),
+    "train": (
+        {"settings", "store", "checkpoints", "processes", "cluster", "folder", "run", "dataset"},
+        {"model"},
+    ),
     "evaluate": (
-        {"settings", "processes", "registry", "cluster", "folder", "run", "model", "dataset"},
+        {"settings", "store", "processes", "registry", "cluster", "folder", "run", "model", "dataset"},
         {"evaluation", "metrics", "report"},
     ),
     "register": ({"settings", "registry", "run", "model", "evaluation"}, {"registration"}),
@@ -67,7 +70,15 @@ def test_a_step_that_fails_fails_the_task_with_its_exit_code(
     artifacts |= {key: dsl.Artifact(uri=str(tmp_path / "out" / key)) for key in outputs}
     values: dict[str, Any] = {
         "settings": {"no_such_setting": 1},
-        **{"checkpoints": "c", "processes": 1, "registry": "r", "cluster": {}, "folder": "", "run": "night"},
+        **{
+            "checkpoints": "c",
+            "processes": 1,
+            "registry": "r",
+            "cluster": {},
+            "folder": "",
+            "run": "night",
+            "store": "",
+        },
     }
     arguments = {key: value for key, value in values.items() if key in inputs}
     with pytest.raises(SystemExit) as stopped:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from codetr.core.errors import UserError
-from pipelines.arguments import step_arguments
+from pipelines.arguments import step_arguments, store_argument
 from tests.support.paths import ROOT
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -73,3 +73,14 @@ def test_sections_of_which_everything_has_a_default_may_be_left_out(tmp_path: Pa
     sections = {name: SECTIONS[name] for name in ("prepare", "train")}
     settings = step_arguments(write(tmp_path / "params.yaml", sections))
     assert settings["evaluate_settings"] == settings["register_settings"] == {}
+
+
+def test_the_store_is_an_address_that_the_tasks_understand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A relative folder would be another one in every task."""
+    assert store_argument(None, local=False) == store_argument("", local=True) == ""
+    assert store_argument("s3://models/store", local=False) == "s3://models/store"
+    assert store_argument("/data/store", local=False) == "/data/store"
+    monkeypatch.chdir(tmp_path)
+    assert store_argument("store", local=True) == str(tmp_path / "store")
+    with pytest.raises(UserError, match="--store: 'store' is relative"):
+        store_argument("store", local=False)

@@ -34,10 +34,12 @@ def test_the_steps_wait_for_one_another(compiled: Compiled) -> None:
     }
 
 
-def test_what_depends_on_files_outside_the_pipeline_is_never_cached(compiled: Compiled) -> None:
+def test_the_cache_of_the_server_is_off_and_the_steps_have_the_store(compiled: Compiled) -> None:
+    """It finds results by path, parameters and tag: stale ones after a change of content, and none of equal content."""
     tasks = compiled[0]["root"]["dag"]["tasks"]
-    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached == {"train"}
+    assert not [name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
+    asking = {name for name, task in tasks.items() if "store" in task["inputs"]["parameters"]}
+    assert asking == {"prepare", "train", "evaluate"}
 
 
 def test_lost_training_or_evaluation_is_started_again(compiled: Compiled) -> None:

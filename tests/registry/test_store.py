@@ -20,8 +20,8 @@ from codetr.core.files import sha256_json
 from codetr.core.manifest import Manifest
 from codetr.core.system.temporaries import machine
 from codetr.registry.promotion import promote_if_better
-from codetr.registry.storage.folder import FolderStorage
 from codetr.registry.store import Registry
+from codetr.storage.folder import FolderStorage
 from tests.support.registry.registry_folders import Candidate, MakeCandidate
 
 
@@ -199,7 +199,7 @@ PROCESS = """
 import sys, time
 from pathlib import Path
 from codetr.registry.promotion import promote_if_better
-from codetr.registry.storage.folder import FolderStorage
+from codetr.storage.folder import FolderStorage
 from codetr.registry.store import Registry
 
 root, start, *candidates = sys.argv[1:]
@@ -267,7 +267,7 @@ def test_a_full_disk_is_a_message_and_leaves_no_record(registry: Registry, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunFailed, match="cannot be written to the registry: No space left"):
+    with pytest.raises(RunFailed, match="cannot be written: No space left"):
         registry.storage.create("journal/000001.json", b"{}")
     assert os.listdir(registry.storage.root / "journal") == []
 

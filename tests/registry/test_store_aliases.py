@@ -8,8 +8,8 @@ import pytest
 
 from codetr.core.errors import UserError
 from codetr.registry.promotion import promote_if_better
-from codetr.registry.storage.folder import FolderStorage
 from codetr.registry.store import AliasesMovedError, Registry
+from codetr.storage.folder import FolderStorage
 from tests.support.registry.registry_folders import MakeCandidate
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.core.manifest import Manifest
+from codetr.core.manifest import ORIGIN, Manifest
 from codetr.data.config import SourceConfig
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import ANNOTATIONS, draw_sample_data
 from codetr.steps.prepare import prepare
+from codetr.steps.store import ResultStore
 from tests.support.data.dataset_trees import write_voc, write_yolo
 from tests.support.data.sources import edit, source
 
@@ -169,3 +170,22 @@ def test_links_out_of_a_repository_are_not_copied(
         with pytest.raises(UserError, match="leads out of the repository"):
             prepare(in_repository(copy / "inner", None), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
+
+
+def test_a_stored_dataset_reads_the_files_that_were_fetched(repository: Path, dvc_drawn: Path, tmp_path: Path) -> None:
+    """Fetched images are in the dataset folder, and the stored result does not have them."""
+    store = ResultStore.open(str(tmp_path / "store"))
+    files = SourceConfig(
+        repo=str(repository), rev="main", annotations=f"data/train/{ANNOTATIONS}", images="data/train/images"
+    )
+    config = PrepareConfig(train=files)
+    made = prepare(config, tmp_path / "made", store=store)
+    assert prepare(config, tmp_path / "found", store=store).digest == made.digest
+    assert (tmp_path / "found" / ORIGIN).is_file()
+    shutil.rmtree(tmp_path / "made")
+    split = Split.open(tmp_path / "found", "train")
+    assert split.record(0).read().shape[:2] == tuple(split.sizes[0])
+    # What a person has on a disk is the same.
+    shutil.copytree(dvc_drawn, tmp_path / "disk")
+    prepare(PrepareConfig(train=source(tmp_path / "disk" / "train")), tmp_path / "local", store=store)
+    assert (tmp_path / "local" / ORIGIN).is_file()

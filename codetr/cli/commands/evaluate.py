@@ -15,10 +15,12 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import ClusterModelOption, DatasetOption, OutputOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.cli.store_options import FreshOption, StoreOption, store_words
 from codetr.core.manifest import FolderKind, Manifest
 from codetr.launch.spec import read_spec
 from codetr.registry.store import Registry
 from codetr.steps.settings import step_settings
+from codetr.steps.store import chosen_store
 
 
 def evaluate(
@@ -40,6 +42,8 @@ def evaluate(
     device: DeviceOption = "auto",
     force: ForceOption = False,
     on: ClusterOption = None,
+    store: StoreOption = None,
+    fresh: FreshOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -75,8 +79,10 @@ def evaluate(
         arguments += [] if device == "auto" else ["--device", device]
         paths = {"--model": model, "--dataset": dataset, "--output": output}
         paths |= {} if registry is None else {"--registry": registry}
+        arguments += store_words(store, fresh=fresh)
         run_on_cluster(read_spec(on), arguments, paths=paths, read={}, inputs=inputs)
         return
+    results = chosen_store(store)
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(model, "model")
     Manifest.read(dataset, "dataset")
@@ -85,4 +91,5 @@ def evaluate(
     run_on_processes(processes, context.obj, device=device, force=force)
     from codetr.steps.evaluate import evaluate as run
 
-    show_step(run(config, model, dataset, output, registry, device=device), output, started=started)
+    manifest = run(config, model, dataset, output, registry, device=device, store=results, fresh=fresh)
+    show_step(manifest, output, started=started)

@@ -9,8 +9,10 @@ from codetr.cli.options import OutputOption
 from codetr.cli.output import console, plain, show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.cli.source_options import SourceOptions
+from codetr.cli.store_options import FreshOption, StoreOption
 from codetr.core.errors import UserError
 from codetr.steps.settings import step_settings
+from codetr.steps.store import chosen_store
 
 
 @expand_option_groups
@@ -18,6 +20,8 @@ def prepare(
     *,
     output: OutputOption,
     sources: SourceOptions,
+    store: StoreOption = None,
+    fresh: FreshOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -56,7 +60,7 @@ def prepare(
     if not splits and params is None:
         raise UserError("no annotations are given", hint="Give --train and --train-images, or --params.")
     config = step_settings(PrepareConfig, "prepare", params, assignments, splits)
-    manifest = run(config, output)
+    manifest = run(config, output, store=chosen_store(store), fresh=fresh)
     report = read_report(output)
     print_report(report, report.findings, console())
     if not report.findings:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +15,18 @@ from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_process
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
+from codetr.cli.store_options import FreshOption, StoreOption, store_words
+from codetr.core.errors import ReportedError
 from codetr.core.manifest import Manifest
-from codetr.launch.spec import read_spec
+from codetr.launch.spec import LaunchSpec, read_spec
 from codetr.steps.settings import checkpoint_folder, chosen_recipe, recipe_files
+from codetr.steps.store import ResultStore, chosen_store
 from codetr.training.config import CLUSTER_MINUTES
+
+if TYPE_CHECKING:
+    from codetr.zoo.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -71,6 +80,8 @@ def train(
     device: DeviceOption = "auto",
     force: ForceOption = False,
     on: ClusterOption = None,
+    store: StoreOption = None,
+    fresh: FreshOption = False,
     params: ParamsOption = None,
     assignments: SetOption = None,
 ) -> None:
@@ -96,16 +107,23 @@ def train(
     started = time.monotonic()
     chosen = chosen_recipe(recipe, params, assignments)
     work = checkpoint_folder(output, checkpoints)
+    results = chosen_store(store)
     if on is not None:
         refuse_options_of_this_machine(processes, force)
         spec = read_spec(on)
         if spec.launcher != "local" and chosen.training.checkpoint.every_minutes is None:
             chosen = chosen.changed([("training.checkpoint.every_minutes", CLUSTER_MINUTES)])
+        if results is not None and not (fresh or extend):
+            given = (chosen, dataset, output, results, spec)
+            if _restored(*given, device=device, overwrite=overwrite):
+                show_step(Manifest.read(output, "model"), output, started=started)
+                return
         # The volumes of the cluster may not be mounted here.
         inputs = {"dataset": Manifest.read(dataset, "dataset").digest} if dataset.is_dir() else {}
         flags = {"--overwrite": overwrite, "--extend": extend}
         arguments = ["train", "--recipe", chosen.model_dump_json(), *(flag for flag, given in flags.items() if given)]
         arguments += [] if device == "auto" else ["--device", device]
+        arguments += store_words(store, fresh=fresh)
         paths = {"--dataset": dataset, "--output": output, "--checkpoints": work}
         run_on_cluster(spec, arguments, paths=paths, read=recipe_files(chosen), inputs=inputs)
         return
@@ -116,5 +134,28 @@ def train(
     from codetr.steps.train import train as run
 
     config = TrainConfig(recipe=chosen)
-    manifest = run(config, dataset, output, work, overwrite=overwrite, extend=extend, device=device)
+    manifest = run(
+        config, dataset, output, work, overwrite=overwrite, extend=extend, device=device, store=results, fresh=fresh
+    )
     show_step(manifest, output, started=started)
+
+
+def _restored(
+    recipe: Recipe, dataset: Path, output: Path, store: ResultStore, spec: LaunchSpec, *, device: str, overwrite: bool
+) -> bool:
+    """Return whether the store has the model of a training on a cluster; then it is in `output`.
+
+    The job asks too, so what cannot be read here is no error. A job on this machine is the one that knows its device.
+    """
+    if spec.launcher == "local" or not dataset.is_dir() or not output.parent.is_dir():
+        return False
+    from codetr.steps.train import TrainConfig, restore_stored
+
+    kind = "cuda" if spec.resources.accelerators and device != "cpu" else "cpu"
+    given = (TrainConfig(recipe=recipe), dataset, output, store)
+    try:
+        found = restore_stored(*given, processes=spec.nodes * spec.processes, device=kind, overwrite=overwrite)
+    except ReportedError as error:
+        logger.info("the store is asked by the job only: %s", error)
+        return False
+    return found is not None

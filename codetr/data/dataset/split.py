@@ -24,8 +24,8 @@ from codetr.data.lvis import NEGATIVE, NOT_EXHAUSTIVE
 from codetr.data.segmentation import decode
 from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
 from codetr.data.storage.image_store import ImageRoot, read_cached, require_digest
-from codetr.data.storage.s3 import SCHEME, S3Address, StorageError
 from codetr.data.storage.tar import Member, is_sharded, read_member, shard_path, stored_member
+from codetr.storage.s3_client import SCHEME, S3Address, StorageError
 
 LOCATIONS = "locations.json"
 """File with the image folder, tar file or S3 prefix of every split, absolute or relative to the dataset folder.

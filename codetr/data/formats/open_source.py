@@ -20,9 +20,10 @@ from codetr.data.formats.raw_source import RawSource
 from codetr.data.storage.image_store import ImageRoot
 from codetr.data.storage.links import LINK_HINT, NO_TARGETS, LinkTargets
 from codetr.data.storage.paths import file_exists
-from codetr.data.storage.s3 import SCHEME, S3Address, download
 from codetr.data.storage.tar import SUFFIX, is_sharded
 from codetr.data.validation.findings import Findings
+from codetr.storage.s3_client import SCHEME, S3Address
+from codetr.storage.s3_objects import download
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from codetr.data.ingest.image_list import read_image_entries
 from codetr.data.ingest.leaks import find_leaks
 from codetr.data.ingest.max_lost import MISREAD, MaxLost, reasons_for_lost_annotations
 from codetr.data.ingest.merge import CheckedSource, CheckedSplit, merge_frequencies, merge_sources, unify_categories
+from codetr.data.ingest.source_contents import SourceContents, reader_threads, source_name
 from codetr.data.ingest.summary import REPORT, DatasetReport, report_dataset
 from codetr.data.ingest.write_index import write_index
 from codetr.data.storage.image_store import ImageRoot, open_storage
@@ -54,7 +54,7 @@ def fetch_sources(config: PrepareConfig, folder: Path) -> dict[str, tuple[Source
     given = {name: sources for name in ("train", "val", "test") if (sources := getattr(config, name)) is not None}
     fetched = {
         split: tuple(
-            fetch(source, folder / "sources" / _source_name(split, position, len(sources)))
+            fetch(source, folder / "sources" / source_name(split, position, len(sources)))
             for position, source in enumerate(sources)
         )
         for split, sources in given.items()
@@ -95,10 +95,6 @@ def index_sources(
     write_splits(splits, categories, folder, images)
 
 
-def _source_name(split: str, position: int, sources: int) -> str:
-    return split if sources == 1 else f"{split}.{position}"
-
-
 def read_splits(
     sources: Mapping[str, Sequence[Source]],
     max_lost: MaxLost,
@@ -106,19 +102,33 @@ def read_splits(
     *,
     images: ImageSettings = _DEFAULT_IMAGES,
     max_pixels: int = MAX_PIXELS,
+    contents: SourceContents | None = None,
 ) -> tuple[dict[str, CheckedSplit], dict[int, str]]:
-    """Return every split, its sources merged, and the categories of all splits."""
+    """Return every split, its sources merged, and the categories of all splits.
+
+    Args:
+        sources: the result of `fetch_sources`.
+        max_lost: how much of a source may be unusable.
+        recorders: by split of a single source, called with every entry of its annotation file.
+        images: how images are decoded.
+        max_pixels: pixels of the largest image that is read.
+        contents: receives what is read.
+
+    Raises:
+        UserError: see `index_sources`.
+    """
     read_in = [
         (
             split,
             _read_source(
                 split,
-                _source_name(split, position, len(several)),
+                source_name(split, position, len(several)),
                 files,
                 max_lost,
                 Findings(recorders.get(split)),
                 images,
                 max_pixels,
+                contents,
             ),
         )
         for split, several in sources.items()
@@ -143,8 +153,13 @@ def write_splits(
     write_image_settings(folder, images)
     write_classes(folder, categories, merge_frequencies(splits.values()))
     write_json(folder / REPORT, report.to_json())
-    write_json(folder / LOCATIONS, {name: _location(split.roots, folder) for name, split in splits.items()})
+    write_locations(folder, {name: split.roots for name, split in splits.items()})
     return report
+
+
+def write_locations(folder: Path, roots: Mapping[str, Sequence[ImageRoot]]) -> None:
+    """Write where the images of every split are; the index has their paths relative to these."""
+    write_json(folder / LOCATIONS, {name: _location(several, folder) for name, several in roots.items()})
 
 
 def _read_source(
@@ -155,20 +170,24 @@ def _read_source(
     findings: Findings,
     image_settings: ImageSettings,
     max_pixels: int,
+    contents: SourceContents | None,
 ) -> CheckedSource:
     """Read and check one source of a split; `name` is unique among all sources."""
-    threads = min(32, 2 * (os.cpu_count() or 1))
+    threads = reader_threads()
     where = str(files.annotations)
     with findings.of_entry("file", 0) as entry:
         raw_source = read(files, split, findings, workers=threads)
         entry.value = raw_source.file
     raw = raw_source.file
+    if contents is None:
+        storage = open_storage(raw_source.images, files.links, search=files.images is not None)
+    else:
+        storage = contents.record(name, files, raw_source, findings)
     category_ids = _listed_ids(raw.categories)
     categories = read_categories(raw.categories, category_ids, findings, where)
     frequencies = read_frequencies(raw.categories, categories, category_ids, findings)
     ids = _listed_ids(raw.images)
     entries = read_image_entries(raw, ids, category_ids, findings, where)
-    storage = open_storage(raw_source.images, files.links, search=files.images is not None)
     images = check_images(
         entries,
         ImageChecker(storage, image_settings.range_16bit, max_pixels),
@@ -290,7 +309,7 @@ def require_usable(name: str, split: CheckedSplit) -> None:
     raise UserError(f"{problem}, e.g. {reasons[0].examples[0]}", where=split.where, hint=reasons[0].kind.advice or None)
 
 
-def _location(roots: tuple[ImageRoot, ...], folder: Path) -> str | list[str]:
+def _location(roots: Sequence[ImageRoot], folder: Path) -> str | list[str]:
     """Return the image folders for `LOCATIONS`: relative paths inside the dataset folder, absolute ones outside."""
     shown = [
         root.relative_to(folder).as_posix() if isinstance(root, Path) and root.is_relative_to(folder) else str(root)

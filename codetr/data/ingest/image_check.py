@@ -27,10 +27,10 @@ from codetr.data.pixel_limit import PixelBudget
 from codetr.data.sixteen_bit import grey_levels
 from codetr.data.storage.image_store import ImageFile, ImageStorage
 from codetr.data.storage.paths import NoFileError, UnsafePathError
-from codetr.data.storage.s3 import StorageError
 from codetr.data.storage.tar import AmbiguousNameError, Member
 from codetr.data.validation.findings import Findings
 from codetr.data.validation.ids import ListedIds
+from codetr.storage.s3_client import StorageError
 
 _PIXELS_AT_A_TIME = 1 << 28
 """Pixels that all threads together have in memory: about 2 GiB, unless an image alone takes more."""
@@ -122,7 +122,7 @@ class ImageChecker:
         """
         check = ImageCheck()
         example = f"image {entry.image_id}"
-        found = _read_file(entry, self.storage, check, example)
+        found = read_listed_image(entry, self.storage, check, example)
         if found is None:
             return check
         example = f"{example} '{found.path}'"
@@ -284,8 +284,20 @@ def _rechecked(checker: ImageChecker, decisions: Mapping[int, bool]) -> Callable
     return recheck
 
 
-def _read_file(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, example: str) -> ImageFile | None:
-    """Return the file of an image, or None with the reason added to the findings of `check`."""
+def read_listed_image(entry: ImageEntry, storage: ImageStorage, check: ImageCheck, example: str) -> ImageFile | None:
+    """Return the file of an image, or None with the reason added to the findings of `check`.
+
+    Args:
+        entry: the image as listed.
+        storage: the images of the source.
+        check: receives findings and corrections.
+        example: names the image in findings.
+
+    Raises:
+        StorageError: the storage as a whole cannot be used.
+        RunFailed: the storage does not answer, or the machine lacks memory.
+        UserError: this process may open no more files.
+    """
     if not entry.names:
         check.findings.append(("image_unnamed", example))
         return None

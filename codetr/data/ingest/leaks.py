@@ -35,10 +35,8 @@ def require_few_leaks(splits: Mapping[str, CheckedSplit], config: PrepareConfig)
         config: the sources, and the limit.
     """
     trained = {image.digest: image.path for image in splits["train"].images}
-    named = {_key(source) for source in config.train}
     for name, split in splits.items():
-        sources = getattr(config, name)
-        if name == "train" or (sources and all(_key(source) in named for source in sources)):
+        if names_train(config, name):
             continue
         images = {image.digest: image.path for image in split.images}
         leaked = [digest for digest in images if digest in trained]
@@ -50,6 +48,13 @@ def require_few_leaks(splits: Mapping[str, CheckedSplit], config: PrepareConfig)
             )
             problem = f"{len(leaked)} of the {len(images)} images of '{name}' are also in train, e.g. {example}"
             raise UserError(problem, where=split.where, hint=hint)
+
+
+def names_train(config: PrepareConfig, split: str) -> bool:
+    """Return whether a split is train, or given by sources of train."""
+    named = {_key(source) for source in config.train}
+    sources = getattr(config, split)
+    return bool(sources) and all(_key(source) in named for source in sources)
 
 
 def _key(source: SourceConfig) -> tuple[str, ...]:

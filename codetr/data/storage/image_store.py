@@ -14,9 +14,11 @@ from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import PREPARE_AGAIN, BadImageError
 from codetr.data.storage.links import NO_TARGETS, LinkTargets, list_files
 from codetr.data.storage.paths import NoFileError, UnsafePathError, require_safe_name, resolve_file, spelling_variants
-from codetr.data.storage.s3 import S3Address, read_object
 from codetr.data.storage.similar_names import SimilarNames
 from codetr.data.storage.tar import Member, Shards, is_sharded
+from codetr.storage.s3_client import S3Address
+from codetr.storage.s3_objects import read_object
+from codetr.storage.storage import NoObjectError
 
 MAX_BYTES = 1 << 30
 """Upper bound of one image file: the largest image that is decoded has fewer bytes uncompressed."""
@@ -121,7 +123,7 @@ class _BucketStorage:
                 raise UnsafePathError("leads out of the image folder")
             try:
                 content = read_object(self._root / spelling, limit=MAX_BYTES)
-            except NoFileError:
+            except NoObjectError:
                 continue
             # Training reads the same images.
             self._cache.put(sha256_bytes(content), content)
@@ -145,8 +147,8 @@ def read_cached(address: S3Address, digest: str) -> bytes:
     if content is None:
         try:
             content = read_object(address, limit=MAX_BYTES)
-        except NoFileError as error:
-            raise BadImageError(str(error), where=where) from None
+        except NoObjectError as error:
+            raise BadImageError(error.problem, where=where) from None
         require_digest(content, digest, where)
         cache.put(digest, content)
     return content

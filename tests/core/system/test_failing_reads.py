@@ -15,7 +15,7 @@ from codetr.data.formats.coco import read_coco_json
 from codetr.data.formats.text_files import TextFiles
 from codetr.data.images import read_header, read_image
 from codetr.data.storage.paths import resolve_file
-from codetr.registry.storage.folder import FolderStorage
+from codetr.storage.folder import FolderStorage
 from codetr.weights.foreign_file import read_foreign
 from codetr.weights.official.class_names import read_names
 from tests.support.unprivileged import unprivileged_folder

@@ -26,9 +26,10 @@ from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
 from codetr.data.storage.paths import NoFileError
-from codetr.data.storage.s3 import S3Address, StorageError, download, read_object
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import prepare
+from codetr.storage.s3_client import S3Address, StorageError
+from codetr.storage.s3_objects import download, read_object
 from tests.support.data.s3_server import KEY, S3Server, serving
 
 PREPROCESS = PreprocessConfig(short_side=64, long_side=96)

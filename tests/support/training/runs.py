@@ -44,6 +44,11 @@ RECIPE = Recipe(
 IMAGES, VALIDATION_IMAGES = 8, 4
 SHORT = {"validate_every": 0, "schedule": ScheduleConfig()}
 
+ONE_EPOCH = RECIPE.changed(
+    [("training.epochs", 1), ("training.validate_every", 0), ("training.schedule", ScheduleConfig().model_dump())]
+)
+"""The shortest run there is."""
+
 
 def drawn_dataset(folder: Path) -> Path:
     """A dataset of shapes, `IMAGES` of them to train on, prepared within `folder`."""

@@ -1,33 +1,36 @@
-"""Read S3-compatible object storage; errors distinguish a missing object, an unusable bucket and a service that fails.
+"""Connect to S3-compatible object storage; errors distinguish an unusable bucket from a service that fails.
 
-Credentials, region and endpoint come from the sources that the AWS tools use (environment, `~/.aws`, the role of the
-machine); `AWS_ENDPOINT_URL` selects another service. botocore repeats a request that fails. A download that breaks off
-is repeated here: s3transfer, which would do that, sends a second request for the size of every object, or gives up the
-checksums, and fails for a service that does not send a size.
+Credentials, region, endpoint and certificate authority come from the sources that the AWS tools use (environment,
+`~/.aws`, the role of the machine); `AWS_ENDPOINT_URL` selects another service, `AWS_CA_BUNDLE` its authority. botocore
+repeats a request that fails.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import threading
-import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Literal, Self
 
 from codetr.core.errors import RunFailed, UserError, first_line
 from codetr.core.extras import install_hint
-from codetr.data.storage.paths import NoFileError
+from codetr.storage.storage import NoObjectError
 
 SCHEME = "s3://"
 
+START_AGAIN = "Start it again when the service answers."
+
 _ATTEMPTS = 6
-_BODY_ATTEMPTS = 4
 _MAX_REDIRECTS = 3
 _DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+_PERMISSIONS = {
+    "read": "Allow s3:GetObject, and s3:ListBucket: without it, a missing object gives this error too.",
+    "listed": "Allow s3:ListBucket.",
+    "written": "Allow s3:PutObject and s3:AbortMultipartUpload.",
+    "removed": "Allow s3:DeleteObject.",
+}
 
 _OBJECT_ERRORS = {
     "InvalidObjectState": "It is archived; restore it first (`aws s3api restore-object`).",
@@ -38,9 +41,6 @@ _OBJECT_ERRORS = {
 
 _TEMPORARY = ("RequestTimeout", "RequestTimeoutException", "SlowDown", "Throttling", "ThrottlingException")
 """Error codes of a service that is too busy, which some services send with a status below 500."""
-
-_CHUNK = 1 << 20
-_START_AGAIN = "Start it again when the service answers."
 
 
 class StorageError(UserError):
@@ -64,9 +64,12 @@ class S3Address:
         """Parse `s3://bucket/key`.
 
         Raises:
-            UserError: there is no bucket.
+            UserError: there is no bucket, or there are credentials in the address.
         """
         bucket, _, key = text.removeprefix(SCHEME).partition("/")
+        if "@" in bucket:
+            hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+            raise UserError("holds a user or a password, which is not sent", where=text, hint=hint)
         if not text.startswith(SCHEME) or not bucket:
             raise UserError("is not an address on S3", where=text, hint="Write s3://BUCKET/PREFIX.")
         return cls(bucket, key.strip("/"))
@@ -83,71 +86,20 @@ class S3Address:
         return self.key.rpartition("/")[2]
 
 
-def read_object(address: S3Address, *, limit: int) -> bytes:
-    """Return the content of an object.
+@contextmanager
+def reported(address: S3Address, done: Literal["read", "listed", "written", "removed"] = "read") -> Iterator[None]:
+    """Raise the errors of the requests in the block as messages.
 
     Args:
-        address: of the object.
-        limit: in bytes; a larger object is not read.
+        address: what the requests are about.
+        done: what could not be done with it.
 
     Raises:
-        NoFileError: there is no such object.
-        UserError: it is larger than `limit`, archived, damaged, or has a name that S3 does not accept.
+        NoObjectError: there is no such object.
+        UserError: it is archived, or its name is not accepted.
         StorageError: no credentials, no such bucket, access denied, or settings that cannot be used.
         RunFailed: the service is unreachable, or it keeps failing.
     """
-    stream = io.BytesIO()
-    _copy(address, stream, limit)
-    return stream.getvalue()
-
-
-def download(address: S3Address, file: Path, *, limit: int) -> None:
-    """Download an object into a new file.
-
-    Raises:
-        UserError: there is no such object, or see `read_object`.
-        StorageError, RunFailed: see `read_object`.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with file.open("wb") as stream:
-            _copy(address, stream, limit)
-    except NoFileError:
-        raise UserError("no such object", where=str(address)) from None
-
-
-def _copy(address: S3Address, stream: BinaryIO, limit: int) -> None:
-    """Copy an object into an empty stream; the errors are those of `read_object`."""
-    client = _client()
-    from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
-
-    too_large = UserError(f"is larger than {limit >> 30} GiB", where=str(address))
-    for attempt in range(_BODY_ATTEMPTS):
-        if attempt:
-            time.sleep(0.1 * 2**attempt)
-            stream.seek(0)
-            stream.truncate()
-        response = _get(client, address)
-        try:
-            with closing(response["Body"]) as body:
-                # Not every service sends the size.
-                if response.get("ContentLength", 0) > limit:
-                    raise too_large
-                while content := body.read(_CHUNK):
-                    if stream.tell() + len(content) > limit:
-                        raise too_large
-                    stream.write(content)
-            return
-        # botocore repeats requests, but not once a response has begun.
-        except (HTTPClientError, IncompleteReadError, FlexibleChecksumError) as error:
-            last = error
-    if isinstance(last, FlexibleChecksumError):
-        hint = "The stored content differs from what was uploaded; upload it again."
-        raise UserError(f"is damaged: {last}", where=str(address), hint=hint)
-    raise RunFailed(f"the download broke off {_BODY_ATTEMPTS} times: {last}", where=str(address), hint=_START_AGAIN)
-
-
-def _get(client: Any, address: S3Address) -> dict[str, Any]:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
@@ -161,23 +113,25 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
     where = str(address)
     _redirects.count = 0
     try:
-        response: dict[str, Any] = client.get_object(Bucket=address.bucket, Key=address.key)
-        return response
+        yield
     except ClientError as error:
         code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         if code in ("NoSuchKey", "404"):
-            raise NoFileError("no such object") from None
+            raise NoObjectError("no such object", where=where) from None
+        problem = f"cannot be {done} ({code}: {message})"
         if code in _OBJECT_ERRORS:
-            raise UserError(f"cannot be read ({code}: {message})", where=where, hint=_OBJECT_ERRORS[code]) from None
+            raise UserError(problem, where=where, hint=_OBJECT_ERRORS[code]) from None
         if code == "NoSuchBucket":
             raise StorageError(f"there is no bucket '{address.bucket}'", where=where) from None
         if code in _DENIED:
-            hint = "Allow s3:GetObject, and s3:ListBucket: without it, a missing object gives this error too."
-            raise StorageError(f"access is denied ({code})", where=where, hint=hint) from None
+            raise StorageError(f"access is denied ({code})", where=where, hint=_PERMISSIONS[done]) from None
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NotImplemented":
+            hint = "The service lacks a part of S3, such as conditional writes; use another one, or a folder."
+            raise StorageError(problem, where=where, hint=hint) from None
         if status >= 500 or status == 429 or code in _TEMPORARY:
-            raise RunFailed(f"cannot be read ({code}: {message})", where=where, hint=_START_AGAIN) from None
-        raise StorageError(f"cannot be read ({code}: {message})", where=where) from None
+            raise RunFailed(problem, where=where, hint=START_AGAIN) from None
+        raise StorageError(problem, where=where) from None
     except (NoCredentialsError, PartialCredentialsError):
         hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use the role of the machine."
         raise StorageError("there are no credentials for S3", where=where, hint=hint) from None
@@ -186,13 +140,13 @@ def _get(client: Any, address: S3Address) -> dict[str, Any]:
         # A certificate that is not accepted is not accepted at the next attempt either.
         unreachable = isinstance(error, ConnectionError | HTTPClientError) and not isinstance(error, SSLError)
         kind = RunFailed if unreachable else StorageError
-        raise kind(f"cannot be read: {error}", where=where, hint=hint) from None
+        raise kind(f"cannot be {done}: {error}", where=where, hint=hint) from None
     except _RedirectedInACircleError:
         hint = "Check the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL)."
         raise StorageError("the service redirects in a circle", where=where, hint=hint) from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # of headers that are not those of S3
         problem = f"the service does not answer as S3 does ({first_line(error)})"
-        raise RunFailed(problem, where=where, hint=_START_AGAIN) from None
+        raise RunFailed(problem, where=where, hint=START_AGAIN) from None
 
 
 class _Redirects(threading.local):
@@ -223,15 +177,19 @@ _lock = threading.Lock()
 _clients: dict[tuple[Any, ...], Any] = {}
 
 
-def _client() -> Any:
-    """Return the client of this process and environment, for all threads; a fork must not share connections."""
+def s3_client() -> Any:
+    """Return the client of this process and environment, for all threads; a fork must not share connections.
+
+    Raises:
+        StorageError: boto3 is not installed, or the environment has settings that cannot be used.
+    """
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError:
         hint = install_hint("s3")
-        raise StorageError("reading files on S3 needs boto3, which is not installed", hint=hint) from None
+        raise StorageError("S3 needs boto3, which is not installed", hint=hint) from None
     environment = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     key = (os.getpid(), *environment)
     with _lock:

@@ -9,8 +9,9 @@ import pytest
 from codetr.core.errors import ReportedError, RunFailed, UserError
 from codetr.data.config import SourceConfig
 from codetr.data.formats.open_source import fetch, read
-from codetr.data.storage.s3 import S3Address, StorageError, read_object
 from codetr.data.validation.findings import Findings
+from codetr.storage.s3_client import S3Address, StorageError
+from codetr.storage.s3_objects import read_object
 from tests.support.pipelines.broken_server import broken_server, response
 
 SECRET = "s3cr3t-of-the-test"

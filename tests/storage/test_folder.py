@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codetr.core.errors import RunFailed, UserError
-from codetr.registry.storage.folder import FolderStorage
+from codetr.storage.folder import FolderStorage
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_a_retry_of_nfs_is_no_other_writer(storage: FolderStorage, monkeypatch: 
     ("number", "kind", "said"),
     [
         (errno.EPERM, UserError, r"registry: is on a file system without hard links.*local disk or NFS"),
-        (errno.EROFS, UserError, r"journal/1: cannot be written to the registry: Read-only file system"),
-        (errno.ENOSPC, RunFailed, r"journal/1: cannot be written to the registry: No space left on device"),
+        (errno.EROFS, UserError, r"journal/1: cannot be written: Read-only file system"),
+        (errno.ENOSPC, RunFailed, r"journal/1: cannot be written: No space left on device"),
         (errno.EIO, RunFailed, r"journal/1: .*Run the same command again"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_folder_that_another_process_has_added_is_kept(storage: FolderStorage,
 
 
 def test_a_folder_that_is_missing_is_named(storage: FolderStorage) -> None:
-    with pytest.raises(UserError, match="content/ab: no such folder in the registry"):
+    with pytest.raises(UserError, match="content/ab: no such folder"):
         storage.folder("content/ab")
 
 
