@@ -129,7 +129,7 @@ _BY_LOG = tuple(
 )
 
 
-_ERROR = re.compile(r"Error(?: in process \d+)?: ")
+_ERROR = re.compile(r"^Error(?: in process \d+)?: ")
 """How the last line of codetr begins when it fails; see `codetr.cli.app.fail`."""
 
 
