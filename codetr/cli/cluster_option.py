@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetr.core.errors import UserError
+from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.launch.spec import LaunchSpec
+
+if TYPE_CHECKING:
+    from codetr.launch.job import Job
+    from codetr.launch.launcher import Launcher
+
+DELETE_TRIES = 20
+"""How often a job is tried to be deleted, a second after another."""
 
 ClusterOption = Annotated[
     str | None,
@@ -88,10 +96,26 @@ def run_on_cluster(
         if isinstance(stopped, _Stopped) and not (cancelled and cancelled()):
             sys.exit(ExitCode.PREEMPTED)
         print(f"{job.name}: deleting it", file=sys.stderr, flush=True)
-        launcher.cancel(job)
+        _delete(launcher, job)
         sys.exit(ExitCode.INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _delete(launcher: Launcher, job: Job) -> None:
+    """Delete a job, also where the cluster does not answer at once: a pod that is stopped has some time left.
+
+    Raises:
+        RunFailed: it does not answer.
+    """
+    for left in reversed(range(DELETE_TRIES)):
+        try:
+            launcher.cancel(job)
+            return
+        except RunFailed:
+            if not left:
+                raise
+            time.sleep(1)
 
 
 def refuse_options_of_this_machine(processes: str | None, force: bool) -> None:
