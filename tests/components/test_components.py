@@ -111,7 +111,7 @@ def test_a_task_with_a_cluster_starts_a_job_that_works_on_the_shared_volume(
     artifacts = {key: value for key, value in artifacts.items() if key in inputs | outputs}
     spec = cluster(nodes=3).model_dump(mode="json", exclude_defaults=True)
     values = {"checkpoints": str(folder / "checkpoints"), "processes": 1, "registry": str(folder / "registry")}
-    values |= {"cluster": spec, "folder": str(folder), "run": "night"}
+    values |= {"cluster": spec, "folder": str(folder), "run": "night", "store": ""}
     values = {key: value for key, value in values.items() if key in inputs}
     settings = {"recipe": "tiny"} if name == "train" else {}
     with kubernetes_server() as server:
