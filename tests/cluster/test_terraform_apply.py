@@ -28,7 +28,8 @@ pytestmark = [
 
 SERVICES = ("ec2", "ecr", "efs", "eks", "fsx", "iam", "kms", "s3", "sts")
 REGION = "eu-central-1"
-# All but the cluster's add-ons, which moto does not have, and the rules that name its security group, which moto makes up.
+# All but the cluster's add-ons, which moto does not have, and the rules that name its security group, of which moto has
+# no more than the name.
 TARGETS = (
     "aws_ecr_lifecycle_policy.image",
     "module.bucket",

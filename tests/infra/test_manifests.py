@@ -5,8 +5,10 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import typer
 import yaml
 
+from codetr.cli.app import app
 from codetr.core.version import __version__
 from codetr.launch.spec import LaunchSpec
 from codetr.launch.trainjob import NODE
@@ -90,3 +92,18 @@ def test_no_role_has_wildcards_or_reads_secrets() -> None:
         for rule in role["rules"]:
             named = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
             assert not named & {"*", "secrets", "impersonate", "escalate", "bind"}, role["metadata"]["name"]
+
+
+def test_the_model_server_starts_with_options_that_exist() -> None:
+    [service] = documents(KUBERNETES / "serving/base/inference_service.yaml")
+    [container] = service["spec"]["predictor"]["containers"]
+    program, command = container["command"]
+    assert program == "codetr"
+    [found] = [one for one in app.registered_commands if one.callback is not None and one.callback.__name__ == command]
+    parameters = typer.main.get_command_from_info(found, pretty_exceptions_short=True, rich_markup_mode=None).params
+    options = {name for parameter in parameters for name in parameter.opts}
+    assert {word for word in container["args"] if word.startswith("--")} <= options
+    port = container["args"][container["args"].index("--port") + 1]
+    assert {str(container["ports"][0]["containerPort"])} == {port}
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
+    assert {(str(one["port"]), one["path"].rpartition("/")[0]) for one in probes} == {(port, "/v2/health")}

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from codetr.launch.trainjob import NODE, trainjob
+from codetr.serving.metrics import Metrics
 from tests.support.launch.specs import cluster, job
 from tests.support.paths import ROOT
 
@@ -89,7 +90,10 @@ def test_series_that_are_used_are_recorded_or_exported() -> None:
         for resource in STATE_METRICS
         for metric in resource["metrics"]
     }
-    assert {name for name in used_names() if not name.startswith("codetr_serve_")} <= recorded | exported
+    served = Metrics("model")
+    served.count(200)
+    samples = {sample.name for family in served.registry.collect() for sample in family.samples}
+    assert used_names() <= recorded | exported | samples
 
 
 def test_the_paths_of_state_metrics_exist_in_a_job() -> None:
