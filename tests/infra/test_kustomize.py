@@ -91,6 +91,17 @@ def test_a_profile_replaces_the_namespace(tmp_path: Path) -> None:
     assert ("Namespace", "codetr") not in found
 
 
+def test_adapters_of_a_fabric_are_allowed_with_rdma_only(tmp_path: Path) -> None:
+    """The standard `baseline` refuses pods with IPC_LOCK, which jobs with EFA or InfiniBand have."""
+
+    def enforced(documents: list[dict[str, Any]]) -> str:
+        [namespace] = [one for one in documents if one["kind"] == "Namespace"]
+        return str(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"])
+
+    assert enforced(render("overlays/prod")) == "baseline"
+    assert enforced(render_with(tmp_path, "overlays/prod", ["components/rdma"])) == "privileged"
+
+
 def test_bindings_name_roles_and_accounts_that_exist() -> None:
     """A binding to nothing grants nothing, and no server complains."""
     documents = render("overlays/prod")
