@@ -26,6 +26,7 @@ from codetr.cli.commands.prepare import prepare
 from codetr.cli.commands.register import register
 from codetr.cli.commands.sample_data import sample_data
 from codetr.cli.commands.score import score
+from codetr.cli.commands.serve import serve
 from codetr.cli.commands.show import show
 from codetr.cli.commands.train import train
 from codetr.cli.commands.zoo import zoo
@@ -90,7 +91,7 @@ TOOLS = "Using a model and looking at data"
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     STEPS: (prepare, train, evaluate, register),
-    TOOLS: (predict, benchmark, export, convert, score, compare, sample_data, doctor, show),
+    TOOLS: (predict, serve, benchmark, export, convert, score, compare, sample_data, doctor, show),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

@@ -61,6 +61,11 @@ def library_versions() -> dict[str, str | None]:
     return {name: _version(name) for name in _LIBRARIES}
 
 
+def program_digest() -> str:
+    """Return the digest of all code that the command line can run; images carry it as the label dev.codetr.code."""
+    return sources_digest("codetr.__main__")
+
+
 @cache
 def sources_digest(*modules: str, package: Path = PACKAGE) -> str:
     """Return the digest of the names and contents of `source_files`, as `sha256:<hex>`."""

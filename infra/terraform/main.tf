@@ -1,50 +1,50 @@
-# What codetr needs of AWS: a bucket for DVC's remote and the pipelines' artifacts, a registry for the two images,
-# and a role with which the cluster's pods reach the bucket without a key.
+# What codetr needs of AWS: buckets for datasets and artifacts, registries for the images, a cluster with GPU nodes and a
+# file system that all of them mount, and roles with which pods reach the buckets without a key.
 
 data "aws_caller_identity" "current" {}
 
-resource "aws_s3_bucket" "data" {
-  bucket = "${var.name}-${data.aws_caller_identity.current.account_id}"
+locals {
+  cluster = var.existing_cluster == null ? {
+    oidc_provider_arn = module.cluster[0].oidc_provider_arn
+    oidc_issuer       = module.cluster[0].oidc_issuer
+  } : var.existing_cluster
 }
 
-resource "aws_s3_bucket_versioning" "data" {
-  bucket = aws_s3_bucket.data.id
-  versioning_configuration {
-    status = "Enabled"
-  }
+module "network" {
+  source       = "./modules/network"
+  count        = var.existing_cluster == null ? 1 : 0
+  name         = var.name
+  nat_per_zone = var.nat_per_zone
 }
 
-resource "aws_s3_bucket_server_side_encryption_configuration" "data" {
-  bucket = aws_s3_bucket.data.id
-  rule {
-    apply_server_side_encryption_by_default {
-      sse_algorithm = "aws:kms"
-    }
-    bucket_key_enabled = true
-  }
+module "cluster" {
+  source             = "./modules/cluster"
+  count              = var.existing_cluster == null ? 1 : 0
+  name               = var.name
+  kubernetes_version = var.kubernetes_version
+  vpc                = module.network[0].vpc
+  subnets            = module.network[0].private_subnets
+  api_cidrs          = var.api_cidrs
+  gpu                = var.gpu
+  shared_storage     = var.shared_storage
 }
 
-resource "aws_s3_bucket_public_access_block" "data" {
-  bucket                  = aws_s3_bucket.data.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
+module "shared" {
+  source         = "./modules/shared"
+  count          = var.existing_cluster == null ? 1 : 0
+  name           = var.name
+  kind           = var.shared_storage
+  gib            = var.fsx_gib
+  vpc            = module.network[0].vpc
+  subnets        = module.network[0].private_subnets
+  security_group = module.cluster[0].security_group
 }
 
-resource "aws_s3_bucket_lifecycle_configuration" "data" {
-  bucket = aws_s3_bucket.data.id
-  rule {
-    id     = "unfinished-uploads"
-    status = "Enabled"
-    filter {}
-    abort_incomplete_multipart_upload {
-      days_after_initiation = 7
-    }
-    noncurrent_version_expiration {
-      noncurrent_days = 90
-    }
-  }
+# DVC's remote, images and annotations; and what Kubeflow Pipelines keeps of its runs.
+module "bucket" {
+  source   = "./modules/bucket"
+  for_each = toset(["data", "artifacts"])
+  name     = "${var.name}-${each.key}-${data.aws_caller_identity.current.account_id}"
 }
 
 resource "aws_ecr_repository" "image" {
@@ -57,44 +57,53 @@ resource "aws_ecr_repository" "image" {
   }
 }
 
-data "aws_iam_policy_document" "assume" {
-  statement {
-    actions = ["sts:AssumeRoleWithWebIdentity"]
-    principals {
-      type        = "Federated"
-      identifiers = [var.oidc_provider_arn]
-    }
-    condition {
-      test     = "StringEquals"
-      variable = "${var.oidc_issuer}:sub"
-      values   = [for account in var.service_accounts : "system:serviceaccount:${account}"]
-    }
-    condition {
-      test     = "StringEquals"
-      variable = "${var.oidc_issuer}:aud"
-      values   = ["sts.amazonaws.com"]
-    }
-  }
+resource "aws_ecr_lifecycle_policy" "image" {
+  for_each   = aws_ecr_repository.image
+  repository = each.value.name
+  policy = jsonencode({
+    rules = [{
+      rulePriority = 1
+      description  = "layers of builds that were never tagged"
+      selection    = { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 14 }
+      action       = { type = "expire" }
+    }]
+  })
 }
 
-data "aws_iam_policy_document" "data" {
+data "aws_iam_policy_document" "buckets" {
   statement {
-    actions   = ["s3:ListBucket"]
-    resources = [aws_s3_bucket.data.arn]
+    actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
+    resources = [for bucket in module.bucket : bucket.arn]
   }
   statement {
     actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
-    resources = ["${aws_s3_bucket.data.arn}/*"]
+    resources = [for bucket in module.bucket : "${bucket.arn}/*"]
   }
 }
 
-resource "aws_iam_role" "pods" {
-  name               = "${var.name}-pods"
-  assume_role_policy = data.aws_iam_policy_document.assume.json
+data "aws_iam_policy_document" "secrets" {
+  statement {
+    actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
+    resources = ["arn:aws:secretsmanager:${var.region}:${data.aws_caller_identity.current.account_id}:secret:${var.name}/*"]
+  }
 }
 
-resource "aws_iam_role_policy" "data" {
-  name   = "data"
-  role   = aws_iam_role.pods.id
-  policy = data.aws_iam_policy_document.data.json
+# Tasks of pipelines and training jobs.
+module "tasks" {
+  source            = "./modules/irsa"
+  name              = "${var.name}-tasks"
+  oidc_provider_arn = local.cluster.oidc_provider_arn
+  oidc_issuer       = local.cluster.oidc_issuer
+  service_accounts  = ["${var.namespace}:default-editor"]
+  policy            = data.aws_iam_policy_document.buckets.json
+}
+
+# The External Secrets Operator, for infra/kubernetes/components/external-secrets.
+module "secrets" {
+  source            = "./modules/irsa"
+  name              = "${var.name}-secrets"
+  oidc_provider_arn = local.cluster.oidc_provider_arn
+  oidc_issuer       = local.cluster.oidc_issuer
+  service_accounts  = ["${var.namespace}:codetr-secrets"]
+  policy            = data.aws_iam_policy_document.secrets.json
 }

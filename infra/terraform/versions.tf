@@ -3,7 +3,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = "~> 5.60"
+      version = "~> 5.90"
     }
   }
 }
@@ -11,6 +11,6 @@ terraform {
 provider "aws" {
   region = var.region
   default_tags {
-    tags = { project = var.name }
+    tags = { project = var.name, environment = var.environment }
   }
 }

@@ -9,7 +9,14 @@ from pathlib import Path
 import PIL
 import pytest
 
-from codetr.core.code_version import PACKAGE, code_version, library_versions, source_files, sources_digest
+from codetr.core.code_version import (
+    PACKAGE,
+    code_version,
+    library_versions,
+    program_digest,
+    source_files,
+    sources_digest,
+)
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -116,3 +123,11 @@ def test_versions_are_those_of_what_is_installed() -> None:
     libraries = library_versions()
     assert libraries["pillow"] == PIL.__version__
     assert {"matplotlib", "numpy", "pillow", "pycocotools", "scipy", "timm", "torchvision"} <= set(libraries)
+
+
+def test_an_image_is_labelled_with_the_digest_of_every_step() -> None:
+    """The label would not change with the code of a step that it leaves out."""
+    files = set(source_files("codetr.__main__"))
+    for step in ("prepare", "train", "evaluate", "register"):
+        assert set(source_files(f"codetr.steps.{step}")) <= files
+    assert program_digest() == sources_digest("codetr.__main__")

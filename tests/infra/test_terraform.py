@@ -1,6 +1,7 @@
 """The Terraform configuration is formatted and valid, and its tests pass (without an AWS account)."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,7 +38,16 @@ def test_is_valid(folder: Path) -> None:
     assert "The configuration is valid" in terraform(folder, "validate")
 
 
-def test_the_tests_of_the_module_pass(folder: Path) -> None:
+def test_the_tests_of_the_modules_pass(folder: Path) -> None:
     output = terraform(folder, "test")
-    runs = (SOURCE / "tests/plan.tftest.hcl").read_text().count('\nrun "')
+    runs = sum(path.read_text().count('\nrun "') for path in (SOURCE / "tests").glob("*.tftest.hcl"))
     assert f"{runs} passed, 0 failed" in output
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_settings_name_variables_that_exist(environment: str) -> None:
+    """Terraform only warns about a variable that no module has."""
+    known = set(re.findall(r'^variable "(\w+)"', (SOURCE / "variables.tf").read_text(), re.MULTILINE))
+    given = set(re.findall(r"^(\w+) *=", (SOURCE / f"{environment}.tfvars").read_text(), re.MULTILINE))
+    assert given <= known
+    assert "environment" in given

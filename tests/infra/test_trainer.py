@@ -48,6 +48,13 @@ def test_its_job_is_a_valid_job() -> None:
     kubernetes_validate.validate(valid, "1.33", strict=True)
 
 
+def test_pods_get_no_proxy_of_istio() -> None:
+    """A profile of Kubeflow injects one, which goes on when the container has ended: the job would never end."""
+    [sweeper] = documents("sweeper")
+    for template in (JOB["template"], sweeper["spec"]["jobTemplate"]["spec"]["template"]):
+        assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+
+
 def test_specs_name_this_runtime() -> None:
     assert LaunchSpec.model_fields["runtime"].default == RUNTIME["metadata"]["name"]
 

@@ -24,6 +24,9 @@ from tests.support.paths import ROOT
 GUIDES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PROGRAMS = {"codetr": typer.main.get_command(app), "python -m pipelines": typer.main.get_command(pipelines_app)}
 
+OTHERS = ("kubectl ", "helm ", "terraform ", "aws ")
+"""Programs whose arguments are names such as codetr."""
+
 
 def code_lines(text: str) -> list[str]:
     """Return every line of code blocks and every code span, with continued lines joined."""
@@ -36,6 +39,8 @@ def code_lines(text: str) -> list[str]:
 def commands(text: str) -> Iterator[tuple[Any, list[str]]]:
     """Yield every command in code that belongs to one of the programs, with the words after its name."""
     for line in code_lines(text):
+        if line.startswith(OTHERS):
+            continue
         for name, program in PROGRAMS.items():
             match = re.search(rf"(?:^|\s){name} (.*)", line.split("  #")[0].split(" # ")[0])
             if match is None:

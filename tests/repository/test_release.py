@@ -112,5 +112,5 @@ def test_versions_of_the_images_in_manifests_and_guides_are_the_packages() -> No
         versions = re.findall(r"\bcodetr(?:-airflow)?:v?(\d[\w.]*)|newTag: *[\"']?(\d[\w.]*)", text)
         if versions:
             found[name] = {"".join(version) for version in versions}
-    assert {"infra/README.md", "infra/kubernetes/overlays/production/kustomization.yaml"} <= found.keys()
+    assert {"infra/README.md", "infra/kubernetes/overlays/prod/kustomization.yaml"} <= found.keys()
     assert {name: versions for name, versions in found.items() if versions != {__version__}} == {}

@@ -113,18 +113,38 @@ class TestRelease:
     def test_every_artifact_that_is_downloaded_was_uploaded_before(self) -> None:
         def artifacts(name: str, action: str) -> set[str]:
             steps = self.JOBS[name].get("steps", [])
-            return {
-                step["with"]["name"] for step in steps if step.get("uses", "").startswith(f"actions/{action}-artifact@")
-            }
+            used = [step for step in steps if step.get("uses", "").startswith(f"actions/{action}-artifact@")]
+            return {step["with"].get("name") or step["with"]["pattern"] for step in used}
 
         for name in self.JOBS:
             available = {artifact for other in self.before(name) for artifact in artifacts(other, "upload")}
+            # A matrix uploads one for each of its entries.
+            available |= {f"{artifact.split('$')[0]}*" for artifact in available if "$" in artifact}
             assert artifacts(name, "download") <= available, name
 
     def test_builds_every_image(self) -> None:
         """An image without a release would be used with an older version of the code."""
-        dockerfiles = {entry["dockerfile"] for entry in self.JOBS["images"]["strategy"]["matrix"]["include"]}
-        assert dockerfiles == {str(path.relative_to(ROOT)) for path in (ROOT / "infra/containers").glob("*.Dockerfile")}
+        built = {
+            (entry["dockerfile"], entry["target"] or None)
+            for entry in self.JOBS["images"]["strategy"]["matrix"]["include"]
+        }
+        for path in (ROOT / "infra/containers").glob("*.Dockerfile"):
+            # A stage that no other stage begins with or copies from is a target; one without a name is the last.
+            text = path.read_text(encoding="utf-8")
+            named = re.findall(r"^FROM \S+(?: AS (\S+))?$", text, re.MULTILINE)
+            used = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) | set(re.findall(r"--from=(\S+)", text))
+            targets = {(str(path.relative_to(ROOT)), name or None) for name in named if name not in used}
+            assert targets
+            assert targets == {one for one in built if one[0] == str(path.relative_to(ROOT))}
+
+    def test_images_are_signed_by_digest_and_listed_in_the_release(self) -> None:
+        """A tag could be moved between build and signature."""
+        steps = self.JOBS["images"]["steps"]
+        [sign] = [step for step in steps if "cosign sign" in step.get("run", "")]
+        assert sign["env"]["DIGEST"] == "${{ steps.push.outputs.digest }}"
+        assert '"$IMAGE@$DIGEST"' in sign["run"]
+        [listed] = [step for step in self.JOBS["github-release"]["steps"] if "digest.txt" in step.get("run", "")]
+        assert "notes.md" in listed["run"]
 
 
 def test_dependabot_covers_everything_with_a_version() -> None:
@@ -136,7 +156,7 @@ def test_dependabot_covers_everything_with_a_version() -> None:
         "pip": ["pyproject.toml", "requirements/*.txt"],
         "docker": [
             "infra/containers/*Dockerfile",
-            "infra/kubernetes/base/airflow.yaml",
+            "infra/kubernetes/serving/base/inference_service.yaml",
             "infra/kubernetes/trainer/sweeper.yaml",
         ],
         "terraform": ["infra/terraform/versions.tf"],

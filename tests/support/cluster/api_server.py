@@ -4,7 +4,7 @@ It has no pods. The programs are named by environment variables:
 
     CODETR_APISERVER  the program apiextensions-apiserver, of Kubernetes 1.30 or later
     CODETR_ETCD       the program etcd
-    CODETR_CRDS       folder with the files of manifests/base/crds of kubeflow/trainer
+    CODETR_CRDS       folder with the files of manifests/base/crds of kubeflow/trainer, and of other operators
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def api_server(folder: Path) -> Iterator[KubernetesApi]:
         settings.ssl_ca_cert = str(authority)
         api = client.ApiClient(settings)
         for kind in ("clustertrainingruntimes", "trainjobs"):
-            _define(api, yaml.safe_load(_definition(kind).read_text()))
+            define(api, yaml.safe_load(_definition(kind).read_text()))
         yield KubernetesApi(api, NAMESPACE)
     finally:
         for process in reversed(running):
@@ -89,7 +89,7 @@ def _definition(kind: str) -> Path:
     return Path(os.environ["CODETR_CRDS"]) / f"trainer.kubeflow.org_{kind}.yaml"
 
 
-def _define(api: client.ApiClient, definition: Mapping[str, Any]) -> None:
+def define(api: client.ApiClient, definition: Mapping[str, Any]) -> None:
     """Create a custom resource, and wait until the server answers for it."""
     spec = definition["spec"]
     kind = spec["group"], spec["versions"][0]["name"], spec["names"]["plural"]
