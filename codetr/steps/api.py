@@ -141,6 +141,9 @@ def prepare(
     rev: str | None = None,
     link_targets: StrPath | Sequence[StrPath] | None = None,
     boxes: str | None = None,
+    train_boxes: str | Sequence[str] | None = None,
+    val_boxes: str | Sequence[str] | None = None,
+    test_boxes: str | Sequence[str] | None = None,
     store: StrPath | None = None,
     fresh: bool = False,
     params: StrPath | None = None,
@@ -160,7 +163,11 @@ def prepare(
         repo: a DVC repository that holds all these files.
         rev: a revision of that repository.
         link_targets: folders to which symbolic links may lead.
-        boxes: how the boxes of COCO files are written, e.g. "xyxy"; None for x, y, width, height in pixels.
+        boxes: how the boxes of the COCO files of all splits are written, e.g. "xyxy"; None for x, y, width, height in
+            pixels.
+        train_boxes: how those of the training split are written: one format for all sources, or one each.
+        val_boxes: the same for the validation split.
+        test_boxes: the same for the test split.
         store: look for the result in this store before, and store it after: a folder or s3://BUCKET/PREFIX; None for
             that of the environment variable CODETR_STORE, "" for none.
         fresh: compute the result even if the store has it.
@@ -183,6 +190,9 @@ def prepare(
         rev=rev,
         link_targets=_paths(link_targets),
         boxes=boxes,
+        train_boxes=_paths(train_boxes),
+        val_boxes=_paths(val_boxes),
+        test_boxes=_paths(test_boxes),
     )
     if not splits and params is None:
         raise UserError("no annotations are given", hint="Give train and its images, or params.")
