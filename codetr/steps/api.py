@@ -144,6 +144,7 @@ def prepare(
     train_boxes: str | Sequence[str] | None = None,
     val_boxes: str | Sequence[str] | None = None,
     test_boxes: str | Sequence[str] | None = None,
+    overwrite: bool = False,
     store: StrPath | None = None,
     fresh: bool = False,
     params: StrPath | None = None,
@@ -168,6 +169,7 @@ def prepare(
         train_boxes: how those of the training split are written: one format for all sources, or one each.
         val_boxes: the same for the validation split.
         test_boxes: the same for the test split.
+        overwrite: replace a dataset of other training annotations in `output`.
         store: look for the result in this store before, and store it after: a folder or s3://BUCKET/PREFIX; None for
             that of the environment variable CODETR_STORE, "" for none.
         fresh: compute the result even if the store has it.
@@ -198,7 +200,9 @@ def prepare(
         raise UserError("no annotations are given", hint="Give train and its images, or params.")
     config = step_settings(PrepareConfig, "prepare", _optional(params), None, splits).changed(_items(set), where="set")
     folder = Path(output)
-    manifest = prepare_step.prepare(config, folder, store=chosen_store(_path(store)), fresh=fresh)
+    manifest = prepare_step.prepare(
+        config, folder, overwrite=overwrite, store=chosen_store(_path(store)), fresh=fresh
+    )
     return PrepareResult(folder, manifest.summary, manifest.digest, read_report(folder))
 
 
