@@ -53,7 +53,9 @@ def sources_by_split(
         "val": (val, val_images, val_boxes),
         "test": (test, test_images, test_boxes),
     }
-    _require_box_formats({"boxes": [boxes] if boxes else [], **{f"{split}-boxes": of[2] for split, of in given.items()}})
+    _require_box_formats(
+        {"boxes": [boxes] if boxes else [], **{f"{split}-boxes": of[2] for split, of in given.items()}}
+    )
     sources = {
         split: [
             {
