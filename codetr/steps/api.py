@@ -142,7 +142,8 @@ def _rounded(metrics: Mapping[str, float | int | None]) -> dict[str, Any]:
     return {name: round(value, 4) for name in ("AP", "AP50") if (value := metrics.get(name)) is not None}
 
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _unknown_arguments_explained(settings: Callable[[], Settings]) -> Callable[[Callable[P, R]], Callable[P, R]]:

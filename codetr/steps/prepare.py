@@ -89,7 +89,7 @@ def prepare(
                 find_leaks(splits)
                 require_few_leaks(splits, config)
                 # Only now: mistakes in the settings or the files are no runs.
-                tracker = tracked.enter_context(Tracker.start("prepare", config=config.model_dump(mode="json")))
+                tracker = tracked.enter_context(Tracker.start("prepare", output, config=config.model_dump(mode="json")))
                 manifest = _write_dataset(splits, categories, folder, config, drawn=bool(drawn))
         if stored is not None:
             log_hit(output, stored)

@@ -102,8 +102,8 @@ def train(
         [cyan]torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29400 \\
             -m codetr train --params params.yaml -d /shared/coco -o /shared/model[/]
 
-    Metrics are written to metrics.jsonl and to W&B. Without an API key, W&B writes to outputs/wandb; no account is
-    needed.
+    Metrics are written to metrics.jsonl and to W&B. Without an API key, W&B writes to the folder wandb beside the
+    output; no account is needed.
     """
     started = time.monotonic()
     chosen = chosen_recipe(recipe, params, assignments)
