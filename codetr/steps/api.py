@@ -254,9 +254,7 @@ def prepare(
         raise UserError("no annotations are given", hint="Give train and its images, or params.")
     config = step_settings(PrepareConfig, "prepare", _optional(params), None, splits).changed(_items(set), where="set")
     folder = Path(output)
-    manifest = prepare_step.prepare(
-        config, folder, overwrite=overwrite, store=chosen_store(_path(store)), fresh=fresh
-    )
+    manifest = prepare_step.prepare(config, folder, overwrite=overwrite, store=chosen_store(_path(store)), fresh=fresh)
     return PrepareResult(folder, manifest.summary, manifest.digest, read_report(folder))
 
 

@@ -11,7 +11,7 @@ from codetr.core.errors import UserError
 from codetr.core.files import read_json, write_json
 from codetr.data.config import SourceConfig
 from codetr.data.ingest.config import PrepareConfig
-from codetr.data.storage.s3 import SCHEME
+from codetr.storage.s3_client import SCHEME
 
 SOURCES = "sources.json"
 
