@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 WIDTH = 78
 """Columns of a help text in a terminal of 80."""
@@ -29,10 +32,28 @@ def lay_out_help(app: typer.Typer) -> None:
         app.info.help = help_text(app.info.help)
     for command in app.registered_commands:
         if command.callback is not None:
+            _name_values(command.callback)
             command.help = help_text(command.callback.__doc__ or "")
     for group in app.registered_groups:
         if group.typer_instance is not None:
             lay_out_help(group.typer_instance)
+
+
+def _name_values(command: Callable[..., Any]) -> None:
+    """Give the options of a command that name no metavar a short one: Typer would show `<float range>` and `<bool>`."""
+    # Kept, because annotations that are text are evaluated to other objects each time.
+    command.__annotations__ = get_type_hints(command, include_extras=True)
+    for annotation in command.__annotations__.values():
+        value, *metadata = get_args(annotation) or (annotation,)
+        for option in metadata:
+            if isinstance(option, OptionInfo) and option.metavar is None:
+                option.metavar = _metavar([kind for kind in get_args(value) or (value,) if kind is not type(None)])
+
+
+def _metavar(kinds: Sequence[Any]) -> str:
+    if all(isinstance(kind, str) for kind in kinds):
+        return "|".join(kinds)
+    return {bool: "", int: "N", float: "X", Path: "PATH"}.get(kinds[0], "TEXT")
 
 
 def help_text(text: str) -> str:

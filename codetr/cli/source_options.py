@@ -86,9 +86,25 @@ class SourceOptions(OptionGroup, panel="Annotations and images"):
         typer.Option(
             "--boxes",
             metavar="FORMAT",
-            help="How the boxes of COCO files are written, if not as x, y, width, height in pixels: xyxy, cxcywh, "
-            "relative_xywh, relative_xyxy or relative_cxcywh. They are converted.",
+            help="How the boxes of the COCO files of all splits are written, if not as x, y, width, height in pixels: "
+            "xyxy, cxcywh, relative_xywh, relative_xyxy or relative_cxcywh. They are converted.",
         ),
+    ] = None
+    train_boxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--train-boxes",
+            metavar="FORMAT",
+            help="The same for the training split only; with several sources, one for each --train in order.",
+        ),
+    ] = None
+    val_boxes: Annotated[
+        list[str] | None,
+        typer.Option("--val-boxes", metavar="FORMAT", help="The same for the validation split only."),
+    ] = None
+    test_boxes: Annotated[
+        list[str] | None,
+        typer.Option("--test-boxes", metavar="FORMAT", help="The same for the test split only."),
     ] = None
 
     def by_split(self) -> dict[str, list[dict[str, Any]]]:

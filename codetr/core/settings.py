@@ -6,6 +6,7 @@ Other code takes plain arguments or a small settings class, never the whole conf
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -30,6 +31,9 @@ class _Repr(reprlib.Repr):
 _REPR = _Repr()
 _REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxtuple = 4, 8, 8, 8
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 120
+
+
+_QUOTED = re.compile("'([^']*)'")
 
 
 class Settings(BaseModel):
@@ -136,7 +140,12 @@ def without(values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
 
 
 def _meant(error: ValidationError, settings: type[BaseModel]) -> str | None:
-    """Return a hint with the fields that are similar to the first unknown one."""
+    """Return a hint with what is similar to the first unknown field, or to the first value that is not in its list."""
+    for problem in error.errors():
+        if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+            values = _QUOTED.findall(problem["ctx"]["expected"])
+            if meant := did_you_mean(problem["input"], values).strip():
+                return meant
     unknown = [problem["loc"][-1] for problem in error.errors() if problem["type"] == "extra_forbidden"]
     if not unknown:
         return None

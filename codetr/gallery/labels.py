@@ -22,26 +22,17 @@ from codetr.visual.picture_length import picture_length
 logger = logging.getLogger(__name__)
 
 
-def choose_images(
-    split: Split,
-    *,
-    classes: Sequence[str] = (),
-    images: Sequence[str] = (),
-    limit: int,
-    seed: int,
-) -> list[int]:
-    """Choose images of a split to show.
+def matching_images(split: Split, *, classes: Sequence[str] = (), images: Sequence[str] = ()) -> NDArray[np.int64]:
+    """Return the images of a split that can be shown.
 
     Args:
         split: the images.
         classes: names of classes; only images with an object of one of them are chosen from.
         images: files relative to the image folder, or their names, with or without suffix, or image ids; with
             wildcards for several. Those are chosen, in the order of the split.
-        limit: number of images; of more, a random sample is returned.
-        seed: of the sample.
 
     Returns:
-        Indices of images, ascending.
+        (n,) int64 indices of images, ascending.
 
     Raises:
         UserError: no image or no class of that name, no image with these classes, or no image at all.
@@ -61,9 +52,14 @@ def choose_images(
             of = " that are named" if images else ""
             problem = f"none of the images{of} in the split '{split.name}' has an object of {listed(classes, 5)}"
             raise UserError(problem, where=str(split.dataset))
-    if len(chosen) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, limit, replace=False))
-    return [int(i) for i in chosen]
+    return chosen
+
+
+def draw_sample(images: NDArray[np.int64], limit: int, seed: int) -> list[int]:
+    """Return at most `limit` of these images, a random sample in their order."""
+    if len(images) > limit:
+        images = np.sort(np.random.default_rng(seed).choice(images, limit, replace=False))
+    return [int(i) for i in images]
 
 
 def _named(split: Split, images: Sequence[str]) -> NDArray[np.int64]:

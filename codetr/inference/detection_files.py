@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from codetr.core.errors import UserError, did_you_mean
 from codetr.core.files import safe_name
 from codetr.data.polygons import mask_polygon
 from codetr.inference.result import Result
@@ -165,6 +166,19 @@ class LabelNames:
         self._files.add(key)
         self._folders.update(folders)
         return True
+
+
+def require_formats(formats: Collection[str]) -> None:
+    """Require that all are of `FORMATS`, and write different files.
+
+    Raises:
+        UserError: the message has the similar ones.
+    """
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        hint = f"{did_you_mean(unknown[0], FORMATS)}Formats: {', '.join(FORMATS)}."
+        raise UserError(f"there is no format '{unknown[0]}'", where="--format", hint=hint)
+    if {"yolo", "yolo-score"} <= set(formats):
+        raise UserError("'yolo' and 'yolo-score' write the same files", where="--format", hint="Give one of them.")
 
 
 @contextmanager

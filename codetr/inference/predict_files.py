@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from codetr.core.errors import UserError, did_you_mean
+from codetr.core.errors import UserError
 from codetr.core.files import atomic_directory, require_replaceable, safe_name
 from codetr.core.progress import track
 from codetr.data.config import MAX_PIXELS
@@ -21,13 +21,13 @@ from codetr.inference.camera import CameraReader, camera_index, import_opencv, o
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.detection_files import (
     CSV,
-    FORMATS,
     LABELS,
     DetectionFile,
     LabelNames,
     ListedObject,
     listed_objects,
     open_detection_files,
+    require_formats,
 )
 from codetr.inference.interrupt import deferred_interrupt
 from codetr.inference.load import build_predictor, load
@@ -159,11 +159,7 @@ def predict(
             the threshold is outside [0, 1]; a format is unknown; the output folder holds other files.
     """
     require_arguments(threshold)
-    if unknown := sorted(set(formats) - set(FORMATS)):
-        hint = f"{did_you_mean(unknown[0], FORMATS)}Formats: {', '.join(FORMATS)}."
-        raise UserError(f"there is no format '{unknown[0]}'", where="--format", hint=hint)
-    if {"yolo", "yolo-score"} <= set(formats):
-        raise UserError("'yolo' and 'yolo-score' write the same files", where="--format", hint="Give one of them.")
+    require_formats(formats)
     output = output.resolve()
     found = find_sources(sources)
     check_output(output, found)

@@ -7,15 +7,19 @@ operating system too, and progress goes to standard error and to the logger "cod
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from codetr.core.errors import RunStopped, UserError
+from codetr.core.errors import RunStopped, UserError, did_you_mean
 from codetr.core.files import read_json
+from codetr.core.settings import Settings, dotted_paths
 from codetr.core.system.os_errors import reported_os_error
+from codetr.data.config import SourceConfig
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.summary import DatasetReport, read_report
 from codetr.distributed.processes import selected_device
@@ -30,7 +34,7 @@ from codetr.steps import evaluate as evaluate_step
 from codetr.steps import prepare as prepare_step
 from codetr.steps import register as register_step
 from codetr.steps import train as train_step
-from codetr.steps.settings import chosen_recipe, step_settings
+from codetr.steps.settings import chosen_recipe, read_recipe, step_settings
 from codetr.steps.sources import sources_by_split
 from codetr.steps.store import chosen_store
 from codetr.training.randomness import preserved_globals
@@ -42,7 +46,7 @@ Changes: TypeAlias = Mapping[str, Any] | None
 """Settings by dotted path, as `{"training.epochs": 24}`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FolderResult:
     """A folder that a step wrote; it is accepted where a path is.
 
@@ -59,8 +63,16 @@ class FolderResult:
     def __fspath__(self) -> str:
         return os.fspath(self.folder)
 
+    def __repr__(self) -> str:
+        values = "".join(f", {name} {value}" for name, value in self._main_values().items())
+        return f"{type(self).__name__}('{self.folder}'{values})"
 
-@dataclass(frozen=True)
+    def _main_values(self) -> dict[str, Any]:
+        """Return what is shown of the result beside its folder."""
+        return {}
+
+
+@dataclass(frozen=True, repr=False)
 class PrepareResult(FolderResult):
     """A prepared dataset.
 
@@ -70,8 +82,11 @@ class PrepareResult(FolderResult):
 
     report: DatasetReport
 
+    def _main_values(self) -> dict[str, Any]:
+        return {"images": {name: split.images for name, split in self.report.splits.items()}}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class TrainResult(FolderResult):
     """A trained model.
 
@@ -81,12 +96,15 @@ class TrainResult(FolderResult):
 
     metrics: Mapping[str, float | int | None]
 
+    def _main_values(self) -> dict[str, Any]:
+        return _rounded(self.metrics)
+
     def load(self, *, device: str = "auto") -> Model:
         """Load the model, see `codetr.load`."""
         return load(self.folder, device=device)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluateResult(FolderResult):
     """An evaluation.
 
@@ -98,8 +116,11 @@ class EvaluateResult(FolderResult):
     metrics: Mapping[str, float | int | None]
     report: Path
 
+    def _main_values(self) -> dict[str, Any]:
+        return _rounded(self.metrics)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class RegisterResult(FolderResult):
     """A registered version.
 
@@ -112,6 +133,38 @@ class RegisterResult(FolderResult):
     version: str
     promoted: bool
     reasons: str
+
+    def _main_values(self) -> dict[str, Any]:
+        return {"version": self.version, "promoted": self.promoted}
+
+
+def _rounded(metrics: Mapping[str, float | int | None]) -> dict[str, Any]:
+    return {name: round(value, 4) for name in ("AP", "AP50") if (value := metrics.get(name)) is not None}
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _unknown_arguments_explained(settings: Callable[[], Settings]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let the `TypeError` for an unknown argument name the setting that is meant, as `set={"training.epochs": 1}`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = signature(function).parameters
+
+        @wraps(function)
+        def call(*arguments: P.args, **named: P.kwargs) -> R:
+            for name, value in named.items():
+                if name not in known:
+                    paths = dotted_paths(settings().model_dump(mode="python"))
+                    meant = [path for path in paths if path.rpartition(".")[2] == name]
+                    hint = f'set={{"{meant[0]}": {value!r}}}' if meant else did_you_mean(name, known).strip()
+                    raise TypeError(f"{function.__name__}() has no argument '{name}'. {hint}".strip())
+            return function(*arguments, **named)
+
+        return call
+
+    return decorate
 
 
 @contextmanager
@@ -126,6 +179,7 @@ def _os_errors_reported() -> Iterator[None]:
         raise reported from error
 
 
+@_unknown_arguments_explained(lambda: PrepareConfig(train=(SourceConfig(annotations="train.json"),)))
 @_os_errors_reported()
 def prepare(
     output: StrPath,
@@ -141,6 +195,10 @@ def prepare(
     rev: str | None = None,
     link_targets: StrPath | Sequence[StrPath] | None = None,
     boxes: str | None = None,
+    train_boxes: str | Sequence[str] | None = None,
+    val_boxes: str | Sequence[str] | None = None,
+    test_boxes: str | Sequence[str] | None = None,
+    overwrite: bool = False,
     store: StrPath | None = None,
     fresh: bool = False,
     params: StrPath | None = None,
@@ -160,7 +218,12 @@ def prepare(
         repo: a DVC repository that holds all these files.
         rev: a revision of that repository.
         link_targets: folders to which symbolic links may lead.
-        boxes: how the boxes of COCO files are written, e.g. "xyxy"; None for x, y, width, height in pixels.
+        boxes: how the boxes of the COCO files of all splits are written, e.g. "xyxy"; None for x, y, width, height in
+            pixels.
+        train_boxes: how those of the training split are written: one format for all sources, or one each.
+        val_boxes: the same for the validation split.
+        test_boxes: the same for the test split.
+        overwrite: replace a dataset of other training annotations in `output`.
         store: look for the result in this store before, and store it after: a folder or s3://BUCKET/PREFIX; None for
             that of the environment variable CODETR_STORE, "" for none.
         fresh: compute the result even if the store has it.
@@ -183,15 +246,19 @@ def prepare(
         rev=rev,
         link_targets=_paths(link_targets),
         boxes=boxes,
+        train_boxes=_paths(train_boxes),
+        val_boxes=_paths(val_boxes),
+        test_boxes=_paths(test_boxes),
     )
     if not splits and params is None:
         raise UserError("no annotations are given", hint="Give train and its images, or params.")
     config = step_settings(PrepareConfig, "prepare", _optional(params), None, splits).changed(_items(set), where="set")
     folder = Path(output)
-    manifest = prepare_step.prepare(config, folder, store=chosen_store(_path(store)), fresh=fresh)
+    manifest = prepare_step.prepare(config, folder, overwrite=overwrite, store=chosen_store(_path(store)), fresh=fresh)
     return PrepareResult(folder, manifest.summary, manifest.digest, read_report(folder))
 
 
+@_unknown_arguments_explained(lambda: read_recipe("tiny"))
 @_os_errors_reported()
 def train(
     dataset: StrPath,
@@ -251,6 +318,7 @@ def train(
     return TrainResult(folder, manifest.summary, manifest.digest, metrics)
 
 
+@_unknown_arguments_explained(EvaluateConfig)
 @_os_errors_reported()
 def evaluate(
     model: StrPath,

@@ -110,7 +110,7 @@ def evaluate(
         if group.on_main(restored):
             return Manifest.read(output, "evaluation")
         # Only now: mistakes in the paths are no runs.
-        with Tracker.start("evaluate", config=settings, rank=group.rank) as tracker:
+        with Tracker.start("evaluate", output, config=settings, rank=group.rank) as tracker:
             split = Split.open(dataset, config.split)
             detector, info = load_model(model, group.device)
             if info.range_16bit != split.range_16bit:

@@ -27,25 +27,34 @@ from codetr.data.ingest.config import PrepareConfig
 from codetr.data.ingest.leaks import find_leaks, names_train, require_few_leaks
 from codetr.data.ingest.merge import CheckedSplit
 from codetr.data.ingest.source_contents import SourceContents, list_sources, read_listed_images
+from codetr.data.ingest.source_record import SOURCES, record_sources, require_same_sources
 from codetr.data.ingest.summary import REPORT, DatasetReport
 from codetr.steps.result_key import ResultKey
 from codetr.steps.store import ResultStore, log_hit
 from codetr.steps.stored_result import StoredResult
 from codetr.tracking import Tracker
 
-_UNLISTED = (LOCATIONS, "sources")
+_UNLISTED = (LOCATIONS, SOURCES, "sources")
 """Files of a dataset that are not in its manifest: images may move."""
 
 
 _SPLITS = ("train", "val", "test")
 
 
-def prepare(config: PrepareConfig, output: Path, *, store: ResultStore | None = None, fresh: bool = False) -> Manifest:
+def prepare(
+    config: PrepareConfig,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    store: ResultStore | None = None,
+    fresh: bool = False,
+) -> Manifest:
     """Check annotations and images and write a dataset folder.
 
     Args:
         config: sources and settings.
-        output: the dataset folder; an earlier one is replaced as a whole on success.
+        output: the dataset folder; an earlier one of the same training annotations is replaced as a whole on success.
+        overwrite: replace a dataset of other annotations too.
         store: where the result is looked for before, and stored after; None for no store.
         fresh: do not look for a stored result.
 
@@ -55,16 +64,19 @@ def prepare(config: PrepareConfig, output: Path, *, store: ResultStore | None = 
     Raises:
         UserError: sources that are missing or of unknown format, contradictory ids, too many unusable images or
             annotations, a split without a usable annotation, a val or test of images of train, or an output folder with
-            other content; or the store cannot be used. Other problems are repaired, or the records dropped, and
-            reported.
+            another dataset or other content; or the store cannot be used. Other problems are repaired, or the records
+            dropped, and reported.
     """
     require_output(output, "dataset", unlisted=_UNLISTED)
+    if not overwrite:
+        require_same_sources(output, config)
     contents = None if store is None else SourceContents()
     with ExitStack() as tracked:
         with atomic_directory(output) as unfinished:
             folder = unfinished.resolve()  # files fetched from a repository are inside, and must not appear outside
             sources = fetch_sources(config, folder)
             stored = None if store is None or fresh else _stored(config, sources, folder, store)
+            record_sources(folder, config)
             if stored is None:
                 splits, categories = read_splits(
                     sources, config.max_lost, images=config.images, max_pixels=config.max_pixels, contents=contents
@@ -77,7 +89,7 @@ def prepare(config: PrepareConfig, output: Path, *, store: ResultStore | None = 
                 find_leaks(splits)
                 require_few_leaks(splits, config)
                 # Only now: mistakes in the settings or the files are no runs.
-                tracker = tracked.enter_context(Tracker.start("prepare", config=config.model_dump(mode="json")))
+                tracker = tracked.enter_context(Tracker.start("prepare", output, config=config.model_dump(mode="json")))
                 manifest = _write_dataset(splits, categories, folder, config, drawn=bool(drawn))
         if stored is not None:
             log_hit(output, stored)

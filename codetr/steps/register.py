@@ -74,7 +74,7 @@ def register(config: RegisterConfig, model: Path, evaluation: Path, registry: Pa
             sync(reserve)
             store = Registry.open(registry, create=True)
             # Only now: mistakes in the paths are no runs.
-            tracker = tracked.enter_context(Tracker.start("register", config=config.model_dump(mode="json")))
+            tracker = tracked.enter_context(Tracker.start("register", output, config=config.model_dump(mode="json")))
             tracker.uses(model, "model")
             tracker.uses(evaluation, "evaluation")
             version = store.add(model, evaluation)

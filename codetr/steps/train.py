@@ -113,7 +113,7 @@ def train(
             settings["start"] = run.transfer.to_json()
             if group.is_main:
                 logger.info("initialised from %s:\n  %s", recipe.init_from, "\n  ".join(run.transfer.lines()))
-        with Tracker.start("train", config=settings, identity=identity, rank=group.rank) as tracker:
+        with Tracker.start("train", output, config=settings, identity=identity, rank=group.rank) as tracker:
             tracker.uses(dataset, "dataset")
             if recipe.init_from is not None and (folder := source_model_folder(recipe.init_from)) is not None:
                 tracker.uses(folder, "model")

@@ -27,7 +27,7 @@ class TrackingSettings(Settings):
         entity: team or user; None is the default of the API key.
         group: name of the pipeline run, which groups its prepare, train, evaluate and register runs.
         base_url: address of the server.
-        folder: where the `wandb/` folder is created; beside the results of the steps by default.
+        folder: where the `wandb/` folder is created; None for beside the output of the step.
         finish_timeout: seconds to wait for uploads at the end of a run; `wandb sync` uploads the rest.
     """
 
@@ -36,7 +36,7 @@ class TrackingSettings(Settings):
     entity: str | None = None
     group: str | None = None
     base_url: str = "https://api.wandb.ai"
-    folder: Path = Path("outputs")
+    folder: Path | None = None
     finish_timeout: float = 120.0
 
     @classmethod

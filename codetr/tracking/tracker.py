@@ -54,12 +54,13 @@ class Tracker:
 
     Use it as a context manager: leaving it ends the run, marked as failed on an exception.
 
-        with Tracker.start("train", config=config.model_dump(mode="json"), identity=checkpoints / "wandb.json") as run:
+        with Tracker.start("train", output, config=settings, identity=checkpoints / "wandb.json") as run:
             run.log({"loss": 1.5}, step=10)
     """
 
-    def __init__(self, settings: TrackingSettings) -> None:
+    def __init__(self, settings: TrackingSettings, folder: Path) -> None:
         self._settings = settings
+        self._folder = settings.folder or folder
         self._run: Run | None = None
         self._online = False
         self._warned = False
@@ -71,6 +72,7 @@ class Tracker:
     def start(
         cls,
         job: Job,
+        output: Path,
         *,
         config: Mapping[str, Any] | None = None,
         identity: Path | None = None,
@@ -81,6 +83,7 @@ class Tracker:
 
         Args:
             job: the step; it becomes the run's job type.
+            output: of the step. Unless the settings name a folder, runs on disk are in `wandb/` beside it.
             config: the step's settings, as JSON values.
             identity: file that stores the run's id. A restarted step that finds it resumes the same run: online its
                 curves are continued; on disk a second folder with the same id is written, and `wandb sync` joins the
@@ -88,7 +91,7 @@ class Tracker:
             rank: rank of this process; only rank 0 tracks, so that there is one run.
             settings: None reads the environment.
         """
-        tracker = cls(settings or TrackingSettings.from_environment())
+        tracker = cls(settings or TrackingSettings.from_environment(), output.absolute().parent)
         mode = tracker._settings.mode
         if rank != 0 or mode == "disabled":
             return tracker
@@ -299,12 +302,12 @@ class Tracker:
                 config=config,
                 id=run_id,
                 resume="allow",
-                dir=str(settings.folder),
+                dir=str(self._folder),
                 settings=quiet,
             )
 
         try:
-            settings.folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             if settings.mode == "online" or (settings.mode == "auto" and has_credentials(settings.base_url)):
                 if answers(settings.base_url, CONNECT_TIMEOUT):
                     try:
@@ -318,6 +321,7 @@ class Tracker:
                     reason = "does not answer"
                 self._warn(f"W&B at {settings.base_url} {reason}; writing to disk instead")
             self._run = begin("offline")
+            logger.info("W&B: offline run %s (WANDB_MODE=disabled: none; WANDB_DIR: another folder)", self.location)
         finally:
             self._opened.set()
 

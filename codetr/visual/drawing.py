@@ -17,18 +17,30 @@ from codetr.visual.fonts import BOLD, drawable, font_file
 
 Colour = tuple[int, int, int]
 
-# Ten colours with distinct hues, bright enough for photographs; further classes get computed ones.
+# The seven colours of Okabe and Ito (Color Universal Design, 2008), which are distinct without red or green receptors
+# too, then thirteen of the greatest distance (CIELAB, as seen with and without deuteranopia) to those before them.
+# Further classes get computed ones.
 _PALETTE: tuple[Colour, ...] = (
-    (255, 92, 51),
-    (38, 166, 255),
-    (82, 201, 64),
-    (255, 196, 0),
-    (199, 92, 255),
-    (0, 209, 189),
-    (255, 92, 173),
-    (168, 130, 76),
-    (122, 122, 255),
-    (178, 214, 0),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (85, 0, 255),
+    (0, 255, 0),
+    (255, 17, 238),
+    (255, 0, 102),
+    (102, 85, 34),
+    (238, 204, 153),
+    (102, 51, 187),
+    (68, 153, 0),
+    (0, 255, 153),
+    (0, 255, 255),
+    (187, 153, 255),
+    (170, 0, 136),
+    (170, 68, 68),
 )
 GREY: Colour = (170, 176, 184)
 
@@ -36,7 +48,7 @@ _MOST_LETTERS = 32
 """Letters of a name in a picture or a plot."""
 
 
-_TINT = 110
+_TINT = 90
 """Opacity of a mask's colour, of 255."""
 
 _FEW = 12
@@ -95,7 +107,7 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[Box], *, long_side: int
             _tint(canvas, box.mask, _colour(box))
     draw = ImageDraw.Draw(canvas)
     shrunk = max(size) * min(1.0, (_FEW / max(len(boxes), 1)) ** 0.3)
-    line, letter_height = max(2, round(shrunk / 240)), max(11, round(shrunk / 58))
+    line, letter_height = max(2, round(shrunk / 240)), max(13, round(shrunk / 52))
 
     scaled = [(box, _scale(box.xyxy, (width, height), size)) for box in boxes]
     for box, corners in sorted(scaled, key=lambda item: -_area(item[1])):

@@ -13,6 +13,7 @@ from torch import Tensor
 from codetr.core.errors import UserError, listed
 from codetr.core.files import sha256_file
 from codetr.core.manifest import NAME, Manifest
+from codetr.core.text import counted
 from codetr.models.detector import CoDETR
 from codetr.weights.class_rows import ClassRows, class_rows
 from codetr.weights.foreign_file import require_finite
@@ -57,7 +58,7 @@ class TransferReport:
             return f"{len(names)} ({listed(names, shown)})" if names else "none"
 
         return [
-            f"copied completely: {self.kept} tensors",
+            f"copied completely: {counted(self.kept, 'tensor')}",
             f"copied by class: {counted_list(self.by_class, 3)}",
             f"classes copied, matched by name: {counted_list(self.matched)}",
             f"classes re-initialised: {counted_list(self.reinitialised)}",

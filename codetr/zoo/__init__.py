@@ -79,9 +79,9 @@ def recipe(name: str) -> Recipe:
     """Build the recipe called `name`.
 
     Raises:
-        UserError: there is no such recipe; the message lists all of them, and similar ones first.
+        UserError: there is no such recipe; the message names similar ones.
     """
     if name not in ENTRIES:
-        hint = f"{did_you_mean(name, ENTRIES)}Recipes: {', '.join(ENTRIES)}."
+        hint = f"{did_you_mean(name, ENTRIES)}`codetr zoo` lists all recipes; `tiny` is for a first try."
         raise UserError(f"there is no recipe '{name}'", hint=hint)
     return ENTRIES[name].build()

@@ -64,6 +64,25 @@ def test_examples_fit_the_terminal_and_can_be_copied(
     assert examples(text) == examples(source) != []
 
 
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_options_are_explained_within_the_terminal(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values were called `<float range>` and flags `<bool>`, which left ten columns for what they mean."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    _, out, _ = call(capsys, *command, "--help")
+    assert max(map(len, out.splitlines())) <= 80
+    found: Any = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    for option in found.params:
+        if option.param_type_name == "option" and option.name != "help":
+            assert option.help, option.name
+            assert option.metavar is not None, option.name
+            assert re.fullmatch(r"[A-Zx][^<>\[\] ]*|[a-z0-9|-]*", option.metavar), option.metavar
+
+
 def test_prose_is_one_line_and_other_indented_lines_stay() -> None:
     text = help_text("""First
     sentence.

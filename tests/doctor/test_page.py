@@ -107,13 +107,26 @@ def test_as_many_classes_as_lvis_has(dataset: Path, tmp_path: Path) -> None:
             assert chart.height < 1200
 
 
-def test_the_terminal_shows_every_finding_on_one_line(faulty: FaultyDataset) -> None:
+def test_the_terminal_shows_a_block_for_every_finding(faulty: FaultyDataset) -> None:
     """So that a log can be searched; and a class name with markup in it is shown as it is."""
     stream = io.StringIO()
     print_report(faulty.examination.report, faulty.examination.findings, Console(file=stream, width=1000))
     lines = stream.getvalue().splitlines()
     for finding in faulty.examination.findings:
-        (line,) = [line for line in lines if f" {finding.name} " in line and finding.kind.severity in line]
-        assert all(str(count) in line for count in finding.counts.values())
+        (line,) = [line for line in lines if line.startswith(f"{finding.kind.severity} {finding.name}:")]
+        assert all(f"{count:,}" in line for count in finding.counts.values())
+        assert finding.kind.meaning[1:] in lines[lines.index(line) + 1]
     assert any(HOSTILE in line for line in lines)
     assert re.search(r"\d+ errors, \d+ warnings, \d+ notes", lines[-1])
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_report_fits_a_narrow_terminal(faulty: FaultyDataset, width: int) -> None:
+    """Findings were rows of a table: at 80 columns a column of meanings was ten characters wide."""
+    stream = io.StringIO()
+    print_report(faulty.examination.report, faulty.examination.findings, Console(file=stream, width=width))
+    text = stream.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for finding in faulty.examination.findings:
+        assert f"{finding.kind.severity} {finding.name}:" in text.replace("\n", " ")
+        assert "".join(finding.kind.meaning[1:].split()) in "".join(text.split())

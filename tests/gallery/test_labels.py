@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,14 @@ from codetr.core.errors import UserError
 from codetr.data.dataset.split import Split
 from codetr.data.ingest.config import PrepareConfig
 from codetr.data.synthetic import ANNOTATIONS
-from codetr.gallery.labels import choose_images, count_objects, label_pictures
+from codetr.gallery.labels import count_objects, draw_sample, label_pictures, matching_images
 from codetr.steps.prepare import prepare
 from codetr.visual.drawing import GREY, class_colour
 from tests.support.data.sources import source
+
+
+def choose_images(split: Split, *, limit: int, seed: int, **given: Any) -> list[int]:
+    return draw_sample(matching_images(split, **given), limit, seed)
 
 
 def with_class(split: Split, name: str) -> list[int]:

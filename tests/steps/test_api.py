@@ -148,3 +148,19 @@ def test_errors_of_the_system_are_exceptions_of_codetr(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(codetr.UserError, match=r"circle: cannot be read or written: "):
         codetr.prepare(tmp_path / "circle" / "dataset", train=tmp_path / "train.json", images=tmp_path)
+
+
+def test_an_argument_that_is_a_setting_is_answered_with_the_setting() -> None:
+    """`codetr.train(epochs=1)` ended with the names of Python alone."""
+    with pytest.raises(TypeError, match=r"train\(\) has no argument 'epochs'. set=\{\"training.epochs\": 1\}"):
+        codetr.train("dataset", "model", epochs=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"prepare\(\) has no argument 'seed'. set=\{\"seed\": 3\}"):
+        codetr.prepare("dataset", train="a.json", seed=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"has no argument 'image'. Did you mean 'images'\?"):
+        codetr.prepare("dataset", train="a.json", image="images")  # type: ignore[call-arg]
+
+
+def test_a_result_is_shown_in_a_line(prepared: codetr.PrepareResult) -> None:
+    """The whole report of the dataset was printed, thousands of characters."""
+    assert repr(prepared).startswith(f"PrepareResult('{prepared.folder}', images {{'train': ")
+    assert len(repr(prepared)) < 300

@@ -291,6 +291,26 @@ def test_a_folder_that_is_no_dataset_is_never_replaced(drawn: Path, tmp_path: Pa
     assert prepare(config, tmp_path / "dataset") == prepare(config, tmp_path / "dataset")
 
 
+def test_a_dataset_of_other_annotations_is_replaced_only_on_request(drawn: Path, tmp_path: Path) -> None:
+    """The dataset of another project was replaced without a word; its training could not be resumed."""
+    output = tmp_path / "dataset"
+    first = prepare(PrepareConfig(train=(source(drawn / "train"),)), output)
+    other = PrepareConfig(train=(source(drawn / "val"),))
+    with pytest.raises(UserError, match=r"other training annotations: .*annotations.json.*--overwrite"):
+        prepare(other, output)
+    assert Manifest.read(output, "dataset", verify=True) == first
+    assert prepare(other, output, overwrite=True).digest != first.digest
+
+
+def test_the_same_annotations_are_prepared_again(drawn: Path, tmp_path: Path) -> None:
+    """Correcting a file, a setting or val and preparing again is the usual way of work."""
+    output = tmp_path / "dataset"
+    first = prepare(PrepareConfig(train=(source(drawn / "train"),)), output)
+    edit(drawn / "train", lambda content: content["annotations"].pop())
+    second = prepare(PrepareConfig(train=(source(drawn / "train"),), val=(source(drawn / "val"),), seed=1), output)
+    assert second.digest != first.digest
+
+
 def test_a_byte_order_mark_gives_the_same_digest_wherever_the_file_lies(drawn: Path, tmp_path: Path) -> None:
     """The finding about it once named the file's path, and lineage would call equal datasets different."""
     digests = set()

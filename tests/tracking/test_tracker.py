@@ -51,7 +51,7 @@ def records(run: Path, kind: str) -> list[dict]:
 
 
 def start(settings: TrackingSettings, **arguments: Any) -> Tracker:
-    return Tracker.start("train", settings=settings, **arguments)
+    return Tracker.start("train", Path("model"), settings=settings, **arguments)
 
 
 def write_step(folder: Path, kind: FolderKind, **fields: Any) -> Manifest:
@@ -216,9 +216,11 @@ def test_an_unusable_server_does_not_hold_up_the_run_which_is_on_disk(server: st
     """A key with a dead server neither stops nor delays the run, nor loses its metrics."""
     script = """
 import os, sys
+from pathlib import Path
 from codetr.tracking import Tracker, TrackingSettings
 
-run = Tracker.start("train", settings=TrackingSettings.from_environment({**os.environ, "WANDB_DIR": sys.argv[1]}))
+settings = TrackingSettings.from_environment({**os.environ, "WANDB_DIR": sys.argv[1]})
+run = Tracker.start("train", Path("model"), settings=settings)
 for step in range(1000):
     run.log({"loss": 1.0}, step=step)
 run.finish()
@@ -280,7 +282,16 @@ def test_a_full_disk_is_a_warning(settings: TrackingSettings, caplog: pytest.Log
     assert "metrics are lost" in caplog.text
 
 
-def test_runs_on_disk_are_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder ./wandb in every current folder is found by nobody."""
-    monkeypatch.delenv("WANDB_DIR", raising=False)
-    assert TrackingSettings.from_environment().folder == Path("outputs")
+def test_runs_on_disk_are_beside_the_output_and_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder in the current folder, whatever --output says, is found by nobody."""
+    for name in ("WANDB_DIR", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("INFO", logger="codetr"), Tracker.start("prepare", tmp_path / "mine" / "dataset"):
+        pass
+    (run,) = run_folders(tmp_path / "mine")
+    (message,) = [record.message for record in caplog.records if record.message.startswith("W&B")]
+    assert str(run) in message
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["mine"]

@@ -60,6 +60,13 @@ def test_colours_of_many_classes_differ() -> None:
     assert len(set(colours)) > 1000
 
 
+def test_colours_of_the_first_classes_are_clearly_different() -> None:
+    """Of ten classes, three were magentas that nobody could tell apart."""
+    colours = np.array([class_colour(label) for label in range(20)], float)
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    assert distances[np.triu_indices(20, 1)].min() > 55
+
+
 def test_names_are_put_on_one_short_line() -> None:
     """Class names come from annotation files: line breaks and control characters would break the layout."""
     assert elide("two\nlines\x00", 20) == "two�lines�"

@@ -15,12 +15,20 @@ from codetr.core.text import counted
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
 
 
+def _checked_formats(formats: list[str] | None) -> list[str]:
+    if formats:
+        from codetr.inference.detection_files import require_formats
+
+        require_formats(formats)
+    return formats or []
+
+
 def predict(
     *,
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE|VIDEO|FOLDER...",
+            metavar="SOURCE...",
             help="Images, videos, folders of images, patterns such as 'images/**/*.jpg', addresses of streams (- for "
             "standard input), the index of a camera (0).",
         ),
@@ -37,9 +45,11 @@ def predict(
         typer.Option(
             "--format",
             "-f",
-            metavar="csv|yolo|yolo-score",
-            help="In addition to predictions.json write detections.csv, or labels/NAME.txt of each image in the format "
-            "of YOLO, without or with scores; repeatable.",
+            metavar="FORMAT",
+            help="Write more than predictions.json: csv is a table, detections.csv; yolo is a labels/NAME.txt of each "
+            "image, yolo-score the same with scores. Repeatable.",
+            is_eager=True,  # before the model is looked for
+            callback=_checked_formats,
         ),
     ] = None,
     threshold: Annotated[

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from codetr.cli.option_groups import expand_option_groups
-from codetr.cli.options import OutputOption
 from codetr.cli.output import console, plain, show_step
 from codetr.cli.settings_options import ParamsOption, SetOption
 from codetr.cli.source_options import SourceOptions
@@ -18,7 +21,19 @@ from codetr.steps.store import chosen_store
 @expand_option_groups
 def prepare(
     *,
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for the dataset, which appears when the step succeeds. It replaces an earlier dataset of the "
+            "same training annotations; a folder with another dataset, or any other content, is refused.",
+        ),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset of other annotations in the output folder.")
+    ] = False,
     sources: SourceOptions,
     store: StoreOption = None,
     fresh: FreshOption = False,
@@ -60,7 +75,7 @@ def prepare(
     if not splits and params is None:
         raise UserError("no annotations are given", hint="Give --train and --train-images, or --params.")
     config = step_settings(PrepareConfig, "prepare", params, assignments, splits)
-    manifest = run(config, output, store=chosen_store(store), fresh=fresh)
+    manifest = run(config, output, overwrite=overwrite, store=chosen_store(store), fresh=fresh)
     report = read_report(output)
     print_report(report, report.findings, console())
     if not report.findings:

@@ -18,12 +18,15 @@ app = typer.Typer(
     """,
 )
 
+DEFAULT = Path("outputs/registry")
+"""The registry of the examples, of dvc.yaml and of the DAG."""
+
 RegistryArgument = Annotated[Path, typer.Argument(metavar="REGISTRY", help="The registry's folder.")]
 
 
 @app.command("list")
 def list_versions(
-    registry: RegistryArgument,
+    registry: RegistryArgument = DEFAULT,
     metric: Annotated[str, typer.Option("--metric", help="Metric to show.")] = "AP",
 ) -> None:
     """List the versions with metric and alias, newest first.
@@ -45,7 +48,7 @@ def list_versions(
 
 @app.command()
 def show(
-    registry: RegistryArgument,
+    registry: RegistryArgument = DEFAULT,
     version: Annotated[
         str,
         typer.Argument(metavar="VERSION", help="v3, champion, previous, or six or more digits of a digest."),

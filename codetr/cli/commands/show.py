@@ -147,7 +147,11 @@ def show(
         from codetr.data.dataset.split import Split
 
         split = Split.open(folder, chosen.split or "train")
-        pictures, count = _labels(split, chosen) if recipe is None else _batches(split, recipe, chosen)
+        matching = None
+        if recipe is None:
+            pictures, count, matching = _labels(split, chosen)
+        else:
+            pictures, count = _batches(split, recipe, chosen)
         written = write_pictures(
             pictures,
             count,
@@ -157,20 +161,22 @@ def show(
             note=LABELS if recipe is None else BATCHES,
         )
     if recipe is None:
-        what = f"{written} of {counted(len(split), 'image')} of the split '{split.name}'"
+        all_images = counted(len(split), "image")
+        what = f"{written} of {all_images} of the split '{split.name}'"
+        if matching is not None and matching < len(split):
+            what = f"{written} of {matching} matching, of {all_images} of the split '{split.name}'"
     else:
         what = f"{counted(written, 'image')} of training batches"
     console().print(f"{plain(what)}: {plain(output)}")
 
 
-def _labels(split: Split, options: ImageOptions) -> tuple[Pictures, int]:
-    from codetr.gallery.labels import choose_images, label_pictures
+def _labels(split: Split, options: ImageOptions) -> tuple[Pictures, int, int]:
+    from codetr.gallery.labels import draw_sample, label_pictures, matching_images
 
     classes = options.classes or ()
-    chosen = choose_images(
-        split, classes=classes, images=options.image or (), limit=options.limit, seed=options.seed or 0
-    )
-    return partial(label_pictures, split, chosen, classes), len(chosen)
+    matching = matching_images(split, classes=classes, images=options.image or ())
+    chosen = draw_sample(matching, options.limit, options.seed or 0)
+    return partial(label_pictures, split, chosen, classes), len(chosen), len(matching)
 
 
 def _batches(split: Split, recipe: Recipe, options: ImageOptions) -> tuple[Pictures, int]:

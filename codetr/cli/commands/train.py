@@ -11,6 +11,7 @@ import typer
 
 from codetr.cli.cluster_option import ClusterOption, refuse_options_of_this_machine, run_on_cluster
 from codetr.cli.device_option import DeviceOption
+from codetr.cli.interrupted import interruption_reported
 from codetr.cli.nproc_option import ForceOption, ProcessesOption, run_on_processes
 from codetr.cli.options import DatasetOption
 from codetr.cli.output import show_step
@@ -101,8 +102,8 @@ def train(
         [cyan]torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint head:29400 \\
             -m codetr train --params params.yaml -d /shared/coco -o /shared/model[/]
 
-    Metrics are written to metrics.jsonl and to W&B. Without an API key, W&B writes to outputs/wandb; no account is
-    needed.
+    Metrics are written to metrics.jsonl and to W&B. Without an API key, W&B writes to the folder wandb beside the
+    output; no account is needed.
     """
     started = time.monotonic()
     chosen = chosen_recipe(recipe, params, assignments)
@@ -130,13 +131,14 @@ def train(
     # Before PyTorch is imported, which takes seconds.
     Manifest.read(dataset, "dataset")
     run_on_processes(processes, context.obj, device=device, force=force, resumes=True)
-    from codetr.steps.train import TrainConfig
-    from codetr.steps.train import train as run
+    with interruption_reported("training"):
+        from codetr.steps.train import TrainConfig
+        from codetr.steps.train import train as run
 
-    config = TrainConfig(recipe=chosen)
-    manifest = run(
-        config, dataset, output, work, overwrite=overwrite, extend=extend, device=device, store=results, fresh=fresh
-    )
+        config = TrainConfig(recipe=chosen)
+        manifest = run(
+            config, dataset, output, work, overwrite=overwrite, extend=extend, device=device, store=results, fresh=fresh
+        )
     show_step(manifest, output, started=started)
 
 

@@ -241,7 +241,7 @@ def _boxes(files: Source) -> str:
         return "xmin, ymin, xmax, ymax in pixels"
     if format_of(files.annotations) == "yolo":
         return "centre, width and height in shares of the image's sides (0 to 1)"
-    return f"{files.box_format}, {'the default' if files.box_format == 'xywh' else 'as --boxes says'}"
+    return f"{files.box_format}, {'the default' if files.box_format == 'xywh' else 'as set for this source'}"
 
 
 def _listed_ids(entries: Sequence[Any]) -> ListedIds:

@@ -20,9 +20,12 @@ BOX_FORMAT_FINDINGS: dict[BoxFormat, str] = {
 
 
 def _written_as(box_format: BoxFormat, meaning: str) -> FindingKind:
-    advice = f"If so, convert them: --boxes {box_format}, or `boxes: {box_format}` of the source in params.yaml."
+    advice = (
+        f"If so, convert them: --boxes {box_format} if it holds for all sources, --train-boxes, --val-boxes or "
+        f"--test-boxes for one of them, or `boxes: {box_format}` of the source in params.yaml."
+    )
     if box_format == "xywh":
-        advice = "If so, leave out --boxes, or `boxes` of the source in params.yaml."
+        advice = "If so, leave out --boxes (or --train-boxes, …), or `boxes` of the source in params.yaml."
     return FindingKind("kept", "error", f"nearly all boxes are valid only as {meaning}", "", advice)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from codetr.core.errors import UserError
 from codetr.core.files import read_json, read_regular_file
@@ -183,7 +184,7 @@ def _plot_learning_rate(axes: Axes, history: TrainingHistory) -> None:
     axes.plot(steps, values, color="#0e9aa7", lw=2, marker=_marker(steps))
     _style(axes, "Learning rate", history)
     axes.set_ylim(bottom=0)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
 def _plot_total(axes: Axes, history: TrainingHistory) -> None:

@@ -82,7 +82,8 @@ class ProgressLine:
             self._bar.start()
         self._heartbeat.__enter__()
         self.print(
-            f"train  {self._total} steps of {self._images_per_step} images in {self._epochs} epochs, on "
+            f"train  {counted(self._total, 'step')} of {counted(self._images_per_step, 'image')} in "
+            f"{counted(self._epochs, 'epoch')}, on "
             f"{self._device.type}"
         )
         return self
