@@ -17,7 +17,6 @@ from codetr.core.files import atomic_directory, require_replaceable, safe_name
 from codetr.core.progress import track
 from codetr.data.config import MAX_PIXELS
 from codetr.data.images import read_image
-from codetr.inference.camera import CameraReader, camera_index, import_opencv, open_camera
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.detection_files import (
     CSV,
@@ -29,11 +28,12 @@ from codetr.inference.detection_files import (
     open_detection_files,
     require_formats,
 )
-from codetr.inference.interrupt import deferred_interrupt
 from codetr.inference.load import build_predictor, load
 from codetr.inference.predictor import Predictor, require_arguments
 from codetr.inference.sources import ImageFile, Sources, find_sources, is_stream
-from codetr.inference.video import VideoReader, VideoWriter, import_av
+from codetr.inference.streams.camera import CameraReader, camera_index, import_opencv, open_camera
+from codetr.inference.streams.interrupt import deferred_interrupt
+from codetr.inference.streams.video import VideoReader, VideoWriter, import_av
 from codetr.visual.picture_length import picture_length
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from codetr.distributed.devices import select_device
 from codetr.inference.coco_results import require_finite
 from codetr.inference.inputs import ImageInput, RawImage, as_rgb, is_single
 from codetr.inference.result import Result
-from codetr.inference.video import Frame, VideoReader
+from codetr.inference.streams.video import Frame, VideoReader
 from codetr.models.detector import CoDETR
 from codetr.models.structures import Detections, ImageBatch
 from codetr.weights.model_folder import ModelInfo

@@ -22,7 +22,7 @@ from codetr.data.segmentation import decode
 from codetr.inference.config import TilesConfig, TTAConfig
 from codetr.inference.predict_files import predict
 from codetr.inference.sources import find_sources
-from codetr.inference.video import VideoReader, VideoWriter
+from codetr.inference.streams.video import VideoReader, VideoWriter
 from tests.support.data.clips import write_clip
 from tests.support.models.small_models import NAMES, masked, write_images, write_model
 from tests.support.registry.registries import write_registry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,13 @@ from codetr.cli.output import console, plain
 from codetr.core.bounds import MAX_SIDE
 from codetr.core.text import counted
 from codetr.data.config import HIGHEST_MAX_PIXELS, MAX_PIXELS
+
+if TYPE_CHECKING:
+    from codetr.inference.config import TilesConfig, TTAConfig
+    from codetr.inference.predict_files import PredictedFiles
+
+DEFAULT_THRESHOLD = 0.3
+"""Lowest score of what is kept, where no evaluation of the model says which is best."""
 
 
 def _checked_formats(formats: list[str] | None) -> list[str]:
@@ -59,7 +66,7 @@ def predict(
             min=0,
             max=1,
             help="Drop detections with a lower score. Default: the threshold with the best F1 of the model's "
-            "evaluation, if that is in a folder beside the model, else 0.3.",
+            f"evaluation, if that is in a folder beside the model, else {DEFAULT_THRESHOLD}.",
         ),
     ] = None,
     tta: Annotated[
@@ -108,24 +115,15 @@ def predict(
     The last one detects in the pictures of a camera until Ctrl-C. Videos and cameras need optional dependencies; the
     message for the first one has the command that installs them.
     """
-    from codetr.inference.best_threshold import best_threshold
     from codetr.inference.config import TilesConfig, TTAConfig
-    from codetr.inference.predict_files import PREDICTIONS
     from codetr.inference.predict_files import predict as run
 
-    out = console()
     augmentation, tiles = TTAConfig() if tta else None, None if tile is None else TilesConfig(size=tile)
-    if threshold is None:
-        best = best_threshold(model, tta=augmentation, tiles=tiles)
-        threshold = 0.3 if best is None else best.score
-        if best is not None:
-            where = f"on the split '{best.split}' in {best.evaluation}"
-            out.print(f"score threshold {threshold:.4g}, which gave the best F1 {plain(where)}; --score sets another")
     result = run(
         model,
         inputs,
         output,
-        threshold=threshold,
+        threshold=_best_threshold(model, augmentation, tiles) if threshold is None else threshold,
         tta=augmentation,
         tiles=tiles,
         frames=frames,
@@ -133,6 +131,26 @@ def predict(
         formats=formats or (),
         device=device,
     )
+    _show(result, output)
+
+
+def _best_threshold(model: Path, tta: TTAConfig | None, tiles: TilesConfig | None) -> float:
+    """Return the threshold that the evaluation of the model found best, and say so; else the default."""
+    from codetr.inference.best_threshold import best_threshold
+
+    best = best_threshold(model, tta=tta, tiles=tiles)
+    if best is None:
+        return DEFAULT_THRESHOLD
+    where = f"on the split '{best.split}' in {best.evaluation}"
+    console().print(f"score threshold {best.score:.4g}, which gave the best F1 {plain(where)}; --score sets another")
+    return best.score
+
+
+def _show(result: PredictedFiles, output: Path) -> None:
+    """Print what was skipped and how much was found."""
+    from codetr.inference.predict_files import PREDICTIONS
+
+    out = console()
     for skipped in result.skipped:
         out.print(f"[yellow]skipped {plain(skipped.file)}: {plain(skipped.reason)}[/]")
     parts = [counted(len(result.images), "image")] if result.images else []

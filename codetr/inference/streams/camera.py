@@ -15,7 +15,7 @@ import numpy as np
 
 from codetr.core.errors import UserError
 from codetr.core.extras import install_hint
-from codetr.inference.video import Frame
+from codetr.inference.streams.video import Frame
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from codetr.core.errors import UserError
-from codetr.inference.video import VideoReader, VideoWriter
+from codetr.inference.streams.video import VideoReader, VideoWriter
 from tests.support.data.clips import picture, write_clip
 from tests.support.models.finder import Finder
 

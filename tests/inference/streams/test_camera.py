@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from codetr.core.errors import UserError
-from codetr.inference.camera import CameraReader, camera_index, open_camera
 from codetr.inference.predict_files import predict
+from codetr.inference.streams.camera import CameraReader, camera_index, open_camera
 from tests.support.data.clips import picture, write_clip
 
 

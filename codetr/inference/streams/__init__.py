@@ -1,0 +1,1 @@
+"""Frames of videos, of cameras and of network streams."""
