@@ -37,6 +37,28 @@ _COLOURS = (
 )
 
 
+_PARTS = {
+    "encoder": "proposals of the encoder, at which the queries start",
+    "decoder": "the detections",
+    "dn": "objects with noise that the decoder restores (denoising)",
+    "rpn": "auxiliary head: regions that may hold an object",
+    "roi": "auxiliary head: classes and boxes of regions",
+    "atss": "auxiliary head: a box for each cell of the feature maps",
+    "roi_queries": "the decoder, on positive boxes of the head roi",
+    "atss_queries": "the decoder, on positive boxes of the head atss",
+    "instance": "masks of the detections",
+}
+_TERMS = {
+    "cls": "classes",
+    "l1": "distance of boxes",
+    "box": "distance of boxes",
+    "giou": "overlap of boxes",
+    "centerness": "how central a cell is in its object",
+    "mask": "masks",
+    "iou": "overlap of masks, as predicted",
+}
+
+
 @dataclass(frozen=True)
 class TrainingHistory:
     """The course of a training.
@@ -85,6 +107,13 @@ class TrainingHistory:
             term: {part: (list(steps), list(steps.values())) for part, steps in parts.items()}
             for term, parts in sums.items()
         }
+
+    def legend(self) -> list[tuple[str, str]]:
+        """Return what the names of the losses stand for: of the terms, and of the parts of the model."""
+        losses = self.losses()
+        parts = dict.fromkeys(part for of_term in losses.values() for part in of_term)
+        known = [(term, _TERMS[term]) for term in losses if term in _TERMS]
+        return known + [(part.replace("_", " "), _PARTS[part]) for part in parts if part in _PARTS]
 
 
 def read_history(model: Path) -> TrainingHistory | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from codetr.core.errors import UserError
 from codetr.evaluation.report.training import TrainingHistory, plot_training, read_history
+from tests.support.paths import ROOT
 
 ROWS: list[dict[str, Any]] = [
     {"step": 10, "epoch": 1, "lr": 1e-3, "loss/decoder0.cls": 1.0, "loss/decoder1.cls": 2.0, "loss/rpn.cls": 0.5},
@@ -59,3 +61,22 @@ def test_curves_of_runs_of_any_length_are_drawn(tmp_path: Path, rows: list[dict[
     plot_training(TrainingHistory(rows, 10, 1, "it is the last one"), tmp_path / "plots" / "training.png")
     with Image.open(tmp_path / "plots" / "training.png") as picture:
         assert np.asarray(picture).std() > 1
+
+
+def test_the_names_of_the_losses_are_explained(tmp_path: Path) -> None:
+    """They are names in the code; only those that a training has are of interest, and "decoder3" is a decoder."""
+    history = read_history(model(tmp_path, ROWS))
+    assert history is not None
+    assert [name for name, _ in history.legend()] == ["cls", "decoder", "rpn"]
+
+
+def test_every_head_and_loss_is_explained() -> None:
+    """A head that is added later needs its line."""
+    heads = (ROOT / "codetr/models/heads").rglob("*.py")
+    named = {name for path in heads for name in re.findall(r'"(\w+\.\w+)":', path.read_text(encoding="utf-8"))}
+    named |= {"encoder.cls", "decoder0.l1", "dn0.giou", "roi_queries.decoder0.cls", "atss_queries.decoder0.l1"}
+    assert {"atss.centerness", "instance.mask", "roi.giou", "rpn.box"} <= named
+    history = TrainingHistory([{"step": 1, "epoch": 1, **{f"loss/{name}": 1.0 for name in named}}])
+    explained = {name.replace(" ", "_") for name, _ in history.legend()}
+    assert {re.sub(r"\d+$", "", name.split(".")[0]) for name in named} <= explained
+    assert {name.split(".")[-1] for name in named} <= explained
