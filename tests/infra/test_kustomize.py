@@ -136,8 +136,8 @@ def test_the_canary_serves_another_version_to_a_part_of_the_requests() -> None:
 
     stable, canary = predictor("serving/base"), predictor("serving/canary")
     assert 0 < canary.pop("canaryTrafficPercent") < 50
-    assert stable["containers"][0]["args"].pop(0) == "/data/registry@champion"
-    assert canary["containers"][0]["args"].pop(0) != "/data/registry@champion"
+    assert stable["containers"][0]["args"].pop(1) == "/data/registry@champion"
+    assert canary["containers"][0]["args"].pop(1) != "/data/registry@champion"
     assert canary == stable
 
 

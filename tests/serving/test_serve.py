@@ -32,6 +32,7 @@ def test_a_server_answers_what_it_has_accepted_before_it_ends(tmp_path: Path) ->
         "-m",
         "codetr",
         "serve",
+        "--model",
         str(folder),
         "--port",
         "0",

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from codetr.cli.device_option import DeviceOption
-from codetr.cli.options import existing_model
+from codetr.cli.options import ModelOption
 from codetr.data.config import HIGHEST_MAX_PIXELS
 
 
 def serve(
     *,
-    model: Annotated[
-        Path,
-        typer.Argument(metavar="MODEL", parser=existing_model, help="A model folder, or REGISTRY@VERSION."),
-    ],
+    model: ModelOption,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the model in addresses.")] = "codetr",
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="0.0.0.0: all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 8080,
@@ -49,9 +45,9 @@ def serve(
 ) -> None:
     """Serve a model over HTTP by the Open Inference Protocol v2, as KServe and Triton speak it.
 
-        [cyan]codetr serve outputs/registry@champion[/]
+        [cyan]codetr serve -m outputs/registry@champion[/]
 
-        [cyan]codetr serve outputs/model --host 0.0.0.0 --port 9000 --score 0.5[/]
+        [cyan]codetr serve -m outputs/model --host 0.0.0.0 --port 9000 --score 0.5[/]
 
     Images are files of any format that `codetr predict` reads. SIGTERM and Ctrl-C end the server when open requests are
     answered. It has no access control: put it behind a gateway.
