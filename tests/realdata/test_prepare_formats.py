@@ -112,7 +112,8 @@ def test_odd_images_are_judged_as_those_of_coco(data: Path, tmp_path: Path, writ
         SourceConfig(annotations=str(tmp_path / "coco.json"), images=str(images)),
         SourceConfig(annotations=str(tmp_path / "tree" / ("data.yaml" if write is write_yolo else "."))),
     ):
-        prepare(PrepareConfig(train=source, test_fraction=0.1, max_lost_images=1), tmp_path / "dataset")
+        config = PrepareConfig(train=source, test_fraction=0.1, max_lost_images=1)
+        prepare(config, tmp_path / "dataset", overwrite=True)
         splits = [Split.open(tmp_path / "dataset", name) for name in ("train", "val", "test")]
         usable.append({split.path(i).name for split in splits for i in range(len(split))})
         findings = {

@@ -255,12 +255,13 @@ def test_annotations_on_s3_are_found_again(files: Path, s3_prefix: str, tmp_path
     """The dataset folder then holds the fetched file, which the stored result does not."""
     import boto3
 
-    bucket, _, prefix = s3_prefix.removeprefix("s3://").partition("/")
+    beside = f"{s3_prefix}-annotations"
+    bucket, _, prefix = beside.removeprefix("s3://").partition("/")
     for path in files.rglob("*"):
         if path.is_file():
             boto3.client("s3").upload_file(str(path), bucket, f"{prefix}/files/{path.relative_to(files).as_posix()}")
     on_s3 = [
-        SourceConfig(annotations=f"{s3_prefix}/files/{split}/{ANNOTATIONS}", images=f"{s3_prefix}/files/{split}/images")
+        SourceConfig(annotations=f"{beside}/files/{split}/{ANNOTATIONS}", images=f"{beside}/files/{split}/images")
         for split in ("train", "val")
     ]
     store = ResultStore.open(s3_prefix)

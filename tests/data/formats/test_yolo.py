@@ -271,7 +271,8 @@ def test_same_dataset_gives_same_digest_wherever_it_lies(yolo: Path, tmp_path: P
         path = path.parent.rename(tmp_path / name) / "data.yaml"
         run(tmp_path, path)
         source = SourceConfig(annotations=str(path))
-        digests.append(prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset").digest)
+        config = PrepareConfig(train=(source,), val=(source,))
+        digests.append(prepare(config, tmp_path / "dataset", overwrite=True).digest)
     (path.parent / "labels" / "train" / "b.txt").write_text(f"{ROW}1\n")
-    digests.append(prepare(PrepareConfig(train=(source,), val=(source,)), tmp_path / "dataset").digest)
+    digests.append(prepare(config, tmp_path / "dataset").digest)
     assert digests[0] == digests[1] != digests[2]

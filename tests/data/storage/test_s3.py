@@ -25,11 +25,11 @@ from codetr.data.ingest.summary import read_report
 from codetr.data.loading.loader import EvalLoader, TrainLoader, whole_views
 from codetr.data.storage.cache import ImageCache
 from codetr.data.storage.image_error import BadImageError
-from codetr.data.storage.paths import NoFileError
 from codetr.data.synthetic import ANNOTATIONS
 from codetr.steps.prepare import prepare
 from codetr.storage.s3_client import S3Address, StorageError
 from codetr.storage.s3_objects import download, read_object
+from codetr.storage.storage import NoObjectError
 from tests.support.data.s3_server import KEY, S3Server, serving
 
 PREPROCESS = PreprocessConfig(short_side=64, long_side=96)
@@ -104,7 +104,7 @@ def test_an_independent_s3_server_is_read_in_the_same_way(
         assert np.array_equal(split.record(0).read(), Split.open(dataset, "train").record(0).read())
         with pytest.raises(StorageError, match="there is no bucket 'elsewhere'"):
             read_object(S3Address("elsewhere", "a.jpg"), limit=10)
-        with pytest.raises(NoFileError):
+        with pytest.raises(NoObjectError):
             read_object(S3Address("data", "drawn/none.jpg"), limit=10)
     finally:
         store.stop()
