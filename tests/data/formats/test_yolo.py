@@ -54,7 +54,7 @@ def run(tmp_path: Path, path: Path, images: str | None = None, **settings: Any) 
     values = yaml.safe_load(path.read_text())
     if "val" not in values:
         path.write_text(yaml.safe_dump({**values, "val": copy.copy(values["train"])}))  # a copy: no reference
-    prepare(PrepareConfig(train=(source,), val=(source,), **settings), tmp_path / "dataset")
+    prepare(PrepareConfig(train=(source,), val=(source,), **settings), tmp_path / "dataset", overwrite=True)
     return Split.open(tmp_path / "dataset", "train")
 
 
