@@ -103,27 +103,40 @@ def source_files(*modules: str, package: Path = PACKAGE) -> tuple[Path, ...]:
         if "." in name:
             pending.append(name.rpartition(".")[0])  # importing a module runs its package first
         text = path.read_text(encoding="utf-8")
-        pending += _imported(ast.parse(text).body, package)
+        pending += (_imported_module(module, name, package) for module, name in _imports(text))
         templates = path.parent / "templates"
         if "page_environment(" in text and templates.is_dir():
             found.update(templates.iterdir())
     return tuple(sorted(found))
 
 
-def _imported(statements: Iterable[ast.AST], package: Path) -> Iterator[str]:
-    """Yield the modules of codetr that statements import, at any depth."""
+@cache
+def _imports(text: str) -> tuple[tuple[str, str | None], ...]:
+    """Return what a source imports of codetr, in order: the module, and the name that is imported from it.
+
+    Parsing takes most of the time, and several steps share most of their files.
+    """
+    return tuple(_imports_of(ast.parse(text).body))
+
+
+def _imports_of(statements: Iterable[ast.AST]) -> Iterator[tuple[str, str | None]]:
+    """Yield what statements import of codetr, at any depth."""
     for statement in statements:
         if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
-            yield from _imported(statement.orelse, package)
+            yield from _imports_of(statement.orelse)
             continue
         if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names if alias.name.split(".")[0] == "codetr")
+            yield from ((alias.name, None) for alias in statement.names if alias.name.split(".")[0] == "codetr")
         elif isinstance(statement, ast.ImportFrom) and (statement.module or "").split(".")[0] == "codetr":
-            for alias in statement.names:
-                name = f"{statement.module}.{alias.name}"
-                yield name if _module_file(name, package) else statement.module or ""
+            yield from ((statement.module or "", alias.name) for alias in statement.names)
         for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-            yield from _imported(getattr(statement, block, []), package)
+            yield from _imports_of(getattr(statement, block, []))
+
+
+def _imported_module(module: str, name: str | None, package: Path) -> str:
+    """Return the module that an import runs: a submodule of that name, else the module that has the name."""
+    inner = f"{module}.{name}"
+    return inner if name is not None and _module_file(inner, package) else module
 
 
 def _module_file(name: str, package: Path) -> Path | None:
