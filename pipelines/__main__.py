@@ -1,7 +1,8 @@
-"""`python -m pipelines compile | run-local | submit`, from the repository's root."""
+"""`python -m pipelines compile | run-local | submit | list | status | cancel`, from the repository's root."""
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from codetr.cli.option_groups import expand_option_groups
+from codetr.cli.output import plain, print_table
 from codetr.cli.reported import reported_error
 from codetr.cli.run_app import run_app
 from codetr.cli.store_options import StoreOption
@@ -20,10 +22,13 @@ from codetr.core.system.parent_watch import watch_parent
 from pipelines.arguments import step_arguments, store_argument
 from pipelines.launching import launcher_resources, read_cluster, require_volume
 from pipelines.options import (
+    EXPERIMENT,
     ClusterOption,
+    ExperimentOption,
     LocalFolders,
     ProcessesOption,
     Resources,
+    RunArgument,
     RunOptions,
     Server,
     StepSettings,
@@ -39,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The pipeline prepare → train → evaluate → register: compile it, run it on this machine, or submit it.",
+    help="The pipeline prepare → train → evaluate → register: compile it, run it on this machine, or on a server.",
 )
 
 
@@ -134,6 +139,77 @@ def submit(
     print(run_id, flush=True)
     if waiting.wait:
         wait(server, run_id, timeout=waiting.timeout * 3600)
+
+
+@app.command("list")
+@expand_option_groups
+def list_runs(
+    *,
+    server: Server,
+    experiment: ExperimentOption = EXPERIMENT,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many, the newest first.")] = 20,
+) -> None:
+    """List the newest runs of an experiment."""
+    from pipelines.kfp_server import PipelineApi
+    from pipelines.status import run_row
+
+    api = PipelineApi.connect(server)
+    runs = api.newest_runs(api.experiment(experiment), count)
+    print_table(("run", "id", "state", "duration"), [tuple(map(plain, run_row(run))) for run in runs])
+
+
+@app.command(no_args_is_help=True)
+@expand_option_groups
+def status(
+    *,
+    run: RunArgument,
+    server: Server,
+    experiment: ExperimentOption = EXPERIMENT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait for its end, and exit with the code that says how it ended.")
+    ] = False,
+) -> None:
+    """Show the state of a run, its tasks with their durations, and why a task failed."""
+    from pipelines.find_run import find_run
+    from pipelines.kfp_server import PipelineApi
+    from pipelines.status import describe_run, duration, task_rows
+    from pipelines.submit import wait
+
+    api = PipelineApi.connect(server)
+    description = describe_run(find_run(api, experiment, run), api.endpoint)
+    if as_json:
+        print(json.dumps(description, indent=2))
+    else:
+        took = duration(description["seconds"])
+        print(plain(f"{description['run']}: {description['state']}{f', {took}' if took else ''}"))
+        print(plain(description["page"]))
+        rows = [tuple(map(plain, row)) for row in task_rows(description)]
+        if rows:
+            print_table(("task", "state", "duration", "reason"), rows)
+    if watch:
+        wait(server, description["id"], timeout=Waiting().timeout * 3600)
+
+
+@app.command(no_args_is_help=True)
+@expand_option_groups
+def cancel(
+    *,
+    run: RunArgument,
+    server: Server,
+    experiment: ExperimentOption = EXPERIMENT,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait so long for its end.")
+    ] = 300,
+) -> None:
+    """End a run, and wait until it has ended; jobs that its tasks have started on a cluster are deleted."""
+    from pipelines.cancel import cancel as end
+    from pipelines.find_run import find_run
+    from pipelines.kfp_server import PipelineApi
+
+    api = PipelineApi.connect(server)
+    ended = end(api, find_run(api, experiment, run), timeout=timeout)
+    print(plain(f"{ended.display_name}: {ended.state}"))
 
 
 def main() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote
@@ -31,8 +33,14 @@ REQUEST_TIMEOUT = 60.0
 TOKEN_FILE_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"
 """Environment variable of Kubeflow: the file with the service account's token, which the kubelet renews."""
 
+SUCCEEDED = "SUCCEEDED"
+ENDED = frozenset({SUCCEEDED, "FAILED", "CANCELED", "SKIPPED"})
+"""States that do not change any more."""
+
 _API = "/apis/v2beta1"
 _EQUALS = 1
+_PAGE = 100
+"""Runs of a page; each holds its pipeline, about 100 KiB."""
 _TOKEN = re.compile(r"[!-~]+")
 
 Id = Annotated[str, Field(min_length=1)]
@@ -63,10 +71,20 @@ class Failure(Answer):
 
 
 class Task(Answer):
-    """A task of a run."""
+    """A task of a run.
+
+    Attributes:
+        display_name: its name.
+        state: None for one that has not begun.
+        start_time: when it began.
+        end_time: when it ended; a time before its beginning for one that runs.
+        error: why it failed.
+    """
 
     display_name: str | None = None
     state: str | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
     error: Failure | None = None
 
 
@@ -83,6 +101,8 @@ class Run(Answer):
         run_id: identifies it.
         display_name: its name, which other runs may have too.
         state: None for one that has not begun.
+        created_at: when it was submitted.
+        finished_at: when it ended; a time before its submission for one that runs.
         error: why it failed.
         run_details: its tasks.
     """
@@ -90,14 +110,25 @@ class Run(Answer):
     run_id: Id
     display_name: str | None = None
     state: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
     error: Failure | None = None
     run_details: RunDetails | None = None
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.state in ENDED
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Its tasks, as far as the server knows them."""
+        return (self.run_details.task_details if self.run_details else None) or []
+
+    @property
     def reasons(self) -> str:
         """The tasks that failed with the server's message on each; "" if it gives none."""
-        details = (self.run_details.task_details if self.run_details else None) or []
-        failed = [f"{task.display_name}: {_text(task.error)}" for task in details if task.state == "FAILED"]
+        failed = [f"{task.display_name}: {_text(task.error)}" for task in self.tasks if task.state == "FAILED"]
         whole = _text(self.error) if self.error else ""
         return "; ".join(filter(None, [whole, *failed]))
 
@@ -108,6 +139,7 @@ class _Experiments(Answer):
 
 class _Runs(Answer):
     runs: list[Run] | None = None
+    next_page_token: str | None = None
 
 
 A = TypeVar("A", bound=Answer)
@@ -150,18 +182,35 @@ class PipelineApi:
 
     def experiment(self, name: str) -> Experiment:
         """Return the experiment of this name, which is created if there is none."""
-        predicate = {"operation": _EQUALS, "key": "display_name", "stringValue": name}
-        query = {"filter": json.dumps({"predicates": [predicate]})}
+        query = {"filter": _named(name)}
         namespace = {} if self._server.namespace is None else {"namespace": self._server.namespace}
         found = self._get(_Experiments, "/experiments", query | namespace).experiments
         if found:
             return found[0]
         return self._post(Experiment, "/experiments", {"display_name": name, **namespace})
 
-    def newest_runs(self, experiment: Experiment) -> list[Run]:
-        """Return up to a hundred runs of an experiment, the newest first."""
-        query = {"experiment_id": experiment.experiment_id, "page_size": "100", "sort_by": "created_at desc"}
-        return self._get(_Runs, "/runs", query).runs or []
+    def newest_runs(self, experiment: Experiment, count: int = _PAGE) -> list[Run]:
+        """Return some runs of an experiment, the newest first."""
+        return list(islice(self._runs(experiment, {}), count))
+
+    def runs_named(self, experiment: Experiment, name: str) -> Iterator[Run]:
+        """Yield the runs of a name in an experiment, the newest first, however many others there are."""
+        # A server that ignores the filter lists the others too.
+        return (run for run in self._runs(experiment, {"filter": _named(name)}) if run.display_name == name)
+
+    def _runs(self, experiment: Experiment, query: Mapping[str, str]) -> Iterator[Run]:
+        query = {
+            "experiment_id": experiment.experiment_id,
+            "page_size": str(_PAGE),
+            "sort_by": "created_at desc",
+            **query,
+        }
+        while True:
+            page = self._get(_Runs, "/runs", query)
+            yield from page.runs or []
+            if not page.next_page_token or page.next_page_token == query.get("page_token"):
+                return
+            query = {**query, "page_token": page.next_page_token}
 
     def start(
         self, experiment: Experiment, name: str, pipeline: Mapping[str, Any], arguments: Mapping[str, Any]
@@ -178,6 +227,10 @@ class PipelineApi:
     def run(self, run_id: str, *, timeout: float = REQUEST_TIMEOUT) -> Run:
         """Return a run as it is now."""
         return self._get(Run, f"/runs/{quote(run_id, safe='')}", timeout=timeout)
+
+    def terminate(self, run_id: str) -> None:
+        """Ask the server to end a run; it goes on to run for some seconds."""
+        self._post(Answer, f"/runs/{quote(run_id, safe='')}:terminate", {})
 
     def _get(
         self, kind: type[A], path: str, query: Mapping[str, str] | None = None, *, timeout: float = REQUEST_TIMEOUT
@@ -220,6 +273,11 @@ def read_token(server: Server) -> str | None:
         hint = "A token is one word of ASCII characters."
         raise UserError("the token is empty or holds characters that cannot be sent", where=where, hint=hint)
     return token
+
+
+def _named(name: str) -> str:
+    """Return the filter of what has a name."""
+    return json.dumps({"predicates": [{"operation": _EQUALS, "key": "display_name", "stringValue": name}]})
 
 
 def _text(error: Failure | None) -> str:

@@ -28,6 +28,16 @@ ClusterOption = Annotated[
 ]
 
 
+EXPERIMENT = "codetr"
+"""The experiment of all runs, unless another one is named."""
+
+ExperimentOption = Annotated[
+    str, typer.Option("--experiment", metavar="NAME", help="The experiment that lists the run.")
+]
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Its name, or its id as `submit` prints it.")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepSettings(OptionGroup, panel="Settings of the steps"):
     """Where the settings of the four steps come from.
@@ -104,7 +114,7 @@ class RunOptions(OptionGroup, panel="Run"):
         image: the container image of every task.
     """
 
-    experiment: Annotated[str, typer.Option("--experiment", help="The experiment that lists the run.")] = "codetr"
+    experiment: ExperimentOption = EXPERIMENT
     run_name: Annotated[
         str | None,
         typer.Option(

@@ -12,14 +12,11 @@ from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.text import one_line
 from pipelines.compile import pipeline_documents
-from pipelines.kfp_server import CONNECT_TIMEOUT, REQUEST_TIMEOUT, PipelineApi
+from pipelines.kfp_server import CONNECT_TIMEOUT, REQUEST_TIMEOUT, SUCCEEDED, PipelineApi
 from pipelines.options import Server
 
 MAX_FAILED_POLLS = 20
 """Failed polls in a row after which waiting ends: a server that is being restarted is no reason to give up."""
-
-SUCCEEDED = "SUCCEEDED"
-ENDED = frozenset({SUCCEEDED, "FAILED", "CANCELED", "SKIPPED"})
 
 _MISTAKE = re.compile(rf"\bexit (code|status) {ExitCode.MISTAKE:d}\b")
 """How messages of Kubernetes ("exit code 2") and of Kubeflow's launcher ("exit status 2") name a step's exit code."""
@@ -45,8 +42,8 @@ def submit(server: Server, arguments: Mapping[str, Any], *, experiment: str, run
     """
     api = PipelineApi.connect(server)
     parent = api.experiment(experiment)
-    for run in api.newest_runs(parent):
-        if run.display_name == run_name and (run.state == SUCCEEDED or run.state not in ENDED):
+    for run in api.runs_named(parent, run_name):
+        if run.state == SUCCEEDED or not run.ended:
             return run.run_id
     return api.start(parent, run_name, pipeline_documents(), arguments).run_id
 
@@ -88,7 +85,7 @@ def wait(
                 print(one_line(f"Run {run_id}: {shown}"), flush=True)
             if run.state == SUCCEEDED:
                 return
-            if run.state in ENDED:
+            if run.ended:
                 reasons = f" ({run.reasons})" if run.reasons else ""
                 kind = UserError if _MISTAKE.search(reasons) else RunFailed
                 raise kind(f"run {run_id} ended as {run.state}{reasons}", where=api.endpoint)

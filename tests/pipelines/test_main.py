@@ -65,6 +65,36 @@ def test_a_submitted_run_is_not_waited_for_unless_asked(
     assert len(capsys.readouterr().out.split()) == 1
 
 
+def test_runs_are_listed_looked_at_and_ended(
+    server: PipelineServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("KFP_ENDPOINT", server.endpoint)
+    server.ending = "RUNNING"
+    assert run(monkeypatch, "submit", "--run-name", "night") == 0
+    assert run(monkeypatch, "list") == 0
+    assert "night" in capsys.readouterr().out
+    assert run(monkeypatch, "status", "night", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "PENDING"
+    assert run(monkeypatch, "cancel", "night") == 0
+    assert capsys.readouterr().out == "night: CANCELED\n"
+    assert run(monkeypatch, "status", "day") == 2
+    assert "there is no run 'day'" in capsys.readouterr().err
+
+
+def test_a_failed_run_is_shown_with_its_reason_and_watching_it_fails(
+    server: PipelineServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("KFP_ENDPOINT", server.endpoint)
+    server.first_state = "FAILED"
+    assert run(monkeypatch, "submit", "--run-name", "night") == 0
+    assert run(monkeypatch, "status", "night", "--watch") == 70
+    shown = capsys.readouterr()
+    assert "out of memory" in shown.out
+    assert f"{server.endpoint}/#/runs/details/run-0" in shown.out
+
+
 def test_a_library_that_is_missing_is_named_only_if_the_extra_installs_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,23 @@ def test_asking_again_finds_the_same_run_unless_it_failed(server: PipelineServer
     assert len(server.experiments) == 1
 
 
+def test_a_run_is_found_among_any_number_of_others(server: PipelineServer) -> None:
+    """A schedule makes hundreds; the one that runs since last night is not among the newest."""
+    first = start(server)
+    for number in range(230):
+        server.runs.append({**server.runs[0], "run_id": f"other-{number}", "display_name": f"other {number}"})
+    assert start(server) == first
+
+
+def test_runs_of_a_name_are_found_on_every_page(server: PipelineServer) -> None:
+    """All of them had failed but the oldest, which has succeeded."""
+    first = start(server)
+    server.runs[0]["state"] = "SUCCEEDED"
+    for number in range(230):
+        server.runs.append({**server.runs[0], "run_id": f"failed-{number}", "state": "FAILED"})
+    assert start(server) == first
+
+
 def test_waiting_ends_when_the_run_has_succeeded(server: PipelineServer, capsys: pytest.CaptureFixture[str]) -> None:
     wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("Run run-0:")] == [

@@ -25,9 +25,10 @@ class PipelineServer(ThreadingHTTPServer):
         first_state: the state of a new run.
         ending: the state in which a run ends.
         reason: the message of the task `train` of a run that ends as FAILED.
-        refusal: status and message of the answer to a new run; None to accept it.
+        refusal: status and message of the answer to a new run or to the end of one; None to accept it.
         several_users: what the health check says.
         token: the bearer token that requests need; None for none.
+        ends_slowly: a run that is to end goes on.
         broken_answers: how many of the next requests for a run are answered with 503.
     """
 
@@ -42,6 +43,7 @@ class PipelineServer(ThreadingHTTPServer):
         self.several_users = False
         self.token: str | None = None
         self.broken_answers = 0
+        self.ends_slowly = False
 
     @property
     def endpoint(self) -> str:
@@ -67,8 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["experiments"]:
                 self.answer({"experiments": self.named(self.server.experiments, query)})
             case ["runs"]:
-                runs = [run for run in self.server.runs if run["experiment_id"] == query["experiment_id"]]
-                self.answer({"runs": list(reversed(runs))})
+                self.list_runs(query)
             case ["runs", run_id]:
                 self.show_run(run_id)
             case _:
@@ -79,6 +80,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         match urlparse(self.path).path.removeprefix(API).strip("/"):
+            case path if path.endswith(":terminate"):
+                self.terminate(path.removeprefix("runs/").removesuffix(":terminate"))
             case "experiments":
                 body["experiment_id"] = f"experiment-{len(self.server.experiments)}"
                 self.server.experiments.append(body)
@@ -92,6 +95,27 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(body)
             case path:
                 self.answer({"message": f"no route {path}"}, 404)
+
+    def list_runs(self, query: dict[str, str]) -> None:
+        """A page of the runs that a filter leaves, newest first; its token is where the next one begins."""
+        runs = [run for run in reversed(self.server.runs) if run["experiment_id"] == query["experiment_id"]]
+        found = self.named(runs, query) if "filter" in query else runs
+        begin, size = int(query.get("page_token", "0")), int(query["page_size"])
+        following = {"next_page_token": str(begin + size)} if begin + size < len(found) else {}
+        self.answer({"runs": found[begin : begin + size], **following})
+
+    def terminate(self, run_id: str) -> None:
+        found = [run for run in self.server.runs if run["run_id"] == run_id]
+        if self.server.refusal is not None:
+            status, message = self.server.refusal
+            self.answer({"message": message}, status)
+        elif not found:
+            self.answer({"message": f"no run {run_id}"}, 404)
+        elif found[0]["state"] in ("SUCCEEDED", "FAILED", "CANCELED"):
+            self.answer({"message": "the run has ended"}, 400)
+        else:
+            found[0]["state"] = "RUNNING" if self.server.ends_slowly else "CANCELING"
+            self.answer({})
 
     def show_run(self, run_id: str) -> None:
         if self.server.broken_answers > 0:
@@ -107,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             error = {"code": 13, "message": self.server.reason}
             run["run_details"] = {"task_details": [{"display_name": "train", "state": "FAILED", "error": error}]}
         self.answer(run)
-        following = {"PENDING": "RUNNING", "RUNNING": self.server.ending}
+        following = {"PENDING": "RUNNING", "RUNNING": self.server.ending, "CANCELING": "CANCELED"}
         run["state"] = following.get(run["state"], run["state"])
 
     def named(self, entries: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
