@@ -69,6 +69,7 @@ for engine in ("spark", "local"):
     task.on_kill()
     try:
         params = {"params": "p", "processes": 1, "recipe": None, "overrides": [], "output": "o", "registry": "r"}
+        params["store"] = None
         task.execute({"run_id": "test", "params": params})
     except Exception as error:
         print(type(error).__name__, error)
@@ -119,31 +120,43 @@ def test_parameters_become_the_commands_arguments(airflow: Airflow, tmp_path: Pa
 
 def test_on_kubeflow_the_same_run_is_found_again_by_its_name(airflow: Airflow, tmp_path: Path) -> None:
     record = tmp_path / "arguments"
-    result = airflow.run(
-        "dags",
-        "test",
-        "codetr_retrain",
+    given = {"namespace": "team", "accelerators": 8, "processes": 8, "cpu": "32", "memory": "200Gi"}
+    defaults = {"image": "r.example/codetr@sha256:0", "volume": "coco", "memory": "64Gi", "store": "s3://a/b"}
+    result = airflow.run_retraining(
+        given,
         CODETR_PYTHON=command(tmp_path / "python", f'echo "$@" > {record}'),
         CODETR_PROJECT=str(tmp_path),
         CODETR_ENGINE="kubeflow",
+        CODETR_DEFAULTS=json.dumps(defaults),
     )
     assert result.returncode == 0, result.stdout + result.stderr
     words = record.read_text().split()
     assert words[:5] == ["-m", "pipelines", "submit", "--wait", "--run-name"]
     assert words[5].startswith("airflow-manual__")
+    options = dict(zip(words[6::2], words[7::2], strict=True))
+    expected = {name: str(value) for name, value in {**defaults, **given}.items()}
+    expected["nproc"] = expected.pop("processes")
+    assert options == {f"--{name}": value for name, value in {**expected, "params": "params.yaml"}.items()}
 
 
 def test_a_task_that_is_killed_takes_the_pipeline_with_it(airflow: Airflow, tmp_path: Path) -> None:
-    """Otherwise an unknown training would go on, and lock the checkpoints of the next."""
-    started, stopped = tmp_path / "started", tmp_path / "stopped"
-    script = f"trap 'touch {stopped}; exit 75' TERM; touch {started}; while true; do sleep 0.1; done"
-    environment = airflow.environment(CODETR_PYTHON=command(tmp_path / "python", script), CODETR_PROJECT=str(tmp_path))
+    """Otherwise an unknown training would go on, here or on the server, beside the next one."""
+    started, stopped, ended = tmp_path / "started", tmp_path / "stopped", tmp_path / "ended"
+    script = (
+        f'if [ "$3" = cancel ]; then echo "$@" > {ended}.new; mv {ended}.new {ended}; exit 0; fi\n'
+        f"trap 'touch {stopped}; exit 75' TERM; echo \"$6\" > {started}; while true; do sleep 0.1; done"
+    )
+    environment = airflow.environment(
+        CODETR_PYTHON=command(tmp_path / "python", script), CODETR_PROJECT=str(tmp_path), CODETR_ENGINE="kubeflow"
+    )
     words = [str(airflow.program), "dags", "test", "codetr_retrain"]
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(started, 120)
         process.send_signal(signal.SIGTERM)
         wait_for(stopped, 60)
+        wait_for(ended, 60)
+        assert ended.read_text().split()[2:4] == ["cancel", started.read_text().strip()]
     finally:
         process.kill()
         process.wait()
