@@ -111,12 +111,16 @@ def submit(
     store: StoreOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
+    from pipelines.checks import require_submittable
     from pipelines.retrain import DATA
     from pipelines.submit import submit as start
     from pipelines.submit import wait
 
     name = run.name
     steps = step_arguments(settings.params, settings.recipe, settings.overrides)
+    require_submittable(
+        steps["prepare_settings"], params=settings.params, run=run, resources=resources, storage=storage
+    )
     checkpoints, folder = (f"{path.rstrip('/')}/{name}" for path in (storage.checkpoints, storage.runs))
     spec = None
     if cluster is not None:

@@ -231,12 +231,16 @@ class LaunchSpec(Settings):
         return {HANG_TIMEOUT_VARIABLE: str(round(self.hang_minutes * 60)), **self.environment}
 
     def _require_fixed_image(self) -> None:
-        name, _, digest = (self.image or "").partition("@")
-        tag = name.rpartition("/")[2].partition(":")[2]
         if not self.image:
             raise ValueError("image: a TrainJob needs the image of codetr, as name@sha256:… or name:tag")
-        if not digest and tag in ("", "latest"):
+        if not names_fixed_version(self.image):
             raise ValueError(f"image: '{self.image}' names no fixed version; give a digest or a tag")
+
+
+def names_fixed_version(image: str) -> bool:
+    """Return whether an image is named by a digest, or by a tag other than `latest`."""
+    name, _, digest = image.partition("@")
+    return bool(digest) or name.rpartition("/")[2].partition(":")[2] not in ("", "latest")
 
 
 def read_spec(name: str) -> LaunchSpec:

@@ -23,6 +23,7 @@ from pipelines.run_local import step_error
 from tests.support.paths import ROOT
 from tests.support.pipelines.exit_codes import AIRFLOW_ENDS, COMMAND_ENDS, SERVER_ENDS
 from tests.support.pipelines.kfp_server import PipelineServer
+from tests.support.pipelines.params import server_params
 
 ERRORS: dict[str, BaseException] = {
     "a mistake": UserError("the value is wrong"),
@@ -69,7 +70,9 @@ def test_ends_of_pipelines(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", SERVER_ENDS)
-def test_ends_of_runs_on_a_server(kind: str, server: PipelineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_of_runs_on_a_server(
+    kind: str, server: PipelineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With "out of memory" as a mistake, a nightly training would end for good at the first full GPU."""
     endpoint, timeout = server.endpoint, "1"
     match kind:
@@ -91,6 +94,7 @@ def test_ends_of_runs_on_a_server(kind: str, server: PipelineServer, monkeypatch
             endpoint = "http://127.0.0.1:9"
     monkeypatch.chdir(ROOT)
     arguments = ["submit", "--endpoint", endpoint, "--wait", "--timeout", timeout]
+    arguments += ["--params", str(server_params(tmp_path))]
     assert end(pipelines_main, monkeypatch, *arguments) == SERVER_ENDS[kind]
 
 

@@ -15,6 +15,7 @@ from tests.pipelines.test_main import run
 from tests.support.launch.specs import IMAGE
 from tests.support.paths import ROOT
 from tests.support.pipelines.kfp_server import PipelineServer
+from tests.support.pipelines.params import server_params
 
 PATHS = {"--checkpoints": "/data/checkpoints/night", "--runs": "/data/runs/night", "--registry": "/data/registry"}
 
@@ -87,7 +88,8 @@ def test_submitting_with_a_cluster(server: PipelineServer, tmp_path: Path, monke
     """The whole spec travels as a value: the image of the tasks does not contain the folder of clusters."""
     server.first_state = "FAILED"
     monkeypatch.chdir(ROOT)
-    options = ("--endpoint", server.endpoint, "--run-name", "night", "--image", IMAGE)
+    options = ["--endpoint", server.endpoint, "--run-name", "night", "--image", IMAGE]
+    options += ["--params", str(server_params(tmp_path))]
     assert run(monkeypatch, "submit", *options, "--cluster", written(tmp_path)) == 0
     given = server.runs[0]["runtime_config"]["parameters"]
     assert given["cluster"] == yaml.safe_load(Path(written(tmp_path)).read_text())

@@ -13,6 +13,7 @@ from pipelines.__main__ import main
 from pipelines.run_local import LocalRun
 from tests.support.paths import ROOT
 from tests.support.pipelines.kfp_server import PipelineServer
+from tests.support.pipelines.params import server_params
 from tests.support.registry.registry_folders import MakeCandidate
 
 
@@ -56,22 +57,22 @@ def test_a_local_run_lists_its_folders_with_digests_and_metrics(
 
 
 def test_a_submitted_run_is_not_waited_for_unless_asked(
-    server: PipelineServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: PipelineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run takes days; the id is all that a script needs to look at it later."""
     server.first_state = "FAILED"
     monkeypatch.chdir(ROOT)
-    assert run(monkeypatch, "submit", "--endpoint", server.endpoint) == 0
+    assert run(monkeypatch, "submit", "--endpoint", server.endpoint, "--params", server_params(tmp_path)) == 0
     assert len(capsys.readouterr().out.split()) == 1
 
 
 def test_runs_are_listed_looked_at_and_ended(
-    server: PipelineServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: PipelineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("KFP_ENDPOINT", server.endpoint)
     server.ending = "RUNNING"
-    assert run(monkeypatch, "submit", "--run-name", "night") == 0
+    assert run(monkeypatch, "submit", "--run-name", "night", "--params", server_params(tmp_path)) == 0
     assert run(monkeypatch, "list") == 0
     assert "night" in capsys.readouterr().out
     assert run(monkeypatch, "status", "night", "--json") == 0
@@ -83,12 +84,12 @@ def test_runs_are_listed_looked_at_and_ended(
 
 
 def test_a_failed_run_is_shown_with_its_reason_and_watching_it_fails(
-    server: PipelineServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: PipelineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("KFP_ENDPOINT", server.endpoint)
     server.first_state = "FAILED"
-    assert run(monkeypatch, "submit", "--run-name", "night") == 0
+    assert run(monkeypatch, "submit", "--run-name", "night", "--params", server_params(tmp_path)) == 0
     assert run(monkeypatch, "status", "night", "--watch") == 70
     shown = capsys.readouterr()
     assert "out of memory" in shown.out
