@@ -111,7 +111,7 @@ def submit(
     store: StoreOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
-    from pipelines.checks import require_submittable
+    from pipelines.checks import read_secrets, require_submittable
     from pipelines.retrain import DATA
     from pipelines.submit import submit as start
     from pipelines.submit import wait
@@ -139,7 +139,8 @@ def submit(
         "cluster": {} if spec is None else spec.model_dump(mode="json", exclude_defaults=True),
         "store": store_argument(store, local=False),
     }
-    run_id = start(server, arguments, experiment=run.experiment, run_name=name)
+    secrets = read_secrets(run.secret)
+    run_id = start(server, arguments, experiment=run.experiment, run_name=name, secrets=secrets)
     print(run_id, flush=True)
     if waiting.wait:
         wait(server, run_id, timeout=waiting.timeout * 3600)

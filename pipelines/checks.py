@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from codetr.core.errors import UserError
-from codetr.launch.spec import Quantity, names_fixed_version
+from codetr.launch.spec import Quantity, SecretKey, Variable, names_fixed_version
 from codetr.storage.s3_client import SCHEME
 from pipelines.options import Resources, RunOptions, Storage
 
 _PATHS = ("annotations", "images")
 _QUANTITY = TypeAdapter(Quantity)
+_VARIABLE = TypeAdapter(Variable)
 
 
 def require_submittable(
@@ -51,6 +52,31 @@ def require_submittable(
     if resources.accelerators and resources.accelerators != resources.processes:
         problem = f"is {resources.processes} with {resources.accelerators} accelerators"
         raise UserError(problem, where="--nproc", hint="Training and evaluation need a process for each.")
+
+
+def read_secrets(given: Sequence[str] | None) -> dict[str, SecretKey]:
+    """Return environment variables with the Secrets that they come from.
+
+    Args:
+        given: each VARIABLE=SECRET/KEY.
+
+    Raises:
+        UserError: one is written otherwise, or a variable is given twice.
+    """
+    found: dict[str, SecretKey] = {}
+    for text in given or ():
+        variable, _, value = text.partition("=")
+        secret, _, key = value.partition("/")
+        try:
+            name = _VARIABLE.validate_python(variable)
+            source = SecretKey(secret=secret, key=key)
+        except ValidationError:
+            hint = "Write VARIABLE=SECRET/KEY, such as WANDB_API_KEY=wandb/api-key."
+            raise UserError(f"is '{text}', which names no Secret", where="--secret", hint=hint) from None
+        if name in found:
+            raise UserError(f"{name} is given twice", where="--secret")
+        found[name] = source
+    return found
 
 
 def _paths(value: Any, name: str) -> Iterator[tuple[str, str]]:

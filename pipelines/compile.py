@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kfp import compiler
 
 from codetr.core.errors import UserError
 from codetr.core.files import atomic_file
+from codetr.launch.spec import SecretKey
 from pipelines.retrain import retrain
 
 
@@ -28,9 +30,22 @@ def compile_pipeline(output: Path) -> None:
         compiled.replace(temporary)
 
 
-def pipeline_documents() -> dict[str, Any]:
-    """Return `retrain` as a server takes it: its specification, and its settings for Kubernetes."""
-    return {
-        "pipeline_spec": json_format.MessageToDict(retrain.pipeline_spec),
-        "platform_spec": json_format.MessageToDict(retrain.platform_spec),
-    }
+def pipeline_documents(secrets: Mapping[str, SecretKey] | None = None) -> dict[str, Any]:
+    """Return `retrain` as a server takes it: its specification, and its settings for Kubernetes.
+
+    Args:
+        secrets: environment variables of every task, from Secrets. Kubernetes has their values; no file of the
+            pipeline does.
+    """
+    platform = json_format.MessageToDict(retrain.platform_spec)
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        executor["secretAsEnv"] = [
+            {
+                "secretName": value.secret,
+                "secretNameParameter": {"runtimeValue": {"constant": value.secret}},
+                "keyToEnv": [{"secretKey": value.key, "envVar": variable}],
+                "optional": False,
+            }
+            for variable, value in sorted((secrets or {}).items())
+        ]
+    return {"pipeline_spec": json_format.MessageToDict(retrain.pipeline_spec), "platform_spec": platform}

@@ -112,6 +112,7 @@ class RunOptions(OptionGroup, panel="Run"):
         experiment: the experiment that lists the run.
         run_name: its name within the experiment; None for `retrain-` and the time.
         image: the container image of every task.
+        secret: environment variables of every task, from Secrets: VARIABLE=SECRET/KEY.
     """
 
     experiment: ExperimentOption = EXPERIMENT
@@ -126,6 +127,15 @@ class RunOptions(OptionGroup, panel="Run"):
     image: Annotated[
         str, typer.Option("--image", envvar="CODETR_IMAGE", help="The image with codetr that every task runs in.")
     ] = f"codetr:{__version__}"
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="VAR=SECRET/KEY",
+            help="An environment variable of every task, from a Secret of Kubernetes: WANDB_API_KEY=wandb/api-key. "
+            "Repeatable.",
+        ),
+    ] = None
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.text import one_line
+from codetr.launch.spec import SecretKey
 from pipelines.compile import pipeline_documents
 from pipelines.kfp_server import CONNECT_TIMEOUT, REQUEST_TIMEOUT, SUCCEEDED, PipelineApi
 from pipelines.options import Server
@@ -22,7 +23,14 @@ _MISTAKE = re.compile(rf"\bexit (code|status) {ExitCode.MISTAKE:d}\b")
 """How messages of Kubernetes ("exit code 2") and of Kubeflow's launcher ("exit status 2") name a step's exit code."""
 
 
-def submit(server: Server, arguments: Mapping[str, Any], *, experiment: str, run_name: str) -> str:
+def submit(
+    server: Server,
+    arguments: Mapping[str, Any],
+    *,
+    experiment: str,
+    run_name: str,
+    secrets: Mapping[str, SecretKey] | None = None,
+) -> str:
     """Start a run, or find the one of this name that is running or has succeeded.
 
     So a scheduler that was interrupted while it waited can submit again without training twice.
@@ -32,6 +40,7 @@ def submit(server: Server, arguments: Mapping[str, Any], *, experiment: str, run
         arguments: arguments of the pipeline `retrain`.
         experiment: the experiment that lists the run.
         run_name: its name within the experiment.
+        secrets: environment variables of its tasks, from Secrets of Kubernetes.
 
     Returns:
         The run's id.
@@ -45,7 +54,7 @@ def submit(server: Server, arguments: Mapping[str, Any], *, experiment: str, run
     for run in api.runs_named(parent, run_name):
         if run.state == SUCCEEDED or not run.ended:
             return run.run_id
-    return api.start(parent, run_name, pipeline_documents(), arguments).run_id
+    return api.start(parent, run_name, pipeline_documents(secrets), arguments).run_id
 
 
 def wait(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from codetr.core.errors import UserError
-from pipelines.checks import require_submittable
+from codetr.launch.spec import SecretKey
+from pipelines.checks import read_secrets, require_submittable
 from pipelines.options import Resources, RunOptions, Storage
 
 ON_VOLUME = {"annotations": "/data/coco/train.json", "images": "s3://coco/train"}
@@ -49,3 +50,17 @@ def test_what_tasks_see_is_accepted() -> None:
 def test_what_tasks_do_not_see_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check(**given)
+
+
+def test_secrets_are_named_by_variable_secret_and_key() -> None:
+    assert read_secrets(None) == {}
+    given = ["WANDB_API_KEY=wandb/api-key", "AWS_SECRET_ACCESS_KEY=s3/secret"]
+    assert read_secrets(given)["WANDB_API_KEY"] == SecretKey(secret="wandb", key="api-key")
+
+
+@pytest.mark.parametrize("text", ["WANDB_API_KEY", "KEY=wandb", "KEY=wandb/", "=wandb/key", "A B=s/k", "KEY=S_x/k"])
+def test_what_names_no_secret_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="names no Secret"):
+        read_secrets([text])
+    with pytest.raises(UserError, match="KEY is given twice"):
+        read_secrets(["KEY=a/b", "KEY=a/c"])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
+from kfp import dsl, kubernetes
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from codetr.core.errors import UserError
-from pipelines.compile import compile_pipeline
+from codetr.launch.spec import SecretKey
+from components.prepare.component import prepare
+from pipelines.compile import compile_pipeline, pipeline_documents
+from tests.support.paths import ROOT
 
 Compiled = tuple[dict[str, Any], dict[str, Any]]
 """The document of the pipeline and that of the platform."""
@@ -88,3 +97,36 @@ def test_another_ending_is_refused_and_nothing_is_written(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"ends in \.yaml"):
         compile_pipeline(tmp_path / "retrain.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_secrets_are_written_as_the_library_writes_them() -> None:
+    """It takes them when a pipeline is defined; here they are options of a submission."""
+    given = pipeline_documents({"WANDB_API_KEY": SecretKey(secret="wandb", key="api-key")})["platform_spec"]
+
+    @dsl.pipeline
+    def with_a_secret():  # type: ignore[no-untyped-def]
+        task = prepare(settings={}, store="", folder="", run="")
+        kubernetes.use_secret_as_env(task, secret_name="wandb", secret_key_to_env={"api-key": "WANDB_API_KEY"})
+
+    expected = json_format.MessageToDict(with_a_secret.platform_spec)
+    executors = given["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    [one] = expected["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert len(executors) == 4
+    assert all(executor["secretAsEnv"] == one["secretAsEnv"] for executor in executors.values())
+
+
+def test_the_specification_is_valid() -> None:
+    """By the definition that the server parses it with; unknown fields are errors."""
+    spec = pipeline_documents()["pipeline_spec"]
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+
+
+@pytest.mark.process
+def test_the_same_pipeline_is_compiled_to_the_same_bytes(tmp_path: Path) -> None:
+    """A version is named by its content; another order of keys would be another version."""
+    files = []
+    for seed in ("1", "2"):
+        files.append(tmp_path / f"{seed}.yaml")
+        command = [sys.executable, "-m", "pipelines", "compile", "-o", str(files[-1])]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
+    assert files[0].read_bytes() == files[1].read_bytes()
