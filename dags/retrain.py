@@ -16,7 +16,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,8 @@ repository.
     dag_id="codetr_retrain",
     description="Prepare, train, evaluate and register a detector, every Sunday at two",
     schedule="0 2 * * 0",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    # With a start date, Airflow starts the run of last Sunday when the DAG is first unpaused, in spite of catchup.
+    start_date=None,
     catchup=False,
     # Two runs at once would share the folder of checkpoints.
     max_active_runs=1,

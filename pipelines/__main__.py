@@ -1,11 +1,10 @@
-"""`python -m pipelines compile | run-local | submit | list | status | cancel`, from the repository's root."""
+"""`python -m pipelines compile | run-local | submit | request | list | status | cancel`, from the repository's root."""
 
 from __future__ import annotations
 
 import json
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -20,12 +19,13 @@ from codetr.core.errors import ReportedError, UserError
 from codetr.core.extras import install_hint
 from codetr.core.system.parent_watch import watch_parent
 from pipelines.arguments import step_arguments, store_argument
-from pipelines.launching import launcher_resources, read_cluster, require_volume
+from pipelines.launching import read_cluster
 from pipelines.options import (
     EXPERIMENT,
     ClusterOption,
     ExperimentOption,
     LocalFolders,
+    NamespaceOption,
     ProcessesOption,
     Resources,
     RunArgument,
@@ -111,36 +111,12 @@ def submit(
     store: StoreOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
-    from pipelines.checks import read_secrets, require_submittable
-    from pipelines.retrain import DATA
+    from pipelines.request import run_request
     from pipelines.submit import submit as start
     from pipelines.submit import wait
 
-    name = run.name
-    steps = step_arguments(settings.params, settings.recipe, settings.overrides)
-    require_submittable(
-        steps["prepare_settings"], params=settings.params, run=run, resources=resources, storage=storage
-    )
-    checkpoints, folder = (f"{path.rstrip('/')}/{name}" for path in (storage.checkpoints, storage.runs))
-    spec = None
-    if cluster is not None:
-        resources = launcher_resources(resources)
-        paths = {"--checkpoints": checkpoints, "--runs": folder, "--registry": storage.registry}
-        spec = read_cluster(cluster, steps["train_settings"], paths)
-        require_volume(spec, cluster, claim=storage.volume, path=DATA)
-    arguments = {
-        **steps,
-        **asdict(resources),
-        "image": run.image,
-        "volume": storage.volume,
-        "registry": storage.registry,
-        "checkpoints": checkpoints,
-        "folder": folder,
-        "cluster": {} if spec is None else spec.model_dump(mode="json", exclude_defaults=True),
-        "store": store_argument(store, local=False),
-    }
-    secrets = read_secrets(run.secret)
-    run_id = start(server, arguments, experiment=run.experiment, run_name=name, secrets=secrets)
+    asked = run_request(settings, run, resources, storage, cluster=cluster, store=store)
+    run_id = start(server, asked.arguments, experiment=asked.experiment, run_name=asked.run_name, secrets=asked.secrets)
     print(run_id, flush=True)
     if waiting.wait:
         wait(server, run_id, timeout=waiting.timeout * 3600)
@@ -215,6 +191,27 @@ def cancel(
     api = PipelineApi.connect(server)
     ended = end(api, find_run(api, experiment, run), timeout=timeout)
     print(plain(f"{ended.display_name}: {ended.state}"))
+
+
+@app.command()
+@expand_option_groups
+def request(
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.json", help="The request.")],
+    settings: StepSettings,
+    run: RunOptions,
+    resources: Resources,
+    storage: Storage,
+    namespace: NamespaceOption = None,
+    cluster: ClusterOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Write what `submit` would send as JSON, without a server: for schedulers that submit themselves."""
+    from pipelines.request import run_request
+
+    asked = run_request(settings, run, resources, storage, cluster=cluster, store=store)
+    asked.write(output, namespace=namespace)
+    print(output)
 
 
 def main() -> None:

@@ -37,6 +37,11 @@ ExperimentOption = Annotated[
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Its name, or its id as `submit` prints it.")]
 
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option("--namespace", envvar="KFP_NAMESPACE", help="The run's namespace, on a server with several users."),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings(OptionGroup, panel="Settings of the steps"):
@@ -95,12 +100,7 @@ class Server(OptionGroup, panel="Server"):
     endpoint: Annotated[
         str, typer.Option("--endpoint", metavar="URL", envvar="KFP_ENDPOINT", help="E.g. http://localhost:8888.")
     ]
-    namespace: Annotated[
-        str | None,
-        typer.Option(
-            "--namespace", envvar="KFP_NAMESPACE", help="The run's namespace, on a server with several users."
-        ),
-    ] = None
+    namespace: NamespaceOption = None
     token: Annotated[str | None, typer.Option("--token", envvar="KFP_TOKEN", help="A bearer token.")] = None
 
 

@@ -58,6 +58,24 @@ def test_every_exit_code_retries_or_fails_the_task(airflow: Airflow) -> None:
     assert json.loads(result.stdout.splitlines()[-1]) == {str(code): end for code, end in AIRFLOW_ENDS.items()}
 
 
+FIRST_RUN = """
+import sys
+from datetime import datetime, timezone
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+dag = DagSerialization.from_dict(DagSerialization.to_dict(DagBag(sys.argv[1]).dags["codetr_retrain"]))
+run = dag.next_dagrun_info(last_automated_run_info=None)
+print("first run in the future:", run.run_after > datetime.now(timezone.utc))
+"""
+
+
+def test_unpausing_does_not_start_the_run_of_last_week(airflow: Airflow) -> None:
+    """It would train at once, on whatever day the DAG is installed."""
+    command = [str(airflow.program.with_name("python")), "-c", FIRST_RUN, str(DAG)]
+    result = subprocess.run(command, env=airflow.environment(), capture_output=True, text=True, check=False)
+    assert "first run in the future: True" in result.stdout, result.stdout + result.stderr
+
+
 WRONG_SETTINGS = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
