@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, SSLError
 
 from codetr.core.errors import ReportedError, RunFailed, UserError, first_line
+from codetr.core.system.os_errors import unreadable
 from codetr.core.text import shorten
 
 T = TypeVar("T")
@@ -30,7 +32,7 @@ MAX_ANSWER = 64 << 20
 NOT_THE_SERVER = "Is this the address of the Kubeflow Pipelines API (version 2)?"
 
 _HINTS: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "Give a valid token with --token or KFP_TOKEN.",
+    HTTPStatus.UNAUTHORIZED: "Give a valid token with --token or KFP_TOKEN, or a cookie with KFP_COOKIE.",
     HTTPStatus.FORBIDDEN: "The token's user may not do this in the namespace.",
     HTTPStatus.NOT_FOUND: NOT_THE_SERVER,
 }
@@ -101,15 +103,30 @@ class JsonServer:
     Args:
         endpoint: its address.
         token: returns the bearer token for the next request, None for none.
+        cookie: is sent with every request; None for none.
+        ca_file: certificates (PEM) of authorities that are trusted, too.
+
+    Raises:
+        UserError: the address or the file cannot be used.
     """
 
-    def __init__(self, endpoint: str, token: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        token: Callable[[], str | None],
+        *,
+        cookie: str | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
         self.endpoint = check_address(endpoint)
         self._token = token
+        self._cookie = cookie
         context = None
         if self.endpoint.startswith("https:"):
             context = ssl.create_default_context()
             context.load_verify_locations(certifi.where())
+            if ca_file is not None:
+                _trust(context, ca_file)
         self._pool = urllib3.PoolManager(retries=False, ssl_context=context)
 
     def request(
@@ -139,6 +156,8 @@ class JsonServer:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if (token := self._token()) is not None:
             headers["Authorization"] = f"Bearer {token}"
+        if self._cookie is not None:
+            headers["Cookie"] = self._cookie
 
         def send() -> tuple[int, str, str | None, bytes]:
             answer = self._pool.request(
@@ -162,7 +181,10 @@ class JsonServer:
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             raise self._unreachable(error) from None
         if 300 <= status < 400:
-            hint = f"Give the address that it redirects to, if you trust it. {NOT_THE_SERVER}"
+            hint = (
+                "If that is a page to log in, give a token, or with KFP_COOKIE the cookie of a browser that has logged "
+                f"in. Else give the address that it redirects to, if you trust it. {NOT_THE_SERVER}"
+            )
             problem = f"the server answered {status} and redirects to {location}, which is not followed"
             raise UserError(problem, where=self.endpoint, hint=hint)
         if not 200 <= status < 300:
@@ -185,6 +207,16 @@ class JsonServer:
         mistake = isinstance(cause, LocationValueError | SSLError | UnicodeError | http.client.InvalidURL)
         kind = UserError if mistake else RunFailed
         return kind(f"no Kubeflow Pipelines server answers ({first_line(cause)})", where=self.endpoint, hint=_AWAY)
+
+
+def _trust(context: ssl.SSLContext, file: Path) -> None:
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError:
+        hint = "Give certificates in PEM format."
+        raise UserError("holds no certificates", where=f"--ca-file {file}", hint=hint) from None
+    except OSError as error:
+        raise unreadable(error, f"--ca-file {file}") from None
 
 
 def _json(content: bytes) -> Any:

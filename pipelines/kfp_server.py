@@ -42,6 +42,8 @@ _EQUALS = 1
 _PAGE = 100
 """Runs of a page; each holds its pipeline, about 100 KiB."""
 _TOKEN = re.compile(r"[!-~]+")
+_PAIR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+=[!-:<-~]*"
+_COOKIE = re.compile(rf"{_PAIR}(; ?{_PAIR})*;?")
 
 Id = Annotated[str, Field(min_length=1)]
 
@@ -150,7 +152,9 @@ class PipelineApi:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._http = JsonServer(server.endpoint, lambda: read_token(server))
+        self._http = JsonServer(
+            server.endpoint, lambda: read_token(server), cookie=read_cookie(server), ca_file=server.ca_file
+        )
 
     @property
     def endpoint(self) -> str:
@@ -273,6 +277,24 @@ def read_token(server: Server) -> str | None:
         hint = "A token is one word of ASCII characters."
         raise UserError("the token is empty or holds characters that cannot be sent", where=where, hint=hint)
     return token
+
+
+def read_cookie(server: Server) -> str | None:
+    """Return the cookie to send, if there is one; from now on its values are masked in everything that is shown.
+
+    Raises:
+        UserError: it is not `NAME=VALUE`, or several of them separated by `; `.
+    """
+    if server.cookie is None:
+        return None
+    cookie = server.cookie.strip()
+    register_secret(cookie)
+    for pair in cookie.split(";"):
+        register_secret(pair.partition("=")[2].strip())
+    if not _COOKIE.fullmatch(cookie):
+        hint = "Write NAME=VALUE, as the browser sends it."
+        raise UserError("is not a cookie that can be sent", where="--cookie or KFP_COOKIE", hint=hint)
+    return cookie
 
 
 def _named(name: str) -> str:

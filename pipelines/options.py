@@ -95,6 +95,8 @@ class Server(OptionGroup, panel="Server"):
         endpoint: its address, e.g. http://localhost:8888.
         namespace: the run's namespace, where the server has several users.
         token: a bearer token; None for the service account's token if its path is in the environment.
+        cookie: of a browser that has logged in, where a proxy such as Dex's or OAuth2's stands before the server.
+        ca_file: certificates (PEM) of authorities that are trusted, too.
     """
 
     endpoint: Annotated[
@@ -102,6 +104,19 @@ class Server(OptionGroup, panel="Server"):
     ]
     namespace: NamespaceOption = None
     token: Annotated[str | None, typer.Option("--token", envvar="KFP_TOKEN", help="A bearer token.")] = None
+    cookie: Annotated[
+        str | None,
+        typer.Option(
+            "--cookie",
+            metavar="NAME=VALUE",
+            envvar="KFP_COOKIE",
+            help="The cookie of a browser that has logged in, where a proxy asks for it.",
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        typer.Option("--ca-file", metavar="FILE.pem", envvar="KFP_CA_FILE", help="Trust these authorities, too."),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

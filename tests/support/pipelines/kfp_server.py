@@ -29,6 +29,7 @@ class PipelineServer(ThreadingHTTPServer):
         several_users: what the health check says.
         token: the bearer token that requests need; None for none.
         ends_slowly: a run that is to end goes on.
+        cookie: the cookie that they need; without it they are redirected to a page to log in. None for none.
         broken_answers: how many of the next requests for a run are answered with 503.
     """
 
@@ -42,6 +43,7 @@ class PipelineServer(ThreadingHTTPServer):
         self.refusal: tuple[int, str] | None = None
         self.several_users = False
         self.token: str | None = None
+        self.cookie: str | None = None
         self.broken_answers = 0
         self.ends_slowly = False
 
@@ -140,6 +142,12 @@ class Handler(BaseHTTPRequestHandler):
         return [entry for entry in entries if entry["display_name"] == predicate["stringValue"]]
 
     def allowed(self) -> bool:
+        if self.server.cookie is not None and self.headers["Cookie"] != self.server.cookie:
+            self.send_response(302)
+            self.send_header("Location", "/dex/auth?client_id=kubeflow")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return False
         if self.server.token is None or self.headers["Authorization"] == f"Bearer {self.server.token}":
             return True
         self.answer({"message": "who are you?"}, 401)
