@@ -34,6 +34,7 @@ TOKEN_FILE_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"
 """Environment variable of Kubeflow: the file with the service account's token, which the kubelet renews."""
 
 SUCCEEDED = "SUCCEEDED"
+CANCELING = "CANCELING"
 ENDED = frozenset({SUCCEEDED, "FAILED", "CANCELED", "SKIPPED"})
 """States that do not change any more."""
 
@@ -102,6 +103,7 @@ class Run(Answer):
     Attributes:
         run_id: identifies it.
         display_name: its name, which other runs may have too.
+        description: for people; `submit` writes the digest of the arguments into it.
         state: None for one that has not begun.
         created_at: when it was submitted.
         finished_at: when it ended; a time before its submission for one that runs.
@@ -111,6 +113,7 @@ class Run(Answer):
 
     run_id: Id
     display_name: str | None = None
+    description: str | None = None
     state: str | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None
@@ -217,12 +220,18 @@ class PipelineApi:
             query = {**query, "page_token": page.next_page_token}
 
     def start(
-        self, experiment: Experiment, name: str, pipeline: Mapping[str, Any], arguments: Mapping[str, Any]
+        self,
+        experiment: Experiment,
+        name: str,
+        pipeline: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        description: str = "",
     ) -> Run:
         """Start a run of a pipeline with its arguments."""
         body = {
             "experiment_id": experiment.experiment_id,
             "display_name": name,
+            "description": description,
             "pipeline_spec": dict(pipeline),
             "runtime_config": {"parameters": dict(arguments)},
         }

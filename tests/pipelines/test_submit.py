@@ -69,6 +69,30 @@ def test_runs_of_a_name_are_found_on_every_page(server: PipelineServer) -> None:
     assert start(server) == first
 
 
+def test_the_same_name_with_other_arguments_is_refused(server: PipelineServer) -> None:
+    """The caller would take the result of other settings for its result."""
+    start(server)
+    changed = {**ARGUMENTS, "train_settings": {"recipe": "co_dino_5scale_r50_1x_coco"}}
+    with pytest.raises(UserError, match=r"'night' \(run-0, PENDING\) has other arguments.*--run-name"):
+        submit(Server(endpoint=server.endpoint), changed, experiment="codetr", run_name="night")
+    assert len(server.runs) == 1
+
+
+def test_a_run_without_a_digest_is_found_by_its_name(server: PipelineServer) -> None:
+    """It was started in the browser, or by an earlier version."""
+    first = start(server)
+    server.runs[0]["description"] = "by hand"
+    assert start(server) == first
+
+
+def test_of_two_runs_that_start_at_once_the_first_one_stays(server: PipelineServer) -> None:
+    """Names of runs are not unique on the server: two schedulers would train side by side."""
+    server.rival = True
+    assert start(server) == "rival"
+    assert [run["state"] for run in server.runs] == ["RUNNING", "CANCELING"]
+    assert start(server) == "rival"
+
+
 def test_waiting_ends_when_the_run_has_succeeded(server: PipelineServer, capsys: pytest.CaptureFixture[str]) -> None:
     wait(Server(endpoint=server.endpoint), start(server), timeout=60, every=0.01)
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("Run run-0:")] == [

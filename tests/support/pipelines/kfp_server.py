@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -29,6 +30,7 @@ class PipelineServer(ThreadingHTTPServer):
         several_users: what the health check says.
         token: the bearer token that requests need; None for none.
         ends_slowly: a run that is to end goes on.
+        rival: whether another process starts the same run a second before the next one.
         cookie: the cookie that they need; without it they are redirected to a page to log in. None for none.
         broken_answers: how many of the next requests for a run are answered with 503.
     """
@@ -46,6 +48,7 @@ class PipelineServer(ThreadingHTTPServer):
         self.cookie: str | None = None
         self.broken_answers = 0
         self.ends_slowly = False
+        self.rival = False
 
     @property
     def endpoint(self) -> str:
@@ -92,11 +95,21 @@ class Handler(BaseHTTPRequestHandler):
                 status, message = self.server.refusal
                 self.answer({"message": message}, status)
             case "runs":
-                body |= {"run_id": f"run-{len(self.server.runs)}", "state": self.server.first_state}
-                self.server.runs.append(body)
-                self.answer(body)
+                self.create_run(body)
             case path:
                 self.answer({"message": f"no route {path}"}, 404)
+
+    def create_run(self, run: dict[str, Any]) -> None:
+        """Add a run, after that of a rival if there is one."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        if self.server.rival:
+            self.server.rival = False
+            earlier = (now - timedelta(seconds=1)).isoformat()
+            self.server.runs.append({**run, "run_id": "rival", "state": "RUNNING", "created_at": earlier})
+        run |= {"run_id": f"run-{len(self.server.runs)}", "state": self.server.first_state}
+        run["created_at"] = now.isoformat()
+        self.server.runs.append(run)
+        self.answer(run)
 
     def list_runs(self, query: dict[str, str]) -> None:
         """A page of the runs that a filter leaves, newest first; its token is where the next one begins."""
