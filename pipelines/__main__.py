@@ -135,7 +135,7 @@ def list_runs(
     from pipelines.status import run_row
 
     api = PipelineApi.connect(server)
-    runs = api.newest_runs(api.experiment(experiment), count)
+    runs = api.newest_runs(api.existing_experiment(experiment), count)
     print_table(("run", "id", "state", "duration"), [tuple(map(plain, run_row(run))) for run in runs])
 
 

@@ -18,7 +18,7 @@ def find_run(api: PipelineApi, experiment: str, run: str) -> Run:
     """
     if _ID.fullmatch(run):
         return api.run(run)
-    parent = api.experiment(experiment)
+    parent = api.existing_experiment(experiment)
     found = next(api.runs_named(parent, run), None)
     if found is None:
         hint = "`python -m pipelines list` lists the newest runs; --experiment names another experiment."

@@ -189,12 +189,27 @@ class PipelineApi:
 
     def experiment(self, name: str) -> Experiment:
         """Return the experiment of this name, which is created if there is none."""
-        query = {"filter": _named(name)}
-        namespace = {} if self._server.namespace is None else {"namespace": self._server.namespace}
-        found = self._get(_Experiments, "/experiments", query | namespace).experiments
-        if found:
-            return found[0]
-        return self._post(Experiment, "/experiments", {"display_name": name, **namespace})
+        found = self._experiment(name)
+        return found or self._post(Experiment, "/experiments", {"display_name": name, **self._namespace})
+
+    def existing_experiment(self, name: str) -> Experiment:
+        """Return the experiment of this name.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = self._experiment(name)
+        if found is None:
+            raise UserError(f"there is no experiment '{name}'", where=self.endpoint, hint="Name it with --experiment.")
+        return found
+
+    def _experiment(self, name: str) -> Experiment | None:
+        found = self._get(_Experiments, "/experiments", {"filter": _named(name), **self._namespace}).experiments
+        return found[0] if found else None
+
+    @property
+    def _namespace(self) -> dict[str, str]:
+        return {} if self._server.namespace is None else {"namespace": self._server.namespace}
 
     def newest_runs(self, experiment: Experiment, count: int = _PAGE) -> list[Run]:
         """Return some runs of an experiment, the newest first."""

@@ -71,3 +71,6 @@ def test_a_run_is_found_by_its_id_and_the_newest_of_a_name(server: PipelineServe
     assert find_run(api, "another", ID).run_id == ID
     with pytest.raises(UserError, match="there is no run 'day' in the experiment 'codetr'"):
         find_run(api, "codetr", "day")
+    with pytest.raises(UserError, match="there is no experiment 'other'"):
+        find_run(api, "other", "night")
+    assert len(server.experiments) == 1, "looking creates nothing"
