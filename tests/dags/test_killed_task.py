@@ -39,7 +39,13 @@ def test_the_pipeline_ends(tmp_path: Path) -> None:
     with task_server(airflow_program().with_name("python"), DAG, **environment) as server:
 
         def start(folder: Path) -> ProcessTree:
-            given: dict[str, Any] = {"params": str(params), "recipe": None, "overrides": [], "processes": 1}
+            given: dict[str, Any] = {
+                "params": str(params),
+                "recipe": None,
+                "overrides": [],
+                "processes": 1,
+                "store": None,
+            }
             folders = {"output": str(folder / "output"), "registry": str(folder / "registry")}
             return ProcessTree(partial(server.start, given | folders), log=folder / "log.txt")
 
