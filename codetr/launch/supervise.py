@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+FIRST_POLL = 0.5
+"""Seconds until the second look at an attempt; then twice as long each time. What fails at once is known at once."""
 HEARTBEAT = 60.0
 """Seconds between two heartbeats."""
 BACKOFF = (30.0, 60.0, 120.0, 300.0)
@@ -46,7 +48,7 @@ class Pace:
     """How often to look, and how long to wait; seconds.
 
     Attributes:
-        poll: between two looks at the state.
+        poll: between two looks at the state, after the first ones.
         backoff: before each retry.
         absence: for which the cluster may not answer.
         sleep: waits.
@@ -180,6 +182,7 @@ class _Supervisor:
         self._patiently(lambda: self._launcher.start(job, attempt, seconds=int(left)))
         shown: tuple[Phase, object] | None = None
         beat = since = self._pace.clock()
+        pause = min(FIRST_POLL, self._pace.poll)
         while True:
             state = self._patiently(lambda: self._launcher.state(job, attempt))
             if state is None:
@@ -202,7 +205,8 @@ class _Supervisor:
                 beat = self._pace.clock()
             if self._pace.clock() - self._asked >= CANCEL_POLL:
                 self._require_wanted()
-            self._pace.sleep(self._pace.poll)
+            self._pace.sleep(pause)
+            pause = min(2 * pause, self._pace.poll)
 
     def _wait(self, seconds: float) -> None:
         """Wait before the next attempt, unless it is not asked for any more."""

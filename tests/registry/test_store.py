@@ -232,6 +232,7 @@ def run_together(root: Path, candidates_of_processes: list[list[Candidate]]) -> 
     return outputs
 
 
+@pytest.mark.process
 def test_processes_that_register_at_once_all_succeed_with_different_numbers(
     tmp_path: Path, make_candidate: MakeCandidate
 ) -> None:
@@ -254,6 +255,7 @@ def test_processes_that_register_at_once_all_succeed_with_different_numbers(
     assert not [name for name in os.listdir(registry.storage.root / "content") if name.startswith(".")]
 
 
+@pytest.mark.process
 def test_processes_that_register_the_same_make_one_version(tmp_path: Path, make_candidate: MakeCandidate) -> None:
     outputs = run_together(tmp_path / "registry", [[make_candidate("same")]] * 4)
     assert len({tuple(line) for lines in outputs for line in lines}) == 1
