@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
@@ -74,8 +75,9 @@ def project() -> Path:
 ON_A_SERVER = ("cluster", "image", "accelerators", "cpu", "memory", "volume", "namespace", "experiment")
 """Parameters that are options of `python -m pipelines submit` of the same names."""
 
-CANCEL_SECONDS = 50
-"""How long the end of a run on a server is waited for; Airflow kills a task a minute after it asked it to end."""
+SUBMIT_SECONDS, CANCEL_SECONDS = 10, 40
+"""How long a submission, and then the end of a run on a server, are waited for. Airflow kills a task a minute after it
+asked it to end."""
 
 
 def run_params(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +172,11 @@ class PipelineOperator(BaseOperator):
             return
         self.process.send_sigterm()
         if self.cancel_command is not None:
-            subprocess.run(self.cancel_command, cwd=project(), timeout=CANCEL_SECONDS + 5, check=False)
+            with suppress(subprocess.TimeoutExpired):
+                # A run that is being submitted at this moment must be there before it can be found.
+                process.wait(timeout=SUBMIT_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(self.cancel_command, cwd=project(), timeout=CANCEL_SECONDS + 5, check=False)
 
 
 DOCUMENTATION = """
