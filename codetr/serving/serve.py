@@ -63,6 +63,9 @@ def serve(
     if not _NAME.fullmatch(name):
         hint = "It becomes part of an address: use letters, digits, '.', '_' and '-'."
         raise UserError(f"is '{name}'", where="name", hint=hint)
+    if limits.images > limits.waiting:
+        problem = f"a request may have {limits.images} images, but only {limits.waiting} may wait"
+        raise UserError(problem, where="limits", hint="Such a request would never be answered: let more images wait.")
     address = os.fspath(model)
     if address in zoo.ENTRIES and not os.path.exists(address):
         raise UserError("is a recipe, whose weights are random", where=address, hint="Give a model that was trained.")

@@ -17,6 +17,7 @@ from codetr.core.errors import RunFailed, UserError
 from codetr.core.exit_codes import ExitCode
 from codetr.core.manifest import Manifest
 from codetr.registry.store import Registry
+from codetr.serving.app import Limits
 from codetr.serving.serve import serve
 from tests.support.inference_client import encoded, json_request
 from tests.support.models.finder import scene
@@ -86,6 +87,11 @@ def test_an_alias_that_names_no_version_is_an_error(tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused_before_the_model_is_loaded(name: str, model: str) -> None:
     with pytest.raises(UserError, match=r"use letters|is a recipe"):
         serve(model, name=name)
+
+
+def test_a_request_that_could_never_be_answered_is_noticed_at_the_start() -> None:
+    with pytest.raises(UserError, match="a request may have 100 images, but only 32 may wait"):
+        serve("model", limits=Limits(images=100))
 
 
 def test_a_port_that_is_taken_is_a_failure_that_a_retry_may_avoid(tmp_path: Path) -> None:
